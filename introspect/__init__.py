@@ -1,0 +1,1 @@
+"""Snapshots become pages: Sandesh XML for tools, HTML for people."""

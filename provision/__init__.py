@@ -1,0 +1,1 @@
+"""The config API, its client, and provision_linklocal.py."""

@@ -1,0 +1,56 @@
+"""Packaging of vagent. Ranges are pinned below the next release that may break us."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="vagent",
+    version="0.1.0",
+    description="Link-local service agent for machines that host guests",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(
+        include=["vagent", "vagent.*", "introspect", "introspect.*", "provision"]
+    ),
+    package_data={
+        "vagent": ["py.typed", "config/*.xsd"],
+        "introspect": ["py.typed", "templates/*", "static/*"],
+        "provision": ["py.typed"],
+    },
+    install_requires=[
+        "lxml>=5.0,<7",
+        "scapy>=2.5,<3",
+        "netfilterqueue>=1.1.0,<2",
+        "twisted>=24.7,<27",
+        "pyOpenSSL>=24.1,<27",
+        "service-identity>=24.1",
+        "httptools>=0.6,<0.10",
+    ],
+    extras_require={
+        "test": [
+            "pytest>=8,<10",
+            "hypothesis>=6.100,<7",
+        ],
+        "lint": [
+            "ruff>=0.11,<0.18",
+            "mypy>=1.15,<3",
+            "mypy-zope>=1.0.11,<2",
+            "import-linter>=2.1,<3",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            "vagent = vagent.cli:main",
+            "vagentctl = vagent.ctl:main",
+            "provision_linklocal.py = provision.provision_linklocal:main",
+        ]
+    },
+    classifiers=[
+        "Framework :: Twisted",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,1 @@
+"""Link-local service agent for machines that host guests."""

@@ -1,0 +1,1 @@
+"""agent.conf (XML) becomes an AgentConfig: grammar first, then meaning."""

@@ -1,0 +1,104 @@
+"""What agent.conf means: frozen sections, each handed to one subsystem and no other.
+
+Defaults here are the defaults of the file. This module refuses to know XML.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Bytes that never show: `repr` and `str` are masked."""
+
+    value: bytes = field(repr=False)
+
+    def __repr__(self) -> str:
+        return "Secret('***')" if self.value else "Secret('')"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where an HTTP server of the operator listens."""
+
+    address: IPv4Address
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """Mutual TLS towards nova-api (PEM files). Without `ca_cert` nothing is sent."""
+
+    client_cert: Path
+    client_key: Path
+    ca_cert: Path
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataProxyConfig:
+    """`<metadata-proxy>`: how guests' requests reach nova-api. Times in seconds."""
+
+    shared_secret: Secret = Secret(b"")
+    port: int = 8097
+    tls: ClientTls | None = None
+    connect_timeout: float = 4.0
+    response_timeout: float = 30.0
+    hold_time: float = 8.0
+    max_guest_connections: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLocalFlowsConfig:
+    """`<linklocal-flows>`: ceilings on concurrent flows, for the host and per guest."""
+
+    max_system_flows: int = 16384
+    max_vm_flows: int = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class DataPathConfig:
+    """`<data-path>`: names and numbers of what the agent owns in the kernel.
+
+    `name` prefixes tables and interfaces (`vagent` makes `vagent0` and `vagent1`).
+    """
+
+    name: str = "vagent"
+    identity_range: IPv4Network = IPv4Network("169.254.64.0/18")
+    queue_number: int = 8097
+    queue_length: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataServerConfig:
+    """`<metadata-server>`: the embedded Nova-compatible server, over mutual TLS.
+
+    Without the three PEM files it speaks plain HTTP, which is allowed on a loopback
+    address only.
+    """
+
+    listen: Listen = Listen(IPv4Address("127.0.0.1"), 8775)
+    shared_secret: Secret = Secret(b"")
+    server_cert: Path | None = None
+    server_key: Path | None = None
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """The whole of agent.conf."""
+
+    state_directory: Path = Path("/var/lib/vagent")
+    runtime_directory: Path = Path("/run/vagent")
+    log_level: str = "info"
+    metadata_proxy: MetadataProxyConfig = MetadataProxyConfig()
+    linklocal_flows: LinkLocalFlowsConfig = LinkLocalFlowsConfig()
+    data_path: DataPathConfig = DataPathConfig()
+    port_api: Listen = Listen(IPv4Address("127.0.0.1"), 9091)
+    config_api: Listen = Listen(IPv4Address("127.0.0.1"), 8082)
+    introspect: Listen = Listen(IPv4Address("127.0.0.1"), 8085)
+    metadata_server: MetadataServerConfig | None = None

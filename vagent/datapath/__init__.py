@@ -1,0 +1,1 @@
+"""Ports and services become kernel rules; packets become flows and verdicts."""

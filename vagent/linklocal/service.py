@@ -1,0 +1,29 @@
+"""A link-local service: an address and port offered to guests, and where it really is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+METADATA = "metadata"
+"""Name of the service that the metadata proxy answers (Contrail: equal, lower case)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLocalService:
+    """One entry of `linklocal_services` (Contrail's LinklocalServiceEntryType).
+
+    `name` is lower case. Fabric addresses that did not parse are already left out.
+    """
+
+    name: str
+    address: IPv4Address | IPv6Address
+    port: int
+    fabric_addresses: tuple[IPv4Address | IPv6Address, ...]
+    fabric_port: int
+    fabric_dns_name: str = ""
+
+    @property
+    def is_metadata(self) -> bool:
+        """Is this the service that the metadata proxy answers?"""
+        return self.name == METADATA

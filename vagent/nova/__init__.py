@@ -1,0 +1,1 @@
+"""The embedded Nova-compatible metadata server."""

@@ -1,0 +1,1 @@
+"""What happened becomes traces, counters and log lines."""

@@ -1,0 +1,47 @@
+"""A port: a guest's interface as registered (Contrail's VMI). Valid from birth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One guest interface.
+
+    UUIDs are lower case with dashes; `tenant_id` is 32 lower-case hex digits without
+    dashes, as Nova compares it, or "" where it was not given. `address` and `address6`
+    are None where the orchestrator did not know them. `mac` is lower case with colons.
+    """
+
+    id: str
+    instance_id: str
+    tenant_id: str
+    network_id: str
+    display_name: str
+    tap: str
+    mac: str
+    address: IPv4Address | None
+    address6: IPv6Address | None
+    kind: int = 0
+    rx_vlan: int = -1
+    tx_vlan: int = -1
+    vhostuser_mode: int = 0
+    link_up: bool = True
+    author: str = ""
+    time: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A port and the identity that stands for it above the tap.
+
+    `index` numbers the identity inside the identity range (1 is the agent's own
+    address, so guests start at 2) and is the packet mark of the reply path;
+    `identity` is the address itself (Contrail's mdata ip).
+    """
+
+    port: Port
+    index: int
+    identity: IPv4Address

@@ -1,0 +1,1 @@
+"""Where shared configuration lives: one interface, SQLite behind it."""

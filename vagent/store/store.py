@@ -1,0 +1,50 @@
+"""What a configuration store is. Refuses to know what its entries mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored JSON object. `revision` grows with every change of the store."""
+
+    kind: str
+    id: str
+    value: dict[str, Any]
+    revision: int
+
+
+class Watch(Protocol):
+    """A subscription to the changes of one kind."""
+
+    def stop(self) -> None:
+        """No call-back after this."""
+
+
+class ConfigStore(Protocol):
+    """Holds JSON objects by (kind, id); survives kill -9; tells of changes.
+
+    Every coroutine raises StoreError when the medium fails.
+    """
+
+    async def get(self, kind: str, entry_id: str) -> Entry | None:
+        """The entry, or None."""
+
+    async def entries(self, kind: str) -> tuple[Entry, ...]:
+        """All entries of a kind, in order of id."""
+
+    async def put(
+        self, kind: str, entry_id: str, value: dict[str, Any], *, expected: int | None
+    ) -> Entry:
+        """Write durably. `expected` is the revision seen, 0 for "must not exist", None
+        for "whatever is there". Raises ConflictError when it does not match.
+        """
+
+    async def delete(self, kind: str, entry_id: str) -> bool:
+        """Remove; False when there was nothing."""
+
+    def watch(self, kind: str, changed: Callable[[], None]) -> Watch:
+        """Call `changed` after each committed change of the kind, from the reactor."""
