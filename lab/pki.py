@@ -1,0 +1,102 @@
+"""A throw-away certificate authority, so that TLS in demo and tests is real."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+LIFETIME = dt.timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """Paths of a certificate and its key (PEM)."""
+
+    cert: Path
+    key: Path
+
+
+class Authority:
+    """A CA in a folder; `cert` is what the other side trusts."""
+
+    def __init__(self, folder: Path, name: str = "vagent lab CA") -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        subject = _name(name)
+        certificate = (
+            _builder(subject, subject, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self._certificate = certificate
+        self.cert = folder / "ca.crt"
+        self.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def server(self, label: str, *names: str) -> KeyPair:
+        """A server certificate for host names and IP addresses."""
+        return self._issue(label, names, ExtendedKeyUsageOID.SERVER_AUTH)
+
+    def client(self, label: str) -> KeyPair:
+        """A client certificate."""
+        return self._issue(label, (), ExtendedKeyUsageOID.CLIENT_AUTH)
+
+    def _issue(
+        self, label: str, names: tuple[str, ...], usage: x509.ObjectIdentifier
+    ) -> KeyPair:
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(_name(label), self._certificate.subject, key)
+        builder = builder.add_extension(
+            x509.BasicConstraints(ca=False, path_length=None), critical=True
+        ).add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        if names:
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_alternative(name) for name in names]),
+                critical=False,
+            )
+        certificate = builder.sign(self._key, hashes.SHA256())
+        pair = KeyPair(self._folder / f"{label}.crt", self._folder / f"{label}.key")
+        pair.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        secret = key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        handle = os.open(pair.key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(secret)
+        return pair
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + LIFETIME)
+    )

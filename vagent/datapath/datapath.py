@@ -1,0 +1,213 @@
+"""The data path of one host: registered ports and provisioned services in, verdicts and
+kernel state out. Wires the pure parts of this room to the kernel; decides nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from twisted.internet.interfaces import IReactorFDSet, IReactorTime
+
+from vagent.config.model import DataPathConfig
+from vagent.datapath.apply import Applier
+from vagent.datapath.decide import decide
+from vagent.datapath.events import FlowDecided, PacketMalformed, PortState
+from vagent.datapath.features import probe
+from vagent.datapath.links import LinkMonitor
+from vagent.datapath.names import Names
+from vagent.datapath.packet import parse
+from vagent.datapath.render import removal
+from vagent.datapath.state import INDEX_BITS, Attachment, Services
+from vagent.datapath.system import System
+from vagent.datapath.trap import PacketTrap
+from vagent.errors import WireError
+from vagent.linklocal.service import LinkLocalService
+from vagent.observe.event import Emit
+from vagent.ports.port import Registration
+
+ACTIVE = "Active"
+NO_DEVICE = "Inactive < no-dev >"
+NO_ADDRESS = "Inactive < no-address >"
+NOT_YET = "Inactive < kernel-pending >"
+
+
+class DataPath:
+    """Everything between the taps and the listener.
+
+    `choose` takes one of several endpoints (random in production).
+    """
+
+    def __init__(
+        self,
+        config: DataPathConfig,
+        names: Names,
+        *,
+        system: System,
+        choose: Callable[[tuple[int, ...]], int],
+        emit: Emit,
+        reactor: IReactorFDSet,
+        clock: IReactorTime,
+    ) -> None:
+        self._names = names
+        self._system = system
+        self._choose = choose
+        self._emit = emit
+        self._services = Services.of((), names, None)
+        self._registered: dict[int, Registration] = {}
+        self._by_tap: dict[str, set[int]] = {}
+        self._base = int(config.identity_range.network_address)
+        self._applier = Applier(
+            names,
+            system=system,
+            services=self._services,
+            refresh=self._look_at_all,
+            emit=emit,
+            clock=clock,
+        )
+        self._trap = PacketTrap(
+            config.queue_number,
+            queue_length=config.queue_length,
+            judge=self.judge,
+            emit=emit,
+            reactor=reactor,
+        )
+        self._links = LinkMonitor(self._look_at, reactor=reactor)
+
+    async def start(self) -> None:
+        """Make the interfaces, open the queue, put the rules in place. Raises
+        KernelError; what was begun is then taken back by `stop`.
+        """
+        features = await probe(self._system, self._names.table)
+        await self._make_interfaces()
+        self._trap.open()
+        self._links.open()
+        self._look_at_all()
+        await self._applier.start(features, self._system.mac(self._names.host_side))
+
+    async def stop(self) -> None:
+        """Take away everything that is ours, as far as the kernel lets us."""
+        self._applier.stop()
+        self._links.close()
+        self._trap.close()
+        await self._system.run_nft(removal(self._names))
+        if self._system.ifindex(self._names.guest_side) is not None:
+            await self._system.run_ip(f"link del {self._names.guest_side}\n")
+
+    async def settle(self) -> None:
+        """Return when the kernel serves what is registered and provisioned now. Raises
+        KernelError when it refused.
+        """
+        await self._applier.settled()
+
+    def port_changed(self, old: Registration | None, new: Registration | None) -> None:
+        """A port was registered (old is None), replaced, or removed (new is None)."""
+        if old is not None and (new is None or new.index != old.index):
+            self._forget(old)
+        if new is not None:
+            if old is not None and old.index == new.index:
+                self._forget_tap(old)
+            self._registered[new.index] = new
+            self._by_tap.setdefault(new.port.tap, set()).add(new.index)
+            self._look(new.index)
+
+    def services_changed(self, services: Iterable[LinkLocalService]) -> None:
+        """The provisioned services are these now."""
+        self._services = Services.of(services, self._names, self._services)
+        self._applier.offer(self._services)
+
+    def state(self, registration: Registration) -> str:
+        """The port's state in Contrail's words: `Active` or `Inactive < why >`."""
+        if registration.port.address is None:
+            return NO_ADDRESS
+        if self._applier.is_applied(registration.index):
+            return ACTIVE
+        if self._system.ifindex(registration.port.tap) is None:
+            return NO_DEVICE
+        return NOT_YET
+
+    def judge(self, data: bytes) -> int:
+        """The mark for a trapped packet, 0 to drop it."""
+        try:
+            packet = parse(data)
+        except WireError as failure:
+            self._emit(PacketMalformed(str(failure)))
+            return 0
+        verdict = decide(
+            packet,
+            offers=self._services.offers,
+            is_guest=self._is_guest,
+            choose=self._choose,
+        )
+        self._emit(FlowDecided(packet, verdict))
+        if not verdict.endpoint:
+            return 0
+        return verdict.endpoint << INDEX_BITS | (packet.source - self._base)
+
+    def _is_guest(self, source: int) -> bool:
+        return source - self._base in self._registered
+
+    async def _make_interfaces(self) -> None:
+        names, system = self._names, self._system
+        guest_side, host_side = names.guest_side, names.host_side
+        if system.ifindex(guest_side) is None or system.ifindex(host_side) is None:
+            await system.run_ip(
+                f"link add {guest_side} type veth peer name {host_side}\n"
+            )
+        for side in (guest_side, host_side):
+            # No router or neighbour discovery on interfaces without neighbours. The key
+            # is absent where IPv6 is.
+            if system.has_sysctl(f"net/ipv6/conf/{side}/disable_ipv6"):
+                system.write_sysctl(f"net/ipv6/conf/{side}/disable_ipv6", "1")
+        # A fabric endpoint 127.0.0.1 means this host; only translated flows get there.
+        system.write_sysctl(f"net/ipv4/conf/{host_side}/route_localnet", "1")
+        system.write_sysctl(f"net/ipv4/conf/{host_side}/forwarding", "1")
+        await system.run_ip(
+            f"link set {guest_side} up\n"
+            f"link set {host_side} arp off up\n"
+            f"addr replace {names.listener_address}/{names.identity_range.prefixlen}"
+            f" dev {host_side}\n"
+        )
+
+    def _look_at(self, taps: set[str] | None) -> None:
+        if taps is None:
+            self._look_at_all()
+            return
+        for tap in taps:
+            for index in self._by_tap.get(tap, ()):
+                self._look(index)
+
+    def _look_at_all(self) -> None:
+        for index in self._registered:
+            self._look(index)
+
+    def _look(self, index: int) -> None:
+        registration = self._registered[index]
+        port = registration.port
+        ifindex = self._system.ifindex(port.tap)
+        if port.address is None or ifindex is None:
+            self._applier.detach(index)
+            state = NO_ADDRESS if port.address is None else NO_DEVICE
+        else:
+            self._applier.attach(
+                Attachment(
+                    index=index,
+                    identity=registration.identity,
+                    tap=port.tap,
+                    ifindex=ifindex,
+                    mac=port.mac,
+                    address=port.address,
+                )
+            )
+            state = f"wanted at interface {ifindex}"
+        self._emit(PortState(port.id, port.tap, state))
+
+    def _forget(self, registration: Registration) -> None:
+        self._forget_tap(registration)
+        self._registered.pop(registration.index, None)
+        self._applier.detach(registration.index)
+
+    def _forget_tap(self, registration: Registration) -> None:
+        indexes = self._by_tap.get(registration.port.tap, set())
+        indexes.discard(registration.index)
+        if not indexes:
+            self._by_tap.pop(registration.port.tap, None)

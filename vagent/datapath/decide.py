@@ -1,0 +1,64 @@
+"""What becomes of a flow: a pure function of the opening packet and what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from vagent.datapath.packet import TCP, UDP, OpeningPacket
+from vagent.datapath.state import LISTENER, REFUSE, Offer
+
+
+class Reason(StrEnum):
+    """Why a verdict is what it is. A closed set: it labels a counter."""
+
+    METADATA = "metadata"
+    SERVICE = "service"
+    NOT_PROVISIONED = "not-provisioned"
+    NO_ENDPOINT = "no-endpoint"
+    UNKNOWN_GUEST = "unknown-guest"
+    PROTOCOL = "protocol"
+
+
+class Verdict(NamedTuple):
+    """`endpoint` is the number of the chosen endpoint; 0 drops the packet."""
+
+    endpoint: int
+    reason: Reason
+    service: str = ""
+
+
+UNKNOWN_GUEST = Verdict(0, Reason.UNKNOWN_GUEST)
+NOT_CARRIED = Verdict(0, Reason.PROTOCOL)
+NOT_PROVISIONED = Verdict(REFUSE, Reason.NOT_PROVISIONED)
+
+
+def decide(
+    packet: OpeningPacket,
+    *,
+    offers: Mapping[tuple[int, int], Offer],
+    is_guest: Callable[[int], bool],
+    choose: Callable[[tuple[int, ...]], int],
+) -> Verdict:
+    """Judge a packet that opens a flow above the tap.
+
+    `is_guest` tells whether an identity (as integer) belongs to a registered port;
+    `choose` takes one of several endpoints. Refused flows are reset at once,
+    those of no guest get silence: who is not registered learns nothing.
+    """
+    if not is_guest(packet.source):
+        return UNKNOWN_GUEST
+    if packet.protocol not in (TCP, UDP):
+        return NOT_CARRIED
+    offer = offers.get((packet.destination, packet.destination_port))
+    if offer is None:
+        return NOT_PROVISIONED
+    if not offer.endpoints:
+        return Verdict(REFUSE, Reason.NO_ENDPOINT, offer.service)
+    endpoint = choose(offer.endpoints)
+    if endpoint == LISTENER:
+        if packet.protocol != TCP:
+            return Verdict(REFUSE, Reason.PROTOCOL, offer.service)
+        return Verdict(endpoint, Reason.METADATA, offer.service)
+    return Verdict(endpoint, Reason.SERVICE, offer.service)

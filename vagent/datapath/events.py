@@ -1,0 +1,119 @@
+"""What the data path reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import ClassVar
+
+from vagent.datapath.decide import Verdict
+from vagent.datapath.packet import OpeningPacket
+from vagent.observe.event import Event
+
+
+@dataclass(slots=True)
+class FlowDecided(Event):
+    """A packet that opens a flow got its verdict."""
+
+    counter: ClassVar[str | None] = "datapath_verdicts_total"
+    buffer: ClassVar[str | None] = "LinkLocalFlow"
+    sandesh: ClassVar[str] = "LinkLocalFlowTrace"
+
+    packet: OpeningPacket
+    verdict: Verdict
+
+    def label(self) -> str:
+        return self.verdict.reason.value
+
+    def text(self) -> str:
+        packet, verdict = self.packet, self.verdict
+        return (
+            f"{IPv4Address(packet.source)}:{packet.source_port}"
+            f" -> {IPv4Address(packet.destination)}:{packet.destination_port}"
+            f" protocol {packet.protocol}: {verdict.reason.value}"
+            f" {verdict.service} endpoint {verdict.endpoint}"
+        )
+
+
+@dataclass(slots=True)
+class PacketMalformed(Event):
+    """A trapped packet whose lengths do not hold was dropped."""
+
+    counter: ClassVar[str | None] = "datapath_malformed_total"
+    buffer: ClassVar[str | None] = "LinkLocalFlow"
+    sandesh: ClassVar[str] = "LinkLocalFlowTrace"
+
+    why: str
+
+    def text(self) -> str:
+        return f"malformed packet dropped: {self.why}"
+
+
+@dataclass(slots=True)
+class QueueOverrun(Event):
+    """The kernel dropped queued packets because the agent was too slow (ENOBUFS)."""
+
+    counter: ClassVar[str | None] = "datapath_queue_overruns_total"
+
+
+@dataclass(slots=True)
+class VerdictFailed(Event):
+    """Our own fault while judging a packet; the packet was dropped."""
+
+    counter: ClassVar[str | None] = "datapath_verdict_failures_total"
+    level: ClassVar[str | None] = "error"
+
+    why: str
+
+    def text(self) -> str:
+        return f"verdict failed, packet dropped: {self.why}"
+
+
+@dataclass(slots=True)
+class RulesApplied(Event):
+    """A transaction reached the kernel."""
+
+    counter: ClassVar[str | None] = "datapath_transactions_total"
+    buffer: ClassVar[str | None] = "DataPath"
+    sandesh: ClassVar[str] = "DataPathTrace"
+
+    what: str
+    seconds: float
+
+    def text(self) -> str:
+        return f"{self.what} in {self.seconds * 1000:.1f} ms"
+
+
+@dataclass(slots=True)
+class RulesRefused(Event):
+    """The kernel refused a transaction; the state before it is still in force."""
+
+    counter: ClassVar[str | None] = "datapath_transaction_failures_total"
+    buffer: ClassVar[str | None] = "DataPath"
+    sandesh: ClassVar[str] = "DataPathTrace"
+    level: ClassVar[str | None] = "error"
+
+    why: str
+    retry_after: float
+
+    def text(self) -> str:
+        return (
+            f"kernel rules not changed: {self.why}; the whole state is tried again"
+            f" in {self.retry_after:g} s"
+        )
+
+
+@dataclass(slots=True)
+class PortState(Event):
+    """A port was attached, or waits for something."""
+
+    counter: ClassVar[str | None] = "datapath_port_changes_total"
+    buffer: ClassVar[str | None] = "DataPath"
+    sandesh: ClassVar[str] = "DataPathTrace"
+
+    port_id: str
+    tap: str
+    state: str
+
+    def text(self) -> str:
+        return f"port {self.port_id} tap {self.tap}: {self.state}"

@@ -1,0 +1,116 @@
+"""Which interfaces exist: the kernel's own messages (rtnetlink), read in the reactor.
+
+Level-triggered: a message only says that a name deserves a look; the look is fresh.
+When messages were lost (ENOBUFS), every name deserves one.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+_RTMGRP_LINK = 1
+_RTM_NEWLINK, _RTM_DELLINK = 16, 17
+_IFLA_IFNAME = 3
+_HEADER = struct.Struct("=IHHII")
+_LINK = struct.Struct("=BxHiII")
+_ATTRIBUTE = struct.Struct("=HH")
+MAX_BATCH = 128
+"""Messages per turn of the reactor; a host that starts 1,000 guests sends thousands."""
+_BUFFER = 4 * 1024 * 1024
+_READ = 65536
+
+
+def names_in(data: bytes) -> set[str]:
+    """Interface names in a datagram of link messages, as far as it parses."""
+    found: set[str] = set()
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, *_ = _HEADER.unpack_from(data, offset)
+        if not _HEADER.size <= length <= len(data) - offset:
+            break
+        if kind in (_RTM_NEWLINK, _RTM_DELLINK):
+            name = _name(data[offset + _HEADER.size : offset + length])
+            if name:
+                found.add(name)
+        offset += (length + 3) & ~3
+    return found
+
+
+def _name(body: bytes) -> str:
+    offset = _LINK.size
+    while offset + _ATTRIBUTE.size <= len(body):
+        length, kind = _ATTRIBUTE.unpack_from(body, offset)
+        if not _ATTRIBUTE.size <= length <= len(body) - offset:
+            break
+        if kind == _IFLA_IFNAME:
+            value = body[offset + _ATTRIBUTE.size : offset + length]
+            return value.split(b"\0", 1)[0].decode("utf-8", "replace")
+        offset += (length + 3) & ~3
+    return ""
+
+
+@implementer(IReadDescriptor)
+class LinkMonitor:
+    """Calls `changed` with the names that may have come, gone or been renamed; None
+    means any.
+    """
+
+    def __init__(
+        self, changed: Callable[[set[str] | None], None], *, reactor: IReactorFDSet
+    ) -> None:
+        self._changed = changed
+        self._reactor = reactor
+        self._socket: socket.socket | None = None
+
+    def open(self) -> None:
+        """Subscribe. From here on no change is missed."""
+        link = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0
+        )
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        link.bind((0, _RTMGRP_LINK))
+        self._socket = link
+        self._reactor.addReader(self)
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        if self._socket is not None:
+            self._reactor.removeReader(self)
+            self._socket.close()
+            self._socket = None
+
+    def fileno(self) -> int:
+        """The netlink socket, or -1 when closed."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """Name in Twisted's log lines."""
+        return "LinkMonitor"
+
+    def doRead(self) -> None:
+        """Read at most MAX_BATCH messages and report their names at once."""
+        if self._socket is None:
+            return
+        names: set[str] = set()
+        for _ in range(MAX_BATCH):
+            try:
+                names |= names_in(self._socket.recv(_READ))
+            except BlockingIOError:
+                break
+            except OSError as failure:
+                if failure.errno != errno.ENOBUFS:
+                    raise
+                self._changed(None)
+        if names:
+            self._changed(names)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor gave the descriptor up."""
+        self.close()

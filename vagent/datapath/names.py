@@ -1,0 +1,50 @@
+"""Names of everything that the agent owns in the kernel, derived from one prefix.
+
+Whoever sees one of these names on a host knows whose it is, and two agents with two
+prefixes never touch each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from vagent.config.model import DataPathConfig
+
+SERVICE_MAC = "02:00:a9:fe:a9:fe"
+"""MAC address that answers for every service address at every tap (locally
+administered; its last four bytes spell 169.254.169.254)."""
+
+METADATA_ADDRESS = IPv4Address("169.254.169.254")
+"""Guarded at every tap even while no service is provisioned: a question for metadata
+must never be answered by a neighbour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What is called how, on this host.
+
+    `guest_side` is the end of the veth pair into which taps forward; `host_side` is
+    where the host's routing, conntrack, NFQUEUE and the listener see the packets.
+    """
+
+    table: str
+    guest_side: str
+    host_side: str
+    identity_range: IPv4Network
+    listener_address: IPv4Address
+    listener_port: int
+    queue_number: int
+
+    @classmethod
+    def of(cls, config: DataPathConfig, *, listener_port: int) -> Names:
+        """Names for a configured prefix."""
+        return cls(
+            table=config.name,
+            guest_side=f"{config.name}0",
+            host_side=f"{config.name}1",
+            identity_range=config.identity_range,
+            listener_address=config.identity_range.network_address + 1,
+            listener_port=listener_port,
+            queue_number=config.queue_number,
+        )

@@ -1,0 +1,161 @@
+"""The operating system as the data path sees it: a small seam, and the real thing.
+
+Commands run as children of the reactor, so that a slow kernel transaction never holds
+up a request; each has a deadline.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import socket
+import struct
+from pathlib import Path
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone
+from twisted.internet.interfaces import IReactorProcess, IReactorTime
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from vagent.datapath import conntrack, netlink, queue_rule
+from vagent.errors import KernelError
+
+COMMAND_DEADLINE = 30.0
+"""Seconds for one transaction: one of 5,000 ports takes about one."""
+MAX_MESSAGE = 2000
+"""Characters of a tool's complaint that are kept: it repeats the line it means."""
+_SIOCGIFHWADDR = 0x8927
+_IFNAMSIZ = 16
+
+
+class System(Protocol):
+    """What the data path asks of the operating system. All of it raises KernelError."""
+
+    async def run_nft(self, script: str, *, check: bool = False) -> None:
+        """One nftables transaction: all of it, or nothing. With `check` always nothing:
+        the kernel only says whether it would.
+        """
+
+    async def run_ip(self, batch: str) -> None:
+        """iproute2 commands, a line each; the first failure ends them."""
+
+    def insert_queue_rule(self, table: str, chain: str, queue_number: int) -> None:
+        """The xt NFQUEUE rule at the head of an existing chain."""
+
+    def end_flows(self, mark: int, mask: int) -> None:
+        """Delete the flows whose conntrack mark, under the mask, is `mark`."""
+
+    def ifindex(self, name: str) -> int | None:
+        """Index of an interface, None when there is none of that name."""
+
+    def mac(self, name: str) -> str:
+        """Hardware address of an interface."""
+
+    def has_sysctl(self, key: str) -> bool:
+        """Is there such a key below /proc/sys?"""
+
+    def write_sysctl(self, key: str, value: str) -> None:
+        """Set one key below /proc/sys, written with slashes."""
+
+
+class LinuxSystem:
+    """The kernel of this host, in the network namespace of this process."""
+
+    def __init__(self, *, reactor: IReactorProcess, clock: IReactorTime) -> None:
+        self._reactor = reactor
+        self._clock = clock
+
+    async def run_nft(self, script: str, *, check: bool = False) -> None:
+        """See System."""
+        await self._run("nft", ["-c"] * check + ["-f", "-"], script)
+
+    async def run_ip(self, batch: str) -> None:
+        """See System."""
+        await self._run("ip", ["-batch", "-"], batch)
+
+    def insert_queue_rule(self, table: str, chain: str, queue_number: int) -> None:
+        """See System."""
+        netlink.transact(queue_rule.encode(table, chain, queue_number), "queue rule")
+
+    def end_flows(self, mark: int, mask: int) -> None:
+        """See System."""
+        netlink.transact(conntrack.encode_end(mark, mask), "end of flows")
+
+    def ifindex(self, name: str) -> int | None:
+        """See System."""
+        try:
+            return socket.if_nametoindex(name)
+        except OSError:
+            return None
+
+    def mac(self, name: str) -> str:
+        """See System."""
+        request = struct.pack("256s", name.encode()[: _IFNAMSIZ - 1])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                answer = fcntl.ioctl(probe.fileno(), _SIOCGIFHWADDR, request)
+            except OSError as failure:
+                raise KernelError(f"interface {name}: {failure}") from failure
+        return answer[18:24].hex(":")
+
+    def has_sysctl(self, key: str) -> bool:
+        """See System."""
+        return Path("/proc/sys", key).exists()
+
+    def write_sysctl(self, key: str, value: str) -> None:
+        """See System."""
+        try:
+            Path("/proc/sys", key).write_text(value)
+        except OSError as failure:
+            raise KernelError(f"sysctl {key}={value}: {failure}") from failure
+
+    async def _run(self, name: str, arguments: list[str], text: str) -> None:
+        program = shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin")
+        if program is None:
+            raise KernelError(f"{name} is not installed (package nftables or iproute2)")
+        child = _Child(name, text)
+        process = self._reactor.spawnProcess(
+            child, program, [name, *arguments], env={"LC_ALL": "C"}
+        )
+        deadline = self._clock.callLater(
+            COMMAND_DEADLINE, lambda: process.signalProcess("KILL")
+        )
+        try:
+            await child.ended
+        finally:
+            if deadline.active():
+                deadline.cancel()
+
+
+class _Child(ProcessProtocol):
+    """Feeds a script to a command and keeps the beginning of its complaint."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.ended: Deferred[None] = Deferred()
+        self._name = name
+        self._text = text
+        self._complaint = ""
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None  # noqa: S101 Twisted sets it before this call
+        self.transport.write(self._text.encode())
+        self.transport.closeStdin()
+
+    def outReceived(self, data: bytes) -> None:
+        pass
+
+    def errReceived(self, data: bytes) -> None:
+        if len(self._complaint) < MAX_MESSAGE:
+            self._complaint += data.decode("utf-8", "replace")
+
+    def processEnded(self, reason: Failure) -> None:
+        if isinstance(reason.value, ProcessDone):
+            self.ended.callback(None)
+            return
+        complaint = " ".join(self._complaint[:MAX_MESSAGE].split())
+        status = getattr(reason.value, "status", None)
+        self.ended.errback(
+            KernelError(f"{self._name}: {complaint or f'ended with status {status}'}")
+        )
