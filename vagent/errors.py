@@ -48,6 +48,10 @@ class ConflictError(StoreError):
     """Somebody else changed the entry first (compare-and-swap failed)."""
 
 
+class LimitError(VagentError):
+    """A named ceiling is reached; the message says which, and its value."""
+
+
 class KernelError(VagentError):
     """The kernel, or a tool that talks to it, refused."""
 

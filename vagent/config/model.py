@@ -60,6 +60,9 @@ class LinkLocalFlowsConfig:
     max_vm_flows: int = 2048
 
 
+IDENTITY_RANGE = IPv4Network("169.254.64.0/18")
+
+
 @dataclass(frozen=True, slots=True)
 class DataPathConfig:
     """`<data-path>`: names and numbers of what the agent owns in the kernel.
@@ -68,7 +71,7 @@ class DataPathConfig:
     """
 
     name: str = "vagent"
-    identity_range: IPv4Network = IPv4Network("169.254.64.0/18")
+    identity_range: IPv4Network = IDENTITY_RANGE
     queue_number: int = 8097
     queue_length: int = 4096
 

@@ -1,0 +1,117 @@
+"""An AgentConfig as agent.conf text: every element, every value in force, no secret.
+
+Pure. What it writes is read back by read.py as an equal configuration, apart from
+secrets and from whether files exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lxml import etree
+
+from vagent.config.model import (
+    AgentConfig,
+    Listen,
+    MetadataProxyConfig,
+    MetadataServerConfig,
+    Secret,
+)
+from vagent.config.shared_secret import MASK
+
+Texts = Mapping[str, str]
+
+
+def dump_config(config: AgentConfig) -> str:
+    """Complete XML in the grammar of agent.conf; a secret that is set reads `***`."""
+    server = config.metadata_server
+    return to_xml(
+        {
+            "state-directory": str(config.state_directory),
+            "runtime-directory": str(config.runtime_directory),
+            "log-level": config.log_level,
+            "metadata-proxy": _metadata_proxy(config.metadata_proxy),
+            "linklocal-flows": {
+                "max-system-flows": str(config.linklocal_flows.max_system_flows),
+                "max-vm-flows": str(config.linklocal_flows.max_vm_flows),
+            },
+            "data-path": {
+                "name": config.data_path.name,
+                "identity-range": str(config.data_path.identity_range),
+                "queue-number": str(config.data_path.queue_number),
+                "queue-length": str(config.data_path.queue_length),
+            },
+            "port-api": _listen(config.port_api),
+            "config-api": _listen(config.config_api),
+            "introspect": _listen(config.introspect),
+            "metadata-server": _metadata_server(
+                server or MetadataServerConfig(), enabled=server is not None
+            ),
+        }
+    )
+
+
+def to_xml(content: Mapping[str, str | Texts]) -> str:
+    """Elements and sections, in the order given, under `<config><agent>`.
+
+    Raises ValueError if a text cannot be written in XML (control characters).
+    """
+    config = etree.Element("config")
+    agent = etree.SubElement(config, "agent")
+    for name, inner in content.items():
+        element = etree.SubElement(agent, name)
+        if isinstance(inner, str):
+            element.text = inner
+            continue
+        for leaf, text in inner.items():
+            etree.SubElement(element, leaf).text = text
+    etree.indent(config)
+    return str(etree.tostring(config, encoding="unicode")) + "\n"
+
+
+def _metadata_proxy(proxy: MetadataProxyConfig) -> Texts:
+    tls = proxy.tls
+    return {
+        "shared-secret": _masked(proxy.shared_secret),
+        "port": str(proxy.port),
+        "use-ssl": _switch(tls is not None),
+        "client-cert": _path(tls.client_cert if tls else None),
+        "client-key": _path(tls.client_key if tls else None),
+        "ca-cert": _path(tls.ca_cert if tls else None),
+        "connect-timeout": _seconds(proxy.connect_timeout),
+        "response-timeout": _seconds(proxy.response_timeout),
+        "hold-time": _seconds(proxy.hold_time),
+        "max-guest-connections": str(proxy.max_guest_connections),
+    }
+
+
+def _metadata_server(server: MetadataServerConfig, *, enabled: bool) -> Texts:
+    return {
+        "enabled": _switch(enabled),
+        **_listen(server.listen),
+        "shared-secret": _masked(server.shared_secret),
+        "server-cert": _path(server.server_cert),
+        "server-key": _path(server.server_key),
+        "client-ca": _path(server.client_ca),
+    }
+
+
+def _listen(listen: Listen) -> Texts:
+    return {"address": str(listen.address), "port": str(listen.port)}
+
+
+def _masked(secret: Secret) -> str:
+    return MASK if secret.value else ""
+
+
+def _path(path: Path | None) -> str:
+    return str(path) if path else ""
+
+
+def _switch(on: bool) -> str:
+    return "true" if on else "false"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.3f}".rstrip("0").rstrip(".")

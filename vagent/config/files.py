@@ -1,0 +1,51 @@
+"""The files that agent.conf stands in or names: read with a ceiling, or just tried.
+
+The only module of this room that touches the file system. It refuses to know what the
+files hold.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What was read, and the permission bits of the file at that moment."""
+
+    data: bytes = field(repr=False)
+    mode: int
+
+    @property
+    def others_read(self) -> bool:
+        """Whether everybody on the host may read it."""
+        return bool(self.mode & stat.S_IROTH)
+
+    @property
+    def group_reads(self) -> bool:
+        """Whether the file's group may read it."""
+        return bool(self.mode & stat.S_IRGRP)
+
+
+def read_bounded(path: Path, ceiling: int) -> Content:
+    """At most `ceiling` + 1 bytes of a regular file: one more than allowed shows.
+
+    Raises OSError. Opening never waits: a FIFO or device is refused.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            if not stat.S_ISREG(mode):
+                raise OSError(0, "not a regular file")
+            return Content(file.read(ceiling + 1), stat.S_IMODE(mode))
+    finally:
+        os.close(descriptor)
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Why a file could not be read, in the system's words."""
+    return getattr(error, "strerror", None) or "not a usable path"

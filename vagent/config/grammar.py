@@ -1,0 +1,80 @@
+"""The grammar of agent.conf: `agent.xsd`, as a schema and as data.
+
+Strategy: unknown names, repetitions and stray text are found by walking the tree along
+the schema read as data, since libxml2 stops at the first wrong child and knows no
+nearest name. What is wrong is cut out; the schema then judges every value that is left.
+Cutting first also means that no `xsi:` attribute of the file ever reaches the
+validator. This module refuses to know what a value means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from importlib import resources
+
+from lxml import etree
+
+_XS = "{http://www.w3.org/2001/XMLSchema}"
+
+
+class Kind(Enum):
+    """What an element may hold."""
+
+    SECTION = "elements"
+    VALUE = "text"
+    LEGACY = "anything, unread"
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One element of the schema. `allowed` is the sentence for the operator."""
+
+    name: str
+    kind: Kind
+    allowed: str
+    children: Mapping[str, Declared]
+    attributes: tuple[str, ...]
+
+    def paths(self, above: str = "") -> Iterator[str]:
+        """`agent/metadata-proxy/port` and so on, for all elements that are used."""
+        path = f"{above}/{self.name}" if above else self.name
+        if self.kind is not Kind.LEGACY:
+            yield path
+        for child in self.children.values():
+            yield from child.paths(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """The schema for lxml, and the elements that a document may start with."""
+
+    schema: etree.XMLSchema
+    roots: Mapping[str, Declared]
+
+
+def load_grammar() -> Grammar:
+    """Read `agent.xsd` from the package. A fault in it is ours and raises as it is."""
+    text = resources.files("vagent.config").joinpath("agent.xsd").read_bytes()
+    root = etree.fromstring(text)
+    types = {node.get("name"): node for node in root if node.tag != _XS + "element"}
+    roots = (_declared(node, types) for node in root.findall(_XS + "element"))
+    return Grammar(etree.XMLSchema(root), {each.name: each for each in roots})
+
+
+def _declared(element: etree._Element, types: Mapping[str, etree._Element]) -> Declared:
+    name, kind_of_text = element.get("name"), element.get("type")
+    node = types[kind_of_text]
+    inner = [_declared(each, types) for each in node.iter(_XS + "element")]
+    if kind_of_text == "legacy":
+        kind = Kind.LEGACY
+    else:
+        kind = Kind.SECTION if inner else Kind.VALUE
+    return Declared(
+        name=name,
+        kind=kind,
+        allowed=node.findtext(f".//{_XS}documentation", default="text"),
+        children={each.name: each for each in inner},
+        attributes=tuple(each.get("name") for each in node.iter(_XS + "attribute")),
+    )

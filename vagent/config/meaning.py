@@ -1,0 +1,210 @@
+"""Sections become an AgentConfig; what values mean together is checked here.
+
+Every rule reports to the findings and goes on, so that one run tells everything. This
+module refuses to know XML.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from vagent.config.files import Content
+from vagent.config.findings import Findings
+from vagent.config.listening import (
+    METADATA_ADDRESS,
+    Server,
+    check_addresses,
+    check_distinct,
+    read_listen,
+)
+from vagent.config.model import (
+    AgentConfig,
+    ClientTls,
+    DataPathConfig,
+    LinkLocalFlowsConfig,
+    Listen,
+    MetadataProxyConfig,
+    MetadataServerConfig,
+)
+from vagent.config.pem_files import CLIENT_FILES, SERVER_FILES, named, read_pem_files
+from vagent.config.section import Section
+from vagent.config.shared_secret import read_secret
+
+DEFAULTS = AgentConfig()
+DEFAULT_SERVER = MetadataServerConfig()
+IDENTITY_RANGES = (  # RFC 1918 and RFC 3927
+    IPv4Network("10.0.0.0/8"),
+    IPv4Network("172.16.0.0/12"),
+    IPv4Network("192.168.0.0/16"),
+    IPv4Network("169.254.0.0/16"),
+)
+IDENTITY_ALLOWED = (
+    "a network inside 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 169.254.0.0/16, "
+    f"of length 8 to 24, without {METADATA_ADDRESS}"
+)
+
+
+def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConfig:
+    """The configuration that `agent` means; wrong parts are their defaults.
+
+    Look at `findings` before using it. `conf` is agent.conf itself: its permissions
+    matter when it holds a secret.
+    """
+    proxy = _metadata_proxy(agent.section("metadata-proxy"), findings, conf)
+    config = AgentConfig(
+        state_directory=agent.value("state-directory", Path, DEFAULTS.state_directory),
+        runtime_directory=agent.value(
+            "runtime-directory", Path, DEFAULTS.runtime_directory
+        ),
+        log_level=agent.value("log-level", str, DEFAULTS.log_level),
+        metadata_proxy=proxy,
+        linklocal_flows=_flows(agent.section("linklocal-flows"), findings),
+        data_path=_data_path(agent.section("data-path"), findings),
+        port_api=read_listen(agent.section("port-api"), DEFAULTS.port_api),
+        config_api=read_listen(agent.section("config-api"), DEFAULTS.config_api),
+        introspect=read_listen(agent.section("introspect"), DEFAULTS.introspect),
+        metadata_server=_metadata_server(
+            agent.section("metadata-server"), proxy, findings, conf
+        ),
+    )
+    _check_servers(agent, config, findings)
+    return config
+
+
+def _metadata_proxy(
+    section: Section, findings: Findings, conf: Content
+) -> MetadataProxyConfig:
+    default = DEFAULTS.metadata_proxy
+    secret = read_secret(section, findings, conf)
+    if not secret.value:
+        findings.warn(
+            section.place_of("shared-secret"),
+            "no secret: X-Instance-ID-Signature is computed with the empty key, "
+            "and nova-api cannot tell the agent from anybody else",
+        )
+    return MetadataProxyConfig(
+        shared_secret=secret,
+        port=section.value("port", int, default.port),
+        tls=_client_tls(section, findings),
+        connect_timeout=section.value(
+            "connect-timeout", float, default.connect_timeout
+        ),
+        response_timeout=section.value(
+            "response-timeout", float, default.response_timeout
+        ),
+        hold_time=section.value("hold-time", float, default.hold_time),
+        max_guest_connections=section.value(
+            "max-guest-connections", int, default.max_guest_connections
+        ),
+    )
+
+
+def _client_tls(section: Section, findings: Findings) -> ClientTls | None:
+    if section.value("use-ssl", _switch, default=False):
+        why = "use-ssl is true"
+        files = read_pem_files(section, CLIENT_FILES, findings, why=why)
+        return ClientTls(*files) if files else None
+    unused = named(section, CLIENT_FILES)
+    if unused and section.sound("use-ssl"):
+        what = f"use-ssl is not true, so these are not used: {', '.join(unused)}"
+        findings.warn(section.place_of(unused[0]), what)
+    return None
+
+
+def _flows(section: Section, findings: Findings) -> LinkLocalFlowsConfig:
+    default = DEFAULTS.linklocal_flows
+    system = section.value("max-system-flows", int, default.max_system_flows)
+    per_guest = section.value("max-vm-flows", int, min(default.max_vm_flows, system))
+    if per_guest > system and section.sound("max-system-flows"):
+        findings.refuse(
+            section.place_of("max-vm-flows"),
+            f"got {per_guest}; allowed: at most max-system-flows, which is {system}",
+        )
+    return LinkLocalFlowsConfig(system, per_guest)
+
+
+def _data_path(section: Section, findings: Findings) -> DataPathConfig:
+    default = DEFAULTS.data_path
+    return DataPathConfig(
+        name=section.value("name", str, default.name),
+        identity_range=_identity_range(section, findings),
+        queue_number=section.value("queue-number", int, default.queue_number),
+        queue_length=section.value("queue-length", int, default.queue_length),
+    )
+
+
+def _identity_range(section: Section, findings: Findings) -> IPv4Network:
+    text = section.value("identity-range", str, "")
+    if not text:
+        return DEFAULTS.data_path.identity_range
+    network = IPv4Network(text, strict=False)
+    problem = _identity_problem(text, network)
+    if problem:
+        what = f"got {text}: {problem}; allowed: {IDENTITY_ALLOWED}"
+        findings.refuse(section.place_of("identity-range"), what)
+        return DEFAULTS.data_path.identity_range
+    return network
+
+
+def _identity_problem(text: str, network: IPv4Network) -> str | None:
+    if IPv4Address(text.partition("/")[0]) != network.network_address:
+        return f"that is an address in {network}, not a network"
+    if not 8 <= network.prefixlen <= 24:
+        return f"length {network.prefixlen}"
+    if not any(network.subnet_of(each) for each in IDENTITY_RANGES):
+        return "neither private nor link-local"
+    if METADATA_ADDRESS in network:
+        return f"it contains {METADATA_ADDRESS}"
+    return None
+
+
+def _metadata_server(
+    section: Section, proxy: MetadataProxyConfig, findings: Findings, conf: Content
+) -> MetadataServerConfig | None:
+    if not section.value("enabled", _switch, default=False):
+        return None
+    secret = read_secret(section, findings, conf)
+    listen = read_listen(section, DEFAULT_SERVER.listen)
+    server = MetadataServerConfig(
+        listen=listen, shared_secret=secret if secret.value else proxy.shared_secret
+    )
+    why = _why_server_tls(section, listen)
+    files = read_pem_files(section, SERVER_FILES, findings, why=why) if why else None
+    if not files:
+        return server
+    certificate, key, authority = files
+    return replace(server, server_cert=certificate, server_key=key, client_ca=authority)
+
+
+def _why_server_tls(section: Section, listen: Listen) -> str | None:
+    given = named(section, SERVER_FILES)
+    if given:
+        return f"{given[0]} is given, and TLS takes all of: {', '.join(SERVER_FILES)}"
+    if not listen.address.is_loopback:
+        return f"the server listens on {listen.address}, which is not loopback"
+    return None
+
+
+def _check_servers(agent: Section, config: AgentConfig, findings: Findings) -> None:
+    listens = {
+        "port-api": config.port_api,
+        "config-api": config.config_api,
+        "introspect": config.introspect,
+    }
+    if config.metadata_server:
+        listens["metadata-server"] = config.metadata_server.listen
+    servers = [Server(agent.section(name), name, at) for name, at in listens.items()]
+    identities = config.data_path.identity_range
+    check_addresses(servers, identities, findings)
+    proxy = Server(
+        agent.section("metadata-proxy"),
+        "metadata-proxy",
+        Listen(identities.network_address, config.metadata_proxy.port),
+    )
+    check_distinct([proxy, *servers], findings)
+
+
+def _switch(text: str) -> bool:
+    return text in ("true", "1")

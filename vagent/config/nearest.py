@@ -1,0 +1,48 @@
+"""Which name did the operator mean?
+
+Pure: a name and the schema's names in, a sentence out.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from vagent.config.findings import MAX_SHOWN, shown_name
+from vagent.config.grammar import Declared, Kind
+
+
+def unknown_element(name: str, parent: Declared, agent: Declared) -> str:
+    """What to say of an element that `parent` does not have."""
+    what = f"unknown element <{shown_name(name)}>"
+    elsewhere = [path for path in agent.paths() if path.endswith(f"/{name}")]
+    if elsewhere:
+        return f"{what} in <{parent.name}>; it is known as {' and '.join(elsewhere)}"
+    if not parent.children:
+        nearest = _nearest(name, [path.rsplit("/", 1)[-1] for path in agent.paths()])
+        return (
+            f"{what}; <{parent.name}> holds text only; nearest known name: <{nearest}>"
+        )
+    return (
+        f"{what}; nearest known name: <{_nearest(name, list(parent.children))}>; "
+        f"allowed in <{parent.name}>: {', '.join(_used(parent))}"
+    )
+
+
+def unknown_attribute(name: str, element: Declared) -> str:
+    """What to say of an attribute that `element` does not have."""
+    what = f"unknown attribute {shown_name(name)}"
+    if element.attributes:
+        return f"{what}; nearest known name: {_nearest(name, element.attributes)}"
+    if element.children:
+        nearest = _nearest(name, _used(element))
+        return f"{what}; nearest known name: the element <{nearest}> in it"
+    return f"{what}; <{element.name}> has no attributes (only shared-secret has: file)"
+
+
+def _used(parent: Declared) -> list[str]:
+    children = parent.children.values()
+    return [each.name for each in children if each.kind is not Kind.LEGACY]
+
+
+def _nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+    return get_close_matches(name[:MAX_SHOWN], known, n=1, cutoff=0.0)[0]

@@ -1,0 +1,58 @@
+"""What the grammar lets through, as values: sections that hold texts.
+
+This module refuses to know XML, and what a text means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from vagent.config.findings import Place
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One element with text, blanks at its ends taken away. It may hold a secret."""
+
+    place: Place
+    text: str = field(repr=False)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One element with elements in it.
+
+    `refused` names those that were reported already: they count as absent, and rules
+    that need them are not checked, so that one mistake is one line.
+    """
+
+    place: Place
+    values: Mapping[str, Value] = field(default_factory=dict)
+    sections: Mapping[str, Section] = field(default_factory=dict)
+    refused: frozenset[str] = frozenset()
+
+    def section(self, name: str) -> Section:
+        """The section of that name; an empty one here if the file has none."""
+        return self.sections.get(name, Section(self.place.child(name)))
+
+    def place_of(self, name: str) -> Place:
+        """Where the element is, or where it would be."""
+        value = self.values.get(name)
+        return value.place if value else self.place.child(name)
+
+    def sound(self, *names: str) -> bool:
+        """Whether none of these elements has been refused."""
+        return self.refused.isdisjoint(names)
+
+    def value(self, name: str, parse: Callable[[str], T], default: T) -> T:
+        """The element's text as `parse` reads it; `default` if absent or refused.
+
+        The grammar has let the text through, so `parse` does not fail.
+        """
+        value = self.values.get(name)
+        return default if value is None else parse(value.text)
