@@ -22,13 +22,17 @@ class Event:
     __slots__ = ()
 
     counter: ClassVar[str | None] = None
-    """Prometheus name without prefix, e.g. `metadata_requests_total`; None: not counted."""
+    """Prometheus name without prefix (`metadata_requests_total`); None: no counter."""
     buffer: ClassVar[str | None] = None
     """Name of the Sandesh trace buffer, e.g. `Metadata`; None: not traced."""
     sandesh: ClassVar[str] = ""
     """Sandesh type shown in the trace line, e.g. `MetadataTrace`."""
     level: ClassVar[str | None] = None
     """twisted.logger level name (`info`, `warn`, `error`); None: not logged."""
+    histogram: ClassVar[str | None] = None
+    """Prometheus name of the histogram that `seconds` goes into; None: not timed."""
+    seconds: float
+    """How long it took. Only where `histogram` is set, as a field of the subclass."""
 
     def label(self) -> str:
         """The value of the counter's only label (`reason`), or "" for none.

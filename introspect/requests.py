@@ -1,0 +1,122 @@
+"""Every request that this agent answers: name, module, parameters, page.
+
+Module files (`agent.xml`, …) list the requests for forms, as Contrail's do. Refuses to
+know HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from introspect.page import Block, Entry, Form, Page
+from introspect.pages.interfaces import FILTERS, interfaces, page_request
+from introspect.pages.linklocal import service_info
+from introspect.pages.metadata import clear_all_info, metadata_info
+from introspect.pages.overview import init_state
+from introspect.pages.statistics import statistics_info
+from introspect.pages.traces import buffer_list, trace
+from introspect.sandesh import STYLESHEET
+from introspect.sources import Sources
+
+Answer = Callable[[Sources, Mapping[str, str]], Page]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One field of a request, with its Sandesh type and the default shown in forms."""
+
+    name: str
+    kind: str = "string"
+    default: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One `Snh_<name>`. `changes` marks what browsers must not be able to trigger."""
+
+    name: str
+    module: str
+    answer: Answer
+    about: str
+    parameters: tuple[Parameter, ...] = ()
+    changes: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters' names in declaration order."""
+        return tuple(each.name for each in self.parameters)
+
+
+REQUESTS = (
+    Request("AgentInitStateReq", "agent", init_state, "Is the agent ready?"),
+    Request(
+        "ItfReq",
+        "agent",
+        interfaces,
+        "Guest interfaces that match every filter.",
+        tuple(Parameter(name) for name in FILTERS),
+    ),
+    Request("LinkLocalServiceInfo", "agent", service_info, "The link-local services."),
+    Request(
+        "PageReq",
+        "agent",
+        page_request,
+        "One page of the interfaces, by its key.",
+        (Parameter("key"),),
+    ),
+    Request(
+        "SandeshTraceBufferListRequest", "sandesh_trace", buffer_list, "Trace buffers."
+    ),
+    Request(
+        "SandeshTraceRequest",
+        "sandesh_trace",
+        trace,
+        "The lines of one trace buffer.",
+        (Parameter("buf_name"), Parameter("count", "i32", "0")),
+    ),
+    Request(
+        "ClearAllInfo",
+        "services",
+        clear_all_info,
+        "Start the metadata counters at 0 again (command-line tools only).",
+        changes=True,
+    ),
+    Request("MetadataInfo", "services", metadata_info, "Metadata proxy counters."),
+    Request("StatisticsInfo", "vagent", statistics_info, "Everything that is counted."),
+)
+BY_NAME = {request.name: request for request in REQUESTS}
+MODULES = tuple(sorted({request.module for request in REQUESTS}))
+
+
+def module_document(module: str) -> bytes:
+    """The request list of a module, as Contrail's clients fetch it."""
+    lines = [STYLESHEET, f'<{module} type="rlist">']
+    for request in _of(module):
+        lines.append(f'<{request.name} type="sandesh">')
+        lines += [
+            f'<{each.name} type="{each.kind}">{each.default}</{each.name}>'
+            for each in request.parameters
+        ]
+        lines.append(f"</{request.name}>")
+    lines.append(f"</{module}>\n")
+    return "\n".join(lines).encode()
+
+
+def module_page(module: str) -> Page:
+    """The same as forms for people."""
+    forms: tuple[Block, ...] = tuple(
+        Form(
+            f"/Snh_{each.name}",
+            each.name,
+            tuple(Entry(name, name) for name in each.names),
+            each.about,
+        )
+        for each in _of(module)
+        if not each.changes
+    )
+    return Page(f"Module {module}", "Requests that this module answers.", (), forms)
+
+
+def _of(module: str) -> tuple[Request, ...]:
+    return tuple(each for each in REQUESTS if each.module == module)

@@ -1,0 +1,42 @@
+"""Where pages get their facts: call-backs and snapshots from the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from vagent.linklocal.service import LinkLocalService
+from vagent.observe.statistics import Statistics
+from vagent.observe.traces import TraceBuffers
+from vagent.ports.port import Registration
+
+
+@dataclass(slots=True)
+class Baseline:
+    """What the metadata counters were when an operator last cleared them.
+
+    Prometheus needs counters that never fall, so clearing moves this instead.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Everything that introspection shows.
+
+    `metadata_port` is the bound port. `port_state` is `Active` or a reason as Contrail
+    writes it (`Inactive < no-dev >`). `ready` is None, or why the agent is not ready.
+    `proxy` gives free rows (what, state) about the way to nova-api.
+    """
+
+    metadata_port: Callable[[], int]
+    services: Callable[[], Iterable[LinkLocalService]]
+    registrations: Callable[[], Iterable[Registration]]
+    port_state: Callable[[Registration], str]
+    traces: TraceBuffers
+    statistics: Statistics
+    ready: Callable[[], str | None]
+    version: str
+    proxy: Callable[[], Iterable[tuple[str, str]]] = tuple
+    baseline: Baseline = field(default_factory=Baseline)

@@ -1,0 +1,80 @@
+"""A real introspection server in a process of its own: reactor, loopback.
+
+Started by tests as `python introspect_process.py`; prints the port that it got and
+then runs until it is killed. One guest's name and one trace line are hostile.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import ClassVar
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from twisted.internet import reactor  # noqa: TID251  # this process is the root
+
+from introspect.server import introspect_site
+from introspect.sources import Sources
+from vagent.linklocal.service import LinkLocalService
+from vagent.observe.event import Event
+from vagent.observe.observer import Observer
+from vagent.ports.port import Port, Registration
+
+HOSTILE = "\"><svg onload=document.title='owned'><script>alert(1)</script>\x1b&lt;"
+
+
+@dataclass(slots=True)
+class Asked(Event):
+    """Requests read from guests."""
+
+    url: str
+    counter: ClassVar[str | None] = "metadata_requests_total"
+    buffer: ClassVar[str | None] = "Metadata"
+    sandesh: ClassVar[str] = "MetadataTrace"
+
+    def text(self) -> str:
+        return f"GET request for VM : 1.1.1.3 URL : {self.url}"
+
+
+PORT = Port(
+    id="93c2c386-6e79-485e-bfa4-b9daa713133b",
+    instance_id="32d0524b-314d-4594-b3a3-607e3f2354f8",
+    tenant_id="0123456789abcdef0123456789abcdef",
+    network_id="7cb03bb6-b3f6-4a1c-9cb1-ce0b3b6b0b01",
+    display_name=HOSTILE,
+    tap="tap93c2c386-6e",
+    mac="02:93:c2:c3:86:6e",
+    address=IPv4Address("1.1.1.3"),
+    address6=None,
+)
+METADATA = LinkLocalService(
+    "metadata", IPv4Address("169.254.169.254"), 80, (IPv4Address("10.0.0.5"),), 8775
+)
+
+
+def _serve() -> None:
+    observer = Observer(clock=reactor, log_level="info")
+    for url in ("latest/meta-data/", "openstack/latest/meta_data.json", HOSTILE):
+        observer.emit(Asked(url))
+    sources = Sources(
+        metadata_port=lambda: 8097,
+        services=lambda: [METADATA],
+        registrations=lambda: [Registration(PORT, 2, IPv4Address("169.254.64.2"))],
+        port_state=lambda _registration: "Active",
+        traces=observer.traces,
+        statistics=observer.statistics,
+        ready=lambda: None,
+        version="1.2.3",
+        proxy=lambda: [("nova-a:8775", "up")],
+    )
+    site = introspect_site(sources, reactor=reactor, emit=observer.emit)
+    port = reactor.listenTCP(0, site, interface="127.0.0.1")
+    print(port.getHost().port, flush=True)
+
+
+if __name__ == "__main__":
+    reactor.callWhenRunning(_serve)
+    reactor.run()

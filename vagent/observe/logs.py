@@ -1,0 +1,69 @@
+"""twisted.logger events become lines on a stream: one event, one line.
+
+For journald a line starts with its syslog priority, `<N>` (sd-daemon(3)); on a
+terminal it starts with the time. A failure's traceback is folded into its line.
+Refuses to know who logs: our lines and Twisted's own are treated alike.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TextIO
+
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from vagent.observe.observer import describe
+from vagent.observe.oneline import one_line
+
+MAX_LINE = 4_096
+"""Characters; journald splits lines at 48 KiB, terminals scroll long before."""
+
+_PRIORITIES = {
+    LogLevel.debug: 7,
+    LogLevel.info: 6,
+    LogLevel.warn: 4,
+    LogLevel.error: 3,
+    LogLevel.critical: 2,
+}
+
+
+@implementer(ILogObserver)
+class LineLog:
+    """Writes each log event as one line to `stream` (stderr in the agent).
+
+    `log_level` names the lowest level written, as in the Observer. Attach it with
+    `globalLogBeginner.beginLoggingTo([LineLog(sys.stderr, log_level=...)])`.
+    """
+
+    def __init__(self, stream: TextIO, *, log_level: str) -> None:
+        self._stream = stream
+        self._level = LogLevel.levelWithName(log_level)
+        self._tty = stream.isatty()
+
+    def __call__(self, event: LogEvent) -> None:
+        """Write one event. A stream that is gone is nobody's failure."""
+        level = event.get("log_level") or LogLevel.info
+        if level < self._level:
+            return
+        line = one_line(_words(event), MAX_LINE)
+        try:
+            self._stream.write(self._prefix(event, level) + line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+    def _prefix(self, event: LogEvent, level: object) -> str:
+        if not self._tty:
+            return f"<{_PRIORITIES.get(level, 6)}>"
+        when = datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
+        return f"{when:%H:%M:%S.%f} {getattr(level, 'name', 'info'):8} "
+
+
+def _words(event: LogEvent) -> str:
+    words = formatEvent(event)
+    failure = event.get("log_failure")
+    if isinstance(failure, Failure):
+        words = f"{words} {describe(failure.value)}".strip()
+    return words

@@ -1,0 +1,101 @@
+"""Rings of recent events, one per trace buffer, rendered only when somebody reads.
+
+An entry is `(time, event)`; appending to a full ring drops the oldest. The line is
+Contrail's: `<utc microseconds> <SandeshName>: <text> <source file> <line>`, where the
+source is the method that made the text. Refuses to know what any event means.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+
+from vagent.observe.event import Event
+from vagent.observe.oneline import one_line
+
+TRACE_SIZE = 500
+"""Entries per ring (SandeshTraceBufferCreate's figure for `Metadata`)."""
+MAX_BUFFERS = 64
+"""Rings per process. Names are class variables, so more of them means a bug."""
+OVERFLOW = "Other"
+"""Ring that takes the events of all buffers beyond the ceiling."""
+
+Ring = deque[tuple[float, Event]]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceLine:
+    """One rendered entry. `time` is in microseconds since the epoch, UTC."""
+
+    time: int
+    sandesh: str
+    text: str
+    source: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.time} {self.sandesh}: {self.text} {self.source} {self.line}"
+
+
+class TraceBuffers:
+    """Named rings. A ring's `append` is the hot path; all else is for readers."""
+
+    def __init__(self, size: int = TRACE_SIZE) -> None:
+        self._size = size
+        self._rings: dict[str, Ring] = {}
+
+    def __repr__(self) -> str:
+        held = ", ".join(f"{name} {len(self._rings[name])}" for name in self.names())
+        return f"<TraceBuffers {held or 'empty'}>"
+
+    def ring(self, name: str) -> Ring:
+        """The ring of that name, made if need be; `Other` beyond MAX_BUFFERS."""
+        found = self._rings.get(name)
+        if found is not None:
+            return found
+        if len(self._rings) >= MAX_BUFFERS - 1:
+            name = OVERFLOW
+        return self._rings.setdefault(name, deque(maxlen=self._size))
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all rings, sorted, empty rings included."""
+        return tuple(sorted(self._rings))
+
+    def count(self, name: str) -> int:
+        """How many entries a ring holds now; 0 for an unknown name."""
+        return len(self._rings.get(name, ()))
+
+    def entries(self, name: str, count: int | None = None) -> tuple[TraceLine, ...]:
+        """The newest `count` entries (all for None or less than 1), oldest first.
+
+        An unknown name has none. Contrail returns the oldest `count`, which are never
+        the ones that an operator looks for.
+        """
+        ring = self._rings.get(name, ())
+        skip = max(0, len(ring) - count) if count is not None and count > 0 else 0
+        return tuple(_rendered(time, event) for time, event in islice(ring, skip, None))
+
+    def lines(self, name: str, count: int | None = None) -> list[str]:
+        """The same as Sandesh trace lines."""
+        return [str(entry) for entry in self.entries(name, count)]
+
+
+def _rendered(time: float, event: Event) -> TraceLine:
+    kind = type(event)
+    code = getattr(kind.text, "__code__", None)
+    return TraceLine(
+        time=round(time * 1_000_000),
+        sandesh=kind.sandesh or kind.__name__,
+        text=one_line(text_of(event)),
+        source=kind.__module__.replace(".", "/") + ".py",
+        line=code.co_firstlineno if code and kind.text is not Event.text else 0,
+    )
+
+
+def text_of(event: Event) -> str:
+    """The event's text, or what went wrong while it was made. Never raises."""
+    try:
+        return event.text()
+    except Exception as error:  # border: one bad event must not hide the others
+        return f"<no text: {type(error).__name__}>"
