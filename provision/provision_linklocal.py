@@ -1,0 +1,163 @@
+"""Contrail's provision_linklocal.py: same flags, same calls, same words.
+
+Create the object; if it is there already, read it, put the entry in place of those of
+the same name, and write the list back. Where the server has ETags (ours does) nobody
+else's change is lost in between. No reactor, no third-party package: it runs wherever
+Python does, also straight from a checkout.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run as a file: make the checkout importable
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from provision.client import NEVER_ANSWERED, TIMEOUT, ApiClient, ApiError
+from provision.keystone import SETTINGS_FILE, Keystone
+from provision.options import Options, read_options
+from vagent.errors import VagentError, WireError
+from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY, raw_entries
+
+MAX_ATTEMPTS = 8
+"""Rounds of read and write; each lost round means that somebody else won it."""
+_PARENT_TYPE = "global-system-config"
+
+Entries = list[Any]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the result is the exit code (see --help)."""
+    try:
+        options = read_options(sys.argv[1:] if argv is None else argv)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    for warning in options.warnings:
+        _complain(f"warning: {warning}")
+    try:
+        run(options, _client(options), _say)
+    except VagentError as error:
+        _complain(str(error))
+        return exit_code(error)
+    return os.EX_OK
+
+
+def run(options: Options, client: ApiClient, say: Callable[[str], object]) -> None:
+    """Add or delete. Raises ApiError when the API refuses or does not answer."""
+    if options.delete:
+        name = options.entry["linklocal_service_name"]
+        reply = _change(client, lambda entries: without_entry(entries, name))
+        say(
+            "Nothing to delete: no services exist."
+            if reply is None
+            else f"Updated.{reply}"
+        )
+        return
+    try:
+        uuid = client.create(KIND, {"uuid": None, **_properties([options.entry])})
+        say(f"Created.UUID is {uuid}")
+        return
+    except ApiError as error:
+        if error.status != 409:
+            raise
+    say("Already created! Updating the object.")
+    reply = _change(client, lambda entries: with_entry(entries, options.entry))
+    if reply is None:
+        raise ApiError(f"{client.endpoint}: the object has vanished", status=404)
+    say(f"Updated.{reply}")
+
+
+def with_entry(entries: Entries, entry: dict[str, Any]) -> Entries:
+    """The list with `entry` in place of every one of its name, or at the end."""
+    name = entry["linklocal_service_name"]
+    if not any(_has_name(known, name) for known in entries):
+        return [*entries, entry]
+    return [entry if _has_name(known, name) else known for known in entries]
+
+
+def without_entry(entries: Entries, name: str) -> Entries:
+    """The list without the entries of that name; case counts, as in Contrail."""
+    return [known for known in entries if not _has_name(known, name)]
+
+
+def exit_code(error: VagentError) -> int:
+    """69 if the API cannot be had, 77 if it does not let us in, else 1."""
+    status = error.status if isinstance(error, ApiError) else None
+    if status in (NEVER_ANSWERED, 502, 503, 504):
+        return os.EX_UNAVAILABLE
+    if status in (401, 403):
+        return os.EX_NOPERM
+    return 1
+
+
+def _change(client: ApiClient, change: Callable[[Entries], Entries]) -> str | None:
+    """Read, change, write; again if somebody else wrote in between. None: no object."""
+    for _ in range(MAX_ATTEMPTS):
+        uuid = client.fq_name_to_id(KIND, FQ_NAME)
+        if uuid is None:
+            return None
+        found, etag = client.read(KIND, uuid)
+        try:
+            entries = raw_entries(found.get(PROPERTY))
+        except WireError as error:
+            raise ApiError(f"{client.endpoint}: {error}", status=502) from error
+        value = {"uuid": uuid, **_properties(change(entries))}
+        try:
+            return client.update(KIND, uuid, value, etag=etag)
+        except ApiError as error:
+            if not (etag and error.status == 412):
+                raise
+    raise ApiError(
+        f"{client.endpoint}: {MAX_ATTEMPTS} changes came between", status=412
+    )
+
+
+def _properties(entries: Entries) -> dict[str, Any]:
+    return {
+        "fq_name": list(FQ_NAME),
+        "parent_type": _PARENT_TYPE,
+        PROPERTY: {"linklocal_service_entry": entries},
+    }
+
+
+def _has_name(entry: object, name: str) -> bool:
+    return isinstance(entry, dict) and entry.get("linklocal_service_name") == name
+
+
+def _client(options: Options) -> ApiClient:
+    """The client, with the headers of vnc_api 2005."""
+    credentials = options.credentials
+    headers = {
+        "X-Contrail-Useragent": f"{socket.gethostname()}:{sys.argv[0]}",
+        "X-Tenant-Name": credentials.tenant,
+    }
+    if options.basic_auth:
+        pair = f"{credentials.user}:{credentials.password}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+        return ApiClient(options.api, headers=headers)
+
+    def authenticate() -> str:
+        keystone = Keystone.of_file(SETTINGS_FILE)
+        if not keystone.enabled:
+            raise ApiError(f"{SETTINGS_FILE}: noauth, but the API says 401", status=401)
+        return keystone.authenticate(credentials, timeout=TIMEOUT)
+
+    return ApiClient(options.api, authenticate=authenticate, headers=headers)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+def _complain(line: str) -> None:
+    sys.stderr.write(f"provision_linklocal.py: {line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Follows the list of services in the store and tells of each new table.
+
+One read at a time: a change that arrives during a read causes one more read, however
+many they were. When the store fails or holds nonsense the last good table stays.
+Refuses to know what the table is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from vagent.errors import StoreError, WireError
+from vagent.linklocal.codec import KIND, OBJECT_ID, PROPERTY, raw_entries
+from vagent.linklocal.events import ServicesChanged, ServicesKept
+from vagent.linklocal.table import EMPTY, ServiceTable
+from vagent.observe.event import Emit
+from vagent.store.store import ConfigStore, Watch
+
+_log = Logger()
+
+
+class ServiceWatcher(Service):
+    """Keeps `table` equal to what the store holds.
+
+    `changed` is called from the reactor: once after the first read (with the empty
+    table if it failed), after the first good read, and then whenever the table differs.
+    """
+
+    name = "linklocal-services"
+
+    def __init__(
+        self,
+        store: ConfigStore,
+        changed: Callable[[ServiceTable], None],
+        emit: Emit,
+    ) -> None:
+        self._store = store
+        self._changed = changed
+        self._emit = emit
+        self._table = EMPTY
+        self._loaded = False
+        self._told = False
+        self._watch: Watch | None = None
+        self._reading: Deferred[None] | None = None
+        self._stale = False
+
+    @property
+    def table(self) -> ServiceTable:
+        """The table in force; empty until the first good read."""
+        return self._table
+
+    @property
+    def loaded(self) -> bool:
+        """Has the list been read at least once?"""
+        return self._loaded
+
+    def startService(self) -> None:
+        """Read the list and follow its changes."""
+        super().startService()  # type: ignore[no-untyped-call]  # Twisted: no types
+        self._watch = self._store.watch(KIND, self._refresh)
+        self._refresh()
+
+    def stopService(self) -> Deferred[None] | None:
+        """Stop following; fires when a read under way has ended."""
+        super().stopService()  # type: ignore[no-untyped-call]  # Twisted: no types
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+        if self._reading is None:
+            return None
+        ended: Deferred[None] = Deferred()
+        self._reading.addBoth(lambda _: ended.callback(None))
+        return ended
+
+    def _refresh(self) -> None:
+        if self._reading is not None:
+            self._stale = True
+            return
+        self._reading = Deferred.fromCoroutine(self._follow())
+        self._reading.addErrback(
+            lambda failure: _log.failure("Reading the services failed", failure)
+        )
+        self._reading.addBoth(self._read_ended)
+
+    def _read_ended(self, _result: object) -> None:
+        self._reading = None
+        if self._stale and self.running:
+            self._stale = False
+            self._refresh()
+
+    async def _follow(self) -> None:
+        """Read once; `_read_ended` decides whether once more."""
+        self._stale = False
+        try:
+            entry = await self._store.get(KIND, OBJECT_ID)
+            entries = raw_entries(entry.value.get(PROPERTY)) if entry else []
+        except (StoreError, WireError) as error:
+            self._emit(ServicesKept(str(error)))
+            if self.running and not self._told:
+                self._tell(EMPTY)
+            return
+        if self.running:
+            self._put_in_force(ServiceTable.of(entries, self._emit))
+
+    def _put_in_force(self, table: ServiceTable) -> None:
+        if self._loaded and table == self._table:
+            return
+        self._loaded = True
+        self._table = table
+        self._emit(ServicesChanged(tuple(service.name for service in table)))
+        self._tell(table)
+
+    def _tell(self, table: ServiceTable) -> None:
+        self._told = True
+        self._changed(table)
