@@ -1,0 +1,70 @@
+"""Refusals take the form that the Accept header asks for, as webob's do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vagent.nova import reply
+from vagent.nova.reply import HTML, JSON, TEXT, json_reply, refuse, text_reply
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", TEXT),
+        ("text/plain", TEXT),
+        ("image/png", TEXT),
+        ("*/*", HTML),
+        ("text/*", HTML),
+        ("text/html", HTML),
+        ("TEXT/HTML", HTML),
+        ("application/json", JSON),
+        ("application/json, text/plain;q=0.5", JSON),
+        ("application/json;q=0.5, text/html;q=0.4", JSON),
+        ("application/json;q=0.4, */*;q=0.5", HTML),
+        ("text/html;q=0, */*", JSON),
+        ("text/html;q=0", TEXT),
+        ("text/html;q=nonsense", TEXT),
+        ("text/html;q=7", TEXT),
+        ("text/html;level=1;q=0.1, application/*;q=0.2", JSON),
+        (", ,;;", TEXT),
+    ],
+)
+def test_form(accept: str, content_type: str) -> None:
+    """HTML for whoever takes it, JSON on request, plain text for the rest."""
+    assert refuse(reply.NOT_FOUND, accept).content_type == content_type
+
+
+def test_accept_is_read_up_to_its_ceiling() -> None:
+    """What stands behind the ceiling does not count."""
+    padding = "x" * (reply.MAX_ACCEPT - len(",text/html"))
+    assert refuse(reply.NOT_FOUND, f"{padding},text/html").content_type == HTML
+    assert refuse(reply.NOT_FOUND, f"{padding}x,text/html").content_type == TEXT
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [value for value in vars(reply).values() if isinstance(value, reply.Refusal)],
+    ids=lambda refusal: refusal.reason,
+)
+@pytest.mark.parametrize("accept", ["", "*/*", "application/json"])
+def test_every_refusal_can_be_written(refusal: reply.Refusal, accept: str) -> None:
+    """Each refusal has a title, and its text is in the body in every form."""
+    answer = refuse(refusal, accept)
+    assert answer.status == refusal.status
+    assert refusal.text.encode() in answer.content
+
+
+def test_bytes_pass_untouched() -> None:
+    """Binary content is not decoded, text is UTF-8."""
+    assert text_reply(bytes(range(256))).content == bytes(range(256))
+    assert text_reply("☃").content == "☃".encode()
+
+
+def test_json_is_ascii_without_newline() -> None:
+    """JSON is written as Nova dumps it."""
+    answer = json_reply({"a": "☃"})
+    assert answer.content == b'{"a": "\\u2603"}'
+    assert json.loads(answer.content) == {"a": "☃"}

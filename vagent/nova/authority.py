@@ -1,0 +1,68 @@
+"""Who may ask, and for whom: Nova's header check, in Nova's order and words.
+
+Source: nova/api/metadata/handler.py with `service_metadata_proxy` on. A request is for
+the instance in X-Instance-ID because somebody who knows the shared secret signed that
+name; nothing else in it is signed. The second mode of Nova, X-Metadata-Provider, is not
+offered and its headers are never read. With an empty secret Nova checks nothing; here
+the signature must then be the one made with the empty key, which is what agents
+configured without a secret send. Refuses to know instances and documents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vagent.config.model import Secret
+from vagent.nova.reply import Refusal
+
+NO_INSTANCE = Refusal(
+    400, "X-Instance-ID header is missing from request.", "no-instance-id"
+)
+NO_SIGNATURE = Refusal(
+    400, "X-Instance-ID-Signature header is missing from request.", "no-signature"
+)
+NO_TENANT = Refusal(400, "X-Tenant-ID header is missing from request.", "no-tenant-id")
+BAD_SIGNATURE = Refusal(403, "Invalid proxy request signature.", "bad-signature")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a signed request says: on behalf of which instance of which tenant.
+
+    `address` is the guest's address as the proxy saw it (X-Forwarded-For), "" for none;
+    it is not signed, and is only ever shown back to the guest.
+    """
+
+    instance_id: str
+    tenant_id: str
+    address: str
+
+
+class Authority:
+    """Checks headers against the shared secret. Holds nothing else."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def admit(self, headers: Mapping[str, bytes]) -> Claim | Refusal:
+        """The claim of a request, or why it is refused (lower-case header names)."""
+        instance = headers.get("x-instance-id")
+        if instance is None:
+            return NO_INSTANCE
+        signature = headers.get("x-instance-id-signature")
+        if signature is None:
+            return NO_SIGNATURE
+        tenant = headers.get("x-tenant-id")
+        if tenant is None:
+            return NO_TENANT
+        expected = hmac.new(self._secret.value, instance, hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(expected.encode(), signature):
+            return BAD_SIGNATURE
+        return Claim(
+            instance_id=instance.decode("latin-1"),
+            tenant_id=tenant.decode("latin-1"),
+            address=headers.get("x-forwarded-for", b"").decode("latin-1"),
+        )

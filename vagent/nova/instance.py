@@ -1,0 +1,83 @@
+"""What the metadata server knows of one guest: a value, complete and valid from birth.
+
+`vagent.nova.codec` is the only maker of instances from outside data; it checks sizes
+and fills in defaults. This module refuses to know JSON, HTTP and either tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+DEFAULT_DOMAIN = "novalocal"
+"""Nova's `[api] dhcp_domain`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """One ssh public key as `authorized_keys` would hold it, and its name."""
+
+    name: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ec2Names:
+    """What only the EC2 tree shows; None reads as the text `None` there, as in Nova.
+
+    `kernel` and `ramdisk` are not listed at all when they are None.
+    """
+
+    instance: str
+    image: str | None
+    kernel: str | None
+    ramdisk: str | None
+    reservation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One guest, as Nova would describe it.
+
+    `uuid` is lower case with dashes, `tenant_id` 32 lower-case hex digits.
+    `user_data` None means "there is none" (404), b"" an empty one (200).
+    `network_data` None means "not known" (404); `network_config` is an injected
+    `interfaces` file. `devices` and `network_data` are JSON trees in Nova's own form.
+    """
+
+    uuid: str
+    tenant_id: str
+    name: str
+    hostname: str
+    domain: str
+    ec2: Ec2Names
+    image_id: str
+    instance_type: str
+    launch_index: int
+    availability_zone: str | None
+    security_groups: tuple[str, ...]
+    fixed_addresses: tuple[IPv4Address | IPv6Address, ...]
+    floating_addresses: tuple[IPv4Address, ...]
+    block_devices: tuple[tuple[str, str], ...]
+    dedicated_cpus: tuple[int, ...]
+    public_keys: tuple[PublicKey, ...]
+    meta: tuple[tuple[str, str], ...] = field(repr=False)
+    user_data: bytes | None = field(repr=False)
+    network_config: str | None = field(repr=False)
+    network_data: Mapping[str, Any] | None = field(repr=False)
+    devices: tuple[Mapping[str, Any], ...] = field(repr=False)
+
+    @property
+    def full_hostname(self) -> str:
+        """The host name with its domain; the bare name where the domain is ""."""
+        return f"{self.hostname}.{self.domain}" if self.domain else self.hostname
+
+    @property
+    def fixed_ipv4(self) -> IPv4Address | None:
+        """The first fixed IPv4 address."""
+        for address in self.fixed_addresses:
+            if isinstance(address, IPv4Address):
+                return address
+        return None

@@ -1,0 +1,148 @@
+"""The openstack tree of Nova: versions, and what each shows of an instance. Pure.
+
+Two documents cannot be made here: the password lives in a store, and vendor_data2.json
+may need others to be asked. For them `lookup` answers with a word, and the caller does
+the rest. Source: nova/api/metadata/base.py; keys and their order are Nova's.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vagent.nova.instance import Instance
+from vagent.nova.reply import Reply, json_reply, text_reply
+
+VERSIONS = (
+    "2012-08-10",
+    "2013-04-04",
+    "2013-10-17",
+    "2015-10-15",
+    "2016-06-30",
+    "2016-10-06",
+    "2017-02-22",
+    "2018-08-27",
+    "2020-10-14",
+    "2025-04-04",
+)
+
+RANDOM_SEED_BYTES = 512
+
+Entropy = Callable[[int], bytes]
+"""So many random bytes."""
+
+
+class Elsewhere(enum.Enum):
+    """A document that somebody else has to make."""
+
+    PASSWORD = "password"  # noqa: S105 - the name of a document
+    VENDOR_DATA2 = "vendor_data2.json"
+
+
+def lookup(
+    instance: Instance,
+    path: tuple[str, ...],
+    *,
+    entropy: Entropy,
+    vendor_data: Mapping[str, Any],
+) -> Reply | Elsewhere | None:
+    """What is at `path` (below `/openstack`); None when nothing is."""
+    if not path:
+        return text_reply("\n".join((*VERSIONS, "latest")))
+    if path[0] == "content":
+        return _content(instance, path[1:])
+    version = VERSIONS[-1] if path[0] == "latest" else path[0]
+    name = "/".join(path[1:])
+    if version not in VERSIONS:
+        return None
+    if name in ("", "version"):
+        return text_reply("\n".join(_listing(instance, version)))
+    if name == "meta_data.json":
+        return json_reply(_meta_data(instance, version, entropy))
+    return _document(instance, version, name, vendor_data)
+
+
+def _document(
+    instance: Instance, version: str, name: str, vendor_data: Mapping[str, Any]
+) -> Reply | Elsewhere | None:
+    match name:
+        case "network_data.json" if instance.network_data is not None:
+            return text_reply(json.dumps(dict(instance.network_data)))
+        case "user_data" if instance.user_data is not None:
+            return text_reply(instance.user_data)
+        case "password" if version >= "2013-04-04":
+            return Elsewhere.PASSWORD
+        case "vendor_data.json" if version >= "2013-10-17":
+            return json_reply(dict(vendor_data))
+        case "vendor_data2.json" if version >= "2016-10-06":
+            return Elsewhere.VENDOR_DATA2
+        case _:
+            return None
+
+
+def _content(instance: Instance, path: tuple[str, ...]) -> Reply | None:
+    if path == ("0000",) and instance.network_config is not None:
+        return text_reply(instance.network_config)
+    return None
+
+
+def _listing(instance: Instance, version: str) -> list[str]:
+    listing = ["meta_data.json"]
+    if instance.user_data is not None:
+        listing.append("user_data")
+    if version >= "2013-04-04":
+        listing.append("password")
+    if version >= "2013-10-17":
+        listing.append("vendor_data.json")
+    if version >= "2015-10-15" and instance.network_data is not None:
+        listing.append("network_data.json")
+    if version >= "2016-10-06":
+        listing.append("vendor_data2.json")
+    return listing
+
+
+def _meta_data(instance: Instance, version: str, entropy: Entropy) -> dict[str, Any]:
+    document: dict[str, Any] = {"uuid": instance.uuid}
+    if instance.meta:
+        document["meta"] = dict(instance.meta)
+    if instance.network_config is not None:
+        document["network_config"] = {
+            "name": "network_config",
+            "content_path": "/content/0000",
+        }
+    keys = instance.public_keys
+    if keys:
+        document["public_keys"] = {key.name: key.data for key in keys}
+        document["keys"] = [
+            {"name": key.name, "type": "ssh", "data": key.data} for key in keys
+        ]
+    document["hostname"] = instance.full_hostname
+    document["name"] = instance.name
+    document["launch_index"] = instance.launch_index
+    document["availability_zone"] = instance.availability_zone
+    if version >= "2013-04-04":
+        seed = entropy(RANDOM_SEED_BYTES)
+        document["random_seed"] = base64.b64encode(seed).decode()
+    if version >= "2015-10-15":
+        document["project_id"] = instance.tenant_id
+    if version >= "2016-06-30":
+        document["devices"] = _devices(instance, version)
+    if version >= "2020-10-14":
+        document["dedicated_cpus"] = list(instance.dedicated_cpus)
+    return document
+
+
+def _devices(instance: Instance, version: str) -> list[dict[str, Any]]:
+    hidden = {
+        name
+        for name, since in (("vlan", "2017-02-22"), ("vf_trusted", "2018-08-27"))
+        if version < since
+    }
+    return [
+        {name: value for name, value in device.items() if name not in hidden}
+        for device in instance.devices
+        if device.get("type") != "share" or version >= "2025-04-04"
+    ]

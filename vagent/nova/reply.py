@@ -1,0 +1,135 @@
+"""What is answered: a value, and refusals written as webob writes Nova's.
+
+The form of a refusal follows the Accept header: an HTML page for anything that takes
+HTML, JSON for those that ask for it, plain text for the rest (no Accept included).
+Refuses to know why something was refused.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+TEXT = "text/plain; charset=UTF-8"
+HTML = "text/html; charset=UTF-8"
+JSON = "application/json"
+
+MAX_ACCEPT = 1024
+"""Characters of an Accept header that are read; browsers send about 150."""
+
+_TITLES = {
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    409: "Conflict",
+    413: "Request Entity Too Large",
+    500: "Internal Server Error",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer."""
+
+    status: int
+    content_type: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A "no": `text` is Nova's for the caller, `reason` a word for counters."""
+
+    status: int
+    text: str
+    reason: str
+
+
+BAD_TARGET = Refusal(
+    400,
+    "The server could not comply with the request since it is either malformed or"
+    " otherwise incorrect.",
+    "bad-target",
+)
+NOT_FOUND = Refusal(404, "The resource could not be found.", "no-such-path")
+UNKNOWN_INSTANCE = Refusal(404, NOT_FOUND.text, "unknown-instance")
+WRONG_TENANT = Refusal(404, NOT_FOUND.text, "wrong-tenant")
+CONFLICT = Refusal(
+    409,
+    "There was a conflict when trying to complete your request.",
+    "password-already-set",
+)
+TOO_LARGE = Refusal(400, "Request is too large.", "password-too-large")
+NOT_TEXT = Refusal(400, "The password is not UTF-8 text.", "password-not-text")
+BAD_METHOD = Refusal(400, "GET and POST only are supported.", "password-method")
+BODY_TOO_LARGE = Refusal(413, "The body of your request was too large.", "body-size")
+FAILED = Refusal(
+    500,
+    "An unknown error has occurred. Please try your request again.",
+    "internal-error",
+)
+
+
+def text_reply(content: str | bytes) -> Reply:
+    """200 with plain text, or with bytes that are passed on untouched."""
+    data = content.encode() if isinstance(content, str) else content
+    return Reply(200, TEXT, data)
+
+
+def json_reply(value: object) -> Reply:
+    """200 with JSON as Nova dumps it: ASCII, no newline at the end."""
+    return Reply(200, JSON, json.dumps(value).encode())
+
+
+def refuse(refusal: Refusal, accept: str) -> Reply:
+    """The refusal in the form that the Accept header asks for."""
+    title = _TITLES[refusal.status]
+    status = f"{refusal.status} {title}"
+    match _best_form(accept):
+        case "text/html":
+            page = (
+                f"<html>\n <head>\n  <title>{status}</title>\n </head>\n <body>\n"
+                f"  <h1>{status}</h1>\n  {refusal.text}<br /><br />\n\n\n\n"
+                " </body>\n</html>"
+            )
+            return Reply(refusal.status, HTML, page.encode())
+        case "application/json":
+            message = f"{refusal.text}<br /><br />\n\n\n"
+            answer = {"message": message, "code": status, "title": title}
+            return Reply(refusal.status, JSON, json.dumps(answer).encode())
+        case _:
+            plain = f"{status}\n\n{refusal.text}\n\n   "
+            return Reply(refusal.status, TEXT, plain.encode())
+
+
+def _best_form(accept: str) -> str | None:
+    """The offer of the highest quality; the first wins a tie (RFC 9110 §12.5.1)."""
+    weights = _weights(accept[:MAX_ACCEPT])
+    best, best_weight = None, 0.0
+    for offer in ("text/html", "application/json"):
+        group = offer.split("/")[0] + "/*"
+        weight = weights.get(offer, weights.get(group, weights.get("*/*", 0.0)))
+        if weight > best_weight:
+            best, best_weight = offer, weight
+    return best
+
+
+def _weights(accept: str) -> dict[str, float]:
+    weights: dict[str, float] = {}
+    for element in accept.split(","):
+        media, *parameters = (part.strip().lower() for part in element.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                weight = _quality(parameter[2:])
+        if media:
+            weights[media] = weight
+    return weights
+
+
+def _quality(text: str) -> float:
+    try:
+        quality = float(text)
+    except ValueError:
+        return 0.0
+    return quality if 0.0 <= quality <= 1.0 else 0.0

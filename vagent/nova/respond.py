@@ -1,0 +1,139 @@
+"""From a request to an answer: the order of Nova's checks, then the two trees.
+
+The order is Nova's: the root needs no headers; then the headers, the instance, its
+tenant, the path. Whatever the method, a document is a document; only the password looks
+at it. Refuses to know sockets: the server hands requests in and takes replies out.
+"""
+
+from __future__ import annotations
+
+from vagent.errors import ConflictError
+from vagent.nova import ec2, openstack
+from vagent.nova.authority import Authority, Claim
+from vagent.nova.events import NovaAnswered, NovaRefused
+from vagent.nova.instance import Instance
+from vagent.nova.openstack import Elsewhere, Entropy
+from vagent.nova.reply import (
+    BAD_METHOD,
+    BAD_TARGET,
+    CONFLICT,
+    HTML,
+    NOT_FOUND,
+    NOT_TEXT,
+    TOO_LARGE,
+    UNKNOWN_INSTANCE,
+    WRONG_TENANT,
+    Refusal,
+    Reply,
+    json_reply,
+    refuse,
+)
+from vagent.nova.request import Asked, tree_path
+from vagent.nova.source import InstanceSource, PasswordStore
+from vagent.nova.vendordata import VendorData
+from vagent.observe.event import Emit
+
+MAX_PASSWORD = 1020
+"""Bytes of a password: four system_metadata values of 255 in Nova."""
+
+
+class Responder:
+    """Answers requests; every dependency is given."""
+
+    def __init__(
+        self,
+        *,
+        instances: InstanceSource,
+        passwords: PasswordStore,
+        authority: Authority,
+        vendor_data: VendorData,
+        entropy: Entropy,
+        emit: Emit,
+    ) -> None:
+        self._instances = instances
+        self._passwords = passwords
+        self._authority = authority
+        self._vendor_data = vendor_data
+        self._entropy = entropy
+        self._emit = emit
+
+    async def respond(self, asked: Asked) -> Reply:
+        """The answer. Raises StoreError, or what vendor data raise."""
+        path = tree_path(asked.target)
+        if path is None:
+            return self._reply(asked, BAD_TARGET, "")
+        if not path:
+            return self._reply(asked, ec2.version_list(), "")
+        claim = self._authority.admit(asked.headers)
+        if isinstance(claim, Refusal):
+            return self._reply(asked, claim, "")
+        instance = await self._instances.get(claim.instance_id)
+        if instance is None:
+            return self._reply(asked, UNKNOWN_INSTANCE, claim.instance_id)
+        if instance.tenant_id != claim.tenant_id:
+            return self._reply(asked, WRONG_TENANT, claim.instance_id)
+        answer = await self._document(asked, path, instance, claim)
+        return self._reply(asked, answer, claim.instance_id)
+
+    async def _document(
+        self, asked: Asked, path: tuple[str, ...], instance: Instance, claim: Claim
+    ) -> Reply | Refusal:
+        found: Reply | Elsewhere | None
+        match path:
+            case ("openstack", *names):
+                found = openstack.lookup(
+                    instance,
+                    tuple(names),
+                    entropy=self._entropy,
+                    vendor_data=self._vendor_data.static(),
+                )
+            case ("ec2", *names):
+                found = ec2.lookup(instance, tuple(names), claim.address)
+            case _:
+                found = ec2.lookup(instance, path, claim.address)
+        match found:
+            case Elsewhere.PASSWORD:
+                return await self._password(asked, instance)
+            case Elsewhere.VENDOR_DATA2:
+                dynamic = await self._vendor_data.dynamic(instance)
+                static = dict(self._vendor_data.static())
+                return json_reply(
+                    {"static": static} | dict(dynamic) | {"static": static}
+                )
+            case None:
+                return NOT_FOUND
+            case _:
+                return found
+
+    async def _password(self, asked: Asked, instance: Instance) -> Reply | Refusal:
+        if asked.method == "GET":
+            password = await self._passwords.get(instance.uuid)
+            return Reply(200, HTML, password.encode())
+        if asked.method != "POST":
+            return BAD_METHOD
+        if await self._passwords.get(instance.uuid):
+            return CONFLICT
+        if len(asked.content) > MAX_PASSWORD:
+            return TOO_LARGE
+        try:
+            password = asked.content.decode()
+        except UnicodeDecodeError:
+            return NOT_TEXT
+        try:
+            # Nova takes an empty password and goes on having none.
+            if password:
+                await self._passwords.set(instance.uuid, password)
+        except ConflictError:
+            return CONFLICT
+        return Reply(200, HTML, b"")
+
+    def _reply(self, asked: Asked, answer: Reply | Refusal, instance_id: str) -> Reply:
+        reason = ""
+        if isinstance(answer, Refusal):
+            reason = answer.reason
+            self._emit(NovaRefused(reason))
+            answer = refuse(answer, asked.accept)
+        self._emit(
+            NovaAnswered(asked.method, asked.target, answer.status, instance_id, reason)
+        )
+        return answer

@@ -1,0 +1,125 @@
+"""Where instances and their passwords come from: the configuration store.
+
+A document is decoded once and kept until the store says that instances changed. A
+document that is invalid is reported once and then treated as absent. Errors of the
+store are not caught here: whoever asks must fail closed. Refuses to know HTTP.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+from vagent.errors import WireError
+from vagent.nova.codec import decode_instance
+from vagent.nova.events import InstanceSkipped
+from vagent.nova.instance import Instance
+from vagent.observe.event import Emit
+from vagent.store.store import ConfigStore, Entry, Watch
+
+KIND = "instance"
+"""The store's kind of instance documents; entry ids are the instances' UUIDs."""
+PASSWORD_KIND = "instance-password"  # noqa: S105 - the name of a kind
+"""The store's kind of passwords: `{"password": text}` under the instance's UUID."""
+MAX_DECODED = 256
+"""Instances kept decoded: the guests of one host; the oldest makes room."""
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class InstanceSource(Protocol):
+    """Knows instances by UUID."""
+
+    async def get(self, instance_id: str) -> Instance | None:
+        """The instance, or None. Raises StoreError when nobody can tell."""
+
+
+class PasswordStore(Protocol):
+    """Keeps one password for each instance, as the guest posted it."""
+
+    async def get(self, instance_id: str) -> str:
+        """The password, "" when none is set. Raises StoreError."""
+
+    async def set(self, instance_id: str, password: str) -> None:
+        """Keep it. Raises ConflictError when one is set already, else StoreError."""
+
+
+class StoredInstances:
+    """Instances of the configuration store. Keeps nothing decoded unless started."""
+
+    def __init__(self, store: ConfigStore, emit: Emit) -> None:
+        self._store = store
+        self._emit = emit
+        self._decoded: dict[str, Instance | None] = {}
+        self._changes = 0
+        self._watch: Watch | None = None
+
+    def start(self) -> None:
+        """Follow the store's changes."""
+        if self._watch is None:
+            self._watch = self._store.watch(KIND, self._changed)
+
+    def stop(self) -> None:
+        """Forget everything and follow no longer."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+        self._changed()
+
+    async def get(self, instance_id: str) -> Instance | None:
+        """The instance, or None. Raises StoreError when the store fails."""
+        if not _UUID.fullmatch(instance_id):
+            return None
+        if instance_id in self._decoded:
+            return self._decoded[instance_id]
+        changes = self._changes
+        entry = await self._store.get(KIND, instance_id)
+        if entry is None:
+            return None
+        instance = self._decode(entry)
+        # What was read before a change must not outlive it.
+        if self._watch is not None and changes == self._changes:
+            self._keep(instance_id, instance)
+        return instance
+
+    def _keep(self, instance_id: str, instance: Instance | None) -> None:
+        if len(self._decoded) >= MAX_DECODED:
+            del self._decoded[next(iter(self._decoded))]
+        self._decoded[instance_id] = instance
+
+    def _decode(self, entry: Entry) -> Instance | None:
+        try:
+            instance = decode_instance(entry.value)
+        except WireError as error:
+            self._emit(InstanceSkipped(entry.id, str(error)))
+            return None
+        if instance.uuid != entry.id:
+            self._emit(InstanceSkipped(entry.id, f"it says uuid {instance.uuid}"))
+            return None
+        return instance
+
+    def _changed(self) -> None:
+        self._changes += 1
+        self._decoded.clear()
+
+    def __repr__(self) -> str:
+        state = "following" if self._watch is not None else "stopped"
+        return f"<StoredInstances {state}, {len(self._decoded)} decoded>"
+
+
+class StoredPasswords:
+    """Passwords of the configuration store."""
+
+    def __init__(self, store: ConfigStore) -> None:
+        self._store = store
+
+    async def get(self, instance_id: str) -> str:
+        """The password, "" when none is set. Raises StoreError."""
+        entry = await self._store.get(PASSWORD_KIND, instance_id)
+        return "" if entry is None else str(entry.value.get("password", ""))
+
+    async def set(self, instance_id: str, password: str) -> None:
+        """Keep it, once. Raises ConflictError when one is set already."""
+        await self._store.put(
+            PASSWORD_KIND, instance_id, {"password": password}, expected=0
+        )
