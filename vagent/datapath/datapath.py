@@ -12,7 +12,7 @@ from vagent.config.model import DataPathConfig
 from vagent.datapath.apply import Applier
 from vagent.datapath.decide import decide
 from vagent.datapath.events import FlowDecided, PacketMalformed, PortState
-from vagent.datapath.features import probe
+from vagent.datapath.features import Features, probe
 from vagent.datapath.links import LinkMonitor
 from vagent.datapath.names import Names
 from vagent.datapath.packet import parse
@@ -53,6 +53,9 @@ class DataPath:
         self._choose = choose
         self._emit = emit
         self._services = Services.of((), names, None)
+        self._features = Features(nft_queue=True)
+        self._owned = False
+        self._made_interfaces = False
         self._registered: dict[int, Registration] = {}
         self._by_tap: dict[str, set[int]] = {}
         self._base = int(config.identity_range.network_address)
@@ -73,24 +76,33 @@ class DataPath:
         )
         self._links = LinkMonitor(self._look_at, reactor=reactor)
 
-    async def start(self) -> None:
-        """Make the interfaces, open the queue, put the rules in place. Raises
-        KernelError; what was begun is then taken back by `stop`.
-        """
-        features = await probe(self._system, self._names.table)
+    async def prepare(self) -> None:
+        """Make the interfaces, for the listener to bind to. Raises KernelError."""
+        self._features = await probe(self._system, self._names.table)
         await self._make_interfaces()
+
+    async def start(self) -> None:
+        """Open the queue, then put the rules in place. Raises KernelError; what was
+        begun is then taken back by `stop`.
+        """
         self._trap.open()
+        self._owned = True
         self._links.open()
         self._look_at_all()
-        await self._applier.start(features, self._system.mac(self._names.host_side))
+        await self._applier.start(
+            self._features, self._system.mac(self._names.host_side)
+        )
 
     async def stop(self) -> None:
-        """Take away everything that is ours, as far as the kernel lets us."""
+        """Take away everything that is ours, as far as the kernel lets us. Another
+        agent's rules of the same name are not: whoever has the queue owns them.
+        """
         self._applier.stop()
         self._links.close()
         self._trap.close()
-        await self._system.run_nft(removal(self._names))
-        if self._system.ifindex(self._names.guest_side) is not None:
+        if self._owned:
+            await self._system.run_nft(removal(self._names))
+        if self._made_interfaces or self._owned:
             await self._system.run_ip(f"link del {self._names.guest_side}\n")
 
     async def settle(self) -> None:
@@ -153,6 +165,7 @@ class DataPath:
             await system.run_ip(
                 f"link add {guest_side} type veth peer name {host_side}\n"
             )
+            self._made_interfaces = True
         for side in (guest_side, host_side):
             # No router or neighbour discovery on interfaces without neighbours. The key
             # is absent where IPv6 is.

@@ -1,0 +1,88 @@
+"""Netlink bytes: what we send, and how we read what comes."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vagent.datapath.conntrack import encode_end
+from vagent.datapath.links import names_in
+from vagent.datapath.netlink import attribute, error_code
+from vagent.datapath.queue_rule import encode
+from vagent.errors import KernelError
+
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR = 16, 17, 20
+
+
+def link_message(name: str, kind: int = RTM_NEWLINK) -> bytes:
+    body = struct.pack("=BxHiII", 0, 1, 7, 0, 0)
+    body += attribute(13, struct.pack("=I", 0)) + attribute(3, name.encode() + b"\0")
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
+
+
+def test_an_attribute_is_padded_to_four_bytes() -> None:
+    """Its length does not count the padding."""
+    assert b"\x07\x00\x03\x00abc\x00" == attribute(3, b"abc")
+
+
+def test_an_acknowledgement_of_zero_is_success() -> None:
+    """An error message with code 0 is netlink's yes."""
+    assert 0 == error_code(struct.pack("=IHHIIi", 20, 2, 0, 1, 0, 0))
+
+
+def test_an_error_gives_its_errno() -> None:
+    """The kernel sends it negative."""
+    assert 2 == error_code(struct.pack("=IHHIIi", 20, 2, 0, 1, 0, -2))
+
+
+@pytest.mark.parametrize(
+    "reply", [b"", b"\0" * 19, struct.pack("=IHHIIi", 20, 3, 0, 1, 0, 0)]
+)
+def test_a_reply_that_is_no_acknowledgement_is_refused(reply: bytes) -> None:
+    """Too short, or of another type."""
+    with pytest.raises(KernelError):
+        error_code(reply)
+
+
+def test_the_queue_rule_names_its_place_and_queue() -> None:
+    """Table, chain, target and queue number are there, the bypass flag is not."""
+    batch = encode("mine", "there", 8097)
+    assert b"mine\0" in batch
+    assert b"there\0" in batch
+    assert b"NFQUEUE\0" in batch
+    assert struct.pack("=HHH", 8097, 1, 0) in batch
+    assert 0 == len(batch) % 4
+
+
+def test_the_end_of_flows_carries_mark_and_mask() -> None:
+    """Both big-endian, as conntrack wants them."""
+    message = encode_end(0x10002, 0xFFFF)
+    assert attribute(8, b"\x00\x01\x00\x02") in message
+    assert attribute(21, b"\x00\x00\xff\xff") in message
+
+
+def test_link_messages_give_names() -> None:
+    """New and deleted links, several in one datagram."""
+    data = link_message("tap1") + link_message("tap-long-name", RTM_DELLINK)
+    assert {"tap1", "tap-long-name"} == names_in(data)
+
+
+def test_other_messages_are_passed_over() -> None:
+    """Only links are of interest."""
+    data = link_message("no", RTM_NEWADDR) + link_message("yes")
+    assert {"yes"} == names_in(data)
+
+
+@pytest.mark.parametrize("length", range(len(link_message("tap1"))))
+def test_a_cut_message_is_no_name_and_no_crash(length: int) -> None:
+    """Every prefix is read without a fault."""
+    assert set() == names_in(link_message("tap1")[:length])
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_datagrams_are_survived(data: bytes) -> None:
+    """Whatever comes, names come out or nothing."""
+    assert isinstance(names_in(data), set)

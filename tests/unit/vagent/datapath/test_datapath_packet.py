@@ -1,0 +1,94 @@
+"""Trapped bytes become a value, or are refused by length."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption
+from scapy.packet import Raw
+
+from vagent.datapath.packet import OpeningPacket, parse
+from vagent.errors import WireError
+
+GUEST, SERVICE = "169.254.64.11", "169.254.169.254"
+GUEST_INT, SERVICE_INT = 0xA9FE400B, 0xA9FEA9FE
+SYN = bytes(IP(src=GUEST, dst=SERVICE) / TCP(sport=40000, dport=80, flags="S"))
+HEADERS = 24
+"""IPv4 header and the two ports: all that is ever read."""
+
+
+def test_tcp() -> None:
+    """A SYN gives both addresses, the protocol and both ports."""
+    assert OpeningPacket(6, GUEST_INT, SERVICE_INT, 40000, 80) == parse(SYN)
+
+
+def test_udp() -> None:
+    """A UDP datagram does, too."""
+    data = bytes(IP(src=GUEST, dst=SERVICE) / UDP(sport=5353, dport=53) / b"question")
+    assert OpeningPacket(17, GUEST_INT, SERVICE_INT, 5353, 53) == parse(data)
+
+
+def test_a_protocol_without_ports_has_ports_zero() -> None:
+    """ICMP has no ports, whatever its bytes say."""
+    data = bytes(IP(src=GUEST, dst=SERVICE) / ICMP())
+    assert OpeningPacket(1, GUEST_INT, SERVICE_INT, 0, 0) == parse(data)
+
+
+def test_options_move_the_ports() -> None:
+    """The header's own length says where the ports are."""
+    options = [IPOption(b"\x94\x04\x00\x00")]
+    data = bytes(IP(src=GUEST, dst=SERVICE, options=options) / TCP(dport=80))
+    assert parse(data).destination_port == 80
+
+
+@pytest.mark.parametrize("length", range(HEADERS))
+def test_every_prefix_is_refused(length: int) -> None:
+    """Less than the headers is refused, never guessed."""
+    with pytest.raises(WireError):
+        parse(SYN[:length])
+
+
+def test_the_headers_are_enough() -> None:
+    """The kernel copies only the beginning of a packet; that must do."""
+    assert parse(SYN) == parse(SYN[:HEADERS])
+
+
+def test_a_tail_changes_nothing() -> None:
+    """Bytes after the packet (Ethernet padding) are not read."""
+    assert parse(SYN) == parse(SYN + b"\xff" * 30)
+
+
+@pytest.mark.parametrize(
+    ("what", "where", "value"),
+    [
+        ("version 6", 0, 0x65),
+        ("header length 16", 0, 0x44),
+        ("header length 60 in a 40-byte packet", 0, 0x4F),
+        ("fragment offset 8", 7, 0x01),
+    ],
+)
+def test_a_header_that_lies_is_refused(what: str, where: int, value: int) -> None:
+    """Version, header length and fragment offset must be possible."""
+    data = bytearray(SYN)
+    data[where] = value
+    with pytest.raises(WireError):
+        parse(bytes(data))
+
+
+def test_a_total_length_below_the_ports_is_refused() -> None:
+    """The stated length counts, not only what happens to be there."""
+    data = bytearray(SYN)
+    data[2:4] = (22).to_bytes(2, "big")
+    with pytest.raises(WireError, match="no room for ports: total 22"):
+        parse(bytes(data))
+
+
+@given(st.binary(max_size=80))
+def test_arbitrary_bytes_are_read_or_refused(data: bytes) -> None:
+    """No input raises anything but WireError."""
+    try:
+        packet = parse(data)
+    except WireError:
+        return
+    assert packet.protocol == Raw(data).load[9]
