@@ -1,0 +1,339 @@
+"""Promises of vagent.ports.registrar: durable before in force, one change at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from vagent.errors import ConflictError, KernelError, StoreError, WireError
+from vagent.observe.event import Event
+from vagent.ports.codec import PortRecord
+from vagent.ports.events import (
+    PortFileSkipped,
+    PortJournalFailed,
+    PortsRestored,
+    PortsUnsettled,
+    StalePortsRemoved,
+)
+from vagent.ports.port import Registration
+from vagent.ports.registrar import SETTLE_DEADLINE, STALE_AFTER, Registrar
+from vagent.ports.registry import PortRegistry
+
+Make = Callable[..., Any]
+
+
+@dataclass
+class MemoryJournal:
+    """A journal without a disk, which can be made to refuse or to wait."""
+
+    directory: Path = Path("/state/ports")
+    files: dict[str, Registration] = field(default_factory=dict)
+    records: tuple[PortRecord, ...] = ()
+    refusal: StoreError | None = None
+    waiting: Deferred[None] | None = None
+
+    async def load(self) -> tuple[PortRecord, ...]:
+        return self.records
+
+    async def write(self, registrations: Sequence[Registration]) -> None:
+        await self._medium()
+        self.files.update({r.port.id: r for r in registrations})
+
+    async def delete(self, port_ids: Iterable[str]) -> None:
+        await self._medium()
+        for port_id in port_ids:
+            self.files.pop(port_id, None)
+
+    async def _medium(self) -> None:
+        if self.waiting is not None:
+            await self.waiting
+        if self.refusal is not None:
+            raise self.refusal
+
+
+class Desk:
+    """A registrar with everything around it in memory."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.clock = Clock()
+        self.journal = MemoryJournal()
+        self.settling: list[Deferred[None]] = []
+        self.slow_kernel = False
+        self.kernel_error: Exception | None = None
+        self.registry = PortRegistry(
+            IPv4Network("169.254.64.0/28"), emit=self.events.append
+        )
+        self.registrar = Registrar(
+            self.registry,
+            self.journal,  # type: ignore[arg-type]  # same methods
+            settle=self.settle,
+            emit=self.events.append,
+            clock=self.clock,
+        )
+
+    async def settle(self) -> None:
+        if self.kernel_error is not None:
+            raise self.kernel_error
+        if self.slow_kernel:
+            self.settling.append(Deferred())
+            await self.settling[-1]
+
+    def start(self, work: Any) -> Any:
+        seen: list[Any] = []
+        Deferred.fromCoroutine(work).addBoth(seen.append)
+        return seen
+
+    def ids(self) -> list[str]:
+        return [r.port.id for r in self.registry.registrations()]
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """A fresh one."""
+    return Desk()
+
+
+def test_an_added_port_is_on_disk_and_in_force(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """Both hold the same registration."""
+    [added] = result(desk.registrar.add([port(1)]))
+    assert desk.journal.files == {added.port.id: added}
+    assert desk.registry.get(added.port.id) is added
+
+
+def test_nothing_is_in_force_before_it_is_on_disk(desk: Desk, port: Make) -> None:
+    """A crash between the two loses nothing that a caller was told."""
+    desk.journal.waiting = Deferred()
+    seen = desk.start(desk.registrar.add([port(1)]))
+    assert (seen, desk.ids()) == ([], [])
+    desk.journal.waiting.callback(None)
+    assert desk.ids() == [port(1).id]
+    assert len(seen) == 1
+
+
+def test_a_full_disk_refuses_the_port(desk: Desk, port: Make, result: Make) -> None:
+    """Nothing in force, the number free again, the operator told."""
+    desk.journal.refusal = StoreError("disk full")
+    for _ in range(20):
+        with pytest.raises(StoreError, match="disk full"):
+            result(desk.registrar.add([port(1)]))
+    assert desk.ids() == []
+    assert [str(e.text()) for e in desk.of(PortJournalFailed)] == [
+        "Error: disk full"
+    ] * 20
+    desk.journal.refusal = None
+    assert len(result(desk.registrar.add([port(n) for n in range(13)]))) == 13
+
+
+def test_a_conflict_never_reaches_the_disk(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """Refused is refused after a restart, too."""
+    with pytest.raises(ConflictError):
+        result(desk.registrar.add([port(1), port(2, system_name="tap1")]))
+    assert desk.journal.files == {}
+
+
+def test_changes_are_in_the_order_of_their_calls(desk: Desk, port: Make) -> None:
+    """A removal that is called after an addition wins, however slow the disk is."""
+    desk.journal.waiting = Deferred()
+    first = desk.start(desk.registrar.add([port(1)]))
+    second = desk.start(desk.registrar.remove([port(1).id]))
+    slow, desk.journal.waiting = desk.journal.waiting, None
+    slow.callback(None)
+    assert len(first) == len(second) == 1
+    assert (desk.ids(), desk.journal.files) == ([], {})
+
+
+def test_the_reply_waits_for_the_kernel(desk: Desk, port: Make) -> None:
+    """200 means that the guest is served."""
+    desk.slow_kernel = True
+    seen = desk.start(desk.registrar.add([port(1)]))
+    desk.clock.advance(SETTLE_DEADLINE - 0.1)
+    assert seen == []
+    desk.settling[0].callback(None)
+    assert [r.port.id for r in seen[0]] == [port(1).id]
+    assert desk.clock.getDelayedCalls() == []
+
+
+def test_one_slow_kernel_does_not_hold_up_the_next_call(desk: Desk, port: Make) -> None:
+    """Settling is outside of the lock."""
+    desk.slow_kernel = True
+    desk.start(desk.registrar.add([port(1)]))
+    desk.start(desk.registrar.add([port(2)]))
+    assert len(desk.ids()) == 2
+
+
+def test_a_kernel_that_never_answers_is_an_error_and_not_cancelled(
+    desk: Desk, port: Make
+) -> None:
+    """At the deadline the caller is told; the port stays, and so does the work."""
+    desk.slow_kernel = True
+    seen = desk.start(desk.registrar.add([port(1)]))
+    desk.clock.advance(SETTLE_DEADLINE)
+    assert seen[0].check(KernelError)
+    assert "has not taken it within 5 s" in seen[0].getErrorMessage()
+    assert not desk.settling[0].called
+    desk.settling[0].callback(None)
+    assert desk.ids() == [port(1).id]
+
+
+def test_what_the_kernel_refuses_is_told(desk: Desk, port: Make, result: Make) -> None:
+    """An addition raises; a removal reports, as the guest is out either way."""
+    desk.kernel_error = KernelError("nft said no")
+    with pytest.raises(KernelError, match="nft said no"):
+        result(desk.registrar.add([port(1)]))
+    assert len(result(desk.registrar.remove([port(1).id]))) == 1
+    assert [e.text() for e in desk.of(PortsUnsettled)] == ["Error: nft said no"]
+
+
+def test_removing_what_is_not_there_is_fine(desk: Desk, result: Make) -> None:
+    """Contrail: always 200. The file goes even if the port is unknown."""
+    desk.kernel_error = KernelError("not asked")
+    desk.journal.files = {"ghost": None}  # type: ignore[dict-item]  # never read
+    assert result(desk.registrar.remove(["ghost"])) == ()
+    assert desk.journal.files == {}
+
+
+def test_a_file_that_cannot_be_removed_is_reported(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """The port would be back after a restart, so somebody must know."""
+    result(desk.registrar.add([port(1)]))
+    desk.journal.refusal = StoreError("read-only")
+    assert len(result(desk.registrar.remove([port(1).id]))) == 1
+    assert [e.text() for e in desk.of(PortJournalFailed)] == ["Error: read-only"]
+
+
+def test_link_state_of_the_right_type_only(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """enable-port and disable-port are for remote ports, and are durable."""
+    result(desk.registrar.add([port(1, type=2), port(2)]))
+    remote, virtual = port(1).id, port(2).id
+    set_link = desk.registrar.set_link
+    assert result(set_link(remote, up=True, kind=2)).port.link_up is True
+    assert desk.journal.files[remote].port.link_up is True
+    assert result(set_link(remote, up=False, kind=2)).port.link_up is False
+    assert result(set_link("unknown", up=True, kind=2)) is None
+    with pytest.raises(WireError, match=f"Incorrect Port type for {virtual}"):
+        result(set_link(virtual, up=True, kind=2))
+
+
+def record(port: Any, identity: str | None) -> PortRecord:
+    return PortRecord(port, IPv4Address(identity) if identity else None)
+
+
+def test_a_restart_brings_ports_back_with_their_identities(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """A file without an identity gets one, and it is written down."""
+    desk.journal.records = (
+        record(port(1), None),
+        record(port(2), "169.254.64.7"),
+    )
+    assert result(desk.registrar.restore()) == 2
+    assert desk.registry.at("169.254.64.7").port == port(2)  # type: ignore[union-attr]
+    assert list(desk.journal.files) == [port(1).id]
+    assert [e.text() for e in desk.of(PortsRestored)] == ["2 ports restored"]
+
+
+def test_files_that_contradict_each_other(desk: Desk, port: Make, result: Make) -> None:
+    """The first counts, the other is reported, and its identity is not lost."""
+    desk.journal.records = (
+        record(port(1), "169.254.64.7"),
+        record(port(2, system_name="tap1"), "169.254.64.8"),
+        record(port(3), "169.254.64.7"),
+    )
+    assert result(desk.registrar.restore()) == 2
+    [skipped] = desk.of(PortFileSkipped)
+    assert skipped.text().startswith(f"Error: port file /state/ports/{port(2).id}")
+    result(desk.registrar.add([port(n) for n in range(4, 15)]))
+    assert len(desk.registry) == 13
+
+
+def test_a_restart_on_a_full_disk_goes_on(desk: Desk, port: Make, result: Make) -> None:
+    """Guests are served; that identities may change is reported."""
+    desk.journal.records = (record(port(1), None),)
+    desk.journal.refusal = StoreError("disk full")
+    assert result(desk.registrar.restore()) == 1
+    assert len(desk.of(PortJournalFailed)) == 1
+
+
+def test_after_a_sync_the_silent_ports_go(desk: Desk, port: Make, result: Make) -> None:
+    """What is registered again, or newly, stays; the rest goes, from disk as well."""
+    result(desk.registrar.add([port(1), port(2)]))
+    desk.registrar.sync()
+    desk.clock.advance(STALE_AFTER - 1)
+    result(desk.registrar.add([port(2), port(3)]))
+    assert len(desk.ids()) == 3
+    desk.clock.advance(1)
+    assert desk.ids() == [port(2).id, port(3).id]
+    assert set(desk.journal.files) == {port(2).id, port(3).id}
+    assert [e.text() for e in desk.of(StalePortsRemoved)] == [
+        "1 stale ports removed after syncports"
+    ]
+
+
+def test_a_second_sync_starts_anew(desk: Desk, port: Make, result: Make) -> None:
+    """Its time counts, and what was said before it does not."""
+    result(desk.registrar.add([port(1)]))
+    desk.registrar.sync()
+    result(desk.registrar.add([port(1)]))
+    desk.clock.advance(STALE_AFTER / 2)
+    desk.registrar.sync()
+    desk.clock.advance(STALE_AFTER - 1)
+    assert len(desk.ids()) == 1
+    desk.clock.advance(1)
+    assert desk.ids() == []
+
+
+def test_a_port_refused_after_a_sync_is_not_seen(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """Only what was really registered counts."""
+    result(desk.registrar.add([port(1)]))
+    desk.registrar.sync()
+    desk.journal.refusal = StoreError("full")
+    with pytest.raises(StoreError):
+        result(desk.registrar.add([port(1)]))
+    desk.journal.refusal = None
+    desk.clock.advance(STALE_AFTER)
+    assert desk.ids() == []
+
+
+def test_stop_ends_a_sync(desk: Desk, port: Make, result: Make) -> None:
+    """A stopped agent removes nothing, and leaves no timer."""
+    result(desk.registrar.add([port(1)]))
+    desk.registrar.sync()
+    desk.registrar.stop()
+    desk.registrar.stop()
+    assert desk.clock.getDelayedCalls() == []
+
+
+def test_a_broken_sweep_is_reported(desk: Desk, port: Make, result: Make) -> None:
+    """Border: nobody awaits the sweep."""
+    result(desk.registrar.add([port(1)]))
+    desk.registrar.sync()
+    desk.kernel_error = RuntimeError("bug")
+    desk.clock.advance(STALE_AFTER)
+    assert [e.text() for e in desk.of(PortsUnsettled)] == [
+        "Error: sweep of stale ports: RuntimeError('bug')"
+    ]
+
+
+def test_repr_says_what_is_awaited(desk: Desk) -> None:
+    """For logs and failing tests."""
+    assert repr(desk.registrar).endswith("0 unseen since sync>")

@@ -1,0 +1,416 @@
+"""Promises of vagent.ports.registry and tap: one identity for each guest, never two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+)
+
+from vagent.errors import ConflictError, LimitError
+from vagent.observe.event import Event
+from vagent.ports import registry as registry_module
+from vagent.ports.events import PortRegistered, PortRemoved
+from vagent.ports.port import Port
+from vagent.ports.registry import Change, PortRegistry
+from vagent.ports.tap import MAX_ON_TAP
+
+Make = Callable[..., Any]
+NETWORK = IPv4Network("169.254.64.0/18")
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    """What the registry emitted."""
+    return []
+
+
+@pytest.fixture
+def registry(events: list[Event]) -> PortRegistry:
+    """An empty registry over the default range."""
+    return PortRegistry(NETWORK, emit=events.append)
+
+
+def test_a_port_is_found_by_id_identity_and_number(
+    registry: PortRegistry, port: Make
+) -> None:
+    """The three ways that others ask."""
+    [added] = registry.add([port(1)])
+    assert (added.index, added.identity) == (2, IPv4Address("169.254.64.2"))
+    assert registry.get(added.port.id) is added
+    assert registry.at("169.254.64.2") is added
+    assert registry.by_index(2) is added
+    assert registry.registrations() == (added,)
+
+
+@pytest.mark.parametrize(
+    "peer", ["", "169.254.64.3", "10.0.0.2", "::ffff:169.254.64.2"]
+)
+def test_strangers_are_nobody(registry: PortRegistry, port: Make, peer: str) -> None:
+    """Only the exact text of a live identity is somebody."""
+    registry.add([port(1)])
+    assert registry.at(peer) is None
+
+
+def test_a_removed_port_is_gone_everywhere(
+    registry: PortRegistry, port: Make, events: list[Event]
+) -> None:
+    """Nothing of it answers, and a second removal is nothing."""
+    [added] = registry.add([port(1)])
+    assert registry.remove(added.port.id) is added
+    assert registry.get(added.port.id) is registry.at("169.254.64.2") is None
+    assert registry.by_index(2) is None
+    assert registry.registrations() == ()
+    assert registry.remove(added.port.id) is None
+    assert [type(event) for event in events] == [PortRegistered, PortRemoved]
+
+
+def test_the_same_guest_keeps_its_identity(registry: PortRegistry, port: Make) -> None:
+    """A new name, project or link state is no new guest."""
+    [old] = registry.add([port(1)])
+    [new] = registry.add([port(1, display_name="renamed", vm_project_id="")])
+    assert (new.index, new.port.display_name) == (old.index, "renamed")
+    assert registry.at(str(old.identity)) is new
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"instance_id": "22222222-0000-0000-0000-000000000001"},
+        {"system_name": "tap-other"},
+        {"mac_address": "02:00:00:00:00:ff"},
+        {"ip_address": "10.9.9.9"},
+        {"ip_address": "None"},
+        {"ip6_address": "2001:db8::9"},
+        {"ip6_address": "None"},
+    ],
+)
+def test_another_guest_gets_another_identity(
+    registry: PortRegistry, port: Make, difference: dict[str, str]
+) -> None:
+    """Connection tracking of the old guest must not serve the new one."""
+    [old] = registry.add([port(1, ip6_address="2001:db8::1")])
+    [new] = registry.add([port(1, **{"ip6_address": "2001:db8::1", **difference})])
+    assert new.index != old.index
+    assert registry.at(str(old.identity)) is None
+    assert registry.by_index(old.index) is None
+
+
+def test_an_address_that_becomes_known_changes_no_identity(
+    registry: PortRegistry, port: Make
+) -> None:
+    """nova registers with 0.0.0.0 first; such a port has no flows to mix up."""
+    [old] = registry.add([port(1, ip_address="0.0.0.0")])
+    [new] = registry.add([port(1)])
+    assert new.index == old.index
+
+
+def test_the_same_again_is_no_change(registry: PortRegistry, port: Make) -> None:
+    """Clients repeat themselves after a sync; nobody is bothered."""
+    [old] = registry.add([port(1, time="1")])
+    changes: list[Change] = []
+    registry.subscribe(changes.append)
+    assert registry.add([port(1, time="2")]) == [old]
+    assert changes == []
+
+
+def test_subscribers_hear_once_for_each_call(
+    registry: PortRegistry, port: Make
+) -> None:
+    """A thousand ports in one call are one change."""
+    changes: list[Change] = []
+    registry.subscribe(changes.append)
+    one, two = registry.add([port(1), port(2)])
+    [other] = registry.add([port(1, ip_address="10.9.9.9")])
+    registry.remove(two.port.id)
+    registry.remove(two.port.id)
+    assert changes == [
+        Change(added=(one, two)),
+        Change(added=(other,), removed=(one,)),
+        Change(removed=(two,)),
+    ]
+    assert list(changes[1].pairs()) == [(one, other)]
+    assert list(changes[2].pairs()) == [(two, None)]
+    assert list(changes[0].pairs()) == [(None, one), (None, two)]
+
+
+def test_of_two_with_one_id_the_later_counts(
+    registry: PortRegistry, port: Make
+) -> None:
+    """As in Contrail, where the second replaces the first."""
+    [added] = registry.add([port(1, display_name="a"), port(1, display_name="b")])
+    assert added.port.display_name == "b"
+    assert len(registry) == 1
+
+
+def test_the_snapshot_is_one_object_until_a_change(
+    registry: PortRegistry, port: Make
+) -> None:
+    """Pages and metrics may ask often."""
+    registry.add([port(1)])
+    snapshot = registry.registrations()
+    assert registry.registrations() is snapshot
+    registry.add([port(2)])
+    assert len(registry.registrations()) == 2
+
+
+def test_several_addresses_of_one_guest_share_its_tap(
+    registry: PortRegistry, port: Make
+) -> None:
+    """Each address has its own identity."""
+    mine = port(1).instance_id
+    one, two = registry.add([port(1), port(2, system_name="tap1", instance_id=mine)])
+    assert (one.port.tap, one.index != two.index) == (two.port.tap, True)
+
+
+def test_one_address_on_one_tap_is_one_port(registry: PortRegistry, port: Make) -> None:
+    """Two identities for one source would be a race; the message says who is there."""
+    [old] = registry.add([port(1)])
+    twin = port(
+        2,
+        system_name="tap1",
+        instance_id=old.port.instance_id,
+        ip_address=str(old.port.address),
+    )
+    with pytest.raises(ConflictError) as caught:
+        registry.add([twin])
+    assert str(caught.value) == (
+        f"tap tap1 already has 10.0.0.2 (port {old.port.id}); delete that port first"
+    )
+
+
+def test_one_ipv6_address_on_one_tap_is_one_port(
+    registry: PortRegistry, port: Make
+) -> None:
+    """The same for the other family."""
+    [old] = registry.add([port(1, ip6_address="2001:db8::1")])
+    mine = {"system_name": "tap1", "instance_id": old.port.instance_id}
+    with pytest.raises(ConflictError, match="2001:db8::1"):
+        registry.add([port(2, ip6_address="2001:db8::1", **mine)])
+
+
+def test_a_tap_belongs_to_one_instance(registry: PortRegistry, port: Make) -> None:
+    """A reused tap whose old port nobody deleted: the new guest could take the old
+    guest's address, and would be served as the old guest.
+    """
+    [old] = registry.add([port(1)])
+    with pytest.raises(ConflictError) as caught:
+        registry.add([port(2, system_name="tap1")])
+    assert str(caught.value) == (
+        f"tap tap1 belongs to instance {old.port.instance_id} "
+        f"(port {old.port.id}); delete that port first"
+    )
+    registry.remove(old.port.id)
+    registry.add([port(2, system_name="tap1")])
+
+
+def test_the_same_address_on_other_taps_is_fine(
+    registry: PortRegistry, port: Make
+) -> None:
+    """Tenants overlap."""
+    one, two = registry.add([port(1), port(2, ip_address="10.0.0.2")])
+    assert one.port.address == two.port.address
+
+
+def test_two_ports_may_change_places_in_one_call(
+    registry: PortRegistry, port: Make
+) -> None:
+    """What counts is how it is afterwards."""
+    registry.add([port(1), port(2)])
+    registry.add([port(1, system_name="tap2"), port(2, system_name="tap1")])
+    assert [r.port.tap for r in registry.registrations()] == ["tap2", "tap1"]
+
+
+def test_a_refused_batch_changes_nothing(
+    registry: PortRegistry, port: Make, events: list[Event]
+) -> None:
+    """All or none: ports, numbers, subscribers, events."""
+    registry.add([port(1)])
+    before, heard = registry.registrations(), len(events)
+    with pytest.raises(ConflictError):
+        registry.add([port(2), port(3, system_name="tap1")])
+    assert registry.registrations() is before
+    assert len(events) == heard
+    assert registry.add([port(4)])[0].index == 3
+
+
+def test_a_full_range_refuses_the_whole_batch(port: Make) -> None:
+    """n and n+1, and numbers that were set aside come back."""
+    small = PortRegistry(IPv4Network("169.254.64.0/29"), emit=lambda _event: None)
+    with pytest.raises(LimitError, match=r"169\.254\.64\.0/29 is full \(5 ports\)"):
+        small.add([port(n) for n in range(6)])
+    assert len(small.add([port(n) for n in range(5)])) == 5
+
+
+def test_an_abandoned_plan_leaves_nothing(port: Make) -> None:
+    """The journal refused: the numbers are free again."""
+    small = PortRegistry(IPv4Network("169.254.64.0/30"), emit=lambda _event: None)
+    for _ in range(3):
+        small.abandon(small.plan([port(1)]))
+    assert len(small) == 0
+    assert small.add([port(1)])[0].index == 2
+
+
+@pytest.mark.parametrize(("ports", "fits"), [(2, True), (3, True), (4, False)])
+def test_there_is_a_ceiling_on_ports(
+    registry: PortRegistry,
+    port: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    ports: int,
+    fits: bool,
+) -> None:
+    """n-1, n, n+1; a port that is there already takes no room."""
+    monkeypatch.setattr(registry_module, "MAX_PORTS", 3)
+    registry.add([port(0)])
+    wanted = [port(n) for n in range(ports)]
+    if fits:
+        assert len(registry.add(wanted)) == ports
+    else:
+        with pytest.raises(LimitError, match="1 ports are registered, 3 more"):
+            registry.add(wanted)
+
+
+@pytest.mark.parametrize(("count", "fits"), [(-1, True), (0, True), (1, False)])
+def test_there_is_a_ceiling_on_a_tap(
+    registry: PortRegistry,
+    port: Make,
+    count: int,
+    fits: bool,
+) -> None:
+    """n-1, n, n+1 addresses of one guest."""
+    mine = {"system_name": "tap", "instance_id": port(1).instance_id}
+    wanted = [port(n, **mine) for n in range(MAX_ON_TAP + count)]
+    if fits:
+        registry.add(wanted)
+    else:
+        with pytest.raises(LimitError, match="tap tap has 64 ports already"):
+            registry.add(wanted)
+
+
+def test_identities_of_the_journal_are_honoured(
+    registry: PortRegistry, port: Make
+) -> None:
+    """At start: the number that the file names, once; the others get what is left."""
+    one, two, three = port(1), port(2), port(3)
+    held = registry.hold(
+        {
+            one.id: IPv4Address("169.254.64.11"),
+            two.id: IPv4Address("169.254.64.11"),
+            three.id: IPv4Address("10.0.0.1"),
+        }
+    )
+    assert held == {one.id: 11}
+    indexes = []
+    for each in (one, two, three):
+        plan = registry.plan([each], held=held)
+        registry.commit(plan)
+        indexes.append(plan.registrations[0].index)
+    assert indexes == [11, 12, 13]
+
+
+def test_repr_says_how_many(registry: PortRegistry, port: Make) -> None:
+    """For logs and failing tests."""
+    registry.add([port(1)])
+    assert repr(registry) == (
+        "<PortRegistry 1 ports, <IdentityRange 169.254.64.0/18 1/16381>>"
+    )
+
+
+GUESTS = st.integers(0, 4)
+
+
+class RegistryMachine(RuleBasedStateMachine):
+    """Adds, replaces, moves and removes over few ids, taps, guests and numbers."""
+
+    @initialize()
+    def start(self) -> None:
+        self.registry = PortRegistry(
+            IPv4Network("169.254.64.0/29"), emit=lambda _event: None
+        )
+        self.model: dict[str, Port] = {}
+        self.seen: dict[int, Port] = {}
+        self.registry.subscribe(self.heard)
+        self.heard_of: dict[str, Port] = {}
+
+    def heard(self, change: Change) -> None:
+        for old, new in change.pairs():
+            if old is not None:
+                assert self.heard_of.pop(old.port.id) == old.port
+            if new is not None:
+                self.heard_of[new.port.id] = new.port
+
+    @rule(
+        batch=st.lists(
+            st.builds(
+                lambda n, guest, tap, host: (n, guest, tap, host),
+                st.integers(0, 7), GUESTS, st.integers(0, 4), st.integers(0, 3),
+            ),
+            max_size=4,
+        ),
+        abandon=st.booleans(),
+    )  # fmt: skip
+    def add(self, batch: list[tuple[int, int, int, int]], abandon: bool) -> None:
+        ports = [
+            Port(
+                id=f"port-{n}", instance_id=f"vm-{guest}", tenant_id="", network_id="",
+                display_name="", tap=f"tap{tap}", mac=f"02:00:00:00:00:0{guest}",
+                address=IPv4Address(f"10.0.0.{host}") if host else None, address6=None,
+            )
+            for n, guest, tap, host in batch
+        ]  # fmt: skip
+        try:
+            plan = self.registry.plan(ports)
+        except (ConflictError, LimitError):
+            return
+        if abandon:
+            self.registry.abandon(plan)
+            return
+        before = {r.port.id: r for r in self.registry.registrations()}
+        self.registry.commit(plan)
+        for registration in plan.registrations:
+            old = before.get(registration.port.id)
+            if (
+                old is not None
+                and old.port.instance_id != registration.port.instance_id
+            ):
+                assert old.index != registration.index
+        self.model.update({port.id: port for port in ports})
+
+    @rule(n=st.integers(0, 7))
+    def remove(self, n: int) -> None:
+        gone = self.registry.remove(f"port-{n}")
+        assert (gone.port if gone else None) == self.model.pop(f"port-{n}", None)
+
+    @invariant()
+    def no_two_live_ports_share_an_identity(self) -> None:
+        live = self.registry.registrations()
+        assert {r.port.id: r.port for r in live} == self.model == self.heard_of
+        assert len({r.identity for r in live}) == len({r.index for r in live})
+        assert len({r.index for r in live}) == len(live)
+        for registration in live:
+            assert self.registry.at(str(registration.identity)) is registration
+            assert self.registry.by_index(registration.index) is registration
+            assert 2 <= registration.index <= 6
+
+    @invariant()
+    def no_tap_has_two_instances_or_one_address_twice(self) -> None:
+        ports = list(self.model.values())
+        owners = {(port.tap, port.instance_id) for port in ports}
+        assert len(owners) == len({tap for tap, _owner in owners})
+        known = [(p.tap, p.address) for p in ports if p.address]
+        assert len(known) == len(set(known))
+
+
+RegistryMachine.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=25, deadline=None
+)
+TestRegistryMachine = RegistryMachine.TestCase

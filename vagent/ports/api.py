@@ -1,0 +1,144 @@
+"""What each call of the port REST API means: method, path and body in, Reply out.
+
+Contrail's routes and texts (`port_ipc/rest_server.cc`), two deviations: an array that
+is refused says so (Contrail answers 200), and a write that fails is an error. Own
+addition: `GET /ports`. Knows no sockets and no HTTP beyond the status.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from twisted.internet.interfaces import IReactorTime
+
+from vagent.errors import VagentError
+from vagent.ports.codec import REMOTE_PORT, decode_ports, describe, pretty
+from vagent.ports.members import UUID
+from vagent.ports.port import Port, Registration
+from vagent.ports.registrar import Registrar
+
+MAX_BODY = 4 * 1024 * 1024
+"""Bytes: some 8,000 ports in one array, at about 500 bytes each."""
+PART = 256
+"""Ports encoded at a time for `GET /ports`: under 5 ms of the reactor."""
+ROUTE = re.compile(
+    rf"(?P<verb>[A-Z]+ /(?:port|ports|syncports|enable-port|disable-port))"
+    rf"(?:/(?P<id>{UUID.pattern}))?"
+)
+AUTHOR = "vagent"
+
+StateOf = Callable[[Registration], str]
+"""A port's state in Contrail's words: `Active`, `Inactive < no-dev >`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A status and a body; `parts` are the rest of a long one."""
+
+    status: int
+    body: bytes
+    parts: Iterator[bytes] = field(default_factory=lambda: iter(()))
+    error: str = ""
+
+
+def failed(status: int, message: str) -> Reply:
+    """An error as Contrail spells it: `{"error":"…"}`, compact."""
+    body = json.dumps({"error": message}, separators=(",", ":")).encode()
+    return Reply(status, body, error=message)
+
+
+DONE = Reply(200, b"{}")
+UNKNOWN = failed(404, "Unknown Request")
+
+
+def state_of_registration(registration: Registration) -> str:
+    """What the registry alone can tell of a port's state."""
+    port = registration.port
+    if port.address is None and port.address6 is None:
+        return "Inactive < no-address >"
+    return "Registered"
+
+
+class PortApi:
+    """The calls. `clock` stamps ports whose client did not say when."""
+
+    def __init__(
+        self,
+        registrar: Registrar,
+        *,
+        clock: IReactorTime,
+        state_of: StateOf = state_of_registration,
+    ) -> None:
+        self._registrar = registrar
+        self._registry = registrar.registry
+        self._clock = clock
+        self._state_of = state_of
+
+    async def call(self, method: str, path: str, body: bytes) -> Reply:
+        """Answer one call; VagentError never leaves."""
+        route = ROUTE.fullmatch(f"{method} {path}")
+        if route is None:
+            return UNKNOWN
+        match route["verb"], route["id"]:
+            case "POST /port", None:
+                return await self._add(body)
+            case "GET /port", str(port_id):
+                return self._show(port_id)
+            case "DELETE /port", str(port_id):
+                await self._registrar.remove([port_id])
+                return DONE
+            case "GET /ports", None:
+                return self._list()
+            case "PUT /enable-port", str(port_id):
+                return await self._set_link(port_id, up=True)
+            case "PUT /disable-port", str(port_id):
+                return await self._set_link(port_id, up=False)
+            case "POST /syncports", None:
+                self._registrar.sync()
+                return DONE
+        return UNKNOWN
+
+    async def _add(self, body: bytes) -> Reply:
+        try:
+            await self._registrar.add([self._stamp(p) for p in decode_ports(body)])
+        except VagentError as error:
+            return failed(500, f"{{ {error} }}")
+        return DONE
+
+    def _show(self, port_id: str) -> Reply:
+        found = self._registry.get(port_id)
+        if found is None:
+            return failed(404, "{ Not Found }")
+        return Reply(200, pretty(describe(found, state=self._state_of(found))))
+
+    def _list(self) -> Reply:
+        registrations = self._registry.registrations()
+        if not registrations:
+            return Reply(200, b"[]")
+        return Reply(200, b"[\n", self._parts(registrations))
+
+    def _parts(self, registrations: tuple[Registration, ...]) -> Iterator[bytes]:
+        for start in range(0, len(registrations), PART):
+            part = registrations[start : start + PART]
+            lines = ",\n".join(
+                json.dumps(describe(r, state=self._state_of(r))) for r in part
+            )
+            last = start + PART >= len(registrations)
+            yield (lines + ("\n]" if last else ",\n")).encode()
+
+    async def _set_link(self, port_id: str, *, up: bool) -> Reply:
+        try:
+            found = await self._registrar.set_link(port_id, up=up, kind=REMOTE_PORT)
+        except VagentError as error:
+            return failed(500, f"{{{error}}}")
+        return DONE if found else failed(500, f"{{Port Not found {port_id}}}")
+
+    def _stamp(self, port: Port) -> Port:
+        now = datetime.fromtimestamp(self._clock.seconds()).astimezone()
+        return replace(
+            port, author=port.author or AUTHOR, time=port.time or now.isoformat(" ")
+        )

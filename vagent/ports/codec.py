@@ -1,0 +1,211 @@
+"""JSON of the port REST API and of the journal <-> Port.
+
+Members, order and error texts are Contrail's (`port_ipc`); where it is more lenient
+than is safe, `members` says so. Knows neither files nor HTTP, and quotes no body.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from vagent.errors import WireError
+from vagent.ports.members import (
+    INT32,
+    MAX_ADDRESS,
+    NIL,
+    VLANS,
+    Json,
+    dashed,
+    parse_address,
+    read_address,
+    read_integer,
+    read_mac,
+    read_name,
+    read_remark,
+    read_tap,
+    read_tenant,
+    read_text,
+    read_uuid,
+    read_uuid_or_nil,
+)
+from vagent.ports.port import Port, Registration
+
+VM_PORT, NAMESPACE_PORT, REMOTE_PORT = 0, 1, 2
+"""Contrail's port types; every other number is a VM port."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortRecord:
+    """A file of the journal: the port, and the identity it had, if it says so."""
+
+    port: Port
+    identity: IPv4Address | None
+
+
+def decode_ports(body: bytes) -> tuple[Port, ...]:
+    """The ports of a `POST /port` body: one object, or an array of objects.
+
+    Raises WireError with Contrail's text; of an array every element must be right.
+    """
+    value = _parse(body)
+    if isinstance(value, dict):
+        return (decode_port(value),)
+    if not isinstance(value, list):
+        raise WireError("Unexpected Json string ==> neither object nor array")
+    ports = []
+    for number, element in enumerate(value):
+        if not isinstance(element, dict):
+            raise WireError(f"Json Array has invalid element ==> element {number}")
+        try:
+            ports.append(decode_port(element))
+        except WireError as error:
+            raise WireError(f"{error} (element {number})") from error
+    return tuple(ports)
+
+
+def decode_record(text: bytes) -> PortRecord:
+    """The content of a journal file, ours or one that `vrouter-port-control` wrote."""
+    value = _parse(text)
+    if not isinstance(value, dict):
+        raise WireError("Unexpected Json string ==> not an object")
+    port = decode_port(value)
+    if "mdata-ip" not in value:
+        return PortRecord(port, None)
+    identity = read_text(value, "mdata-ip", MAX_ADDRESS)
+    return PortRecord(port, parse_address(identity, IPv4Address))
+
+
+def decode_port(value: Json) -> Port:
+    """One object of `POST /port`. Raises WireError."""
+    kind = _kind(value)
+    network_id = read_uuid_or_nil(value, "vn-id")
+    if network_id == NIL and kind == VM_PORT:
+        raise WireError("Invalid VN uuid")
+    port_id = read_uuid(value, "id")
+    if port_id == NIL:
+        raise WireError("Invalid or missing data for <id>")
+    link = read_integer(value, "link-state", INT32, 0 if kind == REMOTE_PORT else 1)
+    return Port(
+        id=port_id,
+        instance_id=read_uuid(value, "instance-id"),
+        tenant_id=read_tenant(value, "vm-project-id"),
+        network_id=network_id,
+        display_name=read_name(value, "display-name"),
+        tap=read_tap(value, "system-name"),
+        mac=read_mac(value, "mac-address"),
+        address=read_address(value, "ip-address", IPv4Address),
+        address6=read_address(value, "ip6-address", IPv6Address),
+        kind=kind,
+        rx_vlan=read_integer(value, "rx-vlan-id", VLANS),
+        tx_vlan=read_integer(value, "tx-vlan-id", VLANS),
+        vhostuser_mode=read_integer(value, "vhostuser-mode", INT32, 0),
+        link_up=link != 0,
+        author=read_remark(value, "author"),
+        time=read_remark(value, "time"),
+    )
+
+
+def encode_record(registration: Registration) -> bytes:
+    """A journal file: Contrail's members in Contrail's order, then `mdata-ip`."""
+    port = registration.port
+    link = {"link-state": int(port.link_up)}
+    always = port.kind != REMOTE_PORT and port.link_up
+    members: dict[str, Any] = {
+        "id": port.id,
+        "instance-id": port.instance_id,
+        "display-name": port.display_name,
+        "ip-address": str(port.address or "0.0.0.0"),  # noqa: S104 - "unknown"
+        "ip6-address": str(port.address6 or "::"),
+        "vn-id": port.network_id,
+        "vm-project-id": dashed(port.tenant_id),
+        "mac-address": port.mac,
+        "system-name": port.tap,
+        "type": port.kind,
+        "rx-vlan-id": port.rx_vlan,
+        "tx-vlan-id": port.tx_vlan,
+        "vhostuser-mode": port.vhostuser_mode,
+        **({} if always else link),
+        "author": port.author,
+        "time": port.time,
+        "mdata-ip": str(registration.identity),
+    }
+    return pretty(members)
+
+
+def describe(registration: Registration, *, state: str) -> dict[str, Any]:
+    """The object of `GET /port/UUID`: Contrail's members, then four of our own.
+
+    Contrail answers with what the control plane told it; without one the prefix is /32
+    and there is neither DNS server nor gateway.
+    """
+    port = registration.port
+    v6 = {
+        "v6-ip-address": str(port.address6),
+        "v6-dns-server": "::",
+        "v6-gateway": "::",
+    }
+    return {
+        "id": port.id,
+        "instance-id": port.instance_id,
+        "vn-id": port.network_id,
+        "vm-project-id": dashed(port.tenant_id),
+        "mac-address": port.mac,
+        "system-name": port.tap,
+        "rx-vlan-id": port.rx_vlan,
+        "tx-vlan-id": port.tx_vlan,
+        "vhostuser-mode": port.vhostuser_mode,
+        "ip-address": str(port.address or "0.0.0.0"),  # noqa: S104 - "unknown"
+        "plen": 32,
+        "dns-server": "0.0.0.0",  # noqa: S104 - "none", nothing listens
+        "gateway": "0.0.0.0",  # noqa: S104 - "none", nothing listens
+        **(v6 if port.address6 else {}),
+        "author": port.author,
+        "time": port.time,
+        "display-name": port.display_name,
+        "type": port.kind,
+        "mdata-ip": str(registration.identity),
+        "state": state,
+    }
+
+
+def pretty(value: object) -> bytes:
+    """JSON as rapidjson's PrettyWriter prints it."""
+    return json.dumps(value, indent=4, ensure_ascii=False).encode()
+
+
+def _parse(body: bytes) -> object:
+    try:
+        return json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_refuse_constant,
+        )
+    except json.JSONDecodeError as error:
+        where = f"{error.msg} at line {error.lineno} column {error.colno}"
+        raise WireError(f"Invalid Json string ==> {where}") from error
+    except UnicodeDecodeError as error:
+        what = f"not UTF-8 at byte {error.start}"
+        raise WireError(f"Invalid Json string ==> {what}") from error
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise WireError("Invalid Json string ==> a number is too long") from error
+    except RecursionError as error:
+        raise WireError("Invalid Json string ==> nested too deeply") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise WireError("Invalid Json string ==> a member occurs twice")
+    return members
+
+
+def _refuse_constant(name: str) -> None:
+    raise WireError(f"Invalid Json string ==> {name} is not JSON")
+
+
+def _kind(value: Json) -> int:
+    kind = read_integer(value, "type", INT32)
+    return kind if kind in (NAMESPACE_PORT, REMOTE_PORT) else VM_PORT

@@ -1,0 +1,193 @@
+"""Ports on disk, one file each (`<state>/ports/<uuid>`), so that a restart keeps them.
+
+A file appears whole or not at all: temporary file, fsync, rename, and one fsync of the
+directory for the whole batch. The file functions run in a thread; what they find comes
+back as values and is reported from the reactor. Other programs write here too
+(`vrouter-port-control`), so a file is read with suspicion: regular, small, valid.
+Knows neither the registry nor HTTP.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from vagent.errors import StoreError, WireError
+from vagent.observe.event import Emit
+from vagent.ports.codec import PortRecord, decode_record, encode_record
+from vagent.ports.events import PortFileSkipped
+from vagent.ports.members import UUID
+from vagent.ports.port import Registration
+
+MAX_FILE = 64 * 1024
+"""Bytes; a port needs about 700."""
+LEFTOVER = re.compile(rf"\.{UUID.pattern}\.tmp")
+"""What a write that was killed leaves behind."""
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+
+T = TypeVar("T")
+
+
+class RunInThread(Protocol):
+    """Runs a blocking function elsewhere (`deferToThreadPool` with its pool)."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """What `work` returns or raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What the folder holds: the ports, in order of id, and what was skipped."""
+
+    records: tuple[PortRecord, ...]
+    skipped: tuple[PortFileSkipped, ...]
+
+
+class Journal:
+    """The folder of port files. It does not order its operations; its caller does."""
+
+    def __init__(
+        self, directory: Path, *, run_in_thread: RunInThread, emit: Emit
+    ) -> None:
+        self.directory = directory
+        self._run_in_thread = run_in_thread
+        self._emit = emit
+
+    def __repr__(self) -> str:
+        return f"<Journal {self.directory}>"
+
+    async def load(self) -> tuple[PortRecord, ...]:
+        """Every port on disk, at start. A file that cannot be one is reported, and
+        stays; only a folder that cannot be read or made raises StoreError.
+        """
+        contents = await self._run_in_thread(lambda: read_all(self.directory))
+        for skipped in contents.skipped:
+            self._emit(skipped)
+        return contents.records
+
+    async def write(self, registrations: Sequence[Registration]) -> None:
+        """Write them durably, over what is there. Raises StoreError, and then no new
+        file is left behind.
+        """
+        if registrations:
+            files = [(r.port.id, encode_record(r)) for r in registrations]
+            await self._run_in_thread(lambda: write_all(self.directory, files))
+
+    async def delete(self, port_ids: Iterable[str]) -> None:
+        """Remove files durably; absent ones are fine. Raises StoreError."""
+        ids = tuple(port_ids)
+        await self._run_in_thread(lambda: delete_all(self.directory, ids))
+
+
+def read_all(directory: Path) -> Contents:
+    """Read every regular file with a UUID for a name; clear what kills left behind."""
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        names = sorted(os.listdir(directory))  # noqa: PTH208 - names, not paths
+    except OSError as error:
+        raise StoreError(f"port journal {directory}: {error.strerror}") from error
+    records: list[PortRecord] = []
+    skipped: list[PortFileSkipped] = []
+    for name in names:
+        if LEFTOVER.fullmatch(name):
+            with suppress(OSError):
+                (directory / name).unlink()
+        elif UUID.fullmatch(name):
+            try:
+                records.append(_read(directory / name))
+            except WireError as error:
+                skipped.append(PortFileSkipped(str(directory / name), str(error)))
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                skipped.append(PortFileSkipped(str(directory / name), reason))
+    return Contents(tuple(records), tuple(skipped))
+
+
+def write_all(directory: Path, files: Sequence[tuple[str, bytes]]) -> None:
+    """All of the files, or StoreError and none that is new.
+
+    Written first and synced after: over 1,000 files that is a third faster on ext4.
+    """
+    appeared: list[Path] = []
+    port_id = ""
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        for port_id, content in files:
+            _write(_temporary(directory, port_id), content)
+        for port_id, _content in files:
+            _sync(_temporary(directory, port_id))
+        for port_id, _content in files:
+            final = directory / port_id
+            if not os.path.lexists(final):
+                appeared.append(final)
+            _temporary(directory, port_id).rename(final)
+        _sync(directory)
+    except OSError as error:
+        leftover = [_temporary(directory, name) for name, _content in files]
+        for path in (*leftover, *appeared):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise StoreError(
+            f"Writing of Json string to file failed for {port_id}: "
+            f"{directory}: {error.strerror}"
+        ) from error
+
+
+def delete_all(directory: Path, port_ids: Iterable[str]) -> None:
+    """Remove the files; StoreError names the first that would not go."""
+    failed: OSError | None = None
+    for port_id in port_ids:
+        try:
+            (directory / port_id).unlink(missing_ok=True)
+        except OSError as error:
+            failed = failed or error
+    try:
+        _sync(directory)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        failed = failed or error
+    if failed is not None:
+        raise StoreError(f"port file {failed.filename}: {failed.strerror}") from failed
+
+
+def _temporary(directory: Path, port_id: str) -> Path:
+    return directory / f".{port_id}.tmp"
+
+
+def _read(path: Path) -> PortRecord:
+    descriptor = os.open(path, READ)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise WireError("not a regular file")
+        if status.st_size > MAX_FILE:
+            raise WireError(f"{status.st_size} bytes, at most {MAX_FILE}")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            text = file.read(MAX_FILE + 1)
+    finally:
+        os.close(descriptor)
+    record = decode_record(text[:MAX_FILE])
+    if record.port.id != path.name:
+        raise WireError(f"holds port {record.port.id}")
+    return record
+
+
+def _write(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, WRITE, 0o640), "wb") as file:
+        file.write(content)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,166 @@
+"""Members of a port's JSON object, each read and checked by one function.
+
+Length first, then content, by allow-list: a tap name ends in kernel rules, every other
+text on an operator's screen. The error texts begin as Contrail's do. Knows no Port.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, TypeVar
+
+from vagent.errors import WireError
+
+NIL = "00000000-0000-0000-0000-000000000000"
+
+MAX_TAP = 15
+"""IFNAMSIZ - 1 (linux/if.h)."""
+MAX_NAME = 255
+"""Nova's ceiling for a display name."""
+MAX_ADDRESS = 64
+"""Longer than any IPv6 text; what is longer is not a mistyped address."""
+MAX_MAC = 17
+INT32 = range(-(2**31), 2**31)
+"""What Contrail's parser takes for an int."""
+VLANS = range(-1, 4095)
+"""-1 = none (IEEE 802.1Q: 0 to 4094)."""
+
+TAP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+"""A subset of what the kernel takes: nothing that nft, a shell, a path or a command
+line would read as more than a name (`*` is a wildcard to nft, `-` starts an option)."""
+RESERVED_TAPS = frozenset({"lo", "all", "default"})
+"""The host itself, and two names that sysctl reads as every interface."""
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+PLAIN_UUID = re.compile(r"[0-9a-f]{32}")
+MAC = re.compile(r"[0-9a-f]{1,2}(?::[0-9a-f]{1,2}){5}")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+"""Characters that break a line, a terminal, UTF-8 or XML 1.0."""
+BROADCAST = IPv4Address("255.255.255.255")
+
+Json = Mapping[str, Any]
+Address = TypeVar("Address", IPv4Address, IPv6Address)
+
+
+def read_text(value: Json, name: str, limit: int, what: str = "field") -> str:
+    """A JSON string of at most `limit` characters."""
+    text = value.get(name)
+    if not isinstance(text, str):
+        raise WireError(f"Invalid or missing {what} for <{name}>")
+    if len(text) > limit:
+        raise WireError(
+            f"Invalid or missing {what} for <{name}>: "
+            f"{len(text)} characters, at most {limit}"
+        )
+    return text
+
+
+def read_integer(
+    value: Json, name: str, allowed: range, default: int | None = None
+) -> int:
+    """A JSON integer; `default` stands for an absent member, None: it must be there."""
+    number = value.get(name, default)
+    if type(number) is not int:  # True is an int to isinstance
+        raise WireError(f"Invalid or missing field for <{name}>")
+    if number not in allowed:
+        raise WireError(
+            f"Invalid or missing field for <{name}>: "
+            f"not in {allowed.start} to {allowed.stop - 1}"
+        )
+    return number
+
+
+def read_uuid(value: Json, name: str) -> str:
+    """A UUID, as lower case with dashes; 32 hex digits are taken too."""
+    found = _normal_uuid(read_text(value, name, len(NIL), "data"))
+    if found is None:
+        raise WireError(f"Invalid or missing data for <{name}>")
+    return found
+
+
+def read_uuid_or_nil(value: Json, name: str) -> str:
+    """A UUID; as in Contrail, text that is none stands for the nil UUID."""
+    return _normal_uuid(read_text(value, name, len(NIL), "data")) or NIL
+
+
+def read_tenant(value: Json, name: str) -> str:
+    """A project id as 32 hex digits; "" for "" (vrouter-port-control) and for nil."""
+    if value.get(name) == "":
+        return ""
+    found = read_uuid(value, name)
+    return "" if found == NIL else found.replace("-", "")
+
+
+def dashed(plain: str) -> str:
+    """32 hex digits as a UUID with dashes; "" is the nil UUID."""
+    if not plain:
+        return NIL
+    parts = (plain[:8], plain[8:12], plain[12:16], plain[16:20], plain[20:])
+    return "-".join(parts)
+
+
+def read_name(value: Json, name: str) -> str:
+    """Text that people chose: any script, no control characters."""
+    text = read_text(value, name, MAX_NAME)
+    if CONTROL.search(text):
+        raise WireError(f"Invalid or missing field for <{name}>: control character")
+    return text
+
+
+def read_tap(value: Json, name: str) -> str:
+    """The name of a network interface."""
+    tap = read_text(value, name, MAX_TAP)
+    if not TAP.fullmatch(tap) or tap in RESERVED_TAPS:
+        raise WireError(
+            f"Invalid or missing field for <{name}>: not the name of a tap "
+            "(letters, digits, _ . + -)"
+        )
+    return tap
+
+
+def read_mac(value: Json, name: str) -> str:
+    """A unicast MAC address, lower case, two digits a group."""
+    text = read_text(value, name, MAX_MAC).lower()
+    octets = [int(part, 16) for part in text.split(":")] if MAC.fullmatch(text) else []
+    if not any(octets):
+        raise WireError("Invalid MAC, Use xx:xx:xx:xx:xx:xx format")
+    if octets[0] & 1:
+        raise WireError("Invalid MAC, multicast or broadcast")
+    return ":".join(f"{octet:02x}" for octet in octets)
+
+
+def read_address(value: Json, name: str, family: type[Address]) -> Address | None:
+    """A guest's address; None for text that is none (clients send `None`)."""
+    return parse_address(read_text(value, name, MAX_ADDRESS), family)
+
+
+def parse_address(text: str, family: type[Address]) -> Address | None:
+    """None for what no guest can have; also for a scope, which may be any text."""
+    try:
+        address = family(text)
+    except ValueError:
+        return None
+    unusable = (
+        "%" in text
+        or address.is_unspecified
+        or address.is_multicast
+        or address.is_loopback
+        or address == BROADCAST
+    )
+    return None if unusable else address
+
+
+def read_remark(value: Json, name: str) -> str:
+    """Short plain text; anything else is "", as nobody decides by it."""
+    text = value.get(name)
+    if not isinstance(text, str) or len(text) > MAX_NAME or CONTROL.search(text):
+        return ""
+    return text
+
+
+def _normal_uuid(text: str) -> str | None:
+    lower = text.lower()
+    if UUID.fullmatch(lower):
+        return lower
+    return dashed(lower) if PLAIN_UUID.fullmatch(lower) else None

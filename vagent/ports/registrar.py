@@ -1,0 +1,226 @@
+"""A change of ports, step by step: decide, write down, put in force, wait for kernel.
+
+Whoever changes ports (the REST API, a libvirt hook) goes through here, so that changes
+are in one order and none is in force that a restart would not find. Also Contrail's
+sync: a client says "now I tell you all", and what it did not tell goes after a time.
+Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from vagent.errors import (
+    ConflictError,
+    KernelError,
+    LimitError,
+    StoreError,
+    VagentError,
+    WireError,
+)
+from vagent.observe.event import Emit
+from vagent.ports.events import (
+    PortFileSkipped,
+    PortJournalFailed,
+    PortsRestored,
+    PortsUnsettled,
+    StalePortsRemoved,
+)
+from vagent.ports.journal import Journal
+from vagent.ports.port import Port, Registration
+from vagent.ports.registry import PortRegistry
+
+SETTLE_DEADLINE = 5.0
+"""Seconds for the kernel to take a change; 1,000 ports take it under one."""
+STALE_AFTER = 60.0
+"""Seconds from a sync to the removal of what was not registered again (Contrail's
+`stale_interface_cleanup_timeout`)."""
+
+Settle = Callable[[], Awaitable[None]]
+"""Returns once the kernel has what the registry has."""
+
+
+class Registrar:
+    """The one way to change the registry. `stop` ends its timer."""
+
+    def __init__(
+        self,
+        registry: PortRegistry,
+        journal: Journal,
+        *,
+        settle: Settle,
+        emit: Emit,
+        clock: IReactorTime,
+    ) -> None:
+        self.registry = registry
+        self._journal = journal
+        self._settle = settle
+        self._emit = emit
+        self._clock = clock
+        self._lock: DeferredLock = DeferredLock()
+        self._unseen: set[str] = set()
+        self._sweep: IDelayedCall | None = None
+
+    def __repr__(self) -> str:
+        return f"<Registrar {self.registry!r} {len(self._unseen)} unseen since sync>"
+
+    async def restore(self) -> int:
+        """Register what the journal holds, at start; how many. Does not settle.
+
+        A port keeps its identity if its file names it and no other has it; a file that
+        contradicts an earlier one is reported and stays. Raises StoreError only if the
+        folder cannot be read.
+        """
+        async with self._lock:
+            records = await self._journal.load()
+            wanted = {r.port.id: r.identity for r in records if r.identity is not None}
+            held = self.registry.hold(wanted)
+            restored = [
+                registration
+                for record in records
+                if (registration := self._restore(record.port, held)) is not None
+            ]
+            new = [r for r in restored if wanted.get(r.port.id) != r.identity]
+            try:
+                await self._journal.write(new)
+            except StoreError as error:
+                self._emit(PortJournalFailed(str(error)))
+        self._emit(PortsRestored(len(restored)))
+        return len(restored)
+
+    async def add(self, ports: Iterable[Port]) -> tuple[Registration, ...]:
+        """Register all or none, durably, and wait for the kernel.
+
+        Raises ConflictError, LimitError or StoreError with nothing changed, and
+        KernelError where the ports are registered but the kernel has not taken them.
+        """
+        async with self._lock:
+            registrations = await self._register(tuple(ports))
+        await self._settled()
+        return registrations
+
+    async def remove(self, port_ids: Iterable[str]) -> tuple[Registration, ...]:
+        """Take ports out; those that were there. Unknown ids are fine.
+
+        What the disk or the kernel refuses is reported, not raised: the guest is out of
+        the registry either way.
+        """
+        async with self._lock:
+            removed = await self._take_out(tuple(port_ids))
+        await self._settled_or_reported(removed)
+        return removed
+
+    async def set_link(
+        self, port_id: str, *, up: bool, kind: int
+    ) -> Registration | None:
+        """Set the link state of a port of this type; None where it is not there.
+
+        Raises WireError where the port is of another type, else as `add`.
+        """
+        async with self._lock:
+            found = self.registry.get(port_id)
+            if found is None:
+                return None
+            if found.port.kind != kind:
+                raise WireError(f"Incorrect Port type for {port_id}")
+            changed = await self._register((replace(found.port, link_up=up),))
+        await self._settled()
+        return changed[0]
+
+    def sync(self) -> None:
+        """From now on, a port that is not added again within STALE_AFTER is removed."""
+        self.stop()
+        self._unseen = {r.port.id for r in self.registry.registrations()}
+        self._sweep = self._clock.callLater(STALE_AFTER, self._start_sweep)
+
+    def stop(self) -> None:
+        """Forget a sync that is under way."""
+        if self._sweep is not None and self._sweep.active():
+            self._sweep.cancel()
+        self._sweep = None
+        self._unseen = set()
+
+    def _restore(self, port: Port, held: Mapping[str, int]) -> Registration | None:
+        try:
+            plan = self.registry.plan([port], held=held)
+        except (ConflictError, LimitError) as error:
+            if port.id in held:
+                self.registry.release(held[port.id])
+            path = str(self._journal.directory / port.id)
+            self._emit(PortFileSkipped(path, str(error)))
+            return None
+        self.registry.commit(plan)
+        return plan.registrations[0]
+
+    async def _register(self, ports: tuple[Port, ...]) -> tuple[Registration, ...]:
+        plan = self.registry.plan(ports)
+        try:
+            await self._journal.write(plan.registrations)
+        except StoreError as error:
+            self.registry.abandon(plan)
+            self._emit(PortJournalFailed(str(error)))
+            raise
+        self._unseen.difference_update(port.id for port in ports)
+        self.registry.commit(plan)
+        return plan.registrations
+
+    async def _take_out(self, port_ids: tuple[str, ...]) -> tuple[Registration, ...]:
+        removed = tuple(
+            old for i in port_ids if (old := self.registry.remove(i)) is not None
+        )
+        self._unseen.difference_update(port_ids)
+        try:
+            await self._journal.delete(port_ids)
+        except StoreError as error:
+            self._emit(PortJournalFailed(str(error)))
+        return removed
+
+    async def _settled(self) -> None:
+        """Wait for the kernel, at most SETTLE_DEADLINE; its own work goes on after."""
+        try:
+            await _shielded(self._settle).addTimeout(SETTLE_DEADLINE, self._clock)
+        except DeferredTimeout as error:
+            raise KernelError(
+                "registered, but the kernel has not taken it within "
+                f"{SETTLE_DEADLINE:g} s"
+            ) from error
+
+    async def _settled_or_reported(self, removed: tuple[Registration, ...]) -> None:
+        if not removed:
+            return
+        try:
+            await self._settled()
+        except VagentError as error:
+            self._emit(PortsUnsettled(str(error)))
+
+    def _start_sweep(self) -> None:
+        self._sweep = None
+        Deferred.fromCoroutine(self._remove_unseen()).addErrback(self._report)
+
+    async def _remove_unseen(self) -> None:
+        async with self._lock:
+            removed = await self._take_out(tuple(self._unseen))
+        self._emit(StalePortsRemoved(len(removed)))
+        await self._settled_or_reported(removed)
+
+    def _report(self, failure: Failure) -> None:
+        self._emit(PortsUnsettled(f"sweep of stale ports: {failure.value!r}"))
+
+
+def _shielded(settle: Settle) -> Deferred[None]:
+    """A wait that can be cancelled without cancelling what is waited for."""
+
+    async def run() -> None:
+        await settle()
+
+    waiting: Deferred[None] = Deferred()
+    Deferred.fromCoroutine(run()).addBoth(
+        lambda result: None if waiting.called else waiting.callback(result)
+    )
+    return waiting

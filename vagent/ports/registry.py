@@ -1,0 +1,250 @@
+"""The ports that exist, in memory, each with its identity: the desired state.
+
+A change is decided first (`plan`: nothing but identities set aside), then written to
+the journal by the caller, then put in force (`commit`), so that what is in force is
+what a restart finds. Rules: one identity for each live port; an identity stays with a
+port only while it is the same guest on the same tap; a tap belongs to one instance, or
+a guest could claim the address of a predecessor that nobody removed.
+Knows neither JSON, disk nor kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
+
+from vagent.errors import LimitError
+from vagent.observe.event import Emit
+from vagent.ports.events import PortRegistered, PortRemoved
+from vagent.ports.identity import IdentityRange
+from vagent.ports.port import Port, Registration
+from vagent.ports.tap import check_tap, is_same_guest
+
+MAX_PORTS = 16_000
+"""Ports of one host: what the default identity range (/18) holds, rounded down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What subscribers are told. A replaced port is in both, with the same index if it
+    kept its identity.
+    """
+
+    added: tuple[Registration, ...] = ()
+    removed: tuple[Registration, ...] = ()
+
+    def pairs(self) -> Iterator[tuple[Registration | None, Registration | None]]:
+        """(old, new) for each port: what is removed for good, then the others."""
+        old = {registration.port.id: registration for registration in self.removed}
+        new = {registration.port.id: registration for registration in self.added}
+        for port_id in old.keys() - new.keys():
+            yield old[port_id], None
+        for port_id, registration in new.items():
+            yield old.get(port_id), registration
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `commit` will put in force: one registration for each port asked for.
+
+    `fresh` holds the numbers set aside for it; `abandon` gives them back.
+    """
+
+    registrations: tuple[Registration, ...]
+    change: Change
+    fresh: tuple[int, ...]
+
+
+class PortRegistry:
+    """Registrations by port id, by identity and by number."""
+
+    def __init__(self, network: IPv4Network, *, emit: Emit) -> None:
+        self._range = IdentityRange(network)
+        self._emit = emit
+        self._by_id: dict[str, Registration] = {}
+        self._by_identity: dict[str, Registration] = {}
+        self._by_index: dict[int, Registration] = {}
+        self._on_tap: dict[str, set[str]] = {}
+        self._all: tuple[Registration, ...] | None = None
+        self._subscribers: list[Callable[[Change], None]] = []
+
+    def __repr__(self) -> str:
+        return f"<PortRegistry {len(self._by_id)} ports, {self._range!r}>"
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    @property
+    def network(self) -> IPv4Network:
+        """The identity range."""
+        return self._range.network
+
+    def get(self, port_id: str) -> Registration | None:
+        """The registration of a port."""
+        return self._by_id.get(port_id)
+
+    def at(self, peer: str) -> Registration | None:
+        """Who has this identity, as a socket spells it (`169.254.64.11`)."""
+        return self._by_identity.get(peer)
+
+    def by_index(self, index: int) -> Registration | None:
+        """Who has this number of the identity range (a packet mark)."""
+        return self._by_index.get(index)
+
+    def registrations(self) -> tuple[Registration, ...]:
+        """All of them, oldest first; the same object until something changes."""
+        if self._all is None:
+            self._all = tuple(self._by_id.values())
+        return self._all
+
+    def subscribe(self, changed: Callable[[Change], None]) -> None:
+        """Call `changed` after each change that is one; it must not raise."""
+        self._subscribers.append(changed)
+
+    def add(self, ports: Iterable[Port]) -> list[Registration]:
+        """Plan and commit at once; raises what `plan` raises, and then adds none."""
+        plan = self.plan(ports)
+        self.commit(plan)
+        return list(plan.registrations)
+
+    def hold(self, wanted: Mapping[str, IPv4Address]) -> dict[str, int]:
+        """Set aside the identities that ports had before a restart, by port id.
+
+        Returns the numbers to pass to `plan`; of ports that claim one identity the
+        first gets it, and an identity outside the range is forgotten. Call once, before
+        anything is added, and plan every port that is returned.
+        """
+        numbers: dict[int, str] = {}
+        for port_id, identity in wanted.items():
+            index = self._range.index_of(identity)
+            if index is not None:
+                numbers.setdefault(index, port_id)
+        held = self._range.hold(numbers)
+        return {numbers[index]: index for index in held}
+
+    def release(self, index: int) -> None:
+        """Give back a number that `hold` set aside for a port that cannot be added."""
+        self._range.give_back(index)
+
+    def plan(
+        self, ports: Iterable[Port], *, held: Mapping[str, int] | None = None
+    ) -> Plan:
+        """Decide on ports, all or none; of two with one id the later counts.
+
+        Raises ConflictError where a tap or its address belongs to another port, and
+        LimitError where there is no room. Commit or abandon it before the next plan.
+        """
+        wanted = {port.id: port for port in ports}
+        self._check_room(wanted)
+        self._check_taps(wanted)
+        fresh: list[int] = []
+        try:
+            registrations = [
+                self._register(port, held or {}, fresh) for port in wanted.values()
+            ]
+        except LimitError:
+            for index in fresh:
+                self._range.give_back(index)
+            raise
+        return Plan(tuple(registrations), self._change_of(registrations), tuple(fresh))
+
+    def abandon(self, plan: Plan) -> None:
+        """Forget a plan: its numbers are free again."""
+        for index in plan.fresh:
+            self._range.give_back(index)
+
+    def commit(self, plan: Plan) -> None:
+        """Put a plan in force and tell the subscribers, once."""
+        kept = {registration.index for registration in plan.registrations}
+        for old in plan.change.removed:
+            self._forget(old)
+            if old.index not in kept:
+                self._range.give_back(old.index)
+        for registration in plan.change.added:
+            self._remember(registration)
+        replaced = {old.port.id for old in plan.change.removed}
+        for new in plan.change.added:
+            self._emit(
+                PortRegistered(
+                    new.port.id,
+                    new.port.tap,
+                    str(new.identity),
+                    new.port.id in replaced,
+                )
+            )
+        self._tell(plan.change)
+
+    def remove(self, port_id: str) -> Registration | None:
+        """Take a port out; None where there was none."""
+        old = self._by_id.get(port_id)
+        if old is None:
+            return None
+        self._forget(old)
+        self._range.give_back(old.index)
+        self._emit(PortRemoved(port_id, old.port.tap, str(old.identity)))
+        self._tell(Change(removed=(old,)))
+        return old
+
+    def _check_room(self, wanted: Mapping[str, Port]) -> None:
+        new = sum(1 for port_id in wanted if port_id not in self._by_id)
+        if len(self._by_id) + new > MAX_PORTS:
+            raise LimitError(
+                f"{len(self._by_id)} ports are registered, {new} more asked for, "
+                f"at most {MAX_PORTS}"
+            )
+
+    def _check_taps(self, wanted: Mapping[str, Port]) -> None:
+        coming: dict[str, list[Port]] = {}
+        for port in wanted.values():
+            coming.setdefault(port.tap, []).append(port)
+        for tap, ports in coming.items():
+            staying = self._on_tap.get(tap, set()) - wanted.keys()
+            check_tap(tap, [*(self._by_id[i].port for i in staying), *ports])
+
+    def _register(
+        self, port: Port, held: Mapping[str, int], fresh: list[int]
+    ) -> Registration:
+        old = self._by_id.get(port.id)
+        if old is not None and is_same_guest(old.port, port):
+            unchanged = replace(old.port, author=port.author, time=port.time) == port
+            return old if unchanged else replace(old, port=port)
+        index = held.get(port.id)
+        if index is None:
+            index = self._range.take()
+        fresh.append(index)
+        return Registration(port, index, self._range.address_of(index))
+
+    def _change_of(self, registrations: Sequence[Registration]) -> Change:
+        added = tuple(
+            registration
+            for registration in registrations
+            if self._by_id.get(registration.port.id) is not registration
+        )
+        removed = tuple(
+            self._by_id[registration.port.id]
+            for registration in added
+            if registration.port.id in self._by_id
+        )
+        return Change(added, removed)
+
+    def _remember(self, registration: Registration) -> None:
+        self._by_id[registration.port.id] = registration
+        self._by_identity[str(registration.identity)] = registration
+        self._by_index[registration.index] = registration
+        self._on_tap.setdefault(registration.port.tap, set()).add(registration.port.id)
+
+    def _forget(self, old: Registration) -> None:
+        del self._by_id[old.port.id]
+        del self._by_identity[str(old.identity)]
+        del self._by_index[old.index]
+        on_tap = self._on_tap[old.port.tap]
+        on_tap.remove(old.port.id)
+        if not on_tap:
+            del self._on_tap[old.port.tap]
+
+    def _tell(self, change: Change) -> None:
+        self._all = None
+        if change.added or change.removed:
+            for changed in self._subscribers:
+                changed(change)

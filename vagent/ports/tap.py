@@ -1,0 +1,59 @@
+"""Who may be on a tap, and who is still the same guest: decisions over Port values.
+
+A tap is what a guest is known by. If two instances were on one, each could take the
+other's address and with it the other's identity, so a port that nobody removed when its
+guest went keeps the next guest out until it is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
+
+from vagent.errors import ConflictError, LimitError
+from vagent.ports.port import Port
+
+MAX_ON_TAP = 64
+"""Ports of one tap, that is addresses of one guest: more than any cloud gives, and
+few enough to compare each with each."""
+
+
+def is_same_guest(old: Port, new: Port) -> bool:
+    """May `new` keep the identity of `old`? An address that was unknown may appear."""
+    return (
+        (old.tap, old.mac, old.instance_id) == (new.tap, new.mac, new.instance_id)
+        and old.address in (None, new.address)
+        and old.address6 in (None, new.address6)
+    )
+
+
+def check_tap(tap: str, ports: Iterable[Port]) -> None:
+    """May all these ports be on this tap together?
+
+    Raises ConflictError, naming the port that is in the way (the earlier one), or
+    LimitError.
+    """
+    owner: Port | None = None
+    holders: dict[IPv4Address | IPv6Address, Port] = {}
+    for number, port in enumerate(ports, start=1):
+        owner = owner or port
+        if port.instance_id != owner.instance_id:
+            raise ConflictError(
+                f"tap {tap} belongs to instance {owner.instance_id} "
+                f"(port {owner.id}); delete that port first"
+            )
+        if number > MAX_ON_TAP:
+            raise LimitError(f"tap {tap} has {MAX_ON_TAP} ports already, the most")
+        _claim(port, holders)
+
+
+def _claim(port: Port, holders: dict[IPv4Address | IPv6Address, Port]) -> None:
+    for address in (port.address, port.address6):
+        if address is None:
+            continue
+        holder = holders.setdefault(address, port)
+        if holder is not port:
+            raise ConflictError(
+                f"tap {port.tap} already has {address} (port {holder.id}); "
+                "delete that port first"
+            )
