@@ -7,6 +7,7 @@ is not the host, bridged with the link-local network on-link, or routed by the h
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -52,6 +53,12 @@ class Lab:
         """Take everything away."""
         for machine in reversed(self._machines):
             machine.destroy()
+
+    @staticmethod
+    def remains(prefix: str, names: Iterable[str]) -> None:
+        """Take away what a lab of this prefix may have left behind."""
+        for name in names:
+            Machine(f"{prefix}-{name}").destroy()
 
     def bridge(self, name: str, gateway: str) -> None:
         """A bridge of the host, with a gateway machine on it that is not the host."""

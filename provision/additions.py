@@ -4,7 +4,7 @@ services in force. Refuses to know what makes a good instance: `check_instance` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from provision.reply import ApiRequest, RefusedError, Reply, json_object, json_reply
@@ -28,8 +28,10 @@ class Additions:
         *,
         services: Callable[[], ServiceTable],
         check_instance: Callable[[dict[str, Any]], None],
+        companions: Collection[str] = (),
     ) -> None:
         self._store = store
+        self._companions = companions
         self._services = services
         self._check_instance = check_instance
 
@@ -81,17 +83,29 @@ class Additions:
             self._check_instance(value)
         except WireError as error:
             raise RefusedError(400, f"instance {wanted}: {error}") from None
+        _check_name(value, wanted)
         if request.if_match is not None and expected is None:
             await self.read(request, wanted)
         entry = await self._store.put(INSTANCE, wanted, value, expected=expected)
         return json_reply({"uuid": wanted}, revision=entry.revision)
 
     async def delete(self, _request: ApiRequest, uuid: str) -> Reply:
-        """Remove; 404 if it was not there."""
+        """Remove, with what the guest left under its UUID; 404 if it was not there."""
         wanted = parse_uuid(uuid)
+        for kind in self._companions:
+            await self._store.delete(kind, wanted)
         if not await self._store.delete(INSTANCE, wanted):
             raise _missing(wanted)
         return json_reply({"uuid": wanted})
+
+
+def _check_name(value: dict[str, Any], wanted: str) -> None:
+    """A document under another instance's UUID would never be found."""
+    named = value.get("uuid", wanted)
+    if not isinstance(named, str) or parse_uuid(named) != wanted:
+        raise RefusedError(
+            400, f"instance {wanted}: uuid: the document is for another instance"
+        )
 
 
 def _missing(uuid: str) -> RefusedError:

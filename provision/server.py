@@ -45,17 +45,24 @@ def config_api_site(
     reactor: IReactorTime,
     services: Callable[[], ServiceTable],
     check_instance: Callable[[dict[str, Any]], None] = lambda _instance: None,
+    companions: Collection[str] = (),
     names: Collection[str] = (),
     new_uuid: Callable[[], UUID] = uuid4,
 ) -> Site:
     """The factory to listen with.
 
     `services` gives the table in force; `check_instance` raises WireError for what the
-    metadata server could not use; `names` are host names of this server that clients
-    may call it by, beside IP addresses and localhost.
+    metadata server could not use; `companions` are the kinds of entries that go when
+    an instance is deleted; `names` are host names of this server that clients may call
+    it by, beside IP addresses and localhost.
     """
     api = ConfigApi(store, new_uuid=new_uuid)
-    additions = Additions(store, services=services, check_instance=check_instance)
+    additions = Additions(
+        store,
+        services=services,
+        check_instance=check_instance,
+        companions=companions,
+    )
     allowed = frozenset(name.lower() for name in names)
     resource = _ApiResource(api.routes() + additions.routes(), emit, allowed)
     return _QuietSite(  # type: ignore[no-untyped-call]  # Twisted: no types

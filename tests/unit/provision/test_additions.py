@@ -25,7 +25,10 @@ class Calls:
         self.store = MemoryStore()
         self.table = ServiceTable()
         self.routes = Additions(
-            self.store, services=lambda: self.table, check_instance=self.check
+            self.store,
+            services=lambda: self.table,
+            check_instance=self.check,
+            companions=("left-behind",),
         ).routes()
 
     def check(self, instance: dict[str, Any]) -> None:
@@ -114,3 +117,27 @@ def test_services(call: Calls) -> None:
             }
         ],
     }
+
+
+@pytest.mark.parametrize("name", ["00000000-0000-0000-0000-000000000001", "", 7])
+def test_a_document_for_another_instance_is_refused(call: Calls, name: object) -> None:
+    """It would never be found under its own UUID."""
+    reply = call("PUT", PATH, {"uuid": name})
+    assert reply.status == 400
+    assert call("GET", PATH).status == 404
+
+
+def test_a_document_may_name_its_own_instance(call: Calls) -> None:
+    """In any spelling of the UUID."""
+    assert call("PUT", PATH, {"uuid": ID.upper()}).status == 200
+
+
+def test_delete_takes_what_the_guest_left(call: Calls) -> None:
+    """A new instance of the same UUID must not find it."""
+    call("PUT", PATH, {})
+    left = call.store.put("left-behind", ID, {}, expected=0)
+    Deferred.fromCoroutine(left)
+    call("DELETE", PATH)
+    found: list[object] = []
+    Deferred.fromCoroutine(call.store.entries("left-behind")).addCallback(found.append)
+    assert found == [()]

@@ -1,0 +1,61 @@
+# The two commands: make demo, make test. Everything they need, they install.
+
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+RUN_PACKAGES := python3 python3-venv python3-dev gcc libnetfilter-queue-dev \
+	nftables iproute2 curl wget ca-certificates procps
+TEST_PACKAGES := chromium
+BENCH_PACKAGES := haproxy nginx-light wrk
+
+.PHONY: help demo demo-stop test lint bench install clean
+
+help:
+	@echo "make demo          show the main job with real packets (root); KEEP=1 leaves it running"
+	@echo "make demo-stop     stop what KEEP=1 left running"
+	@echo "make test          lint and every test; what CI runs (root)"
+	@echo "make lint          ruff, mypy, direction of imports"
+	@echo "make bench         figures beside those of rivals, in one run (root)"
+	@echo "make install       only what is needed to run from this checkout, into $(VENV)"
+	@echo "make clean         remove what the above made in this checkout"
+
+demo: $(VENV)/.run
+	@$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+demo-stop: $(VENV)/.run
+	@$(BIN)/python -m demo --stop
+
+test: lint
+	@.ci/debian-packages $(TEST_PACKAGES)
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.run
+	@.ci/debian-packages $(BENCH_PACKAGES)
+	@$(BIN)/python -m bench
+
+install: $(VENV)/.run
+
+$(VENV)/.run: setup.py
+	@.ci/debian-packages $(RUN_PACKAGES)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing vagent and its libraries into $(VENV) (about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@echo "Installing what tests and lint need into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--editable ".[test,lint]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) *.egg-info build .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache bench/results.json
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

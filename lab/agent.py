@@ -1,0 +1,138 @@
+"""A running agent on the lab's host, configured like a real one."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from lab.guests import Guest, Lab
+from lab.namespaces import LabError
+from lab.pki import Authority
+
+SOURCE = Path(__file__).resolve().parents[1]
+SECRET = "a-secret-for-the-lab-only"  # noqa: S105 made up, and never leaves the lab
+START_DEADLINE = 30.0
+"""Seconds from exec to readiness; it takes about one."""
+STOP_DEADLINE = 30.0
+
+
+def configuration(folder: Path, *, secret: str = SECRET, extra: str = "") -> str:
+    """agent.conf with the embedded metadata server behind mutual TLS on loopback."""
+    pki = Authority(folder / "pki")
+    server = pki.server("metadata-server", "127.0.0.1", "localhost")
+    client = pki.client("agent")
+    return f"""<config><agent>
+  <state-directory>{folder}/state</state-directory>
+  <runtime-directory>{folder}/run</runtime-directory>
+  <metadata-proxy>
+    <shared-secret>{escape(secret)}</shared-secret>
+    <use-ssl>true</use-ssl>
+    <client-cert>{client.cert}</client-cert>
+    <client-key>{client.key}</client-key>
+    <ca-cert>{pki.cert}</ca-cert>
+  </metadata-proxy>
+  <metadata-server>
+    <enabled>true</enabled>
+    <server-cert>{server.cert}</server-cert>
+    <server-key>{server.key}</server-key>
+    <client-ca>{pki.cert}</client-ca>
+  </metadata-server>
+  {extra}
+</agent></config>
+"""
+
+
+@dataclass(slots=True)
+class RunningAgent:
+    """`vagent` in the host's namespace; its log is `folder/agent.log`."""
+
+    lab: Lab
+    folder: Path
+    config: str
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def conf(self) -> Path:
+        """Its agent.conf."""
+        return self.folder / "agent.conf"
+
+    @property
+    def log(self) -> Path:
+        """What it said."""
+        return self.folder / "agent.log"
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it; with `wait` return when it is ready. Raises LabError."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.conf.touch(mode=0o600)
+        self.conf.write_text(self.config)
+        with self.log.open("ab") as log:
+            self.process = self.lab.host.start(
+                [sys.executable, "-m", "vagent.cli", "--config", str(self.conf)],
+                cwd=SOURCE,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        if wait:
+            self._wait_ready()
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; the exit code."""
+        process = self.process
+        if process is None:
+            raise LabError("the agent was not started")
+        process.send_signal(how)
+        self.process = None
+        return process.wait(STOP_DEADLINE)
+
+    def get(self, url: str, *options: str) -> str:
+        """A page or API of the agent, asked on the host with curl."""
+        return self.lab.host.run("curl", "-sS", "-m", "10", *options, url)
+
+    def tool(self, *argv: str, check: bool = True) -> str:
+        """Run one of our own tools on the host: a module name and its arguments."""
+        return self.lab.host.run(sys.executable, "-m", *argv, check=check)
+
+    def register(self, guest: Guest) -> None:
+        """Register the guest's port with vagentctl, as an operator would."""
+        self.tool(*port_add(guest))
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + START_DEADLINE
+        while time.monotonic() < deadline:
+            if self.process is None or self.process.poll() is not None:
+                break
+            answer = self.lab.host.run(
+                *("curl", "-s", "-m", "2", "-o", "/dev/null", "-w", "%{http_code}"),
+                "http://127.0.0.1:8085/readyz",
+                check=False,
+            )
+            if answer == "200":
+                return
+            time.sleep(0.05)
+        raise LabError(f"the agent did not get ready; it said:\n{self.log.read_text()}")
+
+
+def port_add(guest: Guest) -> list[str]:
+    """vagentctl's arguments to register a guest's port."""
+    return [
+        *("vagent.ctl", "port", "add", "--uuid", guest.port_id),
+        *("--instance", guest.instance_id, "--tenant", guest.tenant_id),
+        *("--ip", guest.address, "--mac", guest.mac, "--tap", guest.tap),
+        *("--name", guest.name),
+    ]
+
+
+PROVISION = (
+    *("provision.provision_linklocal", "--linklocal_service_name", "metadata"),
+    *("--linklocal_service_ip", "169.254.169.254", "--linklocal_service_port", "80"),
+    *("--ipfabric_service_ip", "127.0.0.1", "--ipfabric_service_port", "8775"),
+)
+"""Arguments that provision the metadata service to the embedded server."""

@@ -1,0 +1,136 @@
+"""Labs for the system tests: real namespaces, taps, packets, and a real agent."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.agent import PROVISION, RunningAgent, configuration
+from lab.guests import Guest, Lab, Wiring
+
+METADATA = "http://169.254.169.254"
+_numbers = itertools.count(1)
+
+
+class Site:
+    """A lab with an agent, and what tests do with them all the time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.lab = Lab(f"vt{os.getpid()}-{next(_numbers)}")
+        self.folder = folder
+        self.agent = RunningAgent(self.lab, folder, configuration(folder))
+        for bridge in ("blue", "green"):
+            self.lab.bridge(bridge, "10.0.0.1/24")
+
+    def alice(self) -> Guest:
+        """Bridged behind a gateway that is not the host."""
+        return self.lab.guest(
+            "alice",
+            Wiring.BRIDGED,
+            address="10.0.0.5/24",
+            gateway="10.0.0.1",
+            bridge="blue",
+        )
+
+    def bob(self) -> Guest:
+        """On another bridge, the same address, 169.254.0.0/16 on-link."""
+        return self.lab.guest(
+            "bob",
+            Wiring.ON_LINK,
+            address="10.0.0.5/24",
+            gateway="10.0.0.1",
+            bridge="green",
+        )
+
+    def carol(self) -> Guest:
+        """Routed by the host."""
+        return self.lab.guest(
+            "carol", Wiring.ROUTED, address="192.0.2.9/24", gateway="192.0.2.1"
+        )
+
+    def introduce(self, *guests: Guest) -> None:
+        """Register ports and instances."""
+        for guest in guests:
+            self.agent.register(guest)
+            document = self.folder / f"{guest.name}.json"
+            document.write_text(
+                json.dumps(
+                    {
+                        "uuid": guest.instance_id,
+                        "tenant_id": guest.tenant_id,
+                        "name": guest.name,
+                        "user_data": f"I am {guest.name}\n",
+                    }
+                )
+            )
+            self.agent.tool("vagent.ctl", "instance", "add", str(document))
+
+    def provision(self, *more: str) -> None:
+        """Provision the metadata service."""
+        self.agent.tool(*PROVISION, *more)
+
+    def gateway(self, bridge: str) -> str:
+        """Name of the namespace of a bridge's gateway."""
+        return f"{self.lab.prefix}-{bridge}-gw"
+
+    def identity(self, guest: Guest) -> str:
+        """The identity that the agent gave to a guest's port."""
+        shown = self.agent.tool(
+            "vagent.ctl", "-o", "json", "port", "show", guest.port_id
+        )
+        found: str = json.loads(shown)["mdata-ip"]
+        return found
+
+    def counter(self, comment: str) -> int:
+        """Packets counted by our rule with this comment."""
+        listed = json.loads(self.lab.host.run("nft", "-j", "list", "ruleset"))
+        for item in listed["nftables"]:
+            rule = item.get("rule", {})
+            if rule.get("comment") == comment:
+                for expression in rule["expr"]:
+                    if "counter" in expression:
+                        packets: int = expression["counter"]["packets"]
+                        return packets
+        raise AssertionError(f"no rule with comment {comment!r}")
+
+    def close(self) -> None:
+        """Stop the agent and take the lab away."""
+        if self.agent.process is not None:
+            self.agent.stop()
+        self.lab.close()
+
+
+def ask(guest: Guest, path: str, *options: str, timeout: int = 10) -> str:
+    """What the guest gets from its metadata service; "" for nothing."""
+    return guest.machine.run(
+        *("curl", "-sS", "-m", str(timeout), *options, METADATA + path), check=False
+    )
+
+
+Ask = Callable[..., str]
+
+
+@pytest.fixture(name="ask")
+def ask_fixture() -> Ask:
+    """`ask(guest, path, *curl_options)`."""
+    return ask
+
+
+@pytest.fixture
+def idle_site(tmp_path: Path) -> Iterator[Site]:
+    """A lab whose agent has not been started."""
+    made = Site(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def site(idle_site: Site) -> Site:
+    """A lab with a running agent, nothing registered, nothing provisioned."""
+    idle_site.agent.start()
+    return idle_site

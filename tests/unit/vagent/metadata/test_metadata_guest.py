@@ -1,0 +1,467 @@
+"""The guest side on fake transports and a fake clock: deadlines, ceilings, order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address as PeerAddress
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from vagent.config.model import MetadataProxyConfig, Secret
+from vagent.metadata.connection import UpstreamConnection
+from vagent.metadata.deadlines import Deadlines
+from vagent.metadata.guest import GuestConnection
+from vagent.metadata.limits import (
+    BODY_SECONDS,
+    DRAIN_SECONDS,
+    HEAD_SECONDS,
+    IDLE_SECONDS,
+    LINGER_SECONDS,
+    MAX_LINGERED,
+    MAX_PIPELINED,
+    MAX_TURNED_AWAY,
+    TICK_SECONDS,
+)
+from vagent.metadata.proxy import MetadataProxy
+from vagent.metadata.target import HostPort, Target
+from vagent.metadata.wire import Wire
+from vagent.observe.event import Event
+from vagent.ports.port import Port, Registration
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+PORT = Port("p", "i", "t", "", "", "tap", "", IPv4Address("10.0.0.3"), None)
+REGISTRATION = Registration(PORT, 2, IPv4Address("169.254.64.2"))
+
+
+class FakeTransport:
+    """A TCP transport whose kernel buffer takes `room` bytes, then blocks."""
+
+    def __init__(self, peer: str = "169.254.64.2") -> None:
+        self.sent = b""
+        self.room = 1 << 30
+        self.pending = b""
+        self.producer: Any = None
+        self.state = "open"
+        self.is_reading = True
+        self.bufferSize = 65536
+        self._peer = peer
+
+    def getPeer(self) -> PeerAddress:
+        return PeerAddress("TCP", self._peer, 40000)
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        assert enabled
+
+    def writeSomeData(self, data: bytes) -> int:
+        assert not self.pending
+        taken = data[: self.room]
+        self.room -= len(taken)
+        self.sent += taken
+        return len(taken)
+
+    def write(self, data: bytes) -> None:
+        self.pending += data
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        assert not streaming
+        self.producer = producer
+        producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def drain(self) -> None:
+        self.room = 1 << 30
+        self.sent += self.pending
+        self.pending = b""
+        if self.producer is not None:
+            self.producer.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        self.is_reading = False
+
+    def resumeProducing(self) -> None:
+        self.is_reading = True
+
+    def loseConnection(self) -> None:
+        self.state = "closing"
+
+    def loseWriteConnection(self) -> None:
+        self.state = "half-closed"
+
+    def abortConnection(self) -> None:
+        self.state = "aborted"
+
+    def take(self) -> bytes:
+        taken, self.sent = self.sent, b""
+        return taken
+
+
+class Bench:
+    """A proxy with one endpoint and one pooled connection to it, all in memory."""
+
+    def __init__(self, **changes: Any) -> None:
+        self.clock = Clock()
+        self.events: list[Event] = []
+        self.registration: Registration | None = REGISTRATION
+        config = MetadataProxyConfig(shared_secret=Secret(b"s"), **changes)
+        self.proxy = MetadataProxy(
+            config,
+            identify=lambda _: self.registration,
+            emit=self.events.append,
+            reactor=ConnectingClock(self),
+        )
+        self.upstreams: list[FakeTransport] = []
+        self.connections: list[UpstreamConnection] = []
+        self.proxy.set_target(Target((HostPort("127.0.0.1", 8775),), ""))
+
+    def guest(
+        self, peer: str = "169.254.64.2"
+    ) -> tuple[GuestConnection, FakeTransport]:
+        transport = FakeTransport(peer)
+        guest = self.proxy.factory.buildProtocol(None)
+        assert isinstance(guest, GuestConnection)
+        guest.makeConnection(transport)
+        return guest, transport
+
+    def advance(self, seconds: float) -> None:
+        for _ in range(round(seconds / TICK_SECONDS)):
+            self.clock.advance(TICK_SECONDS)
+
+    def labels(self) -> list[str]:
+        return [event.label() for event in self.events if event.label()]
+
+
+class ConnectingClock:
+    """A reactor of time and of connections that succeed at once."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self.seconds = bench.clock.seconds
+        self.callLater = bench.clock.callLater
+
+    def connectTCP(self, host: str, port: int, factory: Any, timeout: float) -> Any:
+        transport = FakeTransport()
+        protocol = factory.buildProtocol(None)
+        self._bench.upstreams.append(transport)
+        self._bench.connections.append(protocol)
+
+        class Connector:
+            disconnect: Callable[[], None] = transport.abortConnection
+
+        protocol.makeConnection(transport)
+        return Connector
+
+
+def test_one_request_one_reply_in_one_write():
+    """Head and body leave together, and the connection is ready for the next."""
+    bench = Bench()
+    guest, transport = bench.guest()
+    for _ in range(2):
+        guest.dataReceived(GET)
+        assert (
+            bench.upstreams[0].take().startswith(b"GET / HTTP/1.1\r\nHost: 127.0.0.1")
+        )
+        bench.connections[0].dataReceived(HELLO)
+        assert HELLO == transport.take()
+    assert 1 == len(bench.connections)
+
+
+def test_head_byte_by_byte_and_a_leading_empty_line():
+    """However it arrives, it is the same request."""
+    bench = Bench()
+    guest, _ = bench.guest()
+    for byte in b"\r\n" + GET:
+        guest.dataReceived(bytes((byte,)))
+    assert bench.upstreams[0].sent.startswith(b"GET / HTTP/1.1\r\n")
+
+
+def test_dripped_head_is_cut_by_an_absolute_deadline():
+    """Each byte does not buy more time: 408 after HEAD_SECONDS."""
+    bench = Bench()
+    guest, transport = bench.guest()
+    guest.dataReceived(b"GET ")
+    for _ in range(int(HEAD_SECONDS)):
+        assert b"" == transport.sent
+        bench.advance(1.0)
+        guest.dataReceived(b"x")
+    assert transport.sent.startswith(b"HTTP/1.1 408 ")
+    assert ["refused-408"] == bench.labels()
+
+
+def test_dripped_body_is_cut_by_an_absolute_deadline():
+    """The same for a body."""
+    bench = Bench()
+    guest, transport = bench.guest()
+    guest.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
+    for _ in range(int(BODY_SECONDS)):
+        assert b"" == transport.sent
+        bench.advance(1.0)
+        guest.dataReceived(b"x")
+    assert transport.sent.startswith(b"HTTP/1.1 408 ")
+
+
+def test_idle_connection_is_closed_without_a_word():
+    """A keep-alive connection nobody uses ends quietly."""
+    bench = Bench()
+    _, transport = bench.guest()
+    bench.advance(IDLE_SECONDS - 1)
+    assert "open" == transport.state
+    bench.advance(2)
+    assert ("closing", b"") == (transport.state, transport.sent)
+
+
+def test_slow_reader_is_reset():
+    """A reply that is not taken in time holds no memory for longer."""
+    bench = Bench(response_timeout=1000.0)
+    guest, transport = bench.guest()
+    transport.room = 3
+    guest.dataReceived(GET)
+    bench.connections[0].dataReceived(HELLO)
+    assert (3, len(HELLO) - 3) == (len(transport.sent), len(transport.pending))
+    bench.advance(DRAIN_SECONDS + 1)
+    assert "aborted" == transport.state
+    assert ["slow-reader"] == bench.labels()
+
+
+def test_slow_guest_pauses_the_upstream_of_a_large_body():
+    """Not one more byte is read for a guest that does not take what is there."""
+    bench = Bench(response_timeout=1000.0)
+    guest, transport = bench.guest()
+    guest.dataReceived(GET)
+    upstream = bench.connections[0]
+    upstream.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n")
+    assert transport.sent.startswith(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n")
+    transport.room = 10
+    upstream.dataReceived(b"x" * 1000)
+    assert not bench.upstreams[0].is_reading
+    transport.drain()
+    assert bench.upstreams[0].is_reading
+    upstream.dataReceived(b"x" * 199000)
+    assert transport.sent.endswith(b"x" * 200000)
+    assert bench.upstreams[0].state == "open"
+
+
+def test_dripping_large_body_is_cut():
+    """A streamed body below the least rate ends both connections."""
+    bench = Bench(response_timeout=1000.0)
+    guest, transport = bench.guest()
+    guest.dataReceived(GET)
+    bench.connections[0].dataReceived(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n"
+    )
+    for _ in range(22):
+        bench.connections[0].dataReceived(b"x")
+        bench.advance(0.5)
+    assert ("aborted", "aborted") == (transport.state, bench.upstreams[0].state)
+    assert ["broken-reply"] == [one for one in bench.labels() if one == "broken-reply"]
+
+
+def test_pipelined_bytes_are_bounded():
+    """Behind an unanswered request reading stops, and goes on after the reply."""
+    bench = Bench()
+    guest, transport = bench.guest()
+    guest.dataReceived(GET)
+    guest.dataReceived(GET)
+    assert transport.is_reading
+    guest.dataReceived(b"x" * MAX_PIPELINED)
+    assert not transport.is_reading
+    bench.connections[0].dataReceived(HELLO)
+    assert transport.is_reading
+    bench.connections[0].dataReceived(HELLO)
+    assert transport.sent.startswith(HELLO + HELLO + b"HTTP/1.1 4")
+
+
+def test_many_pipelined_refusable_requests_do_not_recurse():
+    """A thousand requests that are answered at once use a loop, not the stack."""
+    bench = Bench()
+    bench.proxy.set_target(None)
+    guest, transport = bench.guest()
+    guest.dataReceived(GET * 1000)
+    assert 1000 == transport.sent.count(b"HTTP/1.1 503 ")
+
+
+def test_refusal_half_closes_and_drains():
+    """After 400 the guest's bytes are drained for a while, then the connection ends."""
+    bench = Bench()
+    guest, transport = bench.guest()
+    guest.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+    assert (
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        == (transport.take())
+    )
+    assert "half-closed" == transport.state
+    guest.dataReceived(GET)
+    assert b"" == transport.sent
+    bench.advance(LINGER_SECONDS + TICK_SECONDS)
+    assert "aborted" == transport.state
+
+
+def test_draining_is_bounded_in_bytes():
+    """A guest that goes on sending after a refusal is reset."""
+    bench = Bench()
+    guest, transport = bench.guest()
+    guest.dataReceived(b"bad\r\n\r\n")
+    guest.dataReceived(b"x" * MAX_LINGERED)
+    assert "half-closed" == transport.state
+    guest.dataReceived(b"x")
+    assert "aborted" == transport.state
+
+
+def test_half_close_before_the_reply():
+    """A guest that has sent FIN is answered, then closed."""
+    bench = Bench()
+    guest, transport = bench.guest()
+    guest.dataReceived(GET)
+    guest.readConnectionLost()
+    assert "open" == transport.state
+    bench.connections[0].dataReceived(HELLO)
+    assert (HELLO, "closing") == (transport.sent, transport.state)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx"],
+)
+def test_half_close_without_a_whole_request(data):
+    """Nothing can be answered: closed at once."""
+    bench = Bench()
+    guest, transport = bench.guest()
+    if data:
+        guest.dataReceived(data)
+    guest.readConnectionLost()
+    assert "closing" == transport.state
+
+
+def test_guest_that_leaves_frees_the_upstream():
+    """Its request is not waited for, and the connection is not pooled half-way."""
+    bench = Bench()
+    guest, _ = bench.guest()
+    guest.dataReceived(GET)
+    guest.connectionLost(Failure(ConnectionLost()))
+    assert "aborted" == bench.upstreams[0].state
+    assert (0, 0) == (
+        bench.proxy.snapshot().in_flight,
+        bench.proxy.snapshot().connections,
+    )
+
+
+def test_connections_over_the_cap():
+    """Told 503 up to a number, then reset."""
+    bench = Bench(max_guest_connections=1)
+    kept = [bench.guest() for _ in range(2 + MAX_TURNED_AWAY)]
+    states = [transport.state for _, transport in kept]
+    assert ["open"] + ["half-closed"] * MAX_TURNED_AWAY + ["aborted"] == states
+    assert all(t.sent.startswith(b"HTTP/1.1 503 ") for _, t in kept[1:-1])
+
+
+def test_unknown_guest():
+    """404, closed, and not a byte upstream."""
+    bench = Bench()
+    bench.registration = None
+    guest, transport = bench.guest()
+    guest.dataReceived(GET)
+    assert transport.sent.startswith(b"HTTP/1.1 404 ")
+    assert ("closing", []) == (transport.state, bench.connections)
+
+
+def test_post_is_not_sent_on_a_pooled_connection():
+    """What cannot be retried must not meet a stale connection."""
+    bench = Bench()
+    guest, _ = bench.guest()
+    guest.dataReceived(GET)
+    bench.connections[0].dataReceived(HELLO)
+    guest.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
+    assert 2 == len(bench.connections)
+    assert bench.upstreams[1].sent.endswith(b"Content-Length: 1\r\n\r\nx")
+
+
+def test_a_changed_target_lets_what_is_in_flight_finish():
+    """The reply of the old endpoint still arrives; its connection is not pooled."""
+    bench = Bench()
+    guest, transport = bench.guest()
+    guest.dataReceived(GET)
+    bench.proxy.set_target(Target((HostPort("127.0.0.2", 8775),), ""))
+    bench.connections[0].dataReceived(HELLO)
+    assert HELLO == transport.take()
+    assert "closing" == bench.upstreams[0].state
+    guest.dataReceived(GET)
+    assert 2 == len(bench.connections)
+
+
+def test_secret_is_in_no_repr():
+    """Not in the proxy's, not in a snapshot's, not in an event's."""
+    bench = Bench()
+    guest, _ = bench.guest()
+    guest.dataReceived(GET)
+    shown = f"{bench.proxy!r}{bench.proxy.snapshot()!r}{bench.events!r}{guest!r}"
+    assert "X-Instance-ID-Signature" not in shown
+    assert repr(b"s") not in shown
+
+
+def test_one_timer_and_none_when_stopped():
+    """All deadlines share one timer, and it ends with its owner."""
+    clock = Clock()
+    deadlines = Deadlines(clock)
+
+    class Bomb:
+        deadline = 1.0
+
+        def expired(self) -> None:
+            raise RuntimeError("bad object")
+
+    class Watched:
+        deadline = 2.0
+        calls = 0
+
+        def expired(self) -> None:
+            self.calls += 1
+            deadlines.unwatch(self)
+
+    bomb, watched = Bomb(), Watched()
+    deadlines.watch(bomb)
+    deadlines.watch(watched)
+    assert 1 == len(clock.getDelayedCalls())
+    clock.pump([TICK_SECONDS] * 12)
+    assert 1 == watched.calls
+    assert [] == clock.getDelayedCalls()
+    deadlines.watch(Watched())
+    deadlines.stop()
+    assert [] == clock.getDelayedCalls()
+
+
+def test_wire_keeps_order_when_the_kernel_is_full():
+    """What could not be sent at once goes before what is written later."""
+    transport = FakeTransport()
+    drained: list[bool] = []
+    wire = Wire(transport, lambda: drained.append(True))
+    transport.room = 4
+    wire.write(b"abcdef")
+    wire.write(b"ghi")
+    assert (b"abcd", b"efghi", True) == (
+        transport.sent,
+        transport.pending,
+        wire.pending,
+    )
+    transport.drain()
+    assert (b"abcdefghi", False, [True]) == (transport.sent, wire.pending, drained)
+    wire.write(b"j")
+    assert transport.sent.endswith(b"j")
+    wire.close()
+    wire.write(b"k")
+    assert transport.sent.endswith(b"j")
+
+
+def test_wire_leaves_a_lost_connection_to_the_reactor():
+    """An exception from the kernel is found again, and reported, by the reactor."""
+    transport: Any = FakeTransport()
+    transport.writeSomeData = lambda data: ConnectionLost()
+    wire = Wire(transport)
+    wire.write(b"abc")
+    assert b"abc" == transport.pending

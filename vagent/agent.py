@@ -1,0 +1,295 @@
+"""Composition root: an AgentConfig becomes a running agent.
+
+Every arrow between rooms is a line here, and nothing else is: nobody looks anything up.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+
+from introspect.server import introspect_site
+from introspect.sources import Sources
+from provision.server import config_api_site
+from vagent import __version__
+from vagent.config.model import AgentConfig, Listen
+from vagent.datapath.datapath import DataPath
+from vagent.datapath.names import Names
+from vagent.datapath.system import LinuxSystem
+from vagent.errors import KernelError
+from vagent.linklocal.table import ServiceTable
+from vagent.linklocal.watcher import ServiceWatcher
+from vagent.metadata.proxy import MetadataProxy
+from vagent.metadata.target import target_of
+from vagent.nova.authority import Authority
+from vagent.nova.codec import check_instance
+from vagent.nova.server import metadata_site
+from vagent.nova.source import PASSWORD_KIND, StoredInstances, StoredPasswords
+from vagent.nova.tls import server_tls_context
+from vagent.observe.event import Event
+from vagent.observe.observer import Observer
+from vagent.ports.journal import Journal
+from vagent.ports.port import Registration
+from vagent.ports.registrar import Registrar
+from vagent.ports.registry import Change, PortRegistry
+from vagent.ports.server import port_api_site
+from vagent.store.sqlite import SqliteStore
+from vagent.store.worker import Worker
+
+LISTEN_BACKLOG = 1024
+"""Guests' connections that the kernel completes while the agent is busy: a rack of
+guests that starts at once."""
+
+
+class Agent:
+    """One agent. Constructed idle; `start` opens everything, `stop` closes it."""
+
+    def __init__(
+        self, config: AgentConfig, *, observer: Observer, reactor: Any
+    ) -> None:
+        self._config = config
+        self._observer = observer
+        self._reactor = reactor
+        emit = observer.emit
+        # Counters are shown at zero, and buffers empty, before anything happens.
+        observer.expect(*Event.__subclasses__())
+        self._names = Names.of(
+            config.data_path, listener_port=config.metadata_proxy.port
+        )
+        self._worker = Worker("vagent-files", reactor=reactor)
+        self._store = SqliteStore(
+            config.state_directory / "vagent.sqlite", run_in_thread=self._worker
+        )
+        self._registry = PortRegistry(config.data_path.identity_range, emit=emit)
+        self._data_path = DataPath(
+            config.data_path,
+            self._names,
+            system=LinuxSystem(reactor=reactor, clock=reactor),
+            choose=random.SystemRandom().choice,
+            emit=emit,
+            reactor=reactor,
+            clock=reactor,
+        )
+        self._registrar = Registrar(
+            self._registry,
+            Journal(
+                config.state_directory / "ports", run_in_thread=self._worker, emit=emit
+            ),
+            settle=self._data_path.settle,
+            emit=emit,
+            clock=reactor,
+        )
+        self._proxy = MetadataProxy(
+            config.metadata_proxy,
+            identify=self._registry.at,
+            emit=emit,
+            reactor=reactor,
+        )
+        self._instances = StoredInstances(self._store, emit)
+        self._first_services: Deferred[None] = Deferred()
+        self._services = ServiceWatcher(self._store, self._services_changed, emit)
+        self._listening: list[IListeningPort] = []
+        self._not_ready: str | None = "starting"
+        self._registry.subscribe(self._ports_changed)
+
+    async def start(self) -> None:
+        """Open everything, in the order in which a guest can rely on it.
+
+        Ports and services are known before the first packet is judged, and the listener
+        is bound before the first flow is let through. Raises StoreError, KernelError,
+        ConfigError; call `stop` in any case.
+        """
+        self._make_directories()
+        self._worker.start()
+        await self._store.open()
+        self._instances.start()
+        await self._registrar.restore()
+        self._services.startService()
+        await self._first_services
+        self._start_metadata_server()
+        await self._data_path.prepare()
+        self._listen_for_guests()
+        await self._data_path.start()
+        self._start_operator_side()
+        self._not_ready = None
+
+    async def stop(self) -> None:
+        """Close everything; what fails on the way does not keep the rest open."""
+        self._not_ready = "stopping"
+        for step in (
+            self._stop_listening,
+            self._stop_watching,
+            self._proxy.stop,
+            self._data_path.stop,
+            self._store.close,
+        ):
+            try:
+                await step()
+            except Exception as failure:  # border: each part must get its chance
+                self._observer.own(_failed(failure), "stop")
+        self._worker.stop()
+
+    def _make_directories(self) -> None:
+        config = self._config
+        for directory in (config.state_directory, config.runtime_directory):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _start_metadata_server(self) -> None:
+        config = self._config.metadata_server
+        if config is None:
+            return
+        site = metadata_site(
+            self._instances,
+            StoredPasswords(self._store),
+            Authority(config.shared_secret),
+            entropy=os.urandom,
+            emit=self._observer.emit,
+            reactor=self._reactor,
+        )
+        contexts = server_tls_context(config, self._observer.emit)
+        address = str(config.listen.address)
+        try:
+            self._listening.append(
+                self._reactor.listenSSL(
+                    config.listen.port, site, contexts, interface=address
+                )
+                if contexts is not None
+                else self._reactor.listenTCP(
+                    config.listen.port, site, interface=address
+                )
+            )
+        except CannotListenError as failure:
+            raise KernelError(f"metadata server: {failure}") from failure
+
+    def _listen_for_guests(self) -> None:
+        names = self._names
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+            listener.setblocking(False)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Packets that come by another interface never get to this socket.
+            listener.setsockopt(
+                socket.SOL_SOCKET, socket.SO_BINDTODEVICE, names.host_side.encode()
+            )
+            try:
+                listener.bind((str(names.listener_address), names.listener_port))
+                listener.listen(LISTEN_BACKLOG)
+            except OSError as failure:
+                raise KernelError(
+                    f"metadata listener {names.listener_address}:"
+                    f"{names.listener_port}: {failure}"
+                ) from failure
+            self._listening.append(
+                self._reactor.adoptStreamPort(
+                    listener.fileno(), socket.AF_INET, self._proxy.factory
+                )
+            )
+
+    def _start_operator_side(self) -> None:
+        config, emit, reactor = self._config, self._observer.emit, self._reactor
+        self._listen(
+            config.port_api,
+            port_api_site(
+                self._registrar,
+                emit=emit,
+                clock=reactor,
+                state_of=self._data_path.state,
+            ),
+            "port API",
+        )
+        self._listen(
+            config.config_api,
+            config_api_site(
+                self._store,
+                emit,
+                reactor=reactor,
+                services=lambda: self._services.table,
+                check_instance=check_instance,
+                companions=(PASSWORD_KIND,),
+            ),
+            "config API",
+        )
+        self._listen(
+            config.introspect,
+            introspect_site(
+                self._sources(),
+                reactor=reactor,
+                emit=emit,
+                host_names=("localhost", socket.gethostname()),
+            ),
+            "introspection",
+        )
+
+    def _listen(self, where: Listen, site: IProtocolFactory, what: str) -> None:
+        try:
+            port = self._reactor.listenTCP(
+                where.port, site, interface=str(where.address)
+            )
+        except CannotListenError as failure:
+            raise KernelError(f"{what}: {failure}") from failure
+        self._listening.append(port)
+
+    def _sources(self) -> Sources:
+        return Sources(
+            metadata_port=lambda: self._names.listener_port,
+            services=lambda: self._services.table,
+            registrations=self._registry.registrations,
+            port_state=self._data_path.state,
+            traces=self._observer.traces,
+            statistics=self._observer.statistics,
+            ready=lambda: self._not_ready,
+            version=__version__,
+            proxy=self._proxy_rows,
+        )
+
+    def _proxy_rows(self) -> Iterable[tuple[str, str]]:
+        picture = self._proxy.snapshot()
+        yield "guests connected", str(picture.guests)
+        yield "connections", str(picture.connections)
+        yield "requests in flight", str(picture.in_flight)
+        yield "requests held", str(picture.waiting)
+        for endpoint in picture.endpoints:
+            yield f"endpoint {endpoint.name}", endpoint.state
+
+    def _ports_changed(self, change: Change) -> None:
+        for old, new in change.pairs():
+            if old is not None and not _same_identity(old, new):
+                self._proxy.forget(str(old.identity))
+            self._data_path.port_changed(old, new)
+
+    def _services_changed(self, table: ServiceTable) -> None:
+        metadata = table.metadata()
+        self._proxy.set_target(None if metadata is None else target_of(metadata))
+        self._data_path.services_changed(table)
+        if not self._first_services.called:
+            self._first_services.callback(None)
+
+    async def _stop_listening(self) -> None:
+        listening, self._listening = self._listening, []
+        for port in listening:
+            await _finished(port.stopListening())
+
+    async def _stop_watching(self) -> None:
+        self._instances.stop()
+        await _finished(self._services.stopService())
+
+
+def _same_identity(old: Registration, new: Registration | None) -> bool:
+    return new is not None and (old.index, old.port) == (new.index, new.port)
+
+
+async def _finished(result: Any) -> None:
+    if isinstance(result, Deferred):
+        await result
+
+
+def _failed(failure: Exception) -> Deferred[None]:
+    deferred: Deferred[None] = Deferred()
+    deferred.errback(failure)
+    return deferred

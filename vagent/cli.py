@@ -1,0 +1,152 @@
+"""`vagent`: arguments, signals, exit codes. The only importer of the global reactor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger, globalLogBeginner
+
+from vagent import __version__
+from vagent.config.dump import dump_config
+from vagent.config.model import AgentConfig
+from vagent.config.read import Loaded, read_config
+from vagent.errors import ConfigError, KernelError, StoreError, VagentError
+from vagent.observe.logs import LineLog
+from vagent.observe.observer import Observer
+
+DONE, FAILED, UNAVAILABLE, NO_PERMISSION, CONFIGURATION = 0, 1, 69, 77, 78
+"""Exit codes (sysexits.h); argparse itself uses 2 for usage."""
+
+DEFAULT_CONFIG = Path("/etc/vagent/agent.conf")
+STOP_DEADLINE = 20.0
+"""Seconds for a clean stop, after which the process ends as it is."""
+
+_log = Logger("vagent")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `vagent`; the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        loaded = read_config(arguments.config)
+    except ConfigError as failure:
+        print(failure, file=sys.stderr)  # noqa: T201 the operator's terminal
+        return CONFIGURATION
+    if arguments.check_config:
+        return _report_check(arguments.config, loaded)
+    if arguments.dump_config:
+        sys.stdout.write(dump_config(loaded.config))
+        return DONE
+    if os.geteuid() != 0:
+        print(  # noqa: T201 the operator's terminal
+            "vagent: needs root (CAP_NET_ADMIN and CAP_NET_RAW): it makes interfaces,"
+            " nftables rules and binds an NFQUEUE",
+            file=sys.stderr,
+        )
+        return NO_PERMISSION
+    return _run(loaded)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vagent",
+        description="Serve link-local services, first of all metadata, to the guests"
+        " of this host. Runs in the foreground; stop it with SIGTERM or SIGINT, which"
+        " also takes its interfaces and kernel rules away.",
+        epilog="exit codes: 0 done, 1 failed, 2 usage, 69 something needed is"
+        " unavailable, 77 no permission, 78 configuration",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help="agent.conf (XML); default %(default)s",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--check-config",
+        action="store_true",
+        help="say what is wrong in the file, each problem as file:line: path: what,"
+        " and exit 0 or 78",
+    )
+    what.add_argument(
+        "--dump-config",
+        action="store_true",
+        help="print every value in force as XML, secrets masked, and exit",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {__version__}"
+    )
+    return parser
+
+
+def _report_check(path: Path, loaded: Loaded) -> int:
+    for warning in loaded.warnings:
+        print(f"{warning} (warning)", file=sys.stderr)  # noqa: T201 the operator's terminal
+    print(f"{path}: good")  # noqa: T201 the operator's terminal
+    return DONE
+
+
+def _run(loaded: Loaded) -> int:
+    # Late, so that the checks above neither need nor install a reactor.
+    from twisted.internet import reactor  # noqa: TID251 this is the one place
+
+    from vagent.agent import Agent
+
+    config: AgentConfig = loaded.config
+    globalLogBeginner.beginLoggingTo(
+        [LineLog(sys.stderr, log_level=config.log_level)], redirectStandardIO=False
+    )
+    for warning in loaded.warnings:
+        _log.warn("{warning}", warning=warning)
+    observer = Observer(clock=_WallClock(), log_level=config.log_level)
+    agent = Agent(config, observer=observer, reactor=reactor)
+    outcome = [DONE]
+
+    async def start() -> None:
+        try:
+            await agent.start()
+        except VagentError as failure:
+            _log.critical("cannot start: {failure}", failure=failure)
+            outcome[0] = _exit_code(failure)
+            reactor.stop()
+            return
+        _log.info("ready: introspection on {where}", where=config.introspect)
+
+    def stop() -> Deferred[None]:
+        stopping = Deferred.fromCoroutine(agent.stop())
+        return stopping.addTimeout(STOP_DEADLINE, reactor)
+
+    def begin() -> None:
+        observer.own(Deferred.fromCoroutine(start()), "start")
+
+    reactor.callWhenRunning(begin)
+    reactor.addSystemEventTrigger("before", "shutdown", stop)
+    reactor.run()
+    return outcome[0]
+
+
+def _exit_code(failure: VagentError) -> int:
+    if isinstance(failure, ConfigError):
+        return CONFIGURATION
+    if isinstance(failure, (KernelError, StoreError)):
+        return UNAVAILABLE
+    return FAILED
+
+
+class _WallClock:
+    """Seconds since the epoch, for traces."""
+
+    def seconds(self) -> float:
+        return time.time()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
