@@ -118,9 +118,11 @@ def _run(loaded: Loaded) -> int:
             outcome[0] = _exit_code(failure)
             reactor.stop()
             return
-        _log.info("ready: introspection on {where}", where=config.introspect)
+        where = config.introspect
+        _log.info("ready, pages on http://{w.address}:{w.port}/", w=where)
 
     def stop() -> Deferred[None]:
+        _log.info("stopping")
         stopping = Deferred.fromCoroutine(agent.stop())
         return stopping.addTimeout(STOP_DEADLINE, reactor)
 

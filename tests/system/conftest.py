@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ class Site:
         self.lab = Lab(f"vt{os.getpid()}-{next(_numbers)}")
         self.folder = folder
         self.agent = RunningAgent(self.lab, folder, configuration(folder))
+        self._started: list[subprocess.Popen[bytes]] = []
         for bridge in ("blue", "green"):
             self.lab.bridge(bridge, "10.0.0.1/24")
 
@@ -98,8 +100,15 @@ class Site:
                         return packets
         raise AssertionError(f"no rule with comment {comment!r}")
 
+    def start_on_host(self, argv: Sequence[str]) -> None:
+        """Leave a command running on the host until the test ends."""
+        self._started.append(self.lab.host.start(argv))
+
     def close(self) -> None:
         """Stop the agent and take the lab away."""
+        for process in self._started:
+            process.kill()
+            process.wait()
         if self.agent.process is not None:
             self.agent.stop()
         self.lab.close()

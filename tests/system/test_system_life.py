@@ -125,8 +125,8 @@ def test_flows_of_other_services_outlive_the_agent(site: Any) -> None:
         *("--linklocal_service_ip", "169.254.1.7", "--linklocal_service_port", "7"),
         *("--ipfabric_service_ip", "127.0.0.1", "--ipfabric_service_port", "7777"),
     )
-    echo = site.lab.host.start([sys.executable, "-c", SLOW_SERVER])
-    time.sleep(0.3)
+    site.start_on_host([sys.executable, "-c", SLOW_SERVER])
+    wait_for(lambda: ":7777" in site.lab.host.run("ss", "-ltn"), expected=True)
     guest = inside(
         alice.machine.name, lambda: socket.create_connection(("169.254.1.7", 7), 5)
     )
@@ -136,8 +136,6 @@ def test_flows_of_other_services_outlive_the_agent(site: Any) -> None:
     guest.sendall(b"after")
     assert b"AFTER" == guest.recv(100)
     guest.close()
-    echo.kill()
-    echo.wait()
 
 
 def test_a_port_may_be_registered_before_its_tap(site: Any, ask: Any) -> None:

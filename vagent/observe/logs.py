@@ -2,7 +2,7 @@
 
 For journald a line starts with its syslog priority, `<N>` (sd-daemon(3)); on a
 terminal it starts with the time. A failure's traceback is folded into its line.
-Refuses to know who logs: our lines and Twisted's own are treated alike.
+Twisted's own lines are written where they are warnings, or where all is wanted.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ _PRIORITIES = {
 }
 
 
+_FRAMEWORK = ("twisted", "log_legacy")
+"""Namespaces of what Twisted says itself."""
+
+
 @implementer(ILogObserver)
 class LineLog:
     """Writes each log event as one line to `stream` (stderr in the agent).
@@ -45,7 +49,7 @@ class LineLog:
     def __call__(self, event: LogEvent) -> None:
         """Write one event. A stream that is gone is nobody's failure."""
         level = event.get("log_level") or LogLevel.info
-        if level < self._level:
+        if level < self._level or self._is_chatter(event, level):
             return
         line = one_line(_words(event), MAX_LINE)
         try:
@@ -53,6 +57,12 @@ class LineLog:
             self._stream.flush()
         except (OSError, ValueError):
             return
+
+    def _is_chatter(self, event: LogEvent, level: LogLevel) -> bool:
+        """Twisted tells of each factory and port it opens; that is for debugging."""
+        if level > LogLevel.info or self._level <= LogLevel.debug:
+            return False
+        return str(event.get("log_namespace", "")).startswith(_FRAMEWORK)
 
     def _prefix(self, event: LogEvent, level: object) -> str:
         if not self._tty:

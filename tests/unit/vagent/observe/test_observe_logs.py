@@ -94,3 +94,19 @@ def test_an_unformattable_event_is_survived() -> None:
     stream = StringIO()
     logger(stream).info("{missing}")
     assert stream.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("level", "said", "written"),
+    [
+        ("info", "info", False),
+        ("info", "warn", True),
+        ("debug", "info", True),
+    ],
+)
+def test_what_twisted_says_of_itself(level: str, said: str, *, written: bool) -> None:
+    """Factories that start are not news; Twisted's warnings are."""
+    stream = StringIO()
+    own = Logger("twisted.web", observer=LineLog(stream, log_level=level))
+    getattr(own, said)("Starting factory")
+    assert written is ("Starting factory" in stream.getvalue())

@@ -1,0 +1,239 @@
+"""The pool in memory: who waits, who is let in, when an endpoint is tried again."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address as PeerAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+
+from vagent.config.model import MetadataProxyConfig, Secret
+from vagent.metadata.limits import (
+    MAX_UPSTREAM_CONNECTIONS,
+    MAX_WAITING_PER_GUEST,
+    RETRY_SECONDS,
+    TICK_SECONDS,
+)
+from vagent.metadata.proxy import MetadataProxy
+from vagent.metadata.target import HostPort, Target
+from vagent.metadata.waiting import WaitingRoom
+from vagent.observe.event import Event
+from vagent.ports.port import Port, Registration
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+PORT = Port("p", "i", "t", "", "", "tap", "", IPv4Address("10.0.0.3"), None)
+REGISTRATION = Registration(PORT, 2, IPv4Address("169.254.64.2"))
+
+
+class Transport(StringTransport):
+    """StringTransport with what TCP adds."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Accepted."""
+
+    def loseWriteConnection(self) -> None:
+        """Accepted."""
+
+
+class Bench:
+    """A proxy whose upstream connections succeed or fail when a test says so."""
+
+    def __init__(self, *hosts: str, **changes: Any) -> None:
+        self.reactor = MemoryReactorClock()
+        self.events: list[Event] = []
+        self.proxy = MetadataProxy(
+            MetadataProxyConfig(shared_secret=Secret(b"s"), **changes),
+            identify=lambda _: REGISTRATION,
+            emit=self.events.append,
+            reactor=self.reactor,
+        )
+        self.protocols: list[Any] = []
+        self.use(*(hosts or ("127.0.0.1",)))
+
+    def use(self, *hosts: str) -> None:
+        self.proxy.set_target(Target(tuple(HostPort(host, 80) for host in hosts), ""))
+
+    def ask(self, peer: str = "169.254.64.2") -> tuple[Any, Transport]:
+        transport = Transport(peerAddress=PeerAddress("TCP", peer, 40000))
+        guest: Any = self.proxy.factory.buildProtocol(None)
+        guest.makeConnection(transport)
+        guest.dataReceived(GET)
+        return guest, transport
+
+    @property
+    def attempts(self) -> list[str]:
+        return [client[0] for client in self.reactor.tcpClients]
+
+    def connect(self, number: int) -> tuple[Any, Transport]:
+        protocol = self.reactor.tcpClients[number][2].buildProtocol(None)
+        transport = Transport()
+        protocol.makeConnection(transport)
+        return protocol, transport
+
+    def refuse(self, number: int) -> None:
+        factory = self.reactor.tcpClients[number][2]
+        factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+
+    def advance(self, seconds: float) -> None:
+        for _ in range(round(seconds / TICK_SECONDS)):
+            self.reactor.advance(TICK_SECONDS)
+
+    def states(self) -> list[str]:
+        return [one.state for one in self.proxy.snapshot().endpoints]
+
+
+def test_first_request_opens_a_connection_and_is_sent_on_it():
+    """Nothing is opened before it is needed."""
+    bench = Bench()
+    assert [] == bench.attempts
+    _, guest = bench.ask()
+    upstream, transport = bench.connect(0)
+    assert transport.value().startswith(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+    upstream.dataReceived(HELLO)
+    assert HELLO == guest.value()
+
+
+def test_held_requests_knock_once_each_half_second_whatever_their_number():
+    """Ten held guests are one connection attempt at a time."""
+    bench = Bench(hold_time=8.0)
+    asked = [bench.ask(f"169.254.64.{n}") for n in range(2, 12)]
+    for number in range(len(bench.attempts)):
+        bench.refuse(number)
+    before = len(bench.attempts)
+    bench.advance(RETRY_SECONDS)
+    assert before + 1 == len(bench.attempts)
+    bench.refuse(before)
+    bench.advance(RETRY_SECONDS)
+    assert before + 2 == len(bench.attempts)
+    upstream, transport = bench.connect(before + 1)
+    assert 1 == transport.value().count(b"GET ")
+    upstream.dataReceived(HELLO)
+    assert [HELLO] == [guest.value() for _, guest in asked if guest.value()]
+
+
+def test_hold_ends_with_503():
+    """Exactly when the configured time is up, give or take a tick."""
+    bench = Bench(hold_time=2.0)
+    _, guest = bench.ask()
+    bench.refuse(0)
+    bench.advance(1.75)
+    assert b"" == guest.value()
+    bench.advance(0.5)
+    assert guest.value().startswith(b"HTTP/1.1 503 ")
+    assert 0 == bench.proxy.snapshot().waiting
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(-1, b""), (0, b""), (1, b"HTTP/1.1 503 ")]
+)
+def test_one_guest_may_hold_so_many(number, status):
+    """One more than the ceiling is refused at once; another guest still waits."""
+    bench = Bench()
+    asked = [bench.ask() for _ in range(MAX_WAITING_PER_GUEST + number)]
+    assert status == asked[-1][1].value()[:13]
+    _, other = bench.ask("169.254.64.3")
+    assert b"" == other.value()
+
+
+def test_connections_to_an_endpoint_are_bounded():
+    """Above the ceiling requests wait for a connection that is freed."""
+    bench = Bench()
+    for number in range(MAX_UPSTREAM_CONNECTIONS + 1):
+        bench.ask(f"169.254.{number}.2")
+        if number < MAX_UPSTREAM_CONNECTIONS:
+            bench.connect(number)
+    assert MAX_UPSTREAM_CONNECTIONS == len(bench.attempts)
+    assert (MAX_UPSTREAM_CONNECTIONS, 1) == (
+        bench.proxy.snapshot().in_flight,
+        bench.proxy.snapshot().waiting,
+    )
+
+
+def test_refused_endpoint_is_left_for_the_other():
+    """A waiting request moves on at once; the dead one is tried with growing pauses."""
+    bench = Bench("127.0.0.1", "127.0.0.2")
+    _, guest = bench.ask()
+    dead = bench.attempts[0]
+    bench.refuse(0)
+    assert {"127.0.0.1", "127.0.0.2"} == set(bench.attempts)
+    upstream, _ = bench.connect(1)
+    upstream.dataReceived(HELLO)
+    assert HELLO == guest.value()
+    assert ["DOWN", "UP"] == sorted(bench.states())
+    for number in range(2, 6):
+        bench.advance(8.0)
+        assert dead == bench.attempts[number]
+        bench.refuse(number)
+    assert len(bench.attempts) < 10
+
+
+def test_endpoint_that_comes_back_is_used_again():
+    """A knock that succeeds, then a reply, make it UP."""
+    bench = Bench()
+    bench.ask()
+    bench.refuse(0)
+    assert ["DOWN"] == bench.states()
+    bench.advance(RETRY_SECONDS)
+    upstream, _ = bench.connect(1)
+    assert ["SUSPECT"] == bench.states()
+    upstream.dataReceived(HELLO)
+    assert ["UP"] == bench.states()
+    texts = [event.text() for event in bench.events if event.level]
+    assert 2 == len(texts)
+
+
+def test_removed_service_answers_what_waits():
+    """No request is held for a service that is gone."""
+    bench = Bench()
+    _, guest = bench.ask()
+    bench.proxy.set_target(None)
+    assert guest.value().startswith(b"HTTP/1.1 503 ")
+
+
+def test_connect_deadline_covers_the_whole_attempt():
+    """A connection that never gets ready is given up and counted as a failure."""
+    bench = Bench(connect_timeout=1.0)
+    bench.ask()
+    bench.advance(1.25)
+    assert ["DOWN"] == bench.states()
+
+
+def test_stop_leaves_nothing():
+    """No timer, no waiting request, no attempt, no connection."""
+    bench = Bench("127.0.0.1", "127.0.0.2")
+    guests = [bench.ask(f"169.254.64.{n}")[0] for n in (2, 3)]
+    upstream, transport = bench.connect(0)
+    stopped = Deferred.fromCoroutine(bench.proxy.stop())
+    assert transport.disconnecting or transport.aborting or not stopped.called
+    for guest in guests:
+        guest.connectionLost(Failure(ConnectionDone()))
+    upstream.connectionLost(Failure(ConnectionDone()))
+    for number in range(1, len(bench.attempts)):
+        bench.refuse(number)
+    assert stopped.called
+    assert [] == bench.reactor.getDelayedCalls()
+    assert 0 == bench.proxy.snapshot().waiting
+
+
+def test_waiting_room_keeps_order_and_forgets_who_left():
+    """First come, first served; leaving twice is harmless."""
+
+    class One:
+        def __init__(self, peer: str) -> None:
+            self.peer = peer
+
+    room = WaitingRoom()
+    first, second = One("a"), One("b")
+    assert room.admit(first)  # type: ignore[arg-type]  # only the peer is looked at
+    assert room.admit(second)  # type: ignore[arg-type]  # as above
+    assert first is room.first(lambda one: True)
+    assert second is room.first(lambda one: one.peer == "b")
+    assert room.dismiss(first)  # type: ignore[arg-type]  # as above
+    assert not room.dismiss(first)  # type: ignore[arg-type]  # as above
+    assert [second] == list(room)
