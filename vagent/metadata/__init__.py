@@ -1,1 +1,1 @@
-"""A request of a guest becomes a signed request to nova-api, and its reply comes back."""
+"""A guest's request becomes a signed one to nova-api, and its reply comes back."""

@@ -1,0 +1,930 @@
+"""The metadata proxy on real sockets and real TLS, between raw guests and bad upstreams.
+
+Guests are loopback source addresses; the reactor is our own, in a thread, so the test
+code is plain blocking sockets.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.epollreactor import EPollReactor
+
+from vagent.config.model import ClientTls, MetadataProxyConfig, Secret
+from vagent.metadata.proxy import MetadataProxy, ProxySnapshot
+from vagent.metadata.target import HostPort, Target
+from vagent.observe.event import Event
+from vagent.ports.port import Port, Registration
+
+INSTANCE = "32d0524b-314d-4594-b3a3-607e3f2354f8"
+SIGNATURE = "6bcbe3885ae7efc49cef35b438efe29c95501f4a720a0c53ed000d8fcf04a605"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+GET = b"GET /latest/meta-data/ HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n"
+CLOSE = GET[:-2] + b"Connection: close\r\n\r\n"
+
+Serve = Callable[[socket.socket, int], None]
+
+
+def registration(number: int, instance: str = INSTANCE) -> Registration:
+    port = Port(
+        id=f"port-{number}",
+        instance_id=instance,
+        tenant_id="7e0000000000400080000000000000aa",
+        network_id="",
+        display_name="",
+        tap=f"tap{number}",
+        mac="02:00:00:00:00:01",
+        address=IPv4Address("10.0.0.3"),
+        address6=None,
+    )
+    return Registration(port, number, IPv4Address(f"127.0.0.{number}"))
+
+
+class Upstream:
+    """A TCP (or TLS) server whose every connection is served by a given function."""
+
+    def __init__(self, serve: Serve, context: ssl.SSLContext | None = None) -> None:
+        self._serve = serve
+        self._context = context
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self._listener.getsockname()[1]
+        self.accepted = 0
+        self.heads: list[bytes] = []
+        self._open: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            self._open.append(connection)
+            number = self.accepted
+            threading.Thread(
+                target=self._guarded, args=(connection, number), daemon=True
+            ).start()
+
+    def _guarded(self, connection: socket.socket, number: int) -> None:
+        try:
+            if self._context is not None:
+                connection = self._context.wrap_socket(connection, server_side=True)
+            with connection:
+                self._serve(connection, number)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(5)
+        for connection in self._open:
+            connection.close()
+
+
+def read_head(connection: socket.socket) -> bytes:
+    """A head and whatever came with it; b"" at the end of input."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = connection.recv(65536)
+        if not piece:
+            return b""
+        data += piece
+    return data
+
+
+def always(reply: bytes, heads: list[bytes] | None = None) -> Serve:
+    """Keep-alive: this reply to every request."""
+
+    def serve(connection: socket.socket, number: int) -> None:
+        while head := read_head(connection):
+            if heads is not None:
+                heads.append(head)
+            connection.sendall(reply)
+
+    return serve
+
+
+def once(reply: bytes) -> Serve:
+    """This reply to the first request, then close."""
+
+    def serve(connection: socket.socket, number: int) -> None:
+        read_head(connection)
+        connection.sendall(reply)
+
+    return serve
+
+
+@dataclass
+class Running:
+    """A proxy on the reactor's thread."""
+
+    reactor: Any
+    proxy: MetadataProxy
+    events: list[Event]
+    guests: dict[str, Registration]
+    port: int = 0
+    listener: Any = None
+    sockets: list[socket.socket] = field(default_factory=list)
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        done = threading.Event()
+        result: list[Any] = []
+
+        def finish(value: Any) -> None:
+            result.append(value)
+            done.set()
+
+        def begin() -> None:
+            try:
+                value = function()
+            except Exception as error:
+                finish(error)
+                return
+            if isinstance(value, Deferred):
+                value.addBoth(finish)
+            else:
+                finish(value)
+
+        self.reactor.callFromThread(begin)
+        assert done.wait(10)
+        if isinstance(result[0], Exception):
+            raise result[0]
+        return result[0]
+
+    def target(self, *ports: int, host: str = "127.0.0.1", name: str = "") -> None:
+        endpoints = tuple(HostPort(host, port) for port in ports)
+        self.call(lambda: self.proxy.set_target(Target(endpoints, name)))
+
+    def snapshot(self) -> ProxySnapshot:
+        result = self.call(self.proxy.snapshot)
+        assert isinstance(result, ProxySnapshot)
+        return result
+
+    def connect(self, guest: int = 2, timeout: float = 10.0) -> socket.socket:
+        one = socket.create_connection(
+            ("127.0.0.1", self.port), timeout, source_address=(f"127.0.0.{guest}", 0)
+        )
+        self.sockets.append(one)
+        return one
+
+    def ask(self, request: bytes, guest: int = 2) -> bytes:
+        """Send; everything until the proxy closes."""
+        one = self.connect(guest)
+        one.sendall(request)
+        return read_all(one)
+
+    def labels(self) -> list[str]:
+        return [event.label() for event in self.events if event.label()]
+
+
+def read_all(one: socket.socket) -> bytes:
+    data = b""
+    while piece := one.recv(65536):
+        data += piece
+    return data
+
+
+def status_of(reply: bytes) -> int:
+    found = re.match(rb"HTTP/1\.1 (\d{3}) ", reply)
+    assert found is not None, reply[:200]
+    return int(found[1])
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def reactor() -> Iterator[Any]:
+    made: Any = EPollReactor()
+    thread = threading.Thread(
+        target=made.run, kwargs={"installSignalHandlers": False}, daemon=True
+    )
+    thread.start()
+    yield made
+    made.callFromThread(made.stop)
+    thread.join(10)
+
+
+@pytest.fixture
+def start(reactor: Any) -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+
+    def begin(**changes: Any) -> Running:
+        config = MetadataProxyConfig(
+            shared_secret=Secret(b"deadbeef2eb84d8d"),
+            connect_timeout=1.0,
+            response_timeout=2.0,
+            hold_time=1.5,
+        )
+        events: list[Event] = []
+        guests = {f"127.0.0.{n}": registration(n) for n in (2, 3)}
+        proxy = MetadataProxy(
+            replace(config, **changes),
+            identify=guests.get,
+            emit=events.append,
+            reactor=reactor,
+        )
+        running = Running(reactor, proxy, events, guests)
+        running.listener = running.call(
+            lambda: reactor.listenTCP(0, proxy.factory, interface="127.0.0.1")
+        )
+        running.port = running.listener.getHost().port
+        started.append(running)
+        return running
+
+    yield begin
+    for running in started:
+        running.call(running.listener.stopListening)
+        running.call(lambda: Deferred.fromCoroutine(running.proxy.stop()))
+        for one in running.sockets:
+            one.close()
+        snapshot = running.snapshot()
+        assert (0, 0, 0) == (
+            snapshot.connections,
+            snapshot.in_flight,
+            snapshot.waiting,
+        )
+    assert [] == started[0].call(lambda: [str(c) for c in reactor.getDelayedCalls()])
+
+
+@pytest.fixture
+def upstream() -> Iterator[Callable[..., Upstream]]:
+    made: list[Upstream] = []
+
+    def begin(serve: Serve, context: ssl.SSLContext | None = None) -> Upstream:
+        made.append(Upstream(serve, context))
+        return made[-1]
+
+    yield begin
+    for one in made:
+        one.close()
+
+
+def test_upstream_sees_our_four_headers_and_nothing_the_guest_forged(start, upstream):
+    """Whatever a guest sends, Nova sees method, path, Host and our headers, once each."""
+    heads: list[bytes] = []
+    server = upstream(always(OK, heads))
+    running = start()
+    running.target(server.port)
+    forged = (
+        b"GET /latest//meta-data/./x?q=%2f HTTP/1.1\r\nHost: 169.254.169.254\r\n"
+        b"X-Instance-ID: forged\r\nx_instance_id: forged\r\nX-Tenant-ID: forged\r\n"
+        b"X-Forwarded-For: 1.2.3.4\r\nX-Metadata-Provider: forged\r\n"
+        b"X-Instance-ID-Signature: forged\r\nForwarded: for=forged\r\n"
+        b"X_Metadata_Provider: forged\r\nCookie: forged\r\nTE: trailers\r\n"
+        b"Accept: text/plain\r\nUser-Agent: curl/8\r\nConnection: close\r\n\r\n"
+    )
+    assert running.ask(forged).endswith(b"\r\n\r\nhello")
+    assert [
+        b"GET /latest/meta-data/x?q=%2f HTTP/1.1\r\n"
+        b"Host: 127.0.0.1:" + str(server.port).encode() + b"\r\n"
+        b"X-Forwarded-For: 10.0.0.3\r\n"
+        b"X-Instance-ID: " + INSTANCE.encode() + b"\r\n"
+        b"X-Tenant-ID: 7e0000000000400080000000000000aa\r\n"
+        b"X-Instance-ID-Signature: " + SIGNATURE.encode() + b"\r\n"
+        b"Accept: text/plain\r\nUser-Agent: curl/8\r\n\r\n"
+    ] == heads
+
+
+def test_request_followed_at_once_by_fin_is_answered(start, upstream):
+    """Some minimal clients half-close after sending; they still get their reply."""
+    running = start()
+    running.target(upstream(always(OK)).port)
+    for _ in range(20):
+        one = running.connect()
+        one.sendall(GET)
+        one.shutdown(socket.SHUT_WR)
+        assert read_all(one).endswith(b"hello")
+
+
+def test_pipelined_requests_are_answered_in_order(start, upstream):
+    """Fifty requests in one segment: fifty answers, each to its own request."""
+
+    def serve(connection: socket.socket, number: int) -> None:
+        while head := read_head(connection):
+            path = head.split(b" ", 2)[1]
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(path), path)
+            )
+
+    running = start()
+    running.target(upstream(serve).port)
+    paths = [b"/latest/%d" % number for number in range(50)]
+    asked = b"".join(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path for path in paths)
+    one = running.connect()
+    one.sendall(asked)
+    one.shutdown(socket.SHUT_WR)
+    assert paths == re.findall(rb"/latest/\d+", read_all(one))
+
+
+def test_keep_alive_uses_one_upstream_connection(start, upstream):
+    """Both sides keep their connection over many requests."""
+    server = upstream(always(OK))
+    running = start()
+    running.target(server.port)
+    one = running.connect()
+    for _ in range(10):
+        one.sendall(GET)
+        assert one.recv(65536).endswith(b"hello")
+    assert 1 == server.accepted
+
+
+def test_unknown_guest_gets_404_at_once_and_nothing_goes_upstream(start, upstream):
+    """No registration, no request: 404, empty, closed, counted."""
+    server = upstream(always(OK))
+    running = start()
+    running.target(server.port)
+    reply = running.ask(GET, guest=9)
+    assert (
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        == (reply)
+    )
+    assert 0 == server.accepted
+    assert ["unknown-guest"] == running.labels()
+
+
+def test_without_a_service_guests_get_503_at_once(start):
+    """No target: 503 with Retry-After, not held."""
+    running = start()
+    begun = time.monotonic()
+    reply = running.ask(CLOSE)
+    assert 503 == status_of(reply)
+    assert b"Retry-After: 1\r\n" in reply
+    assert time.monotonic() - begun < 1.0
+    assert ["no-service"] == running.labels()
+
+
+def test_request_is_held_until_the_upstream_is_there(start, upstream):
+    """A boot that asks too early waits and is answered, as soon as nova-api listens."""
+    holder = socket.create_server(("127.0.0.1", 0))
+    port = holder.getsockname()[1]
+    holder.close()
+    running = start(hold_time=6.0)
+    running.target(port)
+    one = running.connect()
+    one.sendall(CLOSE)
+    eventually(lambda: running.snapshot().waiting == 1)
+    time.sleep(0.6)
+    server = socket.create_server(("127.0.0.1", port))
+    connection, _ = server.accept()
+    with connection:
+        assert read_head(connection)
+        connection.sendall(OK)
+        assert read_all(one).endswith(b"hello")
+    server.close()
+
+
+def test_upstream_down_is_503_after_the_hold_time(start):
+    """Held for hold_time, then 503 with Retry-After and an empty body."""
+    running = start(hold_time=1.0)
+    running.target(1)
+    begun = time.monotonic()
+    reply = running.ask(CLOSE)
+    assert 503 == status_of(reply)
+    assert b"Retry-After: 1\r\n" in reply
+    assert reply.endswith(b"\r\n\r\n")
+    assert 0.9 < time.monotonic() - begun < 2.5
+    assert "held-too-long" in running.labels()
+
+
+def test_silent_upstream_is_504(start, upstream):
+    """No reply within response_timeout."""
+    running = start(response_timeout=0.5)
+    running.target(upstream(lambda c, n: time.sleep(5)).port)
+    assert 504 == status_of(running.ask(CLOSE))
+    assert "timeout" in running.labels()
+
+
+HOSTILE = {
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    "length and chunked": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "bare CR": b"HTTP/1.1 200 OK\r\nA: b\rSet-Cookie: c\r\nContent-Length: 0\r\n\r\n",
+    "bare LF": b"HTTP/1.1 200 OK\r\nA: b\nSet-Cookie: c\r\nContent-Length: 0\r\n\r\n",
+    "obs-fold": b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 0\r\n\r\n",
+    "1 MB header": b"HTTP/1.1 200 OK\r\nA: " + b"b" * 1_000_000 + b"\r\n\r\n",
+    "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 not http\r\n\r\n",
+    "other protocol": b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+    "HTTP/2": b"HTTP/2.0 200 OK\r\n\r\n",
+    "status 99": b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n",
+    "gzip coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+    "bad chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "more than announced": OK + b"HTTP/1.1 200 OK\r\n\r\nsecond reply",
+    "less than announced": b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort",
+    "cut head": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "empty": b"",
+    "upgrade": b"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+    "endless interim": b"HTTP/1.1 100 Continue\r\n\r\n" * 100,
+    "huge length": b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
+    "control in reason": b"HTTP/1.1 200 O\x01K\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_reply_is_502_and_its_connection_is_dropped(name, start, upstream):
+    """The guest gets a clean 502, and the next request meets another connection."""
+
+    def serve(connection: socket.socket, number: int) -> None:
+        if number > 1:
+            always(OK)(connection, number)
+            return
+        once(HOSTILE[name])(connection, number)
+        if name not in ("empty", "cut head", "less than announced"):
+            connection.recv(1)
+
+    server = upstream(serve)
+    running = start()
+    running.target(server.port)
+    one = running.connect()
+    one.sendall(GET)
+    assert 502 == status_of(read_head(one))
+    one.sendall(GET)
+    assert read_head(one).endswith(b"hello")
+    assert 2 == server.accepted
+
+
+def test_dripping_reply_is_502(start, upstream):
+    """A head that comes, and a body byte now and then: not longer than the timeout."""
+
+    def serve(connection: socket.socket, number: int) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.1)
+
+    running = start(response_timeout=0.8)
+    running.target(upstream(serve).port)
+    begun = time.monotonic()
+    assert 502 == status_of(running.ask(CLOSE))
+    assert time.monotonic() - begun < 3.0
+
+
+GOOD = {
+    "chunked": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+        b"hello",
+    ),
+    "close-delimited": (b"HTTP/1.1 200 OK\r\n\r\nhello", b"hello"),
+    "HTTP/1.0": (b"HTTP/1.0 200 OK\r\n\r\nhello", b"hello"),
+    "interim": (b"HTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + OK, b"hello"),
+    "empty": (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b""),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_framing_reaches_the_guest_with_a_length(name, start, upstream):
+    """Small replies are relayed whole, with Content-Length, whatever framed them."""
+    reply, body = GOOD[name]
+    running = start()
+    running.target(upstream(once(reply)).port)
+    head, _, content = running.ask(CLOSE).partition(b"\r\n\r\n")
+    assert b"HTTP/1.1 200 OK" == head.split(b"\r\n")[0]
+    assert b"Content-Length: %d" % len(body) in head.split(b"\r\n")
+    assert b"chunked" not in head
+    assert body == content
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_replies_without_body_leave_the_connection_usable(status, start, upstream):
+    """204 and 304 end with their head."""
+    reply = b"HTTP/1.1 %d X\r\nETag: a\r\n\r\n" % status
+    server = upstream(always(reply))
+    running = start()
+    running.target(server.port)
+    one = running.connect()
+    for _ in range(3):
+        one.sendall(GET)
+        assert status == status_of(read_head(one))
+    assert 1 == server.accepted
+
+
+def test_head_request_keeps_the_length_and_has_no_body(start, upstream):
+    """HEAD: the length is relayed although no body follows; the connection lives."""
+    server = upstream(always(b"HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n"))
+    running = start()
+    running.target(server.port)
+    one = running.connect()
+    for _ in range(3):
+        one.sendall(b"HEAD /latest HTTP/1.1\r\nHost: a\r\n\r\n")
+        head = read_head(one)
+        assert b"Content-Length: 70000\r\n" in head
+        assert head.endswith(b"\r\n\r\n")
+    assert 1 == server.accepted
+
+
+def test_hop_by_hop_headers_of_the_reply_are_not_relayed(start, upstream):
+    """Connection, what it nominates, Keep-Alive and friends stop here; the rest passes."""
+    reply = (
+        b"HTTP/1.1 200 Fancy Reason\r\nConnection: keep-alive, X-Secret-Hop\r\n"
+        b"X-Secret-Hop: a\r\nKeep-Alive: timeout=5\r\nContent-Type: text/plain\r\n"
+        b"Content-Length: 2\r\n\r\nhi"
+    )
+    running = start()
+    running.target(upstream(always(reply)).port)
+    assert (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n"
+        b"Connection: close\r\n\r\nhi"
+    ) == running.ask(CLOSE)
+
+
+def test_stale_pooled_connection_is_retried_invisibly(start, upstream):
+    """uWSGI closes after each reply without saying so; guests never see it."""
+    server = upstream(once(OK))
+    running = start()
+    running.target(server.port)
+    one = running.connect()
+    for _ in range(30):
+        one.sendall(GET)
+        assert read_head(one).endswith(b"hello")
+    assert 30 == server.accepted
+
+
+def test_post_is_never_sent_twice(start, upstream):
+    """A password POST whose connection dies is a 502, and was sent exactly once."""
+    heads: list[bytes] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        while head := read_head(connection):
+            heads.append(head)
+            if head.startswith(b"POST"):
+                return
+            connection.sendall(OK)
+
+    running = start()
+    running.target(upstream(serve).port, upstream(serve).port)
+    post = (
+        b"POST /openstack/2013-04-04/password HTTP/1.1\r\nHost: a\r\n"
+        b"Content-Length: 3\r\n\r\npwd"
+    )
+    one = running.connect()
+    one.sendall(GET)
+    read_head(one)
+    one.sendall(post)
+    assert 502 == status_of(read_head(one))
+    assert 1 == sum(head.startswith(b"POST") for head in heads)
+
+
+def test_vendor_data2_is_never_sent_twice(start, upstream):
+    """A second GET would reset a one-time password: 502 instead of a retry."""
+    heads: list[bytes] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        heads.append(read_head(connection))
+
+    running = start()
+    running.target(upstream(serve).port, upstream(serve).port)
+    asked = b"GET /openstack/latest/%76endor_data2.json HTTP/1.1\r\nHost: a\r\n\r\n"
+    one = running.connect()
+    one.sendall(asked)
+    assert 502 == status_of(read_head(one))
+    assert 1 == len(heads)
+
+
+def test_dead_endpoint_is_left_for_a_live_one(start, upstream):
+    """Two endpoints, one refuses: every request is answered by the other."""
+    server = upstream(always(OK))
+    running = start()
+    running.target(1, server.port)
+    for _ in range(10):
+        assert running.ask(CLOSE).endswith(b"hello")
+    states = [one.state for one in running.snapshot().endpoints]
+    assert ["DOWN", "UP"] == states
+
+
+def test_request_body_arrives_whole_with_one_length(start, upstream):
+    """A chunked POST reaches the upstream with Content-Length; trailers do not."""
+    heads: list[bytes] = []
+    running = start()
+    running.target(upstream(always(OK, heads)).port)
+    post = (
+        b"POST /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+        b"Connection: close\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-Instance-ID: f\r\n\r\n"
+    )
+    assert running.ask(post).endswith(b"hello")
+    assert heads[0].endswith(b"Content-Length: 5\r\n\r\nabcde")
+    assert 1 == heads[0].count(b"X-Instance-ID:")
+    assert b"chunked" not in heads[0]
+
+
+def test_expect_continue_is_answered_before_the_body(start, upstream):
+    """curl waits for 100 before it sends a large body."""
+    running = start()
+    running.target(upstream(always(OK)).port)
+    one = running.connect()
+    one.sendall(
+        b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n"
+        b"Expect: 100-continue\r\n\r\n"
+    )
+    assert b"HTTP/1.1 100 Continue\r\n\r\n" == one.recv(1000)
+    one.sendall(b"abc")
+    assert one.recv(1000).endswith(b"hello")
+
+
+def test_refusal_survives_the_bytes_that_follow_it(start, upstream):
+    """413 reaches a guest that goes on sending: we drain before we close."""
+    running = start()
+    running.target(upstream(always(OK)).port)
+    one = running.connect()
+    one.sendall(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+    one.sendall(b"x" * 100000)
+    assert 413 == status_of(read_all(one))
+
+
+def test_large_body_is_streamed_in_bounded_memory(start, upstream):
+    """50 MB to a guest that reads slowly: this process holds no copy of it."""
+    total = 50 * 1024 * 1024
+    sent = 0
+
+    def serve(connection: socket.socket, number: int) -> None:
+        nonlocal sent
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % total)
+        piece = b"x" * 65536
+        while sent < total:
+            connection.sendall(piece)
+            sent += len(piece)
+
+    running = start(response_timeout=20.0)
+    running.target(upstream(serve).port)
+    one = running.connect()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    one.sendall(CLOSE)
+    head = one.recv(200)
+    assert b"Content-Length: %d\r\n" % total in head
+    time.sleep(1.0)
+    assert sent < 20 * 1024 * 1024  # kernel buffers on four sides, nothing more
+    received = len(head) - head.index(b"\r\n\r\n") - 4
+    while piece := one.recv(1 << 20):
+        received += len(piece)
+    assert total == received
+
+
+def test_large_chunked_body_stays_chunked_and_whole(start, upstream):
+    """Above the whole-reply ceiling without a length: chunked on to the guest."""
+    body = bytes(range(256)) * 1024
+    reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
+        b"1000\r\n%b\r\n" % body[at : at + 4096] for at in range(0, len(body), 4096)
+    )
+    running = start()
+    running.target(upstream(once(reply + b"0\r\n\r\n")).port)
+    head, _, rest = running.ask(CLOSE).partition(b"\r\n\r\n")
+    assert b"Transfer-Encoding: chunked" in head
+    content = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        length = int(size, 16)
+        content += rest[:length]
+        rest = rest[length + 2 :]
+    assert body == content
+
+
+def test_broken_stream_cuts_the_guest(start, upstream):
+    """Half of a large body, then the upstream dies: the guest sees no clean end."""
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100000
+    running = start()
+    running.target(upstream(once(reply)).port)
+    one = running.connect()
+    one.sendall(GET)
+    with pytest.raises(ConnectionResetError):
+        read_all(one)
+    assert "broken-reply" in running.labels()
+
+
+def test_forget_resets_the_guests_connections_and_no_other(start, upstream):
+    """A port that goes takes its connections along, replies in flight included."""
+    running = start(response_timeout=20.0)
+    running.target(upstream(lambda c, n: time.sleep(3)).port)
+    gone, other = running.connect(2), running.connect(3)
+    gone.sendall(GET)
+    eventually(lambda: running.snapshot().in_flight == 1)
+    running.call(lambda: running.proxy.forget("127.0.0.2"))
+    with pytest.raises(ConnectionResetError):
+        gone.recv(1)
+    eventually(lambda: running.snapshot().in_flight == 0)
+    assert 1 == running.snapshot().connections
+    other.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        other.recv(1)
+
+
+def test_connection_of_a_replaced_port_is_cut_at_its_next_request(start, upstream):
+    """Even if nobody called forget, an old connection never speaks for a new guest."""
+    server = upstream(always(OK))
+    running = start()
+    running.target(server.port)
+    one = running.connect()
+    one.sendall(GET)
+    assert read_head(one).endswith(b"hello")
+    running.guests["127.0.0.2"] = registration(
+        2, instance="99d0524b-314d-4594-b3a3-607e3f2354f8"
+    )
+    one.sendall(GET)
+    with pytest.raises(ConnectionResetError):
+        one.recv(1)
+    assert ["port-changed"] == running.labels()
+
+
+def test_connection_cap_is_per_guest(start, upstream):
+    """The connection over the cap is told 503; another guest is served."""
+    running = start(max_guest_connections=3)
+    running.target(upstream(always(OK)).port)
+    for _ in range(3):
+        running.connect(2)
+    reply = running.ask(GET, guest=2)
+    assert 503 == status_of(reply)
+    assert running.ask(CLOSE, guest=3).endswith(b"hello")
+    assert ["too-many-connections"] == running.labels()
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pki")
+    for name in ("ca", "rogue-ca"):
+        _openssl(
+            folder,
+            f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
+            f"-subj /CN={name} -keyout {name}.key -out {name}.crt",
+        )
+    for name, ca, extra in (
+        ("server", "ca", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+        ("wrong", "ca", "subjectAltName=IP:127.0.0.9,DNS:elsewhere"),
+        ("client", "ca", "extendedKeyUsage=clientAuth"),
+        ("rogue", "rogue-ca", "extendedKeyUsage=clientAuth"),
+        ("impostor", "rogue-ca", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+    ):
+        _openssl(
+            folder,
+            f"req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} "
+            f"-keyout {name}.key -out {name}.csr",
+        )
+        (folder / f"{name}.ext").write_text(extra + "\n")
+        _openssl(
+            folder,
+            f"x509 -req -in {name}.csr -CA {ca}.crt -CAkey {ca}.key -CAcreateserial "
+            f"-days 2 -extfile {name}.ext -out {name}.crt",
+        )
+    return folder
+
+
+def _openssl(folder: Path, arguments: str) -> None:
+    subprocess.run(
+        ["openssl", *arguments.split()], cwd=folder, check=True, capture_output=True
+    )
+
+
+def server_context(pki: Path, name: str = "server") -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki / f"{name}.crt", pki / f"{name}.key")
+    context.load_verify_locations(pki / "ca.crt")
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_files(pki: Path, name: str = "client") -> ClientTls:
+    return ClientTls(pki / f"{name}.crt", pki / f"{name}.key", pki / "ca.crt")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_mutual_tls(version, pki, start, upstream):
+    """Our certificate is presented, theirs is checked, by IP; keep-alive works."""
+    context = server_context(pki)
+    context.minimum_version = context.maximum_version = version
+    subjects: list[object] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        assert isinstance(connection, ssl.SSLSocket)
+        subjects.append(connection.getpeercert()["subject"])
+        always(OK)(connection, number)
+
+    server = upstream(serve, context)
+    running = start(tls=client_files(pki))
+    running.target(server.port)
+    one = running.connect()
+    for _ in range(5):
+        one.sendall(GET)
+        assert read_head(one).endswith(b"hello")
+    assert [((("commonName", "client"),),)] == subjects
+
+
+def test_tls_to_a_host_name(pki, start, upstream):
+    """A DNS name is resolved, sent as SNI and Host, and checked in the certificate."""
+    heads: list[bytes] = []
+    names: list[str | None] = []
+    context = server_context(pki)
+    context.sni_callback = lambda _s, name, _c: names.append(name)
+    server = upstream(always(OK, heads), context)
+    running = start(tls=client_files(pki))
+    running.target(server.port, host="localhost", name="localhost")
+    assert running.ask(CLOSE).endswith(b"hello")
+    assert ["localhost"] == names
+    assert b"Host: localhost:%d\r\n" % server.port in heads[0]
+
+
+def test_sessions_are_resumed(pki, start, upstream):
+    """An upstream that closes after each reply does not cost a full handshake each."""
+    reused: list[bool | None] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        assert isinstance(connection, ssl.SSLSocket)
+        reused.append(connection.session_reused)
+        once(OK)(connection, number)
+        connection.unwrap()
+
+    running = start(tls=client_files(pki))
+    running.target(upstream(serve, server_context(pki)).port)
+    for _ in range(4):
+        assert running.ask(CLOSE).endswith(b"hello")
+        eventually(lambda: running.snapshot().endpoints[0].idle == 0)
+    assert [False, True, True, True] == reused
+
+
+@pytest.mark.parametrize("server_name", ["wrong", "impostor"])
+def test_unverified_server_never_sees_a_byte_of_a_request(
+    server_name, pki, start, upstream
+):
+    """Wrong name or foreign CA: no identity header leaves; the guest gets 503."""
+    seen: list[bytes] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        seen.append(connection.recv(65536))
+
+    running = start(tls=client_files(pki), hold_time=1.0)
+    running.target(upstream(serve, server_context(pki, server_name)).port)
+    assert 503 == status_of(running.ask(CLOSE))
+    assert b"" == b"".join(seen)
+    assert "DOWN" == running.snapshot().endpoints[0].state
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_refused_client_certificate_is_a_connect_failure(version, pki, start, upstream):
+    """TLS 1.3 tells it only at the first read; still 503, and the endpoint is down."""
+    context = server_context(pki)
+    context.minimum_version = context.maximum_version = version
+    running = start(tls=client_files(pki, "rogue"), hold_time=1.0)
+    running.target(upstream(always(OK), context).port)
+    assert 503 == status_of(running.ask(CLOSE))
+    eventually(lambda: running.snapshot().endpoints[0].state == "DOWN")
+
+
+def test_old_tls_is_refused(pki, start, upstream):
+    """Below TLS 1.2 nothing is sent."""
+    context = server_context(pki)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning):
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    running = start(tls=client_files(pki), hold_time=0.5)
+    running.target(upstream(always(OK), context).port)
+    assert 503 == status_of(running.ask(CLOSE))
+
+
+def test_files_are_read_again_when_they_change(pki, tmp_path, start, upstream):
+    """A bad certificate is reported; once replaced, requests that were held go out."""
+    files = ClientTls(tmp_path / "crt", tmp_path / "key", tmp_path / "ca")
+    files.client_cert.write_text("not a certificate")
+    files.client_key.write_bytes((pki / "client.key").read_bytes())
+    files.ca_cert.write_bytes((pki / "ca.crt").read_bytes())
+    running = start(tls=files, hold_time=6.0)
+    running.target(upstream(always(OK), server_context(pki)).port)
+    one = running.connect()
+    one.sendall(CLOSE)
+    eventually(lambda: any("crt" in event.text() for event in running.events))
+    files.client_cert.write_bytes((pki / "client.crt").read_bytes())
+    assert read_all(one).endswith(b"hello")
+
+
+def test_plain_upstream_behind_tls_configuration_gets_nothing(pki, start, upstream):
+    """A server that does not speak TLS never sees an identity."""
+    seen: list[bytes] = []
+
+    def serve(connection: socket.socket, number: int) -> None:
+        seen.append(connection.recv(65536))
+        connection.sendall(OK)
+
+    running = start(tls=client_files(pki), hold_time=0.5)
+    running.target(upstream(serve).port)
+    assert 503 == status_of(running.ask(CLOSE))
+    assert b"X-Instance-ID" not in b"".join(seen)

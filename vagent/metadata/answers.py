@@ -1,0 +1,51 @@
+"""Reply heads for guests: our own short answers, and those relayed from the upstream.
+
+Error bodies are empty: boot scripts loop "until the body is not empty" and would take
+an error page for the document they wait for.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from vagent.metadata.reply import ReplyHead
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii")
+    for status in HTTPStatus
+}
+
+
+def status_line(status: int) -> bytes:
+    """The line for a status; the phrase is ours, never the upstream's text."""
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+
+
+def own_answer(status: int, *, close: bool) -> bytes:
+    """A complete reply of our own; 503 asks to come back in a second."""
+    retry = b"Retry-After: 1\r\n" if status == 503 else b""
+    closing = b"Connection: close\r\n" if close else b""
+    return b"%bContent-Length: 0\r\n%b%b\r\n" % (status_line(status), retry, closing)
+
+
+def relayed_head(
+    head: ReplyHead, *, length: int | None, chunked: bool, close: bool
+) -> bytes:
+    """The head of a relayed reply; `length` None and not chunked: ends by closing."""
+    if length is not None:
+        framing = b"Content-Length: %d\r\n" % length
+    else:
+        framing = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+    closing = b"Connection: close\r\n" if close else b""
+    line = _STATUS_LINES.get(head.status) or status_line(head.status)
+    return b"%b%b%b%b\r\n" % (line, head.fields, framing, closing)
+
+
+def chunk(content: bytes) -> bytes:
+    """One piece of a chunked body; empty content must not be sent as one."""
+    return b"%x\r\n%b\r\n" % (len(content), content)
+
+
+LAST_CHUNK = b"0\r\n\r\n"

@@ -1,0 +1,103 @@
+"""One endpoint of the target and the connections that are open to it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from vagent.metadata.connection import UpstreamConnection
+from vagent.metadata.health import Record
+from vagent.metadata.retry import Failure
+from vagent.metadata.target import HostPort
+
+
+class Owner(Protocol):
+    """The pool, as an endpoint sees it."""
+
+    def freed(
+        self, endpoint: Endpoint, connection: UpstreamConnection, *, reusable: bool
+    ) -> None:
+        """A request on one of its connections was answered."""
+
+    def failed(self, endpoint: Endpoint, failure: Failure, detail: str) -> None:
+        """A request on one of its connections failed."""
+
+    def abandoned(self, endpoint: Endpoint) -> None:
+        """Nobody waits for the reply of a request on one of its connections."""
+
+    def gone(
+        self, endpoint: Endpoint, connection: UpstreamConnection, refusal: str
+    ) -> None:
+        """One of its connections is closed."""
+
+
+class Endpoint:
+    """`name` is what its certificate must be for; `host` the Host header it is sent.
+
+    Once `retired` (no longer part of the target) its connections are not pooled.
+    """
+
+    __slots__ = (
+        "_owner",
+        "address",
+        "connections",
+        "host",
+        "idle",
+        "name",
+        "record",
+        "retired",
+    )
+
+    def __init__(
+        self, owner: Owner, address: HostPort, name: str, *, default_port: int
+    ) -> None:
+        self._owner = owner
+        self.address = address
+        self.name = name
+        host = HostPort(name, address.port)
+        bare = str(host).rpartition(":")[0]
+        text = bare if address.port == default_port else str(host)
+        self.host = text.encode("idna" if not host.is_address else "ascii")
+        self.record = Record()
+        self.connections: set[UpstreamConnection] = set()
+        self.idle: list[UpstreamConnection] = []
+        self.retired = False
+
+    def freed(self, connection: UpstreamConnection, *, reusable: bool) -> None:
+        """See `Keeper`."""
+        self._owner.freed(self, connection, reusable=reusable)
+
+    def failed(
+        self, connection: UpstreamConnection, failure: Failure, detail: str
+    ) -> None:
+        """See `Keeper`."""
+        del connection  # its end is told by `gone`
+        self._owner.failed(self, failure, detail)
+
+    def abandoned(self, connection: UpstreamConnection) -> None:
+        """See `Keeper`."""
+        del connection  # its end is told by `gone`
+        self._owner.abandoned(self)
+
+    def gone(self, connection: UpstreamConnection, refusal: str) -> None:
+        """See `Keeper`."""
+        self._owner.gone(self, connection, refusal)
+
+    def take_idle(self) -> UpstreamConnection | None:
+        """The connection used last, if it is still open."""
+        while self.idle:
+            connection = self.idle.pop()
+            if connection.is_open:
+                return connection
+        return None
+
+    def retire(self) -> None:
+        """Close what is idle; what is busy closes after its reply."""
+        self.retired = True
+        while self.idle:
+            self.idle.pop().close()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Endpoint {self.address} {self.record.health.name} "
+            f"busy={self.record.busy} idle={len(self.idle)}>"
+        )

@@ -1,0 +1,258 @@
+"""What the metadata proxy tells: Contrail's trace texts and counters, plus ours.
+
+Texts follow Contrail's `MetadataTrace`, with two deviations: a reply is one line with
+status, size and time, never its bytes; and what a guest chose (the path) is bounded
+and free of control characters. Nothing is rendered before somebody reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vagent.metadata.limits import MAX_TRACE_TEXT
+from vagent.observe.event import Event
+
+_METHODS = (
+    b"DELETE",
+    b"GET",
+    b"HEAD",
+    b"POST",
+    b"PUT",
+    b"CONNECT",
+    b"OPTIONS",
+    b"TRACE",
+)
+
+
+def method_number(method: bytes) -> int:
+    """The number of the C http_parser, which Contrail prints; -1 for the rare ones."""
+    return _METHODS.index(method) if method in _METHODS else -1
+
+
+def printable(guest_text: bytes) -> str:
+    """Guest bytes as trace text: bounded, `?` for each byte that is no plain ASCII."""
+    text = guest_text[:MAX_TRACE_TEXT].decode("ascii", "replace")
+    return "".join(char if " " <= char <= "~" else "?" for char in text)
+
+
+class MetadataEvent(Event):
+    """Base of what appears in the trace buffer `Metadata`."""
+
+    __slots__ = ()
+    buffer: ClassVar[str | None] = "Metadata"
+    sandesh: ClassVar[str] = "MetadataTrace"
+
+
+@dataclass(slots=True)
+class RequestForwarded(MetadataEvent):
+    """A guest's request was accepted and goes upstream."""
+
+    counter: ClassVar[str | None] = "metadata_requests_total"
+    method: bytes
+    guest: str
+    path: bytes
+
+    def text(self) -> str:
+        """Contrail's line; it writes `Delete` in mixed case."""
+        method = "Delete" if self.method == b"DELETE" else self.method.decode("ascii")
+        return (
+            f"{method} request for VM : {self.guest} URL : {printable(self.path[1:])}"
+        )
+
+
+@dataclass(slots=True)
+class RequestParsed(Event):
+    """A request was read that is not forwarded; why not is the next event."""
+
+    counter: ClassVar[str | None] = "metadata_requests_total"
+
+
+@dataclass(slots=True)
+class ReplyRelayed(MetadataEvent):
+    """A whole reply was handed to the guest's connection (Contrail counts pieces)."""
+
+    counter: ClassVar[str | None] = "metadata_responses_total"
+    guest: str
+    status: int
+    size: int
+    seconds: float
+
+    def text(self) -> str:
+        """Status, size and time; never a header or a body."""
+        return (
+            f"Metadata for VM : {self.guest} Response : {self.status} "
+            f"{self.size} bytes {self.seconds * 1000:.1f} ms"
+        )
+
+
+@dataclass(slots=True)
+class SessionReachedUpstream(Event):
+    """The first request of a guest connection was sent upstream."""
+
+    counter: ClassVar[str | None] = "metadata_proxy_sessions_total"
+
+
+@dataclass(slots=True)
+class LocalAnswer(MetadataEvent):
+    """The proxy answered a request itself, or cut it. Base of the reasons below."""
+
+    counter: ClassVar[str | None] = "metadata_internal_errors_total"
+
+
+@dataclass(slots=True)
+class GuestUnknown(LocalAnswer):
+    """No port is registered for the peer's identity address (404)."""
+
+    peer: str
+
+    def label(self) -> str:
+        """Always the same."""
+        return "unknown-guest"
+
+    def text(self) -> str:
+        """Contrail's line, its double semicolon included."""
+        return (
+            "Error: Interface Config not available; ; "
+            f"Request for VM : {printable(self.peer.encode())}"
+        )
+
+
+@dataclass(slots=True)
+class ServiceUnknown(LocalAnswer):
+    """There is no metadata service, or it has no endpoint (503)."""
+
+    method: bytes
+    guest: str
+
+    def label(self) -> str:
+        """Always the same."""
+        return "no-service"
+
+    def text(self) -> str:
+        """Contrail's line."""
+        return (
+            "Error: Config not available; "
+            f"Request Method: {method_number(self.method)}; "
+            f"Request for VM : {self.guest}"
+        )
+
+
+@dataclass(slots=True)
+class RequestRefused(LocalAnswer):
+    """The request broke a rule of HTTP or of ours; the connection closes."""
+
+    guest: str
+    status: int
+    reason: str
+    method: bytes
+
+    def label(self) -> str:
+        """The status, of a closed set."""
+        return f"refused-{self.status}"
+
+    def text(self) -> str:
+        """Contrail's line for a method it cannot serve, else one like it."""
+        if self.status == 501:
+            return (
+                "Error: Unsupported Method; "
+                f"Request Method: {method_number(self.method)}; "
+                f"Request for VM: {self.guest}"
+            )
+        reason = printable(self.reason.encode("ascii", "replace"))
+        return f"Error: {self.status} {reason}; Request for VM : {self.guest}"
+
+
+@dataclass(slots=True)
+class ForwardFailed(LocalAnswer):
+    """No usable reply came from the upstream; `reason` is of a closed set."""
+
+    guest: str
+    reason: str
+    detail: str
+
+    def label(self) -> str:
+        """Which kind of failure."""
+        return self.reason
+
+    def text(self) -> str:
+        """Contrail's line."""
+        detail = printable(self.detail.encode("ascii", "replace"))
+        return f"Metadata for VM : {self.guest} Error : {self.reason}: {detail}"
+
+
+@dataclass(slots=True)
+class GuestCut(LocalAnswer):
+    """A guest's connection was closed for breaking a limit of time or number."""
+
+    guest: str
+    reason: str
+
+    def label(self) -> str:
+        """Which limit, of a closed set."""
+        return self.reason
+
+    def text(self) -> str:
+        """Who and why."""
+        return f"Metadata for VM : {self.guest} Error : {self.reason}"
+
+
+@dataclass(slots=True)
+class EndpointSuspected(MetadataEvent):
+    """An endpoint failed a request. Not logged: guests can provoke it at will."""
+
+    counter: ClassVar[str | None] = "metadata_upstream_suspected_total"
+    endpoint: str
+    reason: str
+
+    def text(self) -> str:
+        """Which endpoint and what happened."""
+        return f"Metadata upstream {self.endpoint} failed a request: {self.reason}"
+
+
+@dataclass(slots=True)
+class EndpointChanged(MetadataEvent):
+    """An upstream endpoint went down, or came back."""
+
+    counter: ClassVar[str | None] = "metadata_upstream_changes_total"
+    level: ClassVar[str | None] = "warn"
+    endpoint: str
+    state: str
+    reason: str
+
+    def label(self) -> str:
+        """The new state."""
+        return self.state
+
+    def text(self) -> str:
+        """Which endpoint, what now, why."""
+        return f"Metadata upstream {self.endpoint} is {self.state}: {self.reason}"
+
+
+@dataclass(slots=True)
+class TlsFilesRefused(MetadataEvent):
+    """The TLS files cannot be used; nothing is sent until they can."""
+
+    counter: ClassVar[str | None] = "metadata_tls_files_refused_total"
+    level: ClassVar[str | None] = "error"
+    reason: str
+
+    def text(self) -> str:
+        """Which file and what is wrong with it."""
+        return f"Metadata TLS files cannot be used: {self.reason}"
+
+
+@dataclass(slots=True)
+class TlsFilesLoaded(MetadataEvent):
+    """The TLS files were read, at first use or after a change."""
+
+    level: ClassVar[str | None] = "info"
+    certificate: str
+    expires: str
+
+    def text(self) -> str:
+        """Which certificate is presented and until when it is valid."""
+        return (
+            f"Metadata TLS client certificate {self.certificate}, "
+            f"valid until {self.expires}"
+        )

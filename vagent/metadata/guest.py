@@ -1,0 +1,332 @@
+"""The guest-facing side of one connection: strict HTTP/1.1 on a raw transport.
+
+One request at a time: what a guest sends behind an unanswered request waits, bounded,
+and then is not read any more. Knows nothing of identities or upstreams; its desk, the
+proxy, does.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Protocol, cast
+
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from vagent.metadata.answers import CONTINUE, own_answer
+from vagent.metadata.body import RequestBody
+from vagent.metadata.deadlines import NEVER, Deadlines
+from vagent.metadata.exchange import Exchange
+from vagent.metadata.limits import (
+    BODY_SECONDS,
+    DRAIN_SECONDS,
+    HEAD_SECONDS,
+    IDLE_SECONDS,
+    LINGER_SECONDS,
+    MAX_LINGERED,
+    MAX_PIPELINED,
+    MIN_DRAIN_RATE,
+    READ_SIZE,
+)
+from vagent.metadata.request import Refusal, Request, refuse_partial
+from vagent.metadata.wire import Wire
+from vagent.ports.port import Registration
+
+
+class Admission(Enum):
+    """What becomes of a new connection."""
+
+    WELCOME = "welcome"
+    BUSY = "told to come back"
+    RESET = "reset"
+
+
+class Desk(Protocol):
+    """The proxy, as a guest's connection sees it."""
+
+    def arrived(self, guest: GuestConnection) -> Admission:
+        """A new connection; it is counted until it departs."""
+
+    def departed(self, guest: GuestConnection) -> None:
+        """The connection is closed."""
+
+    def parse(self, head: bytes) -> Request | Refusal:
+        """Read a whole request head."""
+
+    def requested(self, guest: GuestConnection, request: Request, body: bytes) -> None:
+        """A whole request, answered by `relay` and `finish`, `answer` or `cut`."""
+
+    def refused(self, guest: GuestConnection, refusal: Refusal) -> None:
+        """A request broke a rule; it is being answered."""
+
+    def replied(self, guest: GuestConnection, status: int, size: int) -> None:
+        """A relayed reply is complete."""
+
+    def cut_short(self, guest: GuestConnection, reason: str) -> None:
+        """The connection is reset for breaking a limit."""
+
+
+class Phase(Enum):
+    """What the connection is doing."""
+
+    HEAD = "between requests or reading a head"
+    BODY = "reading a body"
+    REPLY = "waiting for the reply"
+    LINGER = "refused; draining what the guest still sends"
+    CLOSED = "closing or closed"
+
+
+@implementer(IHalfCloseableProtocol)
+class GuestConnection(TwistedProtocol):
+    """The protocol. The desk keeps `registration`, `address` and `block` here."""
+
+    def __init__(self, desk: Desk, deadlines: Deadlines) -> None:
+        self._desk = desk
+        self._deadlines = deadlines
+        self._phase = Phase.HEAD
+        self._buffer = b""
+        self._request: Request | None = None
+        self._body: RequestBody | None = None
+        self._has_begun = False
+        self._is_paused = False
+        self._is_advancing = False
+        self._has_ended = False
+        self._lingered = 0
+        self.deadline = NEVER
+        self.peer = ""
+        self.exchange: Exchange | None = None
+        self.registration: Registration | None = None
+        self.address = ""
+        self.block = b""
+        self.started = 0.0
+
+    def connectionMade(self) -> None:
+        """Count the connection, or turn it away."""
+        transport = cast("Any", self.transport)
+        transport.setTcpNoDelay(True)
+        transport.bufferSize = READ_SIZE
+        self.peer = transport.getPeer().host
+        self._wire = Wire(transport, self._drained)
+        self.deadline = self._deadlines.now() + IDLE_SECONDS
+        self._deadlines.watch(self)
+        admission = self._desk.arrived(self)
+        if admission is Admission.RESET:
+            self.cut()
+        elif admission is Admission.BUSY:
+            self._wire.write(own_answer(503, close=True))
+            self._linger()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Bytes of the guest."""
+        phase = self._phase
+        if phase is Phase.LINGER:
+            self._lingered += len(data)
+            if self._lingered > MAX_LINGERED:
+                self.cut()
+            return
+        self._buffer = self._buffer + data if self._buffer else data
+        if phase is Phase.HEAD and not self._wire.pending:
+            self._advance()
+        elif phase is Phase.REPLY or self._wire.pending:
+            if len(self._buffer) > MAX_PIPELINED and not self._is_paused:
+                self._is_paused = True
+                cast("Any", self.transport).pauseProducing()
+        elif phase is Phase.BODY:
+            self._advance()
+
+    def readConnectionLost(self) -> None:
+        """The guest will send no more; what it asked is still answered."""
+        self._has_ended = True
+        if self._phase is not Phase.REPLY and not self._wire.pending:
+            self._close()
+
+    def writeConnectionLost(self) -> None:
+        """We closed our half; see `_linger`."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The guest has gone, or we closed."""
+        self._wire.closed = True
+        self._phase = Phase.CLOSED
+        self._deadlines.unwatch(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.abandoned()
+        self._desk.departed(self)
+
+    def expired(self) -> None:
+        """Too slow in what it was doing."""
+        self.deadline = NEVER
+        if self._wire.pending:
+            self._desk.cut_short(self, "slow-reader")
+            self.cut()
+        elif self._phase is Phase.BODY or self._has_begun:
+            self._refuse(Refusal(408, "request not complete in time"))
+        elif self._phase is Phase.HEAD:
+            self._close()
+        else:
+            self.cut()
+
+    # What an exchange does to its guest: see `Asker`.
+
+    def relay(self, data: bytes) -> bool:
+        """See `Asker`."""
+        self._wire.write(data)
+        if self._wire.pending:
+            self._expect_drain(len(data))
+            return False
+        return True
+
+    def finish(self, status: int, size: int, *, close: bool) -> None:
+        """See `Asker`."""
+        self._desk.replied(self, status, size)
+        self._next(close=close)
+
+    def answer(self, status: int, *, close: bool) -> None:
+        """See `Asker`."""
+        self.relay(own_answer(status, close=close))
+        self._next(close=close)
+
+    def cut(self) -> None:
+        """See `Asker`."""
+        self._phase = Phase.CLOSED
+        self._wire.abort()
+
+    def _next(self, *, close: bool) -> None:
+        """The request is answered: close, or read the next one."""
+        self.exchange = None
+        if close:
+            self._close()
+            return
+        self._phase = Phase.HEAD
+        if self._wire.pending:
+            return
+        self.deadline = self._deadlines.now() + IDLE_SECONDS
+        if self._buffer or self._is_paused or self._has_ended:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            cast("Any", self.transport).resumeProducing()
+        self._advance()
+        if self._has_ended and self._phase in (Phase.HEAD, Phase.BODY):
+            self._close()
+
+    def _advance(self) -> None:
+        # A pipelined request that is answered at once comes back here through _next.
+        if self._is_advancing:
+            return
+        self._is_advancing = True
+        try:
+            while not self._wire.pending and (
+                (self._phase is Phase.HEAD and self._read_head())
+                or (self._phase is Phase.BODY and self._read_body())
+            ):
+                pass
+        finally:
+            self._is_advancing = False
+
+    def _read_head(self) -> bool:
+        """True when a head was read."""
+        buffer = self._buffer
+        if buffer[:2] == b"\r\n":
+            buffer = buffer[2:]  # RFC 9112 §2.2: one empty line before a request
+        end = buffer.find(b"\r\n\r\n") + 4
+        if end < 4:
+            if buffer:
+                self._wait_for_head(buffer)
+            return False
+        head = buffer if end == len(buffer) else buffer[:end]
+        self._buffer = buffer[end:]
+        self._has_begun = False
+        request = self._desk.parse(head)
+        if isinstance(request, Refusal):
+            self._refuse(request)
+        elif request.body_length == 0:
+            self._complete(request, b"")
+        else:
+            self._begin_body(request)
+        return True
+
+    def _wait_for_head(self, partial: bytes) -> None:
+        refusal = refuse_partial(partial)
+        if refusal is not None:
+            self._refuse(refusal)
+        elif not self._has_begun:
+            self._has_begun = True
+            self.deadline = self._deadlines.now() + HEAD_SECONDS
+
+    def _begin_body(self, request: Request) -> None:
+        self._phase = Phase.BODY
+        self._request = request
+        self._body = RequestBody(request.body_length)
+        self.deadline = self._deadlines.now() + BODY_SECONDS
+        if request.expects_continue and not self._buffer:
+            self._wire.write(CONTINUE)
+
+    def _read_body(self) -> bool:
+        """True when the body is complete, or refused."""
+        request, body = self._request, self._body
+        data, self._buffer = self._buffer, b""
+        if request is None or body is None or not data:
+            return False
+        refusal = body.feed(data)
+        if refusal is not None:
+            self._refuse(refusal)
+        elif body.rest is not None:
+            self._buffer = body.rest
+            self._request = self._body = None
+            self._complete(request, body.content)
+        else:
+            return False
+        return True
+
+    def _complete(self, request: Request, body: bytes) -> None:
+        self._phase = Phase.REPLY
+        self.deadline = NEVER
+        self.started = self._deadlines.now()
+        self._desk.requested(self, request, body)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer, and close: where the next request begins is no longer known."""
+        self._desk.refused(self, refusal)
+        self._wire.write(own_answer(refusal.status, close=True))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Half-close and drain: closing on unread bytes resets, and eats the reply."""
+        self._buffer = b""
+        if self._has_ended:
+            self._close()
+            return
+        self._phase = Phase.LINGER
+        self.deadline = self._deadlines.now() + LINGER_SECONDS
+        if not self._wire.pending:
+            self._wire.finish()
+
+    def _close(self) -> None:
+        """Close once everything is sent."""
+        self._phase = Phase.CLOSED
+        if self._wire.pending:
+            self._expect_drain(0)
+        self._wire.close()
+
+    def _expect_drain(self, size: int) -> None:
+        seconds = DRAIN_SECONDS + size / MIN_DRAIN_RATE
+        self.deadline = self._deadlines.now() + seconds
+
+    def _drained(self) -> None:
+        """The guest has taken what was pending."""
+        self.deadline = NEVER
+        if self._phase is Phase.REPLY:
+            if self.exchange is not None:
+                self.exchange.caught_up()
+        elif self._phase is Phase.LINGER:
+            self.deadline = self._deadlines.now() + LINGER_SECONDS
+            self._wire.finish()
+        elif self._phase is not Phase.CLOSED:
+            self.deadline = self._deadlines.now() + IDLE_SECONDS
+            self._go_on()

@@ -1,0 +1,48 @@
+"""The queue of requests that wait for an upstream connection, bounded twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from vagent.metadata.exchange import Exchange
+from vagent.metadata.limits import MAX_WAITING, MAX_WAITING_PER_GUEST
+
+
+class WaitingRoom:
+    """First come, first served; no guest may fill it alone."""
+
+    def __init__(self) -> None:
+        self._exchanges: dict[Exchange, None] = {}
+        self._of: Counter[str] = Counter()
+
+    def admit(self, exchange: Exchange) -> bool:
+        """Let it wait; False when the room, or its guest's share of it, is full."""
+        if (
+            len(self._exchanges) >= MAX_WAITING
+            or self._of[exchange.peer] >= MAX_WAITING_PER_GUEST
+        ):
+            return False
+        self._exchanges[exchange] = None
+        self._of[exchange.peer] += 1
+        return True
+
+    def dismiss(self, exchange: Exchange) -> bool:
+        """It waits no more; False when it did not wait."""
+        if exchange not in self._exchanges:
+            return False
+        del self._exchanges[exchange]
+        self._of[exchange.peer] -= 1
+        if not self._of[exchange.peer]:
+            del self._of[exchange.peer]
+        return True
+
+    def first(self, suits: Callable[[Exchange], bool]) -> Exchange | None:
+        """The one that waits longest of those that suit."""
+        return next((one for one in self._exchanges if suits(one)), None)
+
+    def __iter__(self) -> Iterator[Exchange]:
+        return iter(tuple(self._exchanges))
+
+    def __len__(self) -> int:
+        return len(self._exchanges)
