@@ -75,7 +75,7 @@ class Desk:
         """The CSP source expression of the HTML pages' style sheet."""
         return self._html.style_source
 
-    def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: Ask) -> Answer:
         """Any answer, 404 included. Raises what the sources raise."""
         if len(ask.query) > MAX_QUERY:
             text = f"The query is {len(ask.query)} bytes long, {MAX_QUERY} are allowed."
@@ -91,15 +91,17 @@ class Desk:
                 return self._ready()
         name = ask.path.removeprefix("/Snh_")
         if name != ask.path and name in BY_NAME:
-            return self._request(ask, BY_NAME[name])
+            return await self._request(ask, BY_NAME[name])
         return self._module(ask)
 
-    def _request(self, ask: Ask, request: Request) -> Answer:
+    async def _request(self, ask: Ask, request: Request) -> Answer:
         refusal = change_refusal(ask.head) if request.changes else None
         if refusal is not None:
             return refuse(refusal)
         query = parse(ask.query, request.names)
         page = request.answer(self._sources, query.arguments)
+        if not isinstance(page, Page):
+            page = await page
         if wants_html(ask.accept, query.format):
             xml = urlencode({**query.arguments, "format": "xml"})
             return self._people(ask, page, xml=f"{ask.path}?{xml}")

@@ -26,6 +26,16 @@ NAVIGATION = (
     ("Metadata", ("/Snh_MetadataInfo",)),
     ("Services", ("/Snh_LinkLocalServiceInfo",)),
     ("Interfaces", ("/Snh_ItfReq", "/Snh_PageReq")),
+    (
+        "Flows",
+        (
+            "/Snh_FlowListReq",
+            "/Snh_FetchAllFlowRecords",
+            "/Snh_NextFlowRecordsSet",
+            "/Snh_FetchFlowRecord",
+            "/Snh_FetchLinkLocalFlowInfo",
+        ),
+    ),
     ("Traces", ("/Snh_SandeshTraceBufferListRequest", "/Snh_SandeshTraceRequest")),
     ("Statistics", ("/Snh_StatisticsInfo",)),
 )

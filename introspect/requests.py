@@ -6,10 +6,17 @@ know HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from introspect.page import Block, Entry, Form, Page
+from introspect.pages.flows import flow_list
+from introspect.pages.flows_contrail import (
+    all_records,
+    flow_info,
+    flow_record,
+    next_records,
+)
 from introspect.pages.interfaces import FILTERS, interfaces, page_request
 from introspect.pages.linklocal import service_info
 from introspect.pages.metadata import clear_all_info, metadata_info
@@ -19,7 +26,8 @@ from introspect.pages.traces import buffer_list, trace
 from introspect.sandesh import STYLESHEET
 from introspect.sources import Sources
 
-Answer = Callable[[Sources, Mapping[str, str]], Page]
+Answer = Callable[[Sources, Mapping[str, str]], Page | Awaitable[Page]]
+"""A page at once, or later where its facts have to be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,29 @@ REQUESTS = (
         "One page of the interfaces, by its key.",
         (Parameter("key"),),
     ),
+    Request("FetchAllFlowRecords", "pkt", all_records, "Flows, both directions."),
+    Request(
+        "FetchFlowRecord",
+        "pkt",
+        flow_record,
+        "One direction of one flow.",
+        (
+            Parameter("nh", "i32", "0"),
+            Parameter("sip"),
+            Parameter("dip"),
+            Parameter("src_port", "i32", "0"),
+            Parameter("dst_port", "i32", "0"),
+            Parameter("protocol", "u16", "0"),
+        ),
+    ),
+    Request("FetchLinkLocalFlowInfo", "pkt", flow_info, "Flows in short."),
+    Request(
+        "NextFlowRecordsSet",
+        "pkt",
+        next_records,
+        "One page of the flows, by its key.",
+        (Parameter("flow_key"),),
+    ),
     Request(
         "SandeshTraceBufferListRequest", "sandesh_trace", buffer_list, "Trace buffers."
     ),
@@ -83,6 +114,13 @@ REQUESTS = (
         changes=True,
     ),
     Request("MetadataInfo", "services", metadata_info, "Metadata proxy counters."),
+    Request(
+        "FlowListReq",
+        "vagent",
+        flow_list,
+        "Flows with guest, service and endpoint.",
+        (Parameter("port"), Parameter("flow_key")),
+    ),
     Request("StatisticsInfo", "vagent", statistics_info, "Everything that is counted."),
 )
 BY_NAME = {request.name: request for request in REQUESTS}

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from io import BytesIO
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
@@ -31,6 +33,8 @@ class IntrospectRequest(Request):
     """A request whose body goes nowhere."""
 
     channel: Any
+    is_gone = False
+    """Has the client hung up? Then nothing can be written any more."""
     _dropped = 0
 
     def gotLength(self, length: int | None) -> None:
@@ -38,6 +42,11 @@ class IntrospectRequest(Request):
         self.content = BytesIO()
         if length is not None and length > MAX_BODY:
             self.channel.forceAbortClient()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client hung up before its answer was written."""
+        self.is_gone = True
+        super().connectionLost(reason)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Drop it, and the connection once it is too much."""
@@ -59,7 +68,7 @@ class _Pages(Resource):
     def __init__(
         self, desk: Desk, *, names: frozenset[str], emit: Emit, clock: IReactorTime
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
+        super().__init__()
         self._desk = desk
         self._names = names
         self._emit = emit
@@ -67,7 +76,13 @@ class _Pages(Resource):
         self._headers = _security_headers(desk.style_source)
 
     def render(self, request: Any) -> int:
-        answer = self._answer(request)
+        Deferred.fromCoroutine(self._serve(request))
+        return NOT_DONE_YET
+
+    async def _serve(self, request: Any) -> None:
+        answer = await self._answer(request)
+        if request.is_gone:
+            return
         if answer.refused:
             self._emit(PageRefused(answer.refused))
         request.setResponseCode(answer.status)
@@ -80,15 +95,14 @@ class _Pages(Resource):
         if request.method != b"HEAD":
             request.write(answer.body)
         request.finish()
-        return NOT_DONE_YET
 
-    def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Request) -> Answer:
         ask = _ask(request, self._clock.seconds())
         refused = refusal(ask.head, names=self._names)
         if refused is not None:
             return refuse(refused)
         try:
-            return self._desk.answer(ask)
+            return await self._desk.answer(ask)
         except Exception as error:  # border: a broken page must not stop the server
             self._emit(PageFailed(ask.path, describe(error)))
             return Answer(500, PLAIN, b"This page failed; the log says why.\n")
@@ -110,7 +124,7 @@ def introspect_site(
         emit=emit,
         clock=reactor,
     )
-    return IntrospectSite(  # type: ignore[no-untyped-call]  # Twisted's
+    return IntrospectSite(
         pages,
         requestFactory=IntrospectRequest,
         parsePOSTFormSubmission=False,

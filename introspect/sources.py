@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
+from vagent.datapath.flows import FlowList
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.statistics import Statistics
 from vagent.observe.traces import TraceBuffers
@@ -21,13 +22,19 @@ class Baseline:
     counts: dict[str, int] = field(default_factory=dict)
 
 
+async def no_flows(_registration: Registration | None) -> FlowList:
+    """Where there is no data path, there are none."""
+    return FlowList()
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Everything that introspection shows.
 
     `metadata_port` is the bound port. `port_state` is `Active` or a reason as Contrail
     writes it (`Inactive < no-dev >`). `ready` is None, or why the agent is not ready.
-    `proxy` gives free rows (what, state) about the way to nova-api.
+    `proxy` gives free rows (what, state) about the way to nova-api. `flows` reads one
+    port's flows or all from the kernel, later; it raises KernelError and LimitError.
     """
 
     metadata_port: Callable[[], int]
@@ -39,4 +46,5 @@ class Sources:
     ready: Callable[[], str | None]
     version: str
     proxy: Callable[[], Iterable[tuple[str, str]]] = tuple
+    flows: Callable[[Registration | None], Awaitable[FlowList]] = no_flows
     baseline: Baseline = field(default_factory=Baseline)

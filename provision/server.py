@@ -65,7 +65,7 @@ def config_api_site(
     )
     allowed = frozenset(name.lower() for name in names)
     resource = _ApiResource(api.routes() + additions.routes(), emit, allowed)
-    return _QuietSite(  # type: ignore[no-untyped-call]  # Twisted: no types
+    return _QuietSite(
         resource, requestFactory=_BoundedRequest, timeout=IDLE_TIMEOUT, reactor=reactor
     )
 
@@ -83,7 +83,7 @@ class _BoundedRequest(Request):
 
     def gotLength(self, length: int | None) -> None:
         """The head is complete; None means a chunked body."""
-        super().gotLength(length)  # type: ignore[no-untyped-call]  # Twisted: no types
+        super().gotLength(length)
         if length is not None and length > MAX_BODY:
             self._refuse_body()
 
@@ -93,12 +93,12 @@ class _BoundedRequest(Request):
         if self._received > MAX_BODY:
             self._refuse_body()
         if not self._too_large:
-            super().handleContentChunk(data)  # type: ignore[no-untyped-call]  # Twisted: no types
+            super().handleContentChunk(data)
 
     def process(self) -> None:
         """The request is complete."""
         if not self._too_large:
-            super().process()  # type: ignore[no-untyped-call]  # Twisted: no types
+            super().process()
 
     def _refuse_body(self) -> None:
         if not self._too_large:
@@ -112,7 +112,7 @@ class _ApiResource(Resource):
     def __init__(
         self, routes: tuple[Route, ...], emit: Emit, names: frozenset[str]
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted: no types
+        super().__init__()
         self.isLeaf = True
         self._routes = routes
         self._emit = emit

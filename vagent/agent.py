@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +22,8 @@ from provision.server import config_api_site
 from vagent import __version__
 from vagent.config.model import AgentConfig, Listen
 from vagent.datapath.datapath import DataPath
+from vagent.datapath.flows import FlowReader
+from vagent.datapath.limits import FlowLimits
 from vagent.datapath.names import Names
 from vagent.datapath.system import LinuxSystem
 from vagent.errors import KernelError
@@ -61,16 +64,30 @@ class Agent:
         # Counters are shown at zero, and buffers empty, before anything happens.
         observer.expect(*Event.__subclasses__())
         self._names = Names.of(
-            config.data_path, listener_port=config.metadata_proxy.port
+            config.data_path,
+            listener_port=config.metadata_proxy.port,
+            guest_rate=config.linklocal_flows.max_vm_new_flows,
         )
+        self._limits = FlowLimits(config.linklocal_flows)
         self._worker = Worker("vagent-files", reactor=reactor)
         self._store = SqliteStore(
             config.state_directory / "vagent.sqlite", run_in_thread=self._worker
         )
         self._registry = PortRegistry(config.data_path.identity_range, emit=emit)
+        # A thread of its own: a large flow table must not hold up a port's fsync.
+        self._flow_worker = Worker("vagent-flows", reactor=reactor)
+        self._flows = FlowReader(
+            config.data_path.identity_range,
+            registrations=self._registry.registrations,
+            services=lambda: self._services.table,
+            run_in_thread=self._flow_worker,
+            now=time.time,
+        )
         self._data_path = DataPath(
             config.data_path,
             self._names,
+            limits=self._limits,
+            count_flows=self._flows.count,
             system=LinuxSystem(reactor=reactor, clock=reactor),
             choose=random.SystemRandom().choice,
             emit=emit,
@@ -98,6 +115,7 @@ class Agent:
         self._listening: list[IListeningPort] = []
         self._not_ready: str | None = "starting"
         self._registry.subscribe(self._ports_changed)
+        self._add_gauges()
 
     async def start(self) -> None:
         """Open everything, in the order in which a guest can rely on it.
@@ -108,6 +126,7 @@ class Agent:
         """
         self._make_directories()
         self._worker.start()
+        self._flow_worker.start()
         await self._store.open()
         self._instances.start()
         await self._registrar.restore()
@@ -135,6 +154,26 @@ class Agent:
             except Exception as failure:  # border: each part must get its chance
                 self._observer.own(_failed(failure), "stop")
         self._worker.stop()
+        self._flow_worker.stop()
+
+    def _add_gauges(self) -> None:
+        statistics, limits = self._observer.statistics, self._limits
+        watch = self._data_path.watch
+        for name in watch.packets:
+            statistics.gauge(
+                f"datapath_{name}_packets",
+                watch.read(name),
+                f"Packets counted by the kernel: {name.replace('_', ' ')}.",
+            )
+        statistics.gauge(
+            "linklocal_flows",
+            lambda: limits.counts().now,
+            "Flows let in, corrected by the kernel's count when a ceiling is reached.",
+        )
+        statistics.gauge(
+            "linklocal_flows_peak", lambda: limits.counts().peak, "The most there were."
+        )
+        statistics.gauge("ports", lambda: len(self._registry), "Registered ports.")
 
     def _make_directories(self) -> None:
         config = self._config
@@ -246,6 +285,7 @@ class Agent:
             ready=lambda: self._not_ready,
             version=__version__,
             proxy=self._proxy_rows,
+            flows=self._flows.read,
         )
 
     def _proxy_rows(self) -> Iterable[tuple[str, str]]:

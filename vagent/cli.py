@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
+from twisted.internet.main import installReactor
 from twisted.logger import Logger, globalLogBeginner
 
 from vagent import __version__
@@ -95,9 +96,12 @@ def _report_check(path: Path, loaded: Loaded) -> int:
 
 
 def _run(loaded: Loaded) -> int:
-    # Late, so that the checks above neither need nor install a reactor.
-    from twisted.internet import reactor  # noqa: TID251 this is the one place
+    # Late, so that the checks above neither need nor install a reactor, and nothing
+    # that is imported with the agent installs another first.
+    from vagent.metadata.reactor import QuietEpollReactor
 
+    reactor = QuietEpollReactor()
+    installReactor(reactor)
     from vagent.agent import Agent
 
     config: AgentConfig = loaded.config

@@ -1,4 +1,4 @@
-"""The metadata proxy on real sockets and real TLS, between raw guests and bad upstreams.
+"""The metadata proxy on real sockets and TLS, between raw guests and bad upstreams.
 
 Guests are loopback source addresses; the reactor is our own, in a thread, so the test
 code is plain blocking sockets.
@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
@@ -20,10 +21,10 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.epollreactor import EPollReactor
 
 from vagent.config.model import ClientTls, MetadataProxyConfig, Secret
 from vagent.metadata.proxy import MetadataProxy, ProxySnapshot
+from vagent.metadata.reactor import QuietEpollReactor
 from vagent.metadata.target import HostPort, Target
 from vagent.observe.event import Event
 from vagent.ports.port import Port, Registration
@@ -129,6 +130,12 @@ def once(reply: bytes) -> Serve:
     return serve
 
 
+def silent(connection: socket.socket, number: int) -> None:
+    """Read, and never answer."""
+    while connection.recv(65536):
+        pass
+
+
 @dataclass
 class Running:
     """A proxy on the reactor's thread."""
@@ -165,6 +172,9 @@ class Running:
         if isinstance(result[0], Exception):
             raise result[0]
         return result[0]
+
+    def stop(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.proxy.stop())
 
     def target(self, *ports: int, host: str = "127.0.0.1", name: str = "") -> None:
         endpoints = tuple(HostPort(host, port) for port in ports)
@@ -212,9 +222,13 @@ def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
         time.sleep(0.02)
 
 
+Start = Callable[..., Running]
+Serving = Callable[..., Upstream]
+
+
 @pytest.fixture(scope="module")
 def reactor() -> Iterator[Any]:
-    made: Any = EPollReactor()
+    made: Any = QuietEpollReactor()
     thread = threading.Thread(
         target=made.run, kwargs={"installSignalHandlers": False}, daemon=True
     )
@@ -254,7 +268,7 @@ def start(reactor: Any) -> Iterator[Callable[..., Running]]:
     yield begin
     for running in started:
         running.call(running.listener.stopListening)
-        running.call(lambda: Deferred.fromCoroutine(running.proxy.stop()))
+        running.call(running.stop)
         for one in running.sockets:
             one.close()
         snapshot = running.snapshot()
@@ -279,8 +293,10 @@ def upstream() -> Iterator[Callable[..., Upstream]]:
         one.close()
 
 
-def test_upstream_sees_our_four_headers_and_nothing_the_guest_forged(start, upstream):
-    """Whatever a guest sends, Nova sees method, path, Host and our headers, once each."""
+def test_upstream_sees_our_four_headers_and_nothing_the_guest_forged(
+    start: Start, upstream: Serving
+) -> None:
+    """Whatever a guest sends, Nova sees our headers, once each, and the allow-list."""
     heads: list[bytes] = []
     server = upstream(always(OK, heads))
     running = start()
@@ -305,7 +321,9 @@ def test_upstream_sees_our_four_headers_and_nothing_the_guest_forged(start, upst
     ] == heads
 
 
-def test_request_followed_at_once_by_fin_is_answered(start, upstream):
+def test_request_followed_at_once_by_fin_is_answered(
+    start: Start, upstream: Serving
+) -> None:
     """Some minimal clients half-close after sending; they still get their reply."""
     running = start()
     running.target(upstream(always(OK)).port)
@@ -316,7 +334,9 @@ def test_request_followed_at_once_by_fin_is_answered(start, upstream):
         assert read_all(one).endswith(b"hello")
 
 
-def test_pipelined_requests_are_answered_in_order(start, upstream):
+def test_pipelined_requests_are_answered_in_order(
+    start: Start, upstream: Serving
+) -> None:
     """Fifty requests in one segment: fifty answers, each to its own request."""
 
     def serve(connection: socket.socket, number: int) -> None:
@@ -336,7 +356,9 @@ def test_pipelined_requests_are_answered_in_order(start, upstream):
     assert paths == re.findall(rb"/latest/\d+", read_all(one))
 
 
-def test_keep_alive_uses_one_upstream_connection(start, upstream):
+def test_keep_alive_uses_one_upstream_connection(
+    start: Start, upstream: Serving
+) -> None:
     """Both sides keep their connection over many requests."""
     server = upstream(always(OK))
     running = start()
@@ -348,7 +370,9 @@ def test_keep_alive_uses_one_upstream_connection(start, upstream):
     assert 1 == server.accepted
 
 
-def test_unknown_guest_gets_404_at_once_and_nothing_goes_upstream(start, upstream):
+def test_unknown_guest_gets_404_at_once_and_nothing_goes_upstream(
+    start: Start, upstream: Serving
+) -> None:
     """No registration, no request: 404, empty, closed, counted."""
     server = upstream(always(OK))
     running = start()
@@ -362,7 +386,7 @@ def test_unknown_guest_gets_404_at_once_and_nothing_goes_upstream(start, upstrea
     assert ["unknown-guest"] == running.labels()
 
 
-def test_without_a_service_guests_get_503_at_once(start):
+def test_without_a_service_guests_get_503_at_once(start: Start) -> None:
     """No target: 503 with Retry-After, not held."""
     running = start()
     begun = time.monotonic()
@@ -373,7 +397,9 @@ def test_without_a_service_guests_get_503_at_once(start):
     assert ["no-service"] == running.labels()
 
 
-def test_request_is_held_until_the_upstream_is_there(start, upstream):
+def test_request_is_held_until_the_upstream_is_there(
+    start: Start, upstream: Serving
+) -> None:
     """A boot that asks too early waits and is answered, as soon as nova-api listens."""
     holder = socket.create_server(("127.0.0.1", 0))
     port = holder.getsockname()[1]
@@ -393,7 +419,7 @@ def test_request_is_held_until_the_upstream_is_there(start, upstream):
     server.close()
 
 
-def test_upstream_down_is_503_after_the_hold_time(start):
+def test_upstream_down_is_503_after_the_hold_time(start: Start) -> None:
     """Held for hold_time, then 503 with Retry-After and an empty body."""
     running = start(hold_time=1.0)
     running.target(1)
@@ -406,16 +432,17 @@ def test_upstream_down_is_503_after_the_hold_time(start):
     assert "held-too-long" in running.labels()
 
 
-def test_silent_upstream_is_504(start, upstream):
+def test_silent_upstream_is_504(start: Start, upstream: Serving) -> None:
     """No reply within response_timeout."""
     running = start(response_timeout=0.5)
-    running.target(upstream(lambda c, n: time.sleep(5)).port)
+    running.target(upstream(silent).port)
     assert 504 == status_of(running.ask(CLOSE))
     assert "timeout" in running.labels()
 
 
 HOSTILE = {
-    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n"
+    b"Content-Length: 2\r\n\r\nxx",
     "length and chunked": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "bare CR": b"HTTP/1.1 200 OK\r\nA: b\rSet-Cookie: c\r\nContent-Length: 0\r\n\r\n",
@@ -440,7 +467,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_reply_is_502_and_its_connection_is_dropped(name, start, upstream):
+def test_hostile_reply_is_502_and_its_connection_is_dropped(
+    name: str, start: Start, upstream: Serving
+) -> None:
     """The guest gets a clean 502, and the next request meets another connection."""
 
     def serve(connection: socket.socket, number: int) -> None:
@@ -462,7 +491,7 @@ def test_hostile_reply_is_502_and_its_connection_is_dropped(name, start, upstrea
     assert 2 == server.accepted
 
 
-def test_dripping_reply_is_502(start, upstream):
+def test_dripping_reply_is_502(start: Start, upstream: Serving) -> None:
     """A head that comes, and a body byte now and then: not longer than the timeout."""
 
     def serve(connection: socket.socket, number: int) -> None:
@@ -481,7 +510,8 @@ def test_dripping_reply_is_502(start, upstream):
 
 GOOD = {
     "chunked": (
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n",
         b"hello",
     ),
     "close-delimited": (b"HTTP/1.1 200 OK\r\n\r\nhello", b"hello"),
@@ -492,7 +522,9 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_every_framing_reaches_the_guest_with_a_length(name, start, upstream):
+def test_every_framing_reaches_the_guest_with_a_length(
+    name: str, start: Start, upstream: Serving
+) -> None:
     """Small replies are relayed whole, with Content-Length, whatever framed them."""
     reply, body = GOOD[name]
     running = start()
@@ -505,7 +537,9 @@ def test_every_framing_reaches_the_guest_with_a_length(name, start, upstream):
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_replies_without_body_leave_the_connection_usable(status, start, upstream):
+def test_replies_without_body_leave_the_connection_usable(
+    status: int, start: Start, upstream: Serving
+) -> None:
     """204 and 304 end with their head."""
     reply = b"HTTP/1.1 %d X\r\nETag: a\r\n\r\n" % status
     server = upstream(always(reply))
@@ -518,7 +552,9 @@ def test_replies_without_body_leave_the_connection_usable(status, start, upstrea
     assert 1 == server.accepted
 
 
-def test_head_request_keeps_the_length_and_has_no_body(start, upstream):
+def test_head_request_keeps_the_length_and_has_no_body(
+    start: Start, upstream: Serving
+) -> None:
     """HEAD: the length is relayed although no body follows; the connection lives."""
     server = upstream(always(b"HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n"))
     running = start()
@@ -532,8 +568,10 @@ def test_head_request_keeps_the_length_and_has_no_body(start, upstream):
     assert 1 == server.accepted
 
 
-def test_hop_by_hop_headers_of_the_reply_are_not_relayed(start, upstream):
-    """Connection, what it nominates, Keep-Alive and friends stop here; the rest passes."""
+def test_hop_by_hop_headers_of_the_reply_are_not_relayed(
+    start: Start, upstream: Serving
+) -> None:
+    """Connection, what it nominates and Keep-Alive stop here; the rest passes."""
     reply = (
         b"HTTP/1.1 200 Fancy Reason\r\nConnection: keep-alive, X-Secret-Hop\r\n"
         b"X-Secret-Hop: a\r\nKeep-Alive: timeout=5\r\nContent-Type: text/plain\r\n"
@@ -547,7 +585,9 @@ def test_hop_by_hop_headers_of_the_reply_are_not_relayed(start, upstream):
     ) == running.ask(CLOSE)
 
 
-def test_stale_pooled_connection_is_retried_invisibly(start, upstream):
+def test_stale_pooled_connection_is_retried_invisibly(
+    start: Start, upstream: Serving
+) -> None:
     """uWSGI closes after each reply without saying so; guests never see it."""
     server = upstream(once(OK))
     running = start()
@@ -559,7 +599,7 @@ def test_stale_pooled_connection_is_retried_invisibly(start, upstream):
     assert 30 == server.accepted
 
 
-def test_post_is_never_sent_twice(start, upstream):
+def test_post_is_never_sent_twice(start: Start, upstream: Serving) -> None:
     """A password POST whose connection dies is a 502, and was sent exactly once."""
     heads: list[bytes] = []
 
@@ -584,7 +624,7 @@ def test_post_is_never_sent_twice(start, upstream):
     assert 1 == sum(head.startswith(b"POST") for head in heads)
 
 
-def test_vendor_data2_is_never_sent_twice(start, upstream):
+def test_vendor_data2_is_never_sent_twice(start: Start, upstream: Serving) -> None:
     """A second GET would reset a one-time password: 502 instead of a retry."""
     heads: list[bytes] = []
 
@@ -600,7 +640,7 @@ def test_vendor_data2_is_never_sent_twice(start, upstream):
     assert 1 == len(heads)
 
 
-def test_dead_endpoint_is_left_for_a_live_one(start, upstream):
+def test_dead_endpoint_is_left_for_a_live_one(start: Start, upstream: Serving) -> None:
     """Two endpoints, one refuses: every request is answered by the other."""
     server = upstream(always(OK))
     running = start()
@@ -611,7 +651,9 @@ def test_dead_endpoint_is_left_for_a_live_one(start, upstream):
     assert ["DOWN", "UP"] == states
 
 
-def test_request_body_arrives_whole_with_one_length(start, upstream):
+def test_request_body_arrives_whole_with_one_length(
+    start: Start, upstream: Serving
+) -> None:
     """A chunked POST reaches the upstream with Content-Length; trailers do not."""
     heads: list[bytes] = []
     running = start()
@@ -626,7 +668,9 @@ def test_request_body_arrives_whole_with_one_length(start, upstream):
     assert b"chunked" not in heads[0]
 
 
-def test_expect_continue_is_answered_before_the_body(start, upstream):
+def test_expect_continue_is_answered_before_the_body(
+    start: Start, upstream: Serving
+) -> None:
     """curl waits for 100 before it sends a large body."""
     running = start()
     running.target(upstream(always(OK)).port)
@@ -640,7 +684,9 @@ def test_expect_continue_is_answered_before_the_body(start, upstream):
     assert one.recv(1000).endswith(b"hello")
 
 
-def test_refusal_survives_the_bytes_that_follow_it(start, upstream):
+def test_refusal_survives_the_bytes_that_follow_it(
+    start: Start, upstream: Serving
+) -> None:
     """413 reaches a guest that goes on sending: we drain before we close."""
     running = start()
     running.target(upstream(always(OK)).port)
@@ -650,7 +696,9 @@ def test_refusal_survives_the_bytes_that_follow_it(start, upstream):
     assert 413 == status_of(read_all(one))
 
 
-def test_large_body_is_streamed_in_bounded_memory(start, upstream):
+def test_large_body_is_streamed_in_bounded_memory(
+    start: Start, upstream: Serving
+) -> None:
     """50 MB to a guest that reads slowly: this process holds no copy of it."""
     total = 50 * 1024 * 1024
     sent = 0
@@ -679,7 +727,9 @@ def test_large_body_is_streamed_in_bounded_memory(start, upstream):
     assert total == received
 
 
-def test_large_chunked_body_stays_chunked_and_whole(start, upstream):
+def test_large_chunked_body_stays_chunked_and_whole(
+    start: Start, upstream: Serving
+) -> None:
     """Above the whole-reply ceiling without a length: chunked on to the guest."""
     body = bytes(range(256)) * 1024
     reply = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
@@ -698,7 +748,7 @@ def test_large_chunked_body_stays_chunked_and_whole(start, upstream):
     assert body == content
 
 
-def test_broken_stream_cuts_the_guest(start, upstream):
+def test_broken_stream_cuts_the_guest(start: Start, upstream: Serving) -> None:
     """Half of a large body, then the upstream dies: the guest sees no clean end."""
     reply = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100000
     running = start()
@@ -710,10 +760,12 @@ def test_broken_stream_cuts_the_guest(start, upstream):
     assert "broken-reply" in running.labels()
 
 
-def test_forget_resets_the_guests_connections_and_no_other(start, upstream):
+def test_forget_resets_the_guests_connections_and_no_other(
+    start: Start, upstream: Serving
+) -> None:
     """A port that goes takes its connections along, replies in flight included."""
     running = start(response_timeout=20.0)
-    running.target(upstream(lambda c, n: time.sleep(3)).port)
+    running.target(upstream(silent).port)
     gone, other = running.connect(2), running.connect(3)
     gone.sendall(GET)
     eventually(lambda: running.snapshot().in_flight == 1)
@@ -727,7 +779,9 @@ def test_forget_resets_the_guests_connections_and_no_other(start, upstream):
         other.recv(1)
 
 
-def test_connection_of_a_replaced_port_is_cut_at_its_next_request(start, upstream):
+def test_connection_of_a_replaced_port_is_cut_at_its_next_request(
+    start: Start, upstream: Serving
+) -> None:
     """Even if nobody called forget, an old connection never speaks for a new guest."""
     server = upstream(always(OK))
     running = start()
@@ -744,7 +798,7 @@ def test_connection_of_a_replaced_port_is_cut_at_its_next_request(start, upstrea
     assert ["port-changed"] == running.labels()
 
 
-def test_connection_cap_is_per_guest(start, upstream):
+def test_connection_cap_is_per_guest(start: Start, upstream: Serving) -> None:
     """The connection over the cap is told 503; another guest is served."""
     running = start(max_guest_connections=3)
     running.target(upstream(always(OK)).port)
@@ -808,7 +862,9 @@ def client_files(pki: Path, name: str = "client") -> ClientTls:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_mutual_tls(version, pki, start, upstream):
+def test_mutual_tls(
+    version: ssl.TLSVersion, pki: Path, start: Start, upstream: Serving
+) -> None:
     """Our certificate is presented, theirs is checked, by IP; keep-alive works."""
     context = server_context(pki)
     context.minimum_version = context.maximum_version = version
@@ -829,7 +885,7 @@ def test_mutual_tls(version, pki, start, upstream):
     assert [((("commonName", "client"),),)] == subjects
 
 
-def test_tls_to_a_host_name(pki, start, upstream):
+def test_tls_to_a_host_name(pki: Path, start: Start, upstream: Serving) -> None:
     """A DNS name is resolved, sent as SNI and Host, and checked in the certificate."""
     heads: list[bytes] = []
     names: list[str | None] = []
@@ -843,7 +899,7 @@ def test_tls_to_a_host_name(pki, start, upstream):
     assert b"Host: localhost:%d\r\n" % server.port in heads[0]
 
 
-def test_sessions_are_resumed(pki, start, upstream):
+def test_sessions_are_resumed(pki: Path, start: Start, upstream: Serving) -> None:
     """An upstream that closes after each reply does not cost a full handshake each."""
     reused: list[bool | None] = []
 
@@ -863,8 +919,8 @@ def test_sessions_are_resumed(pki, start, upstream):
 
 @pytest.mark.parametrize("server_name", ["wrong", "impostor"])
 def test_unverified_server_never_sees_a_byte_of_a_request(
-    server_name, pki, start, upstream
-):
+    server_name: str, pki: Path, start: Start, upstream: Serving
+) -> None:
     """Wrong name or foreign CA: no identity header leaves; the guest gets 503."""
     seen: list[bytes] = []
 
@@ -879,7 +935,9 @@ def test_unverified_server_never_sees_a_byte_of_a_request(
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_refused_client_certificate_is_a_connect_failure(version, pki, start, upstream):
+def test_refused_client_certificate_is_a_connect_failure(
+    version: ssl.TLSVersion, pki: Path, start: Start, upstream: Serving
+) -> None:
     """TLS 1.3 tells it only at the first read; still 503, and the endpoint is down."""
     context = server_context(pki)
     context.minimum_version = context.maximum_version = version
@@ -889,11 +947,12 @@ def test_refused_client_certificate_is_a_connect_failure(version, pki, start, up
     eventually(lambda: running.snapshot().endpoints[0].state == "DOWN")
 
 
-def test_old_tls_is_refused(pki, start, upstream):
+def test_old_tls_is_refused(pki: Path, start: Start, upstream: Serving) -> None:
     """Below TLS 1.2 nothing is sent."""
     context = server_context(pki)
     context.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     running = start(tls=client_files(pki), hold_time=0.5)
@@ -901,7 +960,9 @@ def test_old_tls_is_refused(pki, start, upstream):
     assert 503 == status_of(running.ask(CLOSE))
 
 
-def test_files_are_read_again_when_they_change(pki, tmp_path, start, upstream):
+def test_files_are_read_again_when_they_change(
+    pki: Path, tmp_path: Path, start: Start, upstream: Serving
+) -> None:
     """A bad certificate is reported; once replaced, requests that were held go out."""
     files = ClientTls(tmp_path / "crt", tmp_path / "key", tmp_path / "ca")
     files.client_cert.write_text("not a certificate")
@@ -916,7 +977,9 @@ def test_files_are_read_again_when_they_change(pki, tmp_path, start, upstream):
     assert read_all(one).endswith(b"hello")
 
 
-def test_plain_upstream_behind_tls_configuration_gets_nothing(pki, start, upstream):
+def test_plain_upstream_behind_tls_configuration_gets_nothing(
+    pki: Path, start: Start, upstream: Serving
+) -> None:
     """A server that does not speak TLS never sees an identity."""
     seen: list[bytes] = []
 

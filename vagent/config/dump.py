@@ -35,6 +35,7 @@ def dump_config(config: AgentConfig) -> str:
             "linklocal-flows": {
                 "max-system-flows": str(config.linklocal_flows.max_system_flows),
                 "max-vm-flows": str(config.linklocal_flows.max_vm_flows),
+                "max-vm-new-flows": str(config.linklocal_flows.max_vm_new_flows),
             },
             "data-path": {
                 "name": config.data_path.name,

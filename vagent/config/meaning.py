@@ -122,7 +122,8 @@ def _flows(section: Section, findings: Findings) -> LinkLocalFlowsConfig:
             section.place_of("max-vm-flows"),
             f"got {per_guest}; allowed: at most max-system-flows, which is {system}",
         )
-    return LinkLocalFlowsConfig(system, per_guest)
+    rate = section.value("max-vm-new-flows", int, default.max_vm_new_flows)
+    return LinkLocalFlowsConfig(system, per_guest, rate)
 
 
 def _data_path(section: Section, findings: Findings) -> DataPathConfig:

@@ -54,10 +54,12 @@ class MetadataProxyConfig:
 
 @dataclass(frozen=True, slots=True)
 class LinkLocalFlowsConfig:
-    """`<linklocal-flows>`: ceilings on concurrent flows, for the host and per guest."""
+    """`<linklocal-flows>`: ceilings on concurrent flows, for the host and per guest,
+    and on the flows that a guest opens in a second."""
 
     max_system_flows: int = 16384
     max_vm_flows: int = 2048
+    max_vm_new_flows: int = 1000
 
 
 IDENTITY_RANGE = IPv4Network("169.254.64.0/18")

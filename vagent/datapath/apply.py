@@ -82,6 +82,10 @@ class Applier:
         wanted = self._wanted.get(index)
         return wanted is not None and self._applied.get(index) == wanted
 
+    def applied(self, index: int) -> Attachment | None:
+        """The attachment that the kernel serves under this index."""
+        return self._applied.get(index)
+
     async def start(self, features: Features, host_mac: str) -> None:
         """Replace whatever is in the kernel by the wanted state. Raises KernelError."""
         self._features = features

@@ -10,17 +10,17 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 
 from vagent.config.model import DataPathConfig
 from vagent.datapath.apply import Applier
-from vagent.datapath.decide import decide
-from vagent.datapath.events import FlowDecided, PacketMalformed, PortState
+from vagent.datapath.events import PortState
 from vagent.datapath.features import Features, probe
+from vagent.datapath.judge import CountFlows, Judge
+from vagent.datapath.limits import FlowLimits
 from vagent.datapath.links import LinkMonitor
 from vagent.datapath.names import Names
-from vagent.datapath.packet import parse
 from vagent.datapath.render import removal
-from vagent.datapath.state import INDEX_BITS, Attachment, Services
+from vagent.datapath.state import Attachment, Services
 from vagent.datapath.system import System
 from vagent.datapath.trap import PacketTrap
-from vagent.errors import WireError
+from vagent.datapath.watch import KernelWatch
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit
 from vagent.ports.port import Registration
@@ -34,7 +34,8 @@ NOT_YET = "Inactive < kernel-pending >"
 class DataPath:
     """Everything between the taps and the listener.
 
-    `choose` takes one of several endpoints (random in production).
+    `choose` takes one of several endpoints (random in production); `count_flows` asks
+    the kernel how many flows each port has, by its index.
     """
 
     def __init__(
@@ -42,6 +43,8 @@ class DataPath:
         config: DataPathConfig,
         names: Names,
         *,
+        limits: FlowLimits,
+        count_flows: CountFlows,
         system: System,
         choose: Callable[[tuple[int, ...]], int],
         emit: Emit,
@@ -50,7 +53,6 @@ class DataPath:
     ) -> None:
         self._names = names
         self._system = system
-        self._choose = choose
         self._emit = emit
         self._services = Services.of((), names, None)
         self._features = Features(nft_queue=True)
@@ -58,7 +60,6 @@ class DataPath:
         self._made_interfaces = False
         self._registered: dict[int, Registration] = {}
         self._by_tap: dict[str, set[int]] = {}
-        self._base = int(config.identity_range.network_address)
         self._applier = Applier(
             names,
             system=system,
@@ -67,14 +68,26 @@ class DataPath:
             emit=emit,
             clock=clock,
         )
+        self._judge = Judge(
+            int(config.identity_range.network_address),
+            limits=limits,
+            count_flows=count_flows,
+            choose=choose,
+            attachment_of=self._applier.applied,
+            system=system,
+            emit=emit,
+            clock=clock,
+        )
         self._trap = PacketTrap(
             config.queue_number,
             queue_length=config.queue_length,
-            judge=self.judge,
+            judge=self._judge.judge,
             emit=emit,
             reactor=reactor,
         )
         self._links = LinkMonitor(self._look_at, reactor=reactor)
+        self._limits = limits
+        self.watch = KernelWatch(names, system=system, emit=emit, clock=clock)
 
     async def prepare(self) -> None:
         """Make the interfaces, for the listener to bind to. Raises KernelError."""
@@ -88,6 +101,7 @@ class DataPath:
         self._trap.open()
         self._owned = True
         self._links.open()
+        self.watch.start()
         self._look_at_all()
         await self._applier.start(
             self._features, self._system.mac(self._names.host_side)
@@ -98,6 +112,7 @@ class DataPath:
         agent's rules of the same name are not: whoever has the queue owns them.
         """
         self._applier.stop()
+        self.watch.stop()
         self._links.close()
         self._trap.close()
         if self._owned:
@@ -119,12 +134,14 @@ class DataPath:
             if old is not None and old.index == new.index:
                 self._forget_tap(old)
             self._registered[new.index] = new
+            self._judge.guests.add(new.index)
             self._by_tap.setdefault(new.port.tap, set()).add(new.index)
             self._look(new.index)
 
     def services_changed(self, services: Iterable[LinkLocalService]) -> None:
         """The provisioned services are these now."""
         self._services = Services.of(services, self._names, self._services)
+        self._judge.offers = self._services.offers
         self._applier.offer(self._services)
 
     def state(self, registration: Registration) -> str:
@@ -136,27 +153,6 @@ class DataPath:
         if self._system.ifindex(registration.port.tap) is None:
             return NO_DEVICE
         return NOT_YET
-
-    def judge(self, data: bytes) -> int:
-        """The mark for a trapped packet, 0 to drop it."""
-        try:
-            packet = parse(data)
-        except WireError as failure:
-            self._emit(PacketMalformed(str(failure)))
-            return 0
-        verdict = decide(
-            packet,
-            offers=self._services.offers,
-            is_guest=self._is_guest,
-            choose=self._choose,
-        )
-        self._emit(FlowDecided(packet, verdict))
-        if not verdict.endpoint:
-            return 0
-        return verdict.endpoint << INDEX_BITS | (packet.source - self._base)
-
-    def _is_guest(self, source: int) -> bool:
-        return source - self._base in self._registered
 
     async def _make_interfaces(self) -> None:
         names, system = self._names, self._system
@@ -217,6 +213,8 @@ class DataPath:
     def _forget(self, registration: Registration) -> None:
         self._forget_tap(registration)
         self._registered.pop(registration.index, None)
+        self._judge.guests.discard(registration.index)
+        self._limits.forget(registration.index)
         self._applier.detach(registration.index)
 
     def _forget_tap(self, registration: Registration) -> None:

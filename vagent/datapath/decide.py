@@ -18,6 +18,8 @@ class Reason(StrEnum):
     NOT_PROVISIONED = "not-provisioned"
     NO_ENDPOINT = "no-endpoint"
     UNKNOWN_GUEST = "unknown-guest"
+    GUEST_LIMIT = "guest-limit"
+    HOST_LIMIT = "host-limit"
     PROTOCOL = "protocol"
 
 
@@ -39,12 +41,14 @@ def decide(
     *,
     offers: Mapping[tuple[int, int], Offer],
     is_guest: Callable[[int], bool],
+    over_limit: Callable[[int], Reason | None],
     choose: Callable[[tuple[int, ...]], int],
 ) -> Verdict:
     """Judge a packet that opens a flow above the tap.
 
-    `is_guest` tells whether an identity (as integer) belongs to a registered port;
-    `choose` takes one of several endpoints. Refused flows are reset at once,
+    `is_guest` tells whether an identity (as integer) belongs to a registered port,
+    `over_limit` why it may have no more flows; `choose` takes one of several endpoints.
+    Refused flows are reset at once,
     those of no guest get silence: who is not registered learns nothing.
     """
     if not is_guest(packet.source):
@@ -56,6 +60,9 @@ def decide(
         return NOT_PROVISIONED
     if not offer.endpoints:
         return Verdict(REFUSE, Reason.NO_ENDPOINT, offer.service)
+    full = over_limit(packet.source)
+    if full is not None:
+        return Verdict(REFUSE, full, offer.service)
     endpoint = choose(offer.endpoints)
     if endpoint == LISTENER:
         if packet.protocol != TCP:

@@ -57,6 +57,50 @@ class QueueOverrun(Event):
 
 
 @dataclass(slots=True)
+class KernelRefused(Event):
+    """Our own rules dropped or refused packets without asking the agent. Not counted
+    here: the packets are gauges of their own.
+    """
+
+    buffer: ClassVar[str | None] = "LinkLocalFlow"
+    sandesh: ClassVar[str] = "LinkLocalFlowTrace"
+
+    rule: str
+    packets: int
+    seconds: float
+
+    def text(self) -> str:
+        return (
+            f"{self.packets} packets refused by the kernel in {self.seconds:g} s:"
+            f" {self.rule}"
+        )
+
+
+@dataclass(slots=True)
+class NotTold(Event):
+    """A guest could not be told that its datagram was refused."""
+
+    counter: ClassVar[str | None] = "datapath_untold_total"
+
+    why: str
+
+
+@dataclass(slots=True)
+class CountFailed(Event):
+    """The kernel's counters or flows could not be read; the last picture stays."""
+
+    counter: ClassVar[str | None] = "datapath_count_failures_total"
+    buffer: ClassVar[str | None] = "DataPath"
+    sandesh: ClassVar[str] = "DataPathTrace"
+    level: ClassVar[str | None] = "warn"
+
+    why: str
+
+    def text(self) -> str:
+        return f"kernel counters not read: {self.why}"
+
+
+@dataclass(slots=True)
 class VerdictFailed(Event):
     """Our own fault while judging a packet; the packet was dropped."""
 

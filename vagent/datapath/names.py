@@ -24,8 +24,9 @@ must never be answered by a neighbour."""
 class Names:
     """What is called how, on this host.
 
-    `guest_side` is the end of the veth pair into which taps forward; `host_side` is
-    where the host's routing, conntrack, NFQUEUE and the listener see the packets.
+    Also the few numbers that stand in the rules. `guest_side` is the end of the veth
+    pair into which taps forward; `host_side` is where the host's routing, conntrack,
+    NFQUEUE and the listener see the packets.
     """
 
     table: str
@@ -35,10 +36,15 @@ class Names:
     listener_address: IPv4Address
     listener_port: int
     queue_number: int
+    guest_rate: int
 
     @classmethod
-    def of(cls, config: DataPathConfig, *, listener_port: int) -> Names:
-        """Names for a configured prefix."""
+    def of(
+        cls, config: DataPathConfig, *, listener_port: int, guest_rate: int
+    ) -> Names:
+        """Names for a configured prefix; `guest_rate` is the number of flows a second
+        that one guest may open before the kernel refuses them without the agent.
+        """
         return cls(
             table=config.name,
             guest_side=f"{config.name}0",
@@ -47,4 +53,5 @@ class Names:
             listener_address=config.identity_range.network_address + 1,
             listener_port=listener_port,
             queue_number=config.queue_number,
+            guest_rate=guest_rate,
         )

@@ -7,7 +7,8 @@ What the chains do, in the order in which a packet meets them:
                      ARP for a service address becomes its own reply
     host side        guard: identities come from the host side only
                      trap: the packet that opens a flow goes to the queue
-                     refuse: what the agent refused is reset
+                     (a guest that opens flows too fast is refused without it)
+                     refuse: what is refused is reset
                      to_endpoint: NAT by the mark that the agent set
                      contain: nothing that was not translated goes any further
     guest side       to_vm: an identity becomes the guest's address, MAC and tap again
@@ -123,6 +124,9 @@ def change_of_services(names: Names, old: Services, new: Services) -> str:
 def _netdev_table(names: Names, host_mac: str) -> str:
     return f"""\
 table netdev {names.table} {{
+  counter spoofed {{ }}
+  counter claimed {{ }}
+  counter unknown_identity {{ }}
   set service_addresses {{ type ipv4_addr; }}
   map identity {{ typeof iifname . ether saddr . ip saddr : ip saddr; }}
   map id_mark {{ type ipv4_addr : mark; }}
@@ -131,13 +135,13 @@ table netdev {names.table} {{
   map mark_dev {{ type mark : iface_index; }}
   chain from_vm {{
     ip daddr @service_addresses goto trap
-    ether type arp arp saddr ip @service_addresses counter drop
+    ether type arp arp saddr ip @service_addresses counter name claimed drop
     arp operation request arp daddr ip @service_addresses goto arp_reply
   }}
   chain trap {{
     ip saddr set iifname . ether saddr . ip saddr map @identity \
 ether daddr set {host_mac} fwd to "{names.guest_side}"
-    counter drop comment "spoofed or unregistered source"
+    counter name spoofed drop
   }}
   chain arp_reply {{ }}
   chain to_vm {{
@@ -145,44 +149,56 @@ ether daddr set {host_mac} fwd to "{names.guest_side}"
     meta mark set ip daddr map @id_mark
     ip daddr set meta mark map @mark_ip ether saddr set {SERVICE_MAC} \
 ether daddr set meta mark map @mark_mac fwd to meta mark map @mark_dev
-    counter drop comment "no such identity"
+    counter name unknown_identity drop
   }}
 }}"""
 
 
 def _host_table(names: Names, *, nft_queue: bool) -> str:
     queue = f"queue num {names.queue_number}" if nft_queue else ""
+    rate = names.guest_rate
+    refuse = REFUSE << INDEX_BITS
     host_side = names.host_side
     identities = names.identity_range
     return f"""\
 table ip {names.table} {{
+  counter foreign_identity {{ }}
+  counter no_agent {{ }}
+  counter too_fast {{ }}
+  counter refused {{ }}
+  counter untracked {{ }}
+  counter untranslated {{ }}
   map endpoints {{ type mark : ipv4_addr . inet_service; }}
+  set opening {{ type ipv4_addr; size {1 << INDEX_BITS}; flags dynamic; timeout 1m; }}
   chain guard {{
     type filter hook prerouting priority {GUARD_PRIORITY};
     iifname "{host_side}" ip saddr {identities} accept
-    iifname "{host_side}" counter drop comment "not an identity"
-    ip daddr {identities} counter drop comment "identity from elsewhere"
-    ip saddr {identities} counter drop comment "identity from elsewhere"
+    iifname "{host_side}" counter name foreign_identity drop
+    ip daddr {identities} counter name foreign_identity drop
+    ip saddr {identities} counter name foreign_identity drop
   }}
   chain {QUEUE_CHAIN} {{
     {queue}
-    counter drop comment "no agent"
+    counter name no_agent drop
   }}
   chain trap {{
     type filter hook prerouting priority {TRAP_PRIORITY};
     iifname != "{host_side}" accept
+    ct state new add @opening {{ ip saddr limit rate over {rate}/second \
+burst {rate} packets }} counter name too_fast meta mark set {refuse:#x} accept
     ct state new goto {QUEUE_CHAIN}
-    ct state != {{ established, related }} counter drop
+    ct state != {{ established, related }} counter name untracked drop
   }}
   chain send_reset {{
-    meta l4proto tcp counter reject with tcp reset
-    counter drop
+    counter name refused
+    meta l4proto tcp reject with tcp reset
+    drop
   }}
   chain refuse {{
     type filter hook prerouting priority {REFUSE_PRIORITY};
     iifname != "{host_side}" accept
     ct state new ct mark set meta mark
-    meta mark & {ENDPOINT_MASK:#x} == {REFUSE << INDEX_BITS:#x} goto send_reset
+    meta mark & {ENDPOINT_MASK:#x} == {refuse:#x} goto send_reset
   }}
   chain to_endpoint {{
     type nat hook prerouting priority {NAT_PRIORITY};
@@ -193,13 +209,13 @@ dnat ip to meta mark & {ENDPOINT_MASK:#x} map @endpoints
     type filter hook input priority {NETDEV_PRIORITY};
     iifname != "{host_side}" accept
     ct status dnat accept
-    counter drop comment "not translated"
+    counter name untranslated drop
   }}
   chain contain_forward {{
     type filter hook forward priority {NETDEV_PRIORITY};
     iifname != "{host_side}" accept
     ct status dnat accept
-    counter drop comment "not translated"
+    counter name untranslated drop
   }}
   chain from_fabric {{
     type nat hook postrouting priority 100;

@@ -7,6 +7,7 @@ up a request; each has a deadline.
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 import socket
 import struct
@@ -26,8 +27,37 @@ COMMAND_DEADLINE = 30.0
 """Seconds for one transaction: one of 5,000 ports takes about one."""
 MAX_MESSAGE = 2000
 """Characters of a tool's complaint that are kept: it repeats the line it means."""
+MAX_ANSWER = 1 << 20
+"""Bytes of a tool's answer that are kept: our counters take a few hundred each, other
+tables' are listed with them."""
 _SIOCGIFHWADDR = 0x8927
 _IFNAMSIZ = 16
+_QUEUE_DROPPED, _USER_DROPPED = 5, 6
+
+
+def counters_of(listed: bytes, table: str) -> dict[str, int]:
+    """Packets by counter, out of what `nft -j list counters` says of all tables."""
+    try:
+        items = json.loads(listed)["nftables"]
+    except (ValueError, KeyError, TypeError) as failure:
+        raise KernelError(f"nft -j list counters: {failure}") from failure
+    found: dict[str, int] = {}
+    for item in items:
+        counter = item.get("counter", {})
+        if counter.get("table") == table:
+            found[counter["name"]] = int(counter["packets"])
+    return found
+
+
+def drops_in(table: str, queue_number: int) -> int:
+    """The dropped packets of a queue, out of /proc/net/netfilter/nfnetlink_queue:
+    number, port id, waiting, copy mode, copy range, dropped full, dropped by user…
+    """
+    for line in table.splitlines():
+        fields = line.split()
+        if len(fields) > _USER_DROPPED and int(fields[0]) == queue_number:
+            return int(fields[_QUEUE_DROPPED]) + int(fields[_USER_DROPPED])
+    return 0
 
 
 class System(Protocol):
@@ -41,8 +71,17 @@ class System(Protocol):
     async def run_ip(self, batch: str) -> None:
         """iproute2 commands, a line each; the first failure ends them."""
 
+    async def counters(self, table: str) -> dict[str, int]:
+        """Packets counted by the named counters of our tables, by name."""
+
+    def queue_drops(self, queue_number: int) -> int:
+        """Packets that the kernel could not queue: full, or nobody reading fast."""
+
     def insert_queue_rule(self, table: str, chain: str, queue_number: int) -> None:
         """The xt NFQUEUE rule at the head of an existing chain."""
+
+    def send_frame(self, ifindex: int, frame: bytes) -> None:
+        """Send an Ethernet frame out of an interface: towards the guest of a tap."""
 
     def end_flows(self, mark: int, mask: int) -> None:
         """Delete the flows whose conntrack mark, under the mask, is `mark`."""
@@ -74,6 +113,28 @@ class LinuxSystem:
     async def run_ip(self, batch: str) -> None:
         """See System."""
         await self._run("ip", ["-batch", "-"], batch)
+
+    async def counters(self, table: str) -> dict[str, int]:
+        """See System."""
+        listed = await self._run("nft", ["-j", "list", "counters"], "")
+        return counters_of(listed, table)
+
+    def queue_drops(self, queue_number: int) -> int:
+        """See System."""
+        try:
+            table = Path("/proc/self/net/netfilter/nfnetlink_queue").read_text()
+        except OSError as failure:
+            raise KernelError(f"queue statistics: {failure}") from failure
+        return drops_in(table, queue_number)
+
+    def send_frame(self, ifindex: int, frame: bytes) -> None:
+        """See System."""
+        try:
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+                wire.bind((socket.if_indextoname(ifindex), 0))
+                wire.send(frame)
+        except OSError as failure:
+            raise KernelError(f"frame to interface {ifindex}: {failure}") from failure
 
     def insert_queue_rule(self, table: str, chain: str, queue_number: int) -> None:
         """See System."""
@@ -111,7 +172,7 @@ class LinuxSystem:
         except OSError as failure:
             raise KernelError(f"sysctl {key}={value}: {failure}") from failure
 
-    async def _run(self, name: str, arguments: list[str], text: str) -> None:
+    async def _run(self, name: str, arguments: list[str], text: str) -> bytes:
         program = shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin")
         if program is None:
             raise KernelError(f"{name} is not installed (package nftables or iproute2)")
@@ -123,7 +184,7 @@ class LinuxSystem:
             COMMAND_DEADLINE, lambda: process.signalProcess("KILL")
         )
         try:
-            await child.ended
+            return await child.ended
         finally:
             if deadline.active():
                 deadline.cancel()
@@ -133,10 +194,11 @@ class _Child(ProcessProtocol):
     """Feeds a script to a command and keeps the beginning of its complaint."""
 
     def __init__(self, name: str, text: str) -> None:
-        self.ended: Deferred[None] = Deferred()
+        self.ended: Deferred[bytes] = Deferred()
         self._name = name
         self._text = text
         self._complaint = ""
+        self._answer = b""
 
     def connectionMade(self) -> None:
         assert self.transport is not None  # noqa: S101 Twisted sets it before this call
@@ -144,7 +206,8 @@ class _Child(ProcessProtocol):
         self.transport.closeStdin()
 
     def outReceived(self, data: bytes) -> None:
-        pass
+        if len(self._answer) < MAX_ANSWER:
+            self._answer += data
 
     def errReceived(self, data: bytes) -> None:
         if len(self._complaint) < MAX_MESSAGE:
@@ -152,7 +215,7 @@ class _Child(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         if isinstance(reason.value, ProcessDone):
-            self.ended.callback(None)
+            self.ended.callback(self._answer)
             return
         complaint = " ".join(self._complaint[:MAX_MESSAGE].split())
         status = getattr(reason.value, "status", None)

@@ -46,6 +46,11 @@ class RequestBody:
         return None
 
     @property
+    def is_untouched(self) -> bool:
+        """Has nothing of it arrived?"""
+        return not self._pieces
+
+    @property
     def content(self) -> bytes:
         """What was collected."""
         return b"".join(self._pieces)

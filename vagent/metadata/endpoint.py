@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from vagent.metadata.connection import UpstreamConnection
@@ -28,6 +29,18 @@ class Owner(Protocol):
         self, endpoint: Endpoint, connection: UpstreamConnection, refusal: str
     ) -> None:
         """One of its connections is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSnapshot:
+    """One endpoint, for people."""
+
+    address: str
+    name: str
+    state: str
+    busy: int
+    idle: int
+    failures: int
 
 
 class Endpoint:
@@ -95,6 +108,17 @@ class Endpoint:
         self.retired = True
         while self.idle:
             self.idle.pop().close()
+
+    def snapshot(self) -> EndpointSnapshot:
+        """The endpoint as it is now."""
+        return EndpointSnapshot(
+            address=str(self.address),
+            name=self.name,
+            state=self.record.health.name,
+            busy=self.record.busy,
+            idle=len(self.idle),
+            failures=self.record.failures,
+        )
 
     def __repr__(self) -> str:
         return (

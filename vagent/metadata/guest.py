@@ -8,7 +8,7 @@ proxy, does.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -17,8 +17,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vagent.metadata.answers import CONTINUE, own_answer
-from vagent.metadata.body import RequestBody
 from vagent.metadata.deadlines import NEVER, Deadlines
+from vagent.metadata.desk import Admission, Desk
 from vagent.metadata.exchange import Exchange
 from vagent.metadata.limits import (
     BODY_SECONDS,
@@ -31,52 +31,26 @@ from vagent.metadata.limits import (
     MIN_DRAIN_RATE,
     READ_SIZE,
 )
-from vagent.metadata.request import Refusal, Request, refuse_partial
+from vagent.metadata.reading import RequestReader, Stage
+from vagent.metadata.request import Refusal, Request
 from vagent.metadata.wire import Wire
 from vagent.ports.port import Registration
-
-
-class Admission(Enum):
-    """What becomes of a new connection."""
-
-    WELCOME = "welcome"
-    BUSY = "told to come back"
-    RESET = "reset"
-
-
-class Desk(Protocol):
-    """The proxy, as a guest's connection sees it."""
-
-    def arrived(self, guest: GuestConnection) -> Admission:
-        """A new connection; it is counted until it departs."""
-
-    def departed(self, guest: GuestConnection) -> None:
-        """The connection is closed."""
-
-    def parse(self, head: bytes) -> Request | Refusal:
-        """Read a whole request head."""
-
-    def requested(self, guest: GuestConnection, request: Request, body: bytes) -> None:
-        """A whole request, answered by `relay` and `finish`, `answer` or `cut`."""
-
-    def refused(self, guest: GuestConnection, refusal: Refusal) -> None:
-        """A request broke a rule; it is being answered."""
-
-    def replied(self, guest: GuestConnection, status: int, size: int) -> None:
-        """A relayed reply is complete."""
-
-    def cut_short(self, guest: GuestConnection, reason: str) -> None:
-        """The connection is reset for breaking a limit."""
 
 
 class Phase(Enum):
     """What the connection is doing."""
 
-    HEAD = "between requests or reading a head"
-    BODY = "reading a body"
+    READING = "between requests, or reading one"
     REPLY = "waiting for the reply"
     LINGER = "refused; draining what the guest still sends"
     CLOSED = "closing or closed"
+
+
+_SECONDS = {
+    Stage.NOTHING: IDLE_SECONDS,
+    Stage.HEAD: HEAD_SECONDS,
+    Stage.BODY: BODY_SECONDS,
+}
 
 
 @implementer(IHalfCloseableProtocol)
@@ -86,11 +60,9 @@ class GuestConnection(TwistedProtocol):
     def __init__(self, desk: Desk, deadlines: Deadlines) -> None:
         self._desk = desk
         self._deadlines = deadlines
-        self._phase = Phase.HEAD
-        self._buffer = b""
-        self._request: Request | None = None
-        self._body: RequestBody | None = None
-        self._has_begun = False
+        self._phase = Phase.READING
+        self._reader = RequestReader(desk.parse)
+        self._stage = Stage.NOTHING
         self._is_paused = False
         self._is_advancing = False
         self._has_ended = False
@@ -127,15 +99,12 @@ class GuestConnection(TwistedProtocol):
             if self._lingered > MAX_LINGERED:
                 self.cut()
             return
-        self._buffer = self._buffer + data if self._buffer else data
-        if phase is Phase.HEAD and not self._wire.pending:
+        self._reader.feed(data)
+        if phase is Phase.READING and not self._wire.pending:
             self._advance()
-        elif phase is Phase.REPLY or self._wire.pending:
-            if len(self._buffer) > MAX_PIPELINED and not self._is_paused:
-                self._is_paused = True
-                cast("Any", self.transport).pauseProducing()
-        elif phase is Phase.BODY:
-            self._advance()
+        elif self._reader.size > MAX_PIPELINED and not self._is_paused:
+            self._is_paused = True
+            cast("Any", self.transport).pauseProducing()
 
     def readConnectionLost(self) -> None:
         """The guest will send no more; what it asked is still answered."""
@@ -162,12 +131,12 @@ class GuestConnection(TwistedProtocol):
         if self._wire.pending:
             self._desk.cut_short(self, "slow-reader")
             self.cut()
-        elif self._phase is Phase.BODY or self._has_begun:
-            self._refuse(Refusal(408, "request not complete in time"))
-        elif self._phase is Phase.HEAD:
+        elif self._phase is not Phase.READING:
+            self.cut()
+        elif self._stage is Stage.NOTHING:
             self._close()
         else:
-            self.cut()
+            self._refuse(Refusal(408, "request not complete in time"))
 
     # What an exchange does to its guest: see `Asker`.
 
@@ -200,11 +169,12 @@ class GuestConnection(TwistedProtocol):
         if close:
             self._close()
             return
-        self._phase = Phase.HEAD
+        self._phase = Phase.READING
         if self._wire.pending:
             return
+        self._stage = Stage.NOTHING
         self.deadline = self._deadlines.now() + IDLE_SECONDS
-        if self._buffer or self._is_paused or self._has_ended:
+        if self._reader.size or self._is_paused or self._has_ended:
             self._go_on()
 
     def _go_on(self) -> None:
@@ -212,7 +182,7 @@ class GuestConnection(TwistedProtocol):
             self._is_paused = False
             cast("Any", self.transport).resumeProducing()
         self._advance()
-        if self._has_ended and self._phase in (Phase.HEAD, Phase.BODY):
+        if self._has_ended and self._phase is Phase.READING:
             self._close()
 
     def _advance(self) -> None:
@@ -221,68 +191,27 @@ class GuestConnection(TwistedProtocol):
             return
         self._is_advancing = True
         try:
-            while not self._wire.pending and (
-                (self._phase is Phase.HEAD and self._read_head())
-                or (self._phase is Phase.BODY and self._read_body())
-            ):
-                pass
+            while self._phase is Phase.READING and not self._wire.pending:
+                found = self._reader.take()
+                if found is None:
+                    self._wait()
+                    return
+                if isinstance(found, Refusal):
+                    self._refuse(found)
+                else:
+                    self._complete(*found)
         finally:
             self._is_advancing = False
 
-    def _read_head(self) -> bool:
-        """True when a head was read."""
-        buffer = self._buffer
-        if buffer[:2] == b"\r\n":
-            buffer = buffer[2:]  # RFC 9112 §2.2: one empty line before a request
-        end = buffer.find(b"\r\n\r\n") + 4
-        if end < 4:
-            if buffer:
-                self._wait_for_head(buffer)
-            return False
-        head = buffer if end == len(buffer) else buffer[:end]
-        self._buffer = buffer[end:]
-        self._has_begun = False
-        request = self._desk.parse(head)
-        if isinstance(request, Refusal):
-            self._refuse(request)
-        elif request.body_length == 0:
-            self._complete(request, b"")
-        else:
-            self._begin_body(request)
-        return True
-
-    def _wait_for_head(self, partial: bytes) -> None:
-        refusal = refuse_partial(partial)
-        if refusal is not None:
-            self._refuse(refusal)
-        elif not self._has_begun:
-            self._has_begun = True
-            self.deadline = self._deadlines.now() + HEAD_SECONDS
-
-    def _begin_body(self, request: Request) -> None:
-        self._phase = Phase.BODY
-        self._request = request
-        self._body = RequestBody(request.body_length)
-        self.deadline = self._deadlines.now() + BODY_SECONDS
-        if request.expects_continue and not self._buffer:
+    def _wait(self) -> None:
+        """Each stage has one deadline, set when it begins: a drip does not move it."""
+        stage = self._reader.stage
+        if stage is self._stage:
+            return
+        self._stage = stage
+        self.deadline = self._deadlines.now() + _SECONDS[stage]
+        if self._reader.wants_continue:
             self._wire.write(CONTINUE)
-
-    def _read_body(self) -> bool:
-        """True when the body is complete, or refused."""
-        request, body = self._request, self._body
-        data, self._buffer = self._buffer, b""
-        if request is None or body is None or not data:
-            return False
-        refusal = body.feed(data)
-        if refusal is not None:
-            self._refuse(refusal)
-        elif body.rest is not None:
-            self._buffer = body.rest
-            self._request = self._body = None
-            self._complete(request, body.content)
-        else:
-            return False
-        return True
 
     def _complete(self, request: Request, body: bytes) -> None:
         self._phase = Phase.REPLY
@@ -298,7 +227,7 @@ class GuestConnection(TwistedProtocol):
 
     def _linger(self) -> None:
         """Half-close and drain: closing on unread bytes resets, and eats the reply."""
-        self._buffer = b""
+        self._reader.discard()
         if self._has_ended:
             self._close()
             return
@@ -328,5 +257,6 @@ class GuestConnection(TwistedProtocol):
             self.deadline = self._deadlines.now() + LINGER_SECONDS
             self._wire.finish()
         elif self._phase is not Phase.CLOSED:
+            self._stage = Stage.NOTHING
             self.deadline = self._deadlines.now() + IDLE_SECONDS
             self._go_on()

@@ -8,8 +8,6 @@ only goes on waiting, and is answered 503 when its time is up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -19,7 +17,7 @@ from vagent.errors import UpstreamError
 from vagent.metadata.connection import UpstreamConnection
 from vagent.metadata.deadlines import NEVER, Deadlines
 from vagent.metadata.dialling import Dialler
-from vagent.metadata.endpoint import Endpoint
+from vagent.metadata.endpoint import Endpoint, EndpointSnapshot
 from vagent.metadata.events import EndpointChanged, EndpointSuspected, ForwardFailed
 from vagent.metadata.exchange import Exchange
 from vagent.metadata.health import Health, Outcome, Record, choose
@@ -31,18 +29,6 @@ from vagent.metadata.retry import Failure as ReplyFailure
 from vagent.metadata.target import HostPort, Target
 from vagent.metadata.waiting import WaitingRoom
 from vagent.observe.event import Emit
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointSnapshot:
-    """One endpoint, for people."""
-
-    address: str
-    name: str
-    state: str
-    busy: int
-    idle: int
-    failures: int
 
 
 class Pool:
@@ -169,17 +155,7 @@ class Pool:
 
     def snapshot(self) -> tuple[EndpointSnapshot, ...]:
         """The endpoints as they are now."""
-        return tuple(
-            EndpointSnapshot(
-                address=str(one.address),
-                name=one.name,
-                state=one.record.health.name,
-                busy=one.record.busy,
-                idle=len(one.idle),
-                failures=one.record.failures,
-            )
-            for one in self._endpoints
-        )
+        return tuple(one.snapshot() for one in self._endpoints)
 
     @property
     def waiting(self) -> int:

@@ -18,7 +18,9 @@ from twisted.internet.protocol import Factory
 from vagent.config.model import MetadataProxyConfig
 from vagent.errors import UpstreamError
 from vagent.metadata.deadlines import Deadlines
+from vagent.metadata.desk import Admission
 from vagent.metadata.dialling import Dialler
+from vagent.metadata.endpoint import EndpointSnapshot
 from vagent.metadata.events import (
     ForwardFailed,
     GuestCut,
@@ -31,10 +33,10 @@ from vagent.metadata.events import (
     SessionReachedUpstream,
 )
 from vagent.metadata.exchange import Exchange
-from vagent.metadata.guest import Admission, GuestConnection
+from vagent.metadata.guest import GuestConnection
 from vagent.metadata.heads import RequestHeads
 from vagent.metadata.limits import MAX_GUEST_CONNECTIONS_TOTAL, MAX_TURNED_AWAY
-from vagent.metadata.pool import EndpointSnapshot, Pool
+from vagent.metadata.pool import Pool
 from vagent.metadata.request import Refusal, Request
 from vagent.metadata.signing import IdentityBlocks, guest_address
 from vagent.metadata.target import Target

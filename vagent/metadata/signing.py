@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from hashlib import sha256
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from vagent.config.model import Secret
 from vagent.errors import UpstreamError
@@ -48,11 +49,11 @@ class IdentityBlocks:
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
-        self._blocks: dict[str, tuple[Registration, bytes]] = {}
+        self._blocks: dict[IPv4Address | IPv6Address, tuple[Registration, bytes]] = {}
 
     def of(self, registration: Registration) -> bytes:
         """The block; computed again when the registration is another object."""
-        key = registration.port.id
+        key = registration.identity
         known = self._blocks.get(key)
         if known is not None and known[0] is registration:
             return known[1]
@@ -64,14 +65,8 @@ class IdentityBlocks:
         return block
 
     def forget(self, identity: str) -> None:
-        """Drop the blocks of whoever had this identity address."""
-        gone = [
-            key
-            for key, (registration, _) in self._blocks.items()
-            if str(registration.identity) == identity
-        ]
-        for key in gone:
-            del self._blocks[key]
+        """Drop the block of whoever had this identity address."""
+        self._blocks.pop(ip_address(identity), None)
 
     def __len__(self) -> int:
         return len(self._blocks)

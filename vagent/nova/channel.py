@@ -56,7 +56,7 @@ class MetadataChannel(HTTPChannel):
 
     def connectionMade(self) -> None:
         """Take a place among the site's connections, or close."""
-        super().connectionMade()  # type: ignore[no-untyped-call]  # Twisted: no types
+        super().connectionMade()
         self._counted = self.site.enter()
         if not self._counted:
             self._deaf = True
@@ -69,12 +69,12 @@ class MetadataChannel(HTTPChannel):
             self.site.leave()
         if self._closing is not None and self._closing.active():
             self._closing.cancel()
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted: no types
+        super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
         """Nothing after a refusal counts, not even against the idle timeout."""
         if not self._deaf:
-            super().dataReceived(data)  # type: ignore[no-untyped-call]  # Twisted: no types
+            super().dataReceived(data)
 
     def refuse_body(self, reply: Reply) -> None:
         """Answer before the body has come, and close."""
@@ -86,8 +86,8 @@ class MetadataChannel(HTTPChannel):
             f"Content-Length: {len(reply.content)}\r\n\r\n"
         )
         self.transport.write(head.encode() + reply.content)
-        self._closing = self.callLater(CLOSE_TIMEOUT, self.transport.abortConnection)  # type: ignore[no-untyped-call]  # Twisted: no types
-        self.loseConnection()  # type: ignore[no-untyped-call]  # Twisted: no types
+        self._closing = self.callLater(CLOSE_TIMEOUT, self.transport.abortConnection)
+        self.loseConnection()
 
 
 class MetadataRequest(Request):
@@ -136,7 +136,7 @@ class MetadataRequest(Request):
         self._gone = True
         if self._work is not None:
             self._work.cancel()
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted: no types
+        super().connectionLost(reason)
 
     async def _answer(self, site: AnsweringSite, asked: Asked) -> None:
         try:
@@ -146,10 +146,10 @@ class MetadataRequest(Request):
         if self._gone:
             return
         self.setResponseCode(reply.status)
-        self.setHeader(b"content-type", reply.content_type.encode())  # type: ignore[no-untyped-call]  # Twisted: no types
-        self.setHeader(b"content-length", b"%d" % len(reply.content))  # type: ignore[no-untyped-call]  # Twisted: no types
-        self.write(reply.content)  # type: ignore[no-untyped-call]  # Twisted: no types
-        self.finish()  # type: ignore[no-untyped-call]  # Twisted: no types
+        self.setHeader(b"content-type", reply.content_type.encode())
+        self.setHeader(b"content-length", b"%d" % len(reply.content))
+        self.write(reply.content)
+        self.finish()
 
     def _joined_headers(self) -> dict[str, bytes]:
         return {

@@ -43,8 +43,8 @@ class MetadataSite(Site):
     def __init__(
         self, responder: Responder, *, emit: Emit, reactor: IReactorTime
     ) -> None:
-        super().__init__(  # type: ignore[no-untyped-call]  # Twisted: no types
-            Resource(),  # type: ignore[no-untyped-call]  # Twisted: no types
+        super().__init__(
+            Resource(),
             requestFactory=MetadataRequest,
             timeout=IDLE_TIMEOUT,
             reactor=reactor,

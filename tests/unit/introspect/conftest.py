@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar
@@ -10,6 +10,7 @@ from typing import ClassVar
 import pytest
 
 from introspect.sources import Sources
+from vagent.datapath.flows import FlowList
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Event
 from vagent.observe.statistics import Statistics
@@ -35,6 +36,8 @@ class World:
     states: dict[int, str] = field(default_factory=dict)
     reason: str | None = None
     upstreams: list[tuple[str, str]] = field(default_factory=list)
+    flows: FlowList | Exception | Awaitable[FlowList] = field(default_factory=FlowList)
+    asked_flows: list[Registration | None] = field(default_factory=list)
     traces: TraceBuffers = field(default_factory=TraceBuffers)
     statistics: Statistics = field(default_factory=Statistics)
 
@@ -49,7 +52,14 @@ class World:
             ready=lambda: self.reason,
             version="1.2.3",
             proxy=lambda: self.upstreams,
+            flows=self.read_flows,
         )
+
+    async def read_flows(self, registration: Registration | None) -> FlowList:
+        self.asked_flows.append(registration)
+        if isinstance(self.flows, Exception):
+            raise self.flows
+        return self.flows if isinstance(self.flows, FlowList) else await self.flows
 
     def trace(self, text: str, *, buffer: str = "Metadata", time: float = 0.0) -> None:
         self.traces.ring(buffer).append((time, Traced(text)))

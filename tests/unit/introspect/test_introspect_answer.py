@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from lxml import etree, html
 
+from twisted.internet.defer import Deferred
+
 from introspect.access import Head
 from introspect.answer import NOT_FOUND, Answer, Ask, Desk
 from introspect.query import MAX_QUERY
@@ -26,7 +28,14 @@ def answer(
     mark: str = "",
 ) -> Answer:
     head = Head(method, ("localhost",), True, frozenset({mark} if mark else ()))
-    return Desk(world.sources()).answer(Ask(path, query, accept, head, 1469000000.0))
+    return now(Desk(world.sources()), Ask(path, query, accept, head, 1469000000.0))
+
+
+def now(desk: Desk, ask: Ask) -> Answer:
+    """An answer whose facts need not be waited for."""
+    answers: list[Answer] = []
+    Deferred.fromCoroutine(desk.answer(ask)).addCallback(answers.append)
+    return answers[0]
 
 
 @pytest.mark.parametrize("name", [each.name for each in REQUESTS if not each.changes])
@@ -144,7 +153,7 @@ def test_only_tools_clear(world: Any) -> None:
 
     def ask(path: str, method: bytes = b"GET", mark: str = "") -> Answer:
         head = Head(method, ("localhost",), True, frozenset({mark} if mark else ()))
-        return desk.answer(Ask(path, "", "*/*", head, 0.0))
+        return now(desk, Ask(path, "", "*/*", head, 0.0))
 
     def requests() -> str | None:
         body = ask("/Snh_MetadataInfo").body.decode()

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from lxml import etree
+from twisted.internet.defer import Deferred
 
 from introspect.access import Head
-from introspect.answer import Ask, Desk
+from introspect.answer import Answer, Ask, Desk
 
 HEAD = Head(b"GET", ("127.0.0.1:8085",), True)
 
@@ -22,7 +23,10 @@ def fetch(world: Any, path: str) -> Any:
     path, _, query = path.partition("?")
 
     def get(path: str, query: str) -> Any:
-        found = desk.answer(Ask(path, query, "*/*", HEAD, 0.0))
+        answers: list[Answer] = []
+        asked = desk.answer(Ask(path, query, "*/*", HEAD, 0.0))
+        Deferred.fromCoroutine(asked).addCallback(answers.append)
+        (found,) = answers
         assert found.status == 200
         return etree.fromstring(found.body.decode("utf-8"))
 

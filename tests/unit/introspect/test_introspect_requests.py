@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from lxml import etree
+from twisted.internet.defer import Deferred
 
-from introspect.page import Form
+from introspect.page import Form, Page
 from introspect.requests import (
     BY_NAME,
     MODULES,
@@ -37,9 +38,10 @@ def test_module_files_are_contrails() -> None:
 
 def test_requests_are_where_contrail_has_them() -> None:
     """Metadata is in services.xml, link-local and interfaces are in agent.xml."""
-    assert MODULES == ("agent", "sandesh_trace", "services", "vagent")
+    assert MODULES == ("agent", "pkt", "sandesh_trace", "services", "vagent")
     modules = {request.name: request.module for request in REQUESTS}
     assert modules["MetadataInfo"] == modules["ClearAllInfo"] == "services"
+    assert modules["FetchAllFlowRecords"] == modules["FetchFlowRecord"] == "pkt"
     assert modules["LinkLocalServiceInfo"] == modules["ItfReq"] == "agent"
 
 
@@ -69,7 +71,14 @@ def test_forms_do_not_offer_what_browsers_may_not_do() -> None:
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda each: each.name)
 def test_every_request_answers_without_arguments(world: Any, request_: Request) -> None:
     """An agent that has nothing yet answers every request with well-formed XML."""
-    page = request_.answer(world.sources(), {})
+    pages: list[Page] = []
+
+    async def ask() -> Page:
+        page = request_.answer(world.sources(), {})
+        return page if isinstance(page, Page) else await page
+
+    Deferred.fromCoroutine(ask()).addCallback(pages.append)
+    (page,) = pages
     etree.fromstring(document(page.parts, is_list=page.is_list).decode())
     assert page.title
     assert page.about

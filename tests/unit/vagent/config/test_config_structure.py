@@ -46,6 +46,7 @@ TEXTS_OF = {
     "metadata-proxy/hold-time": (["0", "0.001", "60"], ["60.001", "-1", ""]),
     "linklocal-flows/max-system-flows": (["1", "1000000"], ["0", "1000001"]),
     "linklocal-flows/max-vm-flows": (["1", "1000000"], ["0", "1000001"]),
+    "linklocal-flows/max-vm-new-flows": (["1", "1000000"], ["0", "1000001"]),
     "data-path/name": (
         ["v", "a" * 14, "a_1"],
         ["a" * 15, "A", "1a", "_a", "a-b", "a b", "é", ""],

@@ -26,7 +26,7 @@ ALICE = Attachment(
 @pytest.fixture
 def names() -> Names:
     """The default names."""
-    return Names.of(CONFIG, listener_port=8097)
+    return Names.of(CONFIG, listener_port=8097, guest_rate=1000)
 
 
 @pytest.fixture

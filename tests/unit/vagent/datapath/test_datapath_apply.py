@@ -40,6 +40,15 @@ class Kernel:
     async def run_ip(self, batch: str) -> None:
         raise AssertionError(batch)
 
+    async def counters(self, table: str) -> dict[str, int]:
+        raise AssertionError(table)
+
+    def queue_drops(self, queue_number: int) -> int:
+        raise AssertionError(queue_number)
+
+    def send_frame(self, ifindex: int, frame: bytes) -> None:
+        raise AssertionError(frame)
+
     def insert_queue_rule(self, table: str, chain: str, queue_number: int) -> None:
         self.queue_rules.append((table, chain, queue_number))
 

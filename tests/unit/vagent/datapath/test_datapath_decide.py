@@ -20,9 +20,21 @@ OFFERS = {
 }
 
 
-def verdict(protocol: int, destination: int, port: int, source: int = GUEST) -> Verdict:
+def verdict(
+    protocol: int,
+    destination: int,
+    port: int,
+    source: int = GUEST,
+    full: Reason | None = None,
+) -> Verdict:
     packet = OpeningPacket(protocol, source, destination, 40000, port)
-    return decide(packet, offers=OFFERS, is_guest=lambda who: who == GUEST, choose=max)
+    return decide(
+        packet,
+        offers=OFFERS,
+        is_guest=lambda who: who == GUEST,
+        over_limit=lambda _: full,
+        choose=max,
+    )
 
 
 def test_metadata_goes_to_the_listener() -> None:
@@ -61,3 +73,10 @@ def test_who_is_no_guest_gets_silence() -> None:
     expected = Verdict(0, Reason.UNKNOWN_GUEST)
     assert expected == verdict(TCP, METADATA, 80, source=GUEST + 1)
     assert expected == verdict(TCP, METADATA, 81, source=GUEST + 1)
+
+
+@pytest.mark.parametrize("full", [Reason.GUEST_LIMIT, Reason.HOST_LIMIT])
+def test_over_a_limit_is_refused(full: Reason) -> None:
+    """The guest is told at once, and the reason says whose ceiling it is."""
+    expected = Verdict(REFUSE, full, "metadata")
+    assert expected == verdict(TCP, METADATA, 80, full=full)

@@ -40,7 +40,7 @@ def test_without_nft_queue_the_chain_is_only_closed(names: Names) -> None:
     services = Services.of((), names, None)
     script = ruleset(names, services, [], host_mac="02::", nft_queue=False)
     chain = script.split("chain to_agent {")[1].split("}")[0]
-    assert ['counter drop comment "no agent"'] == chain.strip().splitlines()
+    assert ["counter name no_agent drop"] == chain.strip().splitlines()
 
 
 def test_attach(names: Names, alice: Attachment) -> None:

@@ -58,8 +58,13 @@ class FakeTransport:
     def setTcpNoDelay(self, enabled: bool) -> None:
         assert enabled
 
-    def writeSomeData(self, data: bytes) -> int:
+    def getHandle(self) -> FakeTransport:
+        return self
+
+    def send(self, data: bytes) -> int:
         assert not self.pending
+        if not self.room:
+            raise BlockingIOError
         taken = data[: self.room]
         self.room -= len(taken)
         self.sent += taken
@@ -159,7 +164,7 @@ class ConnectingClock:
         return Connector
 
 
-def test_one_request_one_reply_in_one_write():
+def test_one_request_one_reply_in_one_write() -> None:
     """Head and body leave together, and the connection is ready for the next."""
     bench = Bench()
     guest, transport = bench.guest()
@@ -173,7 +178,7 @@ def test_one_request_one_reply_in_one_write():
     assert 1 == len(bench.connections)
 
 
-def test_head_byte_by_byte_and_a_leading_empty_line():
+def test_head_byte_by_byte_and_a_leading_empty_line() -> None:
     """However it arrives, it is the same request."""
     bench = Bench()
     guest, _ = bench.guest()
@@ -182,7 +187,7 @@ def test_head_byte_by_byte_and_a_leading_empty_line():
     assert bench.upstreams[0].sent.startswith(b"GET / HTTP/1.1\r\n")
 
 
-def test_dripped_head_is_cut_by_an_absolute_deadline():
+def test_dripped_head_is_cut_by_an_absolute_deadline() -> None:
     """Each byte does not buy more time: 408 after HEAD_SECONDS."""
     bench = Bench()
     guest, transport = bench.guest()
@@ -195,7 +200,7 @@ def test_dripped_head_is_cut_by_an_absolute_deadline():
     assert ["refused-408"] == bench.labels()
 
 
-def test_dripped_body_is_cut_by_an_absolute_deadline():
+def test_dripped_body_is_cut_by_an_absolute_deadline() -> None:
     """The same for a body."""
     bench = Bench()
     guest, transport = bench.guest()
@@ -207,7 +212,7 @@ def test_dripped_body_is_cut_by_an_absolute_deadline():
     assert transport.sent.startswith(b"HTTP/1.1 408 ")
 
 
-def test_idle_connection_is_closed_without_a_word():
+def test_idle_connection_is_closed_without_a_word() -> None:
     """A keep-alive connection nobody uses ends quietly."""
     bench = Bench()
     _, transport = bench.guest()
@@ -217,7 +222,7 @@ def test_idle_connection_is_closed_without_a_word():
     assert ("closing", b"") == (transport.state, transport.sent)
 
 
-def test_slow_reader_is_reset():
+def test_slow_reader_is_reset() -> None:
     """A reply that is not taken in time holds no memory for longer."""
     bench = Bench(response_timeout=1000.0)
     guest, transport = bench.guest()
@@ -230,7 +235,7 @@ def test_slow_reader_is_reset():
     assert ["slow-reader"] == bench.labels()
 
 
-def test_slow_guest_pauses_the_upstream_of_a_large_body():
+def test_slow_guest_pauses_the_upstream_of_a_large_body() -> None:
     """Not one more byte is read for a guest that does not take what is there."""
     bench = Bench(response_timeout=1000.0)
     guest, transport = bench.guest()
@@ -248,7 +253,7 @@ def test_slow_guest_pauses_the_upstream_of_a_large_body():
     assert bench.upstreams[0].state == "open"
 
 
-def test_dripping_large_body_is_cut():
+def test_dripping_large_body_is_cut() -> None:
     """A streamed body below the least rate ends both connections."""
     bench = Bench(response_timeout=1000.0)
     guest, transport = bench.guest()
@@ -263,7 +268,7 @@ def test_dripping_large_body_is_cut():
     assert ["broken-reply"] == [one for one in bench.labels() if one == "broken-reply"]
 
 
-def test_pipelined_bytes_are_bounded():
+def test_pipelined_bytes_are_bounded() -> None:
     """Behind an unanswered request reading stops, and goes on after the reply."""
     bench = Bench()
     guest, transport = bench.guest()
@@ -278,7 +283,7 @@ def test_pipelined_bytes_are_bounded():
     assert transport.sent.startswith(HELLO + HELLO + b"HTTP/1.1 4")
 
 
-def test_many_pipelined_refusable_requests_do_not_recurse():
+def test_many_pipelined_refusable_requests_do_not_recurse() -> None:
     """A thousand requests that are answered at once use a loop, not the stack."""
     bench = Bench()
     bench.proxy.set_target(None)
@@ -287,7 +292,7 @@ def test_many_pipelined_refusable_requests_do_not_recurse():
     assert 1000 == transport.sent.count(b"HTTP/1.1 503 ")
 
 
-def test_refusal_half_closes_and_drains():
+def test_refusal_half_closes_and_drains() -> None:
     """After 400 the guest's bytes are drained for a while, then the connection ends."""
     bench = Bench()
     guest, transport = bench.guest()
@@ -303,7 +308,7 @@ def test_refusal_half_closes_and_drains():
     assert "aborted" == transport.state
 
 
-def test_draining_is_bounded_in_bytes():
+def test_draining_is_bounded_in_bytes() -> None:
     """A guest that goes on sending after a refusal is reset."""
     bench = Bench()
     guest, transport = bench.guest()
@@ -314,7 +319,7 @@ def test_draining_is_bounded_in_bytes():
     assert "aborted" == transport.state
 
 
-def test_half_close_before_the_reply():
+def test_half_close_before_the_reply() -> None:
     """A guest that has sent FIN is answered, then closed."""
     bench = Bench()
     guest, transport = bench.guest()
@@ -329,7 +334,7 @@ def test_half_close_before_the_reply():
     "data",
     [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx"],
 )
-def test_half_close_without_a_whole_request(data):
+def test_half_close_without_a_whole_request(data: bytes) -> None:
     """Nothing can be answered: closed at once."""
     bench = Bench()
     guest, transport = bench.guest()
@@ -339,7 +344,7 @@ def test_half_close_without_a_whole_request(data):
     assert "closing" == transport.state
 
 
-def test_guest_that_leaves_frees_the_upstream():
+def test_guest_that_leaves_frees_the_upstream() -> None:
     """Its request is not waited for, and the connection is not pooled half-way."""
     bench = Bench()
     guest, _ = bench.guest()
@@ -352,7 +357,7 @@ def test_guest_that_leaves_frees_the_upstream():
     )
 
 
-def test_connections_over_the_cap():
+def test_connections_over_the_cap() -> None:
     """Told 503 up to a number, then reset."""
     bench = Bench(max_guest_connections=1)
     kept = [bench.guest() for _ in range(2 + MAX_TURNED_AWAY)]
@@ -361,7 +366,7 @@ def test_connections_over_the_cap():
     assert all(t.sent.startswith(b"HTTP/1.1 503 ") for _, t in kept[1:-1])
 
 
-def test_unknown_guest():
+def test_unknown_guest() -> None:
     """404, closed, and not a byte upstream."""
     bench = Bench()
     bench.registration = None
@@ -371,7 +376,7 @@ def test_unknown_guest():
     assert ("closing", []) == (transport.state, bench.connections)
 
 
-def test_post_is_not_sent_on_a_pooled_connection():
+def test_post_is_not_sent_on_a_pooled_connection() -> None:
     """What cannot be retried must not meet a stale connection."""
     bench = Bench()
     guest, _ = bench.guest()
@@ -382,7 +387,7 @@ def test_post_is_not_sent_on_a_pooled_connection():
     assert bench.upstreams[1].sent.endswith(b"Content-Length: 1\r\n\r\nx")
 
 
-def test_a_changed_target_lets_what_is_in_flight_finish():
+def test_a_changed_target_lets_what_is_in_flight_finish() -> None:
     """The reply of the old endpoint still arrives; its connection is not pooled."""
     bench = Bench()
     guest, transport = bench.guest()
@@ -395,7 +400,7 @@ def test_a_changed_target_lets_what_is_in_flight_finish():
     assert 2 == len(bench.connections)
 
 
-def test_secret_is_in_no_repr():
+def test_secret_is_in_no_repr() -> None:
     """Not in the proxy's, not in a snapshot's, not in an event's."""
     bench = Bench()
     guest, _ = bench.guest()
@@ -405,7 +410,7 @@ def test_secret_is_in_no_repr():
     assert repr(b"s") not in shown
 
 
-def test_one_timer_and_none_when_stopped():
+def test_one_timer_and_none_when_stopped() -> None:
     """All deadlines share one timer, and it ends with its owner."""
     clock = Clock()
     deadlines = Deadlines(clock)
@@ -436,7 +441,7 @@ def test_one_timer_and_none_when_stopped():
     assert [] == clock.getDelayedCalls()
 
 
-def test_wire_keeps_order_when_the_kernel_is_full():
+def test_wire_keeps_order_when_the_kernel_is_full() -> None:
     """What could not be sent at once goes before what is written later."""
     transport = FakeTransport()
     drained: list[bool] = []
@@ -458,10 +463,14 @@ def test_wire_keeps_order_when_the_kernel_is_full():
     assert transport.sent.endswith(b"j")
 
 
-def test_wire_leaves_a_lost_connection_to_the_reactor():
-    """An exception from the kernel is found again, and reported, by the reactor."""
-    transport: Any = FakeTransport()
-    transport.writeSomeData = lambda data: ConnectionLost()
+def test_wire_leaves_a_lost_connection_to_the_reactor() -> None:
+    """An error of the kernel is found again, and reported, by the reactor."""
+
+    class Lost(FakeTransport):
+        def send(self, data: bytes) -> int:
+            raise BrokenPipeError
+
+    transport = Lost()
     wire = Wire(transport)
     wire.write(b"abc")
     assert b"abc" == transport.pending

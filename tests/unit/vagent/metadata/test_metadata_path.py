@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ from vagent.metadata.path import canonical, split_target
         (b"/.hidden/..x", b"/.hidden/..x"),
     ],
 )
-def test_canonical(given_path, expected):
+def test_canonical(given_path: bytes, expected: Any) -> None:
     """Dot segments, slashes and escapes have one form."""
     assert expected == canonical(given_path)
 
@@ -38,14 +40,14 @@ def test_canonical(given_path, expected):
     "path",
     [b"/a%2fb", b"/a%2Fb", b"/a%5cb", b"/a%00", b"/a\\b", b"/a%", b"/a%4", b"/%zz"],
 )
-def test_refused_paths(path):
+def test_refused_paths(path: bytes) -> None:
     """What servers read in two ways is refused."""
     with pytest.raises(WireError):
         canonical(path)
 
 
 @given(st.lists(st.sampled_from([b"/", b".", b"..", b"a", b"%2e", b"%41", b"?", b"~"])))
-def test_canonical_is_stable(parts):
+def test_canonical_is_stable(parts: list[bytes]) -> None:
     """Canonical of canonical is itself, and no dot segment is left."""
     path = canonical(b"/" + b"".join(part for part in parts if part != b"?"))
     assert path == canonical(path)
@@ -62,7 +64,7 @@ def test_canonical_is_stable(parts):
         (b"http://host?x", (b"/", b"?x")),
     ],
 )
-def test_origin_and_absolute_form(target, expected):
+def test_origin_and_absolute_form(target: bytes, expected: Any) -> None:
     """Both forms that a client may use; the query is kept as it is."""
     assert expected == split_target(target)
 
@@ -80,7 +82,7 @@ def test_origin_and_absolute_form(target, expected):
         b"http:///a",
     ],
 )
-def test_other_forms_are_refused(target):
+def test_other_forms_are_refused(target: bytes) -> None:
     """Authority, asterisk and relative form, fragments, bytes outside ASCII."""
     with pytest.raises(WireError):
         split_target(target)

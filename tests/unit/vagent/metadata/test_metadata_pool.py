@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from twisted.internet.address import IPv4Address as PeerAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet.error import ConnectError, ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
@@ -78,7 +78,7 @@ class Bench:
 
     def refuse(self, number: int) -> None:
         factory = self.reactor.tcpClients[number][2]
-        factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+        factory.clientConnectionFailed(None, Failure(ConnectError()))
 
     def advance(self, seconds: float) -> None:
         for _ in range(round(seconds / TICK_SECONDS)):
@@ -88,7 +88,7 @@ class Bench:
         return [one.state for one in self.proxy.snapshot().endpoints]
 
 
-def test_first_request_opens_a_connection_and_is_sent_on_it():
+def test_first_request_opens_a_connection_and_is_sent_on_it() -> None:
     """Nothing is opened before it is needed."""
     bench = Bench()
     assert [] == bench.attempts
@@ -99,7 +99,7 @@ def test_first_request_opens_a_connection_and_is_sent_on_it():
     assert HELLO == guest.value()
 
 
-def test_held_requests_knock_once_each_half_second_whatever_their_number():
+def test_held_requests_knock_once_each_half_second_whatever_their_number() -> None:
     """Ten held guests are one connection attempt at a time."""
     bench = Bench(hold_time=8.0)
     asked = [bench.ask(f"169.254.64.{n}") for n in range(2, 12)]
@@ -117,7 +117,7 @@ def test_held_requests_knock_once_each_half_second_whatever_their_number():
     assert [HELLO] == [guest.value() for _, guest in asked if guest.value()]
 
 
-def test_hold_ends_with_503():
+def test_hold_ends_with_503() -> None:
     """Exactly when the configured time is up, give or take a tick."""
     bench = Bench(hold_time=2.0)
     _, guest = bench.ask()
@@ -132,7 +132,7 @@ def test_hold_ends_with_503():
 @pytest.mark.parametrize(
     ("number", "status"), [(-1, b""), (0, b""), (1, b"HTTP/1.1 503 ")]
 )
-def test_one_guest_may_hold_so_many(number, status):
+def test_one_guest_may_hold_so_many(number: int, status: bytes) -> None:
     """One more than the ceiling is refused at once; another guest still waits."""
     bench = Bench()
     asked = [bench.ask() for _ in range(MAX_WAITING_PER_GUEST + number)]
@@ -141,7 +141,7 @@ def test_one_guest_may_hold_so_many(number, status):
     assert b"" == other.value()
 
 
-def test_connections_to_an_endpoint_are_bounded():
+def test_connections_to_an_endpoint_are_bounded() -> None:
     """Above the ceiling requests wait for a connection that is freed."""
     bench = Bench()
     for number in range(MAX_UPSTREAM_CONNECTIONS + 1):
@@ -155,7 +155,7 @@ def test_connections_to_an_endpoint_are_bounded():
     )
 
 
-def test_refused_endpoint_is_left_for_the_other():
+def test_refused_endpoint_is_left_for_the_other() -> None:
     """A waiting request moves on at once; the dead one is tried with growing pauses."""
     bench = Bench("127.0.0.1", "127.0.0.2")
     _, guest = bench.ask()
@@ -173,7 +173,7 @@ def test_refused_endpoint_is_left_for_the_other():
     assert len(bench.attempts) < 10
 
 
-def test_endpoint_that_comes_back_is_used_again():
+def test_endpoint_that_comes_back_is_used_again() -> None:
     """A knock that succeeds, then a reply, make it UP."""
     bench = Bench()
     bench.ask()
@@ -188,7 +188,7 @@ def test_endpoint_that_comes_back_is_used_again():
     assert 2 == len(texts)
 
 
-def test_removed_service_answers_what_waits():
+def test_removed_service_answers_what_waits() -> None:
     """No request is held for a service that is gone."""
     bench = Bench()
     _, guest = bench.ask()
@@ -196,7 +196,7 @@ def test_removed_service_answers_what_waits():
     assert guest.value().startswith(b"HTTP/1.1 503 ")
 
 
-def test_connect_deadline_covers_the_whole_attempt():
+def test_connect_deadline_covers_the_whole_attempt() -> None:
     """A connection that never gets ready is given up and counted as a failure."""
     bench = Bench(connect_timeout=1.0)
     bench.ask()
@@ -204,13 +204,13 @@ def test_connect_deadline_covers_the_whole_attempt():
     assert ["DOWN"] == bench.states()
 
 
-def test_stop_leaves_nothing():
+def test_stop_leaves_nothing() -> None:
     """No timer, no waiting request, no attempt, no connection."""
     bench = Bench("127.0.0.1", "127.0.0.2")
     guests = [bench.ask(f"169.254.64.{n}")[0] for n in (2, 3)]
-    upstream, transport = bench.connect(0)
+    upstream, _ = bench.connect(0)
     stopped = Deferred.fromCoroutine(bench.proxy.stop())
-    assert transport.disconnecting or transport.aborting or not stopped.called
+    assert not stopped.called
     for guest in guests:
         guest.connectionLost(Failure(ConnectionDone()))
     upstream.connectionLost(Failure(ConnectionDone()))
@@ -221,7 +221,7 @@ def test_stop_leaves_nothing():
     assert 0 == bench.proxy.snapshot().waiting
 
 
-def test_waiting_room_keeps_order_and_forgets_who_left():
+def test_waiting_room_keeps_order_and_forgets_who_left() -> None:
     """First come, first served; leaving twice is harmless."""
 
     class One:
@@ -232,7 +232,7 @@ def test_waiting_room_keeps_order_and_forgets_who_left():
     first, second = One("a"), One("b")
     assert room.admit(first)  # type: ignore[arg-type]  # only the peer is looked at
     assert room.admit(second)  # type: ignore[arg-type]  # as above
-    assert first is room.first(lambda one: True)
+    assert first is room.first(lambda _: True)
     assert second is room.first(lambda one: one.peer == "b")
     assert room.dismiss(first)  # type: ignore[arg-type]  # as above
     assert not room.dismiss(first)  # type: ignore[arg-type]  # as above

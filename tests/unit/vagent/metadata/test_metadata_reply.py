@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,24 +29,24 @@ def reader(*, head_only: bool = False) -> ReplyReader:
 
 
 @given(st.sampled_from(FRAMED), st.lists(st.integers(0, 80), max_size=6))
-def test_any_cut(data, cuts):
+def test_any_cut(data: bytes, cuts: list[int]) -> None:
     """Where the network cuts does not matter."""
     one = reader()
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    fed = [one.feed(data[a:b]) for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    fed = [one.feed(data[a:b]) for a, b in itertools.pairwise(edges) if a < b]
     assert b"hello" == b"".join(content for content, _ in fed)
     assert [False] * (len(fed) - 1) + [True] == [ended for _, ended in fed]
     assert one.reusable
 
 
 @pytest.mark.parametrize("data", FRAMED)
-def test_bytes_after_the_end_spend_the_connection(data):
+def test_bytes_after_the_end_spend_the_connection(data: bytes) -> None:
     """A second reply that nobody asked for is never given to the next request."""
     with pytest.raises(WireError):
         reader().feed(data + b"HTTP/1.1 200 OK\r\n")
 
 
-def test_close_delimited():
+def test_close_delimited() -> None:
     """No length: the end of input is the end, and the connection is spent."""
     one = reader()
     assert (b"hel", False) == one.feed(b"HTTP/1.1 200 OK\r\n\r\nhel")
@@ -52,7 +55,7 @@ def test_close_delimited():
     assert not one.reusable
 
 
-def test_end_of_input_elsewhere_is_no_end():
+def test_end_of_input_elsewhere_is_no_end() -> None:
     """With a length or chunks, an early end is a failure."""
     for data in FRAMED:
         one = reader()
@@ -62,7 +65,7 @@ def test_end_of_input_elsewhere_is_no_end():
 
 
 @pytest.mark.parametrize("status", [204, 304])
-def test_statuses_without_body(status):
+def test_statuses_without_body(status: int) -> None:
     """They end with their head, whatever it announces."""
     one = reader()
     assert (b"", True) == one.feed(
@@ -71,7 +74,7 @@ def test_statuses_without_body(status):
     assert one.reusable
 
 
-def test_head_has_no_body():
+def test_head_has_no_body() -> None:
     """HEAD keeps the announced length and ends with the head."""
     one = reader(head_only=True)
     assert (b"", True) == one.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
@@ -90,7 +93,7 @@ def test_head_has_no_body():
         (b"HTTP/1.0 200 OK", b"Connection: keep-alive\r\n", True),
     ],
 )
-def test_persistence(line, fields, persistent):
+def test_persistence(line: bytes, fields: bytes, persistent: bool) -> None:
     """Which connections may be pooled."""
     head = parse_reply_head(line + b"\r\nContent-Length: 0\r\n" + fields + b"\r\n")
     assert persistent == head.persistent
@@ -120,13 +123,13 @@ def test_persistence(line, fields, persistent):
         b"\r\n\r\n",
     ],
 )
-def test_tricks(head):
+def test_tricks(head: bytes) -> None:
     """None of these is relayed."""
     with pytest.raises(WireError):
         reader().feed(head)
 
 
-def test_head_ceiling():
+def test_head_ceiling() -> None:
     """A head without an end is given up at its ceiling, not later."""
     one = reader()
     one.feed(b"HTTP/1.1 200 OK\r\nA: ".ljust(MAX_REPLY_HEAD - 1, b"a"))
@@ -134,7 +137,7 @@ def test_head_ceiling():
         one.feed(b"a")
 
 
-def test_interim_ceiling():
+def test_interim_ceiling() -> None:
     """So many 1xx and no more."""
     interim = b"HTTP/1.1 102 Processing\r\n\r\n"
     reader().feed(interim * MAX_INTERIM_REPLIES)
@@ -142,17 +145,17 @@ def test_interim_ceiling():
         reader().feed(interim * (MAX_INTERIM_REPLIES + 1))
 
 
-def test_hop_by_hop_fields_are_left_out():
+def test_hop_by_hop_fields_are_left_out() -> None:
     """What belongs to the upstream connection stays there."""
     head = parse_reply_head(
         b"HTTP/1.1 200 OK\r\nKeep-Alive: a\r\nProxy-Authenticate: b\r\nTrailer: c\r\n"
-        b"Connection: X-Hop\r\nx-hop: d\r\nUpgrade: e\r\nServer: f\r\nContent-Length: 0\r\n"
-        b"\r\n"
+        b"Connection: X-Hop\r\nx-hop: d\r\nUpgrade: e\r\nServer: f\r\n"
+        b"Content-Length: 0\r\n\r\n"
     )
     assert b"Server: f\r\n" == head.fields
 
 
-def test_replies_that_differ_in_date_are_read_once():
+def test_replies_that_differ_in_date_are_read_once() -> None:
     """Remembered heads mean the same, each with its own date."""
     heads = ReplyHeads()
     form = (
@@ -166,7 +169,7 @@ def test_replies_that_differ_in_date_are_read_once():
         assert (200, 3, True) == (head.status, head.length, head.persistent)
 
 
-def test_a_malformed_head_is_never_remembered():
+def test_a_malformed_head_is_never_remembered() -> None:
     """The same broken head is refused each time."""
     heads = ReplyHeads()
     bad = b"HTTP/1.1 200 OK\r\nDate: Sun, 22 Nov 2026 15:54:16 GMT\r\nA b\r\n\r\n"
@@ -175,7 +178,7 @@ def test_a_malformed_head_is_never_remembered():
             heads.parse(bad)
 
 
-def test_remembered_requests_are_bounded_and_equal():
+def test_remembered_requests_are_bounded_and_equal() -> None:
     """The same head gives the same value; refusals are computed each time."""
     heads = RequestHeads()
     form = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -190,9 +193,7 @@ def test_remembered_requests_are_bounded_and_equal():
 
 
 @given(st.binary(max_size=120))
-def test_any_bytes(data):
+def test_any_bytes(data: bytes) -> None:
     """Content, patience or WireError; nothing else."""
-    try:
+    with contextlib.suppress(WireError):
         reader().feed(b"HTTP/1.1 200 OK\r\n" + data)
-    except WireError:
-        pass

@@ -1,4 +1,4 @@
-"""Request heads: what is accepted means one thing, the rest is refused with a reason."""
+"""Request heads: what is accepted means one thing, the rest is refused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def refused(data: bytes) -> int:
     return refusal.status
 
 
-def test_a_plain_request():
+def test_a_plain_request() -> None:
     """What curl sends becomes these values."""
     data = head(b"User-Agent: curl/8", b"Accept: */*", line=b"GET /a/b?c=d HTTP/1.1")
     assert Request(
@@ -95,7 +95,7 @@ def test_a_plain_request():
         head(b"Transfer-Encoding: chunked", line=b"POST / HTTP/1.0"),
     ],
 )
-def test_malformed_heads_are_400(data):
+def test_malformed_heads_are_400(data: bytes) -> None:
     """Each of these is read in two ways by somebody."""
     assert 400 == refused(data)
 
@@ -117,7 +117,7 @@ def test_malformed_heads_are_400(data):
         (head(b"Content-Length: 99999999999"), 413),
     ],
 )
-def test_refusals_with_their_own_status(data, status):
+def test_refusals_with_their_own_status(data: bytes, status: int) -> None:
     """Methods, versions, codings and expectations that we do not serve."""
     assert status == refused(data)
 
@@ -132,12 +132,12 @@ def test_refusals_with_their_own_status(data, status):
         b"a_b.c",
     ],
 )
-def test_valid_hosts(host):
+def test_valid_hosts(host: bytes) -> None:
     """Names, addresses, ports, and the zone that cloud-init sends."""
     accepted(head(host=b"Host: " + host + b"\r\n"))
 
 
-def test_http_1_0_needs_no_host_and_always_closes():
+def test_http_1_0_needs_no_host_and_always_closes() -> None:
     """A 1.0 client gets its answer and the end of the connection."""
     request = accepted(
         head(b"Connection: keep-alive", line=b"GET / HTTP/1.0", host=b"")
@@ -148,13 +148,13 @@ def test_http_1_0_needs_no_host_and_always_closes():
 @pytest.mark.parametrize(
     ("value", "keeps"), [(b"close", False), (b"Keep-Alive", True), (b"a, CLOSE", False)]
 )
-def test_connection_options(value, keeps):
+def test_connection_options(value: bytes, keeps: bool) -> None:
     """`close` counts wherever it stands in the list."""
     assert keeps == accepted(head(b"Connection: " + value)).keep_alive
 
 
-def test_identity_never_comes_from_the_guest():
-    """Only the allow-list is forwarded, under our spelling; nominated fields are not."""
+def test_identity_never_comes_from_the_guest() -> None:
+    """Only the allow-list is forwarded, in our spelling; nominated fields are not."""
     request = accepted(
         head(
             b"X-Instance-ID: f",
@@ -187,18 +187,18 @@ def test_identity_never_comes_from_the_guest():
         (b"GET /openstack/latest/vendor_data.json HTTP/1.1", True),
     ],
 )
-def test_what_may_be_sent_twice(line, repeatable):
+def test_what_may_be_sent_twice(line: bytes, repeatable: bool) -> None:
     """Reads may, except of the document that resets a password."""
     assert repeatable == accepted(head(line=line)).is_repeatable
 
 
-def test_upgrade_is_ignored():
+def test_upgrade_is_ignored() -> None:
     """`curl --http2` is answered as plain HTTP/1.1."""
     accepted(head(b"Connection: Upgrade", b"Upgrade: h2c"))
 
 
 @pytest.mark.parametrize(("length", "status"), [(-1, 0), (0, 0), (1, 413)])
-def test_body_ceiling(length, status):
+def test_body_ceiling(length: int, status: int) -> None:
     """At the ceiling is fine, above is 413 before a byte of it is read."""
     data = head(b"Content-Length: %d" % (MAX_REQUEST_BODY + length))
     result = parse_head(data)
@@ -206,7 +206,7 @@ def test_body_ceiling(length, status):
 
 
 @pytest.mark.parametrize(("surplus", "status"), [(-1, 0), (0, 0), (1, 414)])
-def test_request_line_ceiling(surplus, status):
+def test_request_line_ceiling(surplus: int, status: int) -> None:
     """8 KiB of request line, no more."""
     room = MAX_REQUEST_LINE + surplus - len(b"GET / HTTP/1.1")
     result = parse_head(head(line=b"GET /" + b"a" * room + b" HTTP/1.1"))
@@ -214,7 +214,7 @@ def test_request_line_ceiling(surplus, status):
 
 
 @pytest.mark.parametrize(("surplus", "status"), [(-1, 0), (0, 0), (1, 431)])
-def test_header_count_ceiling(surplus, status):
+def test_header_count_ceiling(surplus: int, status: int) -> None:
     """100 fields, Host included."""
     fields = [b"A: b"] * (MAX_REQUEST_HEADERS - 1 + surplus)
     result = parse_head(head(*fields))
@@ -222,7 +222,7 @@ def test_header_count_ceiling(surplus, status):
 
 
 @pytest.mark.parametrize(("surplus", "status"), [(-1, 0), (0, 0), (1, 431)])
-def test_head_ceiling(surplus, status):
+def test_head_ceiling(surplus: int, status: int) -> None:
     """16 KiB of head, no more."""
     room = MAX_REQUEST_HEAD + surplus - len(head(b"A: "))
     result = parse_head(head(b"A: " + b"b" * room))
@@ -241,7 +241,7 @@ def test_head_ceiling(surplus, status):
         (b"a\r\n" + b"b" * MAX_REQUEST_HEAD, 431),
     ],
 )
-def test_hopeless_beginnings(partial, status):
+def test_hopeless_beginnings(partial: bytes, status: int) -> None:
     """A head that cannot become valid is not waited for."""
     refusal = refuse_partial(partial)
     assert status == (refusal.status if refusal else 0)
@@ -249,7 +249,7 @@ def test_hopeless_beginnings(partial, status):
 
 @given(st.binary(max_size=200))
 @example(b"GET / HTTP/1.1\r\nHost: a")
-def test_any_bytes_are_a_request_or_a_refusal(data):
+def test_any_bytes_are_a_request_or_a_refusal(data: bytes) -> None:
     """No input raises, and what is accepted is safe to put in an upstream request."""
     result = parse_head(data.replace(b"\r\n\r\n", b"") + b"\r\n\r\n")
     if isinstance(result, Request):
@@ -267,7 +267,7 @@ FIELD = st.tuples(
 
 
 @given(st.lists(FIELD, max_size=6))
-def test_forwarded_fields_cannot_break_out(fields):
+def test_forwarded_fields_cannot_break_out(fields: list[tuple[bytes, bytes]]) -> None:
     """Whatever the values, the forwarded block holds allowed names on clean lines."""
     data = b"GET / HTTP/1.1\r\n" + b"".join(b"%b: %b\r\n" % f for f in fields) + b"\r\n"
     result = parse_head(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from vagent.metadata.signing import (
     signature,
 )
 from vagent.metadata.target import HostPort, Target, target_of
+from vagent.observe.event import Event
 from vagent.ports.port import Port, Registration
 
 SECRET = Secret(b"deadbeef2eb84d8d")
@@ -41,18 +43,18 @@ PORT = Port(
 REGISTRATION = Registration(PORT, 2, IPv4Address("169.254.64.2"))
 
 
-def test_signature_vector():
+def test_signature_vector() -> None:
     """The vector that Nova's own check accepts."""
     assert SIGNATURE == signature(SECRET, INSTANCE)
 
 
-def test_empty_secret_signs_with_the_empty_key():
+def test_empty_secret_signs_with_the_empty_key() -> None:
     """As Contrail: the header is sent, as the HMAC of the empty key."""
     expected = hmac.new(b"", INSTANCE.encode(), "sha256").hexdigest()
     assert expected == signature(Secret(b""), INSTANCE)
 
 
-def test_block():
+def test_block() -> None:
     """Four lines, in Contrail's order and case."""
     assert (
         b"X-Forwarded-For: 10.0.0.3\r\n"
@@ -64,7 +66,7 @@ def test_block():
 
 @pytest.mark.parametrize("field", ["instance_id", "tenant_id"])
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\nb", "a\x00", "a\x7f"])
-def test_a_value_never_breaks_out_of_its_line(field, value):
+def test_a_value_never_breaks_out_of_its_line(field: str, value: str) -> None:
     """Refused, whatever the ports room let through; the value is not in the message."""
     broken = replace(REGISTRATION, port=replace(PORT, **{field: value}))
     with pytest.raises(UpstreamError, match="not printable") as caught:
@@ -80,13 +82,13 @@ def test_a_value_never_breaks_out_of_its_line(field, value):
         ({"address": None, "address6": None}, "0.0.0.0"),
     ],
 )
-def test_guest_address(changes, expected):
+def test_guest_address(changes: dict[str, Any], expected: Any) -> None:
     """IPv4 first, then IPv6, then Contrail's zero address."""
     port = replace(PORT, **changes)
     assert expected == guest_address(replace(REGISTRATION, port=port))
 
 
-def test_blocks_are_remembered_until_forgotten_or_replaced():
+def test_blocks_are_remembered_until_forgotten_or_replaced() -> None:
     """One HMAC for a registration; a new registration gets a new block."""
     blocks = IdentityBlocks(SECRET)
     first = blocks.of(REGISTRATION)
@@ -100,12 +102,12 @@ def test_blocks_are_remembered_until_forgotten_or_replaced():
     assert 0 == len(blocks)
 
 
-def test_blocks_are_bounded(monkeypatch):
+def test_blocks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes when the ceiling is reached."""
     monkeypatch.setattr("vagent.metadata.signing.MAX_SIGNED", 2)
     blocks = IdentityBlocks(SECRET)
     for number in range(3):
-        blocks.of(replace(REGISTRATION, port=replace(PORT, id=str(number))))
+        blocks.of(replace(REGISTRATION, identity=IPv4Address(number)))
     assert 2 == len(blocks)
 
 
@@ -135,12 +137,12 @@ def service(*addresses: str, name: str = "") -> LinkLocalService:
         (service(), Target((), "")),
     ],
 )
-def test_target_of(given_service, expected):
+def test_target_of(given_service: LinkLocalService, expected: Any) -> None:
     """Addresses first; a name alone is resolved later; neither is no endpoint."""
     assert expected == target_of(given_service)
 
 
-def test_host_and_port():
+def test_host_and_port() -> None:
     """How endpoints look, and what their certificate is for."""
     assert "[fd00::1]:80" == str(HostPort("fd00::1", 80))
     assert "nova:80" == str(HostPort("nova", 80))
@@ -212,24 +214,23 @@ def test_host_and_port():
         ),
     ],
 )
-def test_events(event, counter, label, text):
+def test_events(event: Event, counter: str, label: str, text: str) -> None:
     """Contrail's texts, one counter each, labels of closed sets."""
     assert (counter, label, text) == (event.counter, event.label(), event.text())
 
 
-def test_guest_text_in_traces_is_bounded_and_printable():
+def test_guest_text_in_traces_is_bounded_and_printable() -> None:
     """Nothing a guest sends can forge or flood a trace line."""
     text = events.printable(b"a\r\n\x1b[31m\xff" + b"b" * 1000)
     assert text.startswith("a???[31m?")
     assert MAX_TRACE_TEXT == len(text)
 
 
-def test_own_answers():
+def test_own_answers() -> None:
     """Empty, with a length; 503 asks to come back."""
-    assert (
-        b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n"
-        == (own_answer(503, close=False))
-    )
+    busy = b"HTTP/1.1 503 Service Unavailable\r\n"
+    tail = b"Content-Length: 0\r\nRetry-After: 1\r\n\r\n"
+    assert busy + tail == own_answer(503, close=False)
     assert (
         b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         == (own_answer(400, close=True))
@@ -245,7 +246,7 @@ def test_own_answers():
         (None, False, b""),
     ],
 )
-def test_relayed_heads(length, chunked, framing):
+def test_relayed_heads(length: int | None, chunked: bool, framing: bytes) -> None:
     """One framing, or none where the end is the end of the connection."""
     head = ReplyHead(200, b"Server: a\r\n", None, chunked=False, persistent=True)
     assert b"HTTP/1.1 200 OK\r\nServer: a\r\n" + framing + b"\r\n" == relayed_head(

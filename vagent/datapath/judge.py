@@ -1,0 +1,135 @@
+"""Judges trapped packets with what is known now, and says what follows from a verdict.
+
+The deciding is in `decide`; here it meets the registered guests, the services and the
+ceilings, and its consequences: the packet's mark, the count, the word to the guest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from vagent.datapath.decide import Reason, Verdict, decide
+from vagent.datapath.events import CountFailed, FlowDecided, NotTold, PacketMalformed
+from vagent.datapath.limits import FlowLimits
+from vagent.datapath.names import SERVICE_MAC
+from vagent.datapath.packet import UDP, OpeningPacket, parse
+from vagent.datapath.state import INDEX_BITS, REFUSE, Attachment, Offer
+from vagent.datapath.system import System
+from vagent.datapath.unreachable import craft
+from vagent.errors import KernelError, WireError
+from vagent.observe.event import Emit
+
+MAX_TOLD = 100
+"""Datagrams a second that are answered with ICMP, for the whole host: each costs about
+50 us of the agent, and a guest chooses how many it sends."""
+
+CountFlows = Callable[[], Awaitable[Mapping[int, int]]]
+"""How many flows each port has, by its index, as the kernel says."""
+
+
+class Judge:
+    """`judge` is called for each trapped packet.
+
+    `guests` holds the indexes of the registered ports, `offers` the services. `base` is
+    the first address of the identity range as an integer; `attachment_of` tells where
+    the kernel serves an index; `choose` takes one of several endpoints.
+    """
+
+    def __init__(
+        self,
+        base: int,
+        *,
+        limits: FlowLimits,
+        count_flows: CountFlows,
+        choose: Callable[[tuple[int, ...]], int],
+        attachment_of: Callable[[int], Attachment | None],
+        system: System,
+        emit: Emit,
+        clock: IReactorTime,
+    ) -> None:
+        self.guests: set[int] = set()
+        self.offers: Mapping[tuple[int, int], Offer] = {}
+        self._base = base
+        self._limits = limits
+        self._count_flows = count_flows
+        self._choose = choose
+        self._attachment_of = attachment_of
+        self._system = system
+        self._emit = emit
+        self._clock = clock
+        self._told = 0
+        self._told_since = 0.0
+
+    def judge(self, data: bytes) -> int:
+        """The mark for a trapped packet, 0 to drop it."""
+        try:
+            packet = parse(data)
+        except WireError as failure:
+            self._emit(PacketMalformed(str(failure)))
+            return 0
+        verdict = decide(
+            packet,
+            offers=self.offers,
+            is_guest=self._is_guest,
+            over_limit=self._over_limit,
+            choose=self._choose,
+        )
+        self._emit(FlowDecided(packet, verdict))
+        return self._mark(data, packet, verdict)
+
+    def _mark(self, data: bytes, packet: OpeningPacket, verdict: Verdict) -> int:
+        index = packet.source - self._base
+        if verdict.endpoint == 0:
+            return 0
+        if verdict.endpoint != REFUSE:
+            self._limits.opened(index)
+        elif packet.protocol == UDP:
+            self._tell_unreachable(data, index)
+            return 0
+        return verdict.endpoint << INDEX_BITS | index
+
+    def _is_guest(self, source: int) -> bool:
+        return source - self._base in self.guests
+
+    def _over_limit(self, source: int) -> Reason | None:
+        limits = self._limits
+        if limits.guest_is_full(source - self._base):
+            reason = Reason.GUEST_LIMIT
+        elif limits.host_is_full():
+            reason = Reason.HOST_LIMIT
+        else:
+            return None
+        if limits.should_recount(self._clock.seconds()):
+            Deferred.fromCoroutine(self._recount())
+        return reason
+
+    async def _recount(self) -> None:
+        try:
+            self._limits.recounted(await self._count_flows())
+        except Exception as failure:  # border: the ceiling holds until a count succeeds
+            self._emit(CountFailed(str(failure)))
+
+    def _tell_unreachable(self, data: bytes, index: int) -> None:
+        now = self._clock.seconds()
+        if now - self._told_since >= 1.0:
+            self._told, self._told_since = 0, now
+        self._told += 1
+        attachment = self._attachment_of(index)
+        if attachment is None or self._told > MAX_TOLD:
+            self._emit(NotTold("too many in this second"))
+            return
+        try:
+            self._system.send_frame(
+                attachment.ifindex,
+                craft(
+                    data,
+                    guest=attachment.address,
+                    guest_mac=attachment.mac,
+                    own_mac=SERVICE_MAC,
+                ),
+            )
+        except (WireError, KernelError) as failure:
+            self._emit(NotTold(str(failure)))
