@@ -27,6 +27,8 @@ from vagent.datapath.limits import FlowLimits
 from vagent.datapath.names import Names
 from vagent.datapath.system import LinuxSystem
 from vagent.errors import KernelError
+from vagent.linklocal.dns import DnsLookup
+from vagent.linklocal.resolution import NameFollower
 from vagent.linklocal.table import ServiceTable
 from vagent.linklocal.watcher import ServiceWatcher
 from vagent.metadata.proxy import MetadataProxy
@@ -111,6 +113,12 @@ class Agent:
         )
         self._instances = StoredInstances(self._store, emit)
         self._first_services: Deferred[None] = Deferred()
+        self._names_of_services = NameFollower(
+            DnsLookup(reactor=reactor),
+            self._data_path.services_changed,
+            emit=emit,
+            clock=reactor,
+        )
         self._services = ServiceWatcher(self._store, self._services_changed, emit)
         self._listening: list[IListeningPort] = []
         self._not_ready: str | None = "starting"
@@ -139,8 +147,12 @@ class Agent:
         self._start_operator_side()
         self._not_ready = None
 
-    async def stop(self) -> None:
-        """Close everything; what fails on the way does not keep the rest open."""
+    async def stop(self) -> bool:
+        """Close everything; what fails on the way does not keep the rest open.
+
+        Returns whether all of it went well.
+        """
+        clean = True
         self._not_ready = "stopping"
         for step in (
             self._stop_listening,
@@ -152,9 +164,11 @@ class Agent:
             try:
                 await step()
             except Exception as failure:  # border: each part must get its chance
+                clean = False
                 self._observer.own(_failed(failure), "stop")
         self._worker.stop()
         self._flow_worker.stop()
+        return clean
 
     def _add_gauges(self) -> None:
         statistics, limits = self._observer.statistics, self._limits
@@ -306,7 +320,7 @@ class Agent:
     def _services_changed(self, table: ServiceTable) -> None:
         metadata = table.metadata()
         self._proxy.set_target(None if metadata is None else target_of(metadata))
-        self._data_path.services_changed(table)
+        self._names_of_services.follow(table)
         if not self._first_services.called:
             self._first_services.callback(None)
 
@@ -317,6 +331,7 @@ class Agent:
 
     async def _stop_watching(self) -> None:
         self._instances.stop()
+        self._names_of_services.stop()
         await _finished(self._services.stopService())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from vagent.config.model import AgentConfig
 from vagent.config.read import Loaded, read_config
 from vagent.errors import ConfigError, KernelError, StoreError, VagentError
 from vagent.observe.logs import LineLog
-from vagent.observe.observer import Observer
+from vagent.observe.observer import Observer, describe
 
 DONE, FAILED, UNAVAILABLE, NO_PERMISSION, CONFIGURATION = 0, 1, 69, 77, 78
 """Exit codes (sysexits.h); argparse itself uses 2 for usage."""
@@ -100,6 +101,7 @@ def _run(loaded: Loaded) -> int:
     # that is imported with the agent installs another first.
     from vagent.metadata.reactor import QuietEpollReactor
 
+    _raise_file_limit()
     reactor = QuietEpollReactor()
     installReactor(reactor)
     from vagent.agent import Agent
@@ -117,29 +119,44 @@ def _run(loaded: Loaded) -> int:
     async def start() -> None:
         try:
             await agent.start()
-        except VagentError as failure:
-            _log.critical("cannot start: {failure}", failure=failure)
+        except Exception as failure:  # border: a half-started agent must not stay
+            _log.critical("cannot start: {why}", why=_why(failure))
             outcome[0] = _exit_code(failure)
-            reactor.stop()
+            if reactor.running:
+                reactor.stop()
             return
         where = config.introspect
         _log.info("ready, pages on http://{w.address}:{w.port}/", w=where)
 
-    def stop() -> Deferred[None]:
+    async def stop() -> None:
         _log.info("stopping")
-        stopping = Deferred.fromCoroutine(agent.stop())
-        return stopping.addTimeout(STOP_DEADLINE, reactor)
+        if not await agent.stop():
+            outcome[0] = outcome[0] or FAILED
+
+    def stop_in_time() -> Deferred[None]:
+        return Deferred.fromCoroutine(stop()).addTimeout(STOP_DEADLINE, reactor)
 
     def begin() -> None:
         observer.own(Deferred.fromCoroutine(start()), "start")
 
     reactor.callWhenRunning(begin)
-    reactor.addSystemEventTrigger("before", "shutdown", stop)
+    reactor.addSystemEventTrigger("before", "shutdown", stop_in_time)
     reactor.run()
     return outcome[0]
 
 
-def _exit_code(failure: VagentError) -> int:
+def _why(failure: Exception) -> str:
+    """Our own errors speak for themselves; others are told with their place."""
+    return str(failure) if isinstance(failure, VagentError) else describe(failure)
+
+
+def _raise_file_limit() -> None:
+    """Each guest's connection is a descriptor, and the soft default is 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _exit_code(failure: Exception) -> int:
     if isinstance(failure, ConfigError):
         return CONFIGURATION
     if isinstance(failure, (KernelError, StoreError)):

@@ -42,7 +42,7 @@ IDENTITY_RANGES = (  # RFC 1918 and RFC 3927
 )
 IDENTITY_ALLOWED = (
     "a network inside 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 169.254.0.0/16, "
-    f"of length 8 to 24, without {METADATA_ADDRESS}"
+    f"of length 16 to 24, without {METADATA_ADDRESS}"
 )
 
 
@@ -152,7 +152,7 @@ def _identity_range(section: Section, findings: Findings) -> IPv4Network:
 def _identity_problem(text: str, network: IPv4Network) -> str | None:
     if IPv4Address(text.partition("/")[0]) != network.network_address:
         return f"that is an address in {network}, not a network"
-    if not 8 <= network.prefixlen <= 24:
+    if not 16 <= network.prefixlen <= 24:
         return f"length {network.prefixlen}"
     if not any(network.subnet_of(each) for each in IDENTITY_RANGES):
         return "neither private nor link-local"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from typing import ClassVar
 
 from vagent.observe.event import Event
@@ -84,3 +85,39 @@ class ServicesKept(Event):
     def text(self) -> str:
         """One line for the trace and the log."""
         return f"Link-local services kept as they are: {self.detail}"
+
+
+@dataclass(slots=True)
+class NameResolved(Event):
+    """The addresses of a fabric service's name are others than before."""
+
+    counter: ClassVar[str | None] = "linklocal_names_resolved_total"
+    buffer: ClassVar[str | None] = "LinkLocal"
+    sandesh: ClassVar[str] = "LinkLocalTrace"
+    level: ClassVar[str | None] = "info"
+
+    name: str
+    addresses: tuple[IPv4Address, ...]
+
+    def text(self) -> str:
+        """One line for the trace and the log."""
+        return f"{self.name} is {', '.join(str(each) for each in self.addresses)}"
+
+
+@dataclass(slots=True)
+class NameUnresolved(Event):
+    """A fabric service's name could not be resolved; the last good answer stays."""
+
+    counter: ClassVar[str | None] = "linklocal_names_unresolved_total"
+    buffer: ClassVar[str | None] = "LinkLocal"
+    sandesh: ClassVar[str] = "LinkLocalTrace"
+    level: ClassVar[str | None] = "warn"
+
+    name: str
+    why: str
+    has_answer: bool
+
+    def text(self) -> str:
+        """One line for the trace and the log."""
+        kept = "the last good answer stays" if self.has_answer else "there is none yet"
+        return f"{self.name} not resolved: {self.why}; {kept}"

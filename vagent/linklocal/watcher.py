@@ -60,13 +60,13 @@ class ServiceWatcher(Service):
 
     def startService(self) -> None:
         """Read the list and follow its changes."""
-        super().startService()  # type: ignore[no-untyped-call]  # Twisted: no types
+        super().startService()
         self._watch = self._store.watch(KIND, self._refresh)
         self._refresh()
 
     def stopService(self) -> Deferred[None] | None:
         """Stop following; fires when a read under way has ended."""
-        super().stopService()  # type: ignore[no-untyped-call]  # Twisted: no types
+        super().stopService()
         if self._watch is not None:
             self._watch.stop()
             self._watch = None

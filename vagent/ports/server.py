@@ -89,7 +89,7 @@ class PortRequest(Request):
         if self._received <= MAX_BODY:
             self.content.write(data)
         elif self._received > MAX_DISCARDED:
-            self.loseConnection()  # type: ignore[no-untyped-call]  # Twisted: no types
+            self.loseConnection()
 
     def process(self) -> None:
         """Answer when the answer is there; a caller that went away does not matter."""
@@ -141,7 +141,7 @@ class PortRequest(Request):
         method = self.method.decode("latin-1")[:16]
         self.channel.site.emit(PortRequestRefused(method, "", 500, what))
         if not self._gone:
-            self.loseConnection()  # type: ignore[no-untyped-call]  # Twisted: no types
+            self.loseConnection()
 
 
 class PortChannel(HTTPChannel):
@@ -151,15 +151,15 @@ class PortChannel(HTTPChannel):
 
     def connectionMade(self) -> None:
         """Count it; hang up if it is one too many."""
-        super().connectionMade()  # type: ignore[no-untyped-call]  # Twisted: no types
+        super().connectionMade()
         self.site.connections += 1
         if self.site.connections > MAX_CONNECTIONS:
-            self.loseConnection()  # type: ignore[no-untyped-call]  # Twisted: no types
+            self.loseConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # its default is a global
         """It counts no more."""
         self.site.connections -= 1
-        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted: no types
+        super().connectionLost(reason)
 
 
 class PortSite(HTTPFactory):

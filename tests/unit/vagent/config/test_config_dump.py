@@ -55,7 +55,7 @@ def full(tmp_path: Path, secret: bytes) -> AgentConfig:
             max_guest_connections=2,
         ),
         linklocal_flows=LinkLocalFlowsConfig(4, 3),
-        data_path=DataPathConfig("n", IPv4Network("10.0.0.0/8"), 5, 6),
+        data_path=DataPathConfig("n", IPv4Network("10.1.0.0/16"), 5, 6),
         port_api=Listen(IPv4Address("192.0.2.1"), 7),
         config_api=Listen(IPv4Address("192.0.2.2"), 8),
         introspect=Listen(IPv4Address("192.0.2.3"), 9),

@@ -294,15 +294,15 @@ def test_a_refused_limit_is_told_once(load: Load) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "10.0.0.0/8",
-        "172.16.0.0/12",
+        "10.1.0.0/16",
+        "172.16.0.0/20",
         "192.168.1.0/24",
         "169.254.0.0/17",
         "172.31.0.0/16",
     ],
 )
 def test_identity_ranges(load: Load, text: str) -> None:
-    """Private and link-local networks from /8 to /24 are taken."""
+    """Private and link-local networks from /16 (an index has 16 bits) to /24 are taken."""
     content = f"<data-path><identity-range>{text}</identity-range></data-path>"
     assert IPv4Network(text) == load(content).config.data_path.identity_range
 
@@ -310,14 +310,13 @@ def test_identity_ranges(load: Load, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("8.0.0.0/7", "length 7"),
+        ("10.0.0.0/15", "length 15"),
         ("192.168.1.0/25", "length 25"),
-        ("11.0.0.0/8", "neither private nor link-local"),
-        ("172.16.0.0/11", "that is an address in 172.0.0.0/11, not a network"),
-        ("172.0.0.0/11", "neither private nor link-local"),
-        ("100.64.0.0/10", "neither private nor link-local"),
-        ("127.0.0.0/8", "neither private nor link-local"),
-        ("224.0.0.0/8", "neither private nor link-local"),
+        ("11.0.0.0/16", "neither private nor link-local"),
+        ("172.15.0.0/16", "neither private nor link-local"),
+        ("100.64.0.0/16", "neither private nor link-local"),
+        ("127.0.0.0/16", "neither private nor link-local"),
+        ("224.0.0.0/16", "neither private nor link-local"),
         ("169.254.0.0/16", "it contains 169.254.169.254"),
         ("169.254.169.0/24", "it contains 169.254.169.254"),
         ("169.254.64.1/18", "that is an address in 169.254.64.0/18, not a network"),

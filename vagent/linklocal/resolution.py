@@ -1,0 +1,158 @@
+"""Services known by a DNS name get their fabric addresses, and keep them.
+
+A name is asked for again when its TTL is over; when that fails, the last good answer
+stays in force (Contrail clears it) and the name is asked for again soon. Which entry
+gets which addresses is pure; how a name is looked up is a call-back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from vagent.linklocal.events import NameResolved, NameUnresolved
+from vagent.linklocal.service import LinkLocalService
+from vagent.observe.event import Emit
+
+MIN_TTL = 5.0
+"""Seconds: a name server that says 0 must not be asked for every flow."""
+MAX_TTL = 900.0
+"""Seconds: as often as Contrail asks whatever the TTL, so that a wrong long TTL of a
+fabric service heals within the time that operators know."""
+RETRY_AFTER = 10.0
+"""Seconds after a failure; a name server that is down is noticed by others, too."""
+LOOKUP_DEADLINE = 15.0
+"""Seconds for one look-up, retries of the resolver included."""
+MAX_ADDRESSES = 64
+"""Of one name: as many as an entry may list itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a name resolved to, and for how many seconds that holds."""
+
+    addresses: tuple[IPv4Address, ...]
+    ttl: float
+
+
+Lookup = Callable[[str], Awaitable[Answer]]
+"""Raises any exception when there is no answer."""
+
+
+def names_in(services: Iterable[LinkLocalService]) -> frozenset[str]:
+    """DNS names on which a service depends: those of entries without addresses. The
+    metadata proxy resolves its own, when it connects.
+    """
+    return frozenset(
+        service.fabric_dns_name
+        for service in services
+        if service.fabric_dns_name
+        and not service.fabric_addresses
+        and not service.is_metadata
+    )
+
+
+def filled(
+    services: Iterable[LinkLocalService],
+    answers: Mapping[str, tuple[IPv4Address, ...]],
+) -> tuple[LinkLocalService, ...]:
+    """The services with the addresses of their names, where these are known."""
+    return tuple(
+        replace(service, fabric_addresses=answers[service.fabric_dns_name])
+        if not service.fabric_addresses and service.fabric_dns_name in answers
+        else service
+        for service in services
+    )
+
+
+class NameFollower:
+    """Tells `changed` the services to carry: at once when the list is given, and again
+    whenever a name's addresses are others.
+    """
+
+    def __init__(
+        self,
+        lookup: Lookup,
+        changed: Callable[[tuple[LinkLocalService, ...]], None],
+        *,
+        emit: Emit,
+        clock: IReactorTime,
+    ) -> None:
+        self._lookup = lookup
+        self._changed = changed
+        self._emit = emit
+        self._clock = clock
+        self._services: tuple[LinkLocalService, ...] = ()
+        self._wanted: frozenset[str] = frozenset()
+        self._answers: dict[str, tuple[IPv4Address, ...]] = {}
+        self._timers: dict[str, IDelayedCall] = {}
+        self._asking: dict[str, Deferred[None]] = {}
+
+    def __repr__(self) -> str:
+        return f"<NameFollower {self._answers}>"
+
+    def follow(self, services: Iterable[LinkLocalService]) -> None:
+        """These are the services now; names of others are forgotten."""
+        self._services = tuple(services)
+        before, self._wanted = self._wanted, names_in(self._services)
+        for name in before - self._wanted:
+            self._forget(name)
+        self._tell()
+        for name in sorted(self._wanted - before):
+            self._ask(name)
+
+    def stop(self) -> None:
+        """Ask for nothing any more."""
+        before, self._wanted = self._wanted, frozenset()
+        for name in before:
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._answers.pop(name, None)
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
+        asking = self._asking.pop(name, None)
+        if asking is not None:
+            asking.cancel()
+
+    def _ask(self, name: str) -> None:
+        self._timers.pop(name, None)
+        asking = Deferred.fromCoroutine(self._resolve(name))
+        if not asking.called:
+            self._asking[name] = asking
+            asking.addTimeout(LOOKUP_DEADLINE, self._clock)
+
+    async def _resolve(self, name: str) -> None:
+        try:
+            answer = await self._lookup(name)
+            addresses = tuple(sorted(set(answer.addresses))[:MAX_ADDRESSES])
+        except Exception as failure:  # border: a name that fails keeps its last answer
+            self._failed(name, str(failure) or type(failure).__name__)
+            return
+        if name not in self._wanted:
+            return
+        if not addresses:
+            self._failed(name, "no addresses")
+            return
+        self._later(name, min(max(answer.ttl, MIN_TTL), MAX_TTL))
+        if self._answers.get(name) != addresses:
+            self._answers[name] = addresses
+            self._emit(NameResolved(name, addresses))
+            self._tell()
+
+    def _failed(self, name: str, why: str) -> None:
+        if name in self._wanted:
+            self._emit(NameUnresolved(name, why, name in self._answers))
+            self._later(name, RETRY_AFTER)
+
+    def _later(self, name: str, seconds: float) -> None:
+        self._asking.pop(name, None)
+        self._timers[name] = self._clock.callLater(seconds, self._ask, name)
+
+    def _tell(self) -> None:
+        self._changed(filled(self._services, self._answers))
