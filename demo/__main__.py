@@ -84,7 +84,10 @@ def log_tail() -> str:
 def finish(stage: Stage, *, kept: bool) -> int:
     """The last word."""
     if stage.failures:
-        stage.title(f"Failed: {len(stage.failures)} answers were not right")
+        count = len(stage.failures)
+        stage.title(
+            f"Failed: {count} {'thing was' if count == 1 else 'things were'} wrong"
+        )
         for failure in stage.failures:
             stage.say(failure)
         return 1

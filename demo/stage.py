@@ -6,6 +6,8 @@ import sys
 import textwrap
 
 WIDTH = 92
+MAX_WHY = 40
+"""Lines of an error: the tools that we run say what is wrong in one or two."""
 
 
 class Stage:
@@ -60,7 +62,8 @@ class Stage:
         """A step could not be done."""
         self.failures.append(what)
         self._print("   " + self._paint("1;31", f"✗ {what}"))
-        self.show(why, lines=40)
+        for line in (why.splitlines() or ["no more is known"])[:MAX_WHY]:
+            self._print(f"     {line}")
         self._print(f"   Where to look: {where}")
 
     def _paint(self, code: str, text: str) -> str:
