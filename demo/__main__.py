@@ -162,7 +162,7 @@ class Demo:
         self.stage.command(f"vagent --config {self.agent.conf}")
         self.agent.start()
         self.stage.say(
-            "It is ready, with two interfaces, two nftables tables and an NFQUEUE of its own."
+            "It is ready: interfaces, nftables tables and an NFQUEUE of its own."
         )
 
     def register(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from vagent.datapath.flows import FlowList
+from vagent.datapath.flow import FlowList
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.statistics import Statistics
 from vagent.observe.traces import TraceBuffers

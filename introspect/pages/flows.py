@@ -13,13 +13,15 @@ from ipaddress import ip_address
 from introspect.page import Cell, Column, Page, Table, link
 from introspect.schema import attribute
 from introspect.sources import Sources
+from vagent.datapath.flow import Flow, FlowList, Key, after
 from vagent.datapath.flow_codec import Traffic
-from vagent.datapath.flows import Flow, FlowList, Key, after
 from vagent.errors import KernelError, LimitError
 from vagent.ports.port import Registration
 
-PAGE_SIZE = 500
-"""Flows of one page: 500 rows of HTML take the reactor about 80 ms."""
+PAGE_SIZE = 1_000
+"""Flows of one page for tools: as XML they take the reactor about 30 ms."""
+ROWS = 200
+"""Flows of one page for people: as HTML they take about 40 ms."""
 START = "0-0-0-0-0-0.0.0.0-0.0.0.0"
 """Contrail's key of the first page: partition, nh, source port, destination port,
 protocol, source, destination."""
@@ -87,7 +89,7 @@ async def flow_list(sources: Sources, arguments: Mapping[str, str]) -> Page:
     flows, more = cut_out(read, key, PAGE_SIZE)
     next_key = key_text(flows[-1]) if more else ""
     response = FlowListResp(tuple(map(_data, flows)), next_key, read.is_cut)
-    return shown(read, flows, (response,), port_id=port_id, next_key=next_key)
+    return shown(read, flows, (response,), port_id=port_id, more=more)
 
 
 def registered(sources: Sources, port_id: str) -> Registration | None:
@@ -146,19 +148,22 @@ def shown(
     parts: tuple[object, ...],
     *,
     port_id: str = "",
-    next_key: str = "",
+    more: bool = False,
 ) -> Page:
-    """Any page of flows: its own parts for tools, the same table for people."""
+    """Any page of flows: its own parts for tools, the same table for people, who go on
+    after the last row that they see.
+    """
     many = "more than " if read.is_cut else ""
-    about = f"{len(flows):,} of {many}{len(read.flows):,} flows are shown."
+    seen = flows[:ROWS]
+    about = f"{len(seen):,} of {many}{len(read.flows):,} flows are shown."
     if read.is_cut:
         about += " Choose a port to see all of one guest's."
-    rows = tuple(map(_row, flows[:PAGE_SIZE]))
-    note = UNCOUNTED if any(_is_uncounted(flow) for flow in flows) else ""
+    rows = tuple(map(_row, seen))
+    note = UNCOUNTED if any(_is_uncounted(flow) for flow in seen) else ""
     blocks = [Table("", COLUMNS, rows, "No guest has a flow now.", note)]
-    if next_key:
-        ways = {"port": port_id} if port_id else {}
-        way = link("FlowListReq", **ways, flow_key=next_key)
+    if more or len(seen) < len(flows):
+        chosen = {"port": port_id} if port_id else {}
+        way = link("FlowListReq", **chosen, flow_key=key_text(seen[-1]))
         blocks.append(Table("", (Column("Page"),), ((Cell("Next", way),),)))
     return Page("Flows", about, parts, tuple(blocks))
 

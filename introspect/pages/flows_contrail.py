@@ -25,8 +25,8 @@ from introspect.pages.flows import (
 from introspect.query import whole
 from introspect.schema import attribute
 from introspect.sources import Sources
+from vagent.datapath.flow import Flow
 from vagent.datapath.flow_codec import Traffic
-from vagent.datapath.flows import Flow
 
 PAGE_SIZE = 100
 """Flows, two records each, of one response."""
@@ -142,7 +142,7 @@ async def _records(sources: Sources, text: str) -> Page:
     records = tuple(make(flow) for flow in flows for make in (forward, backward))
     next_key = key_text(flows[-1]) if more else ""
     part = FlowRecordsResp(records, next_key or START)
-    return shown(read, flows, (part,), next_key=next_key)
+    return shown(read, flows, (part,), more=more)
 
 
 def forward(flow: Flow) -> SandeshFlowData:

@@ -1,60 +1,36 @@
-"""The flows that the kernel carries for guests, as they are now.
+"""Reads the flow table of the kernel: a thin socket, a thread, and ceilings.
 
-A flow is ours when its mark names an index and its opener is the identity of that
-index; the mark, the registered ports and the provisioned services say the rest. The
-dump blocks, so it runs in a thread, on snapshots; the thread lets go of the interpreter
-with every datagram (about 1 ms), so the reactor keeps its turns.
+The dump blocks, so it runs in a thread, on snapshots of ports and services; the thread
+lets go of the interpreter with every datagram (about 1 ms), so the reactor keeps its
+turns. Refuses to know what a flow is.
 """
 
 from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from ipaddress import IPv4Network
-from itertools import islice
 from typing import Protocol, TypeVar
 
-from vagent.datapath.flow_codec import (
-    ASSURED,
-    SEEN_REPLY,
-    Address,
-    Tracked,
-    Traffic,
-    decode_part,
-    encode_dump,
-)
+from vagent.datapath.flow import FlowList, lives, of_guests, told
+from vagent.datapath.flow_codec import Tracked, decode_part, encode_dump
 from vagent.datapath.netlink import NETLINK_NETFILTER
-from vagent.datapath.packet import TCP
-from vagent.datapath.state import INDEX_BITS, INDEX_MASK, LISTENER, REFUSE
+from vagent.datapath.state import INDEX_MASK
 from vagent.errors import KernelError, LimitError, WireError
 from vagent.linklocal.table import ServiceTable
 from vagent.ports.port import Registration
 
-MAX_FLOWS = 16_384
-"""Flows of one reading: what `max-system-flows` is by default; about 20 MiB while they
-are held. One port's flows fit eight times over (`max-vm-flows` is 2,048)."""
 MAX_READINGS = 4
 """Readings that may wait for the thread: some operators at once, not a polling loop
 that is faster than the kernel."""
 DEADLINE = 5.0
-"""Seconds for one dump; 5,000 flows take about 0.1."""
+"""Seconds for one dump; 5,000 flows take about 0.3."""
 _READ = 8_192
 """Bytes of one read, and so of one of the kernel's answers (it would send 32 KiB): 34
 flows, after which the reactor gets its turn."""
 
-TCP_STATES = (
-    *("NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT"),
-    *("LAST_ACK", "TIME_WAIT", "CLOSE", "SYN_SENT2"),
-)
-"""By conntrack's number (linux/netfilter/nf_conntrack_tcp.h)."""
-
-_ENDED = {TCP_STATES.index("TIME_WAIT"), TCP_STATES.index("CLOSE")}
-"""The kernel remembers these for up to two minutes; they are nobody's load."""
-
 T = TypeVar("T")
-Key = tuple[int, int, int, int, int, int]
 
 
 class RunInThread(Protocol):
@@ -64,73 +40,13 @@ class RunInThread(Protocol):
         """What `work` returns or raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """One flow of a guest to a service.
+class Dump(Protocol):
+    """Asks the kernel."""
 
-    `registration` is None where the port has gone and its flows are about to; `service`
-    is "" where none is provisioned there any more. `number` is the endpoint's (1 is
-    the local metadata listener); `host` and `host_port` are what the endpoint sees.
-    `state` is TCP's, or UNREPLIED, REPLIED, ASSURED. `timeout` and `age` are seconds,
-    `start` microseconds since the epoch; `Tracked` says what the kernel may not tell.
-    """
-
-    id: int
-    index: int
-    registration: Registration | None
-    identity: Address
-    source_port: int
-    protocol: int
-    service: str
-    address: Address
-    port: int
-    number: int
-    endpoint: Address
-    endpoint_port: int
-    host: Address
-    host_port: int
-    state: str
-    timeout: int
-    sent: Traffic | None
-    received: Traffic | None
-    start: int | None
-    age: int | None
-
-    @property
-    def is_local(self) -> bool:
-        """Does it end at the local metadata listener?"""
-        return self.number == LISTENER
-
-    @property
-    def source(self) -> Address:
-        """The guest's own address, or its identity where that is not known."""
-        port = None if self.registration is None else self.registration.port
-        known = None
-        if port is not None:
-            known = port.address if self.address.version == 4 else port.address6
-        return self.identity if known is None else known
-
-    @property
-    def key(self) -> Key:
-        """Order of flows, different for any two: index, source port, port, protocol,
-        IP version, service address.
-        """
-        return (
-            self.index,
-            self.source_port,
-            self.port,
-            self.protocol,
-            self.address.version,
-            int(self.address),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class FlowList:
-    """Flows in order of their keys; `is_cut` when there were more than MAX_FLOWS."""
-
-    flows: tuple[Flow, ...] = ()
-    is_cut: bool = False
+    def __call__(
+        self, question: bytes, /, *, now: Callable[[], float]
+    ) -> Iterator[Tracked]:
+        """What it answers, as it answers. Raises KernelError."""
 
 
 class FlowReader:
@@ -144,8 +60,10 @@ class FlowReader:
         services: Callable[[], ServiceTable],
         run_in_thread: RunInThread,
         now: Callable[[], float],
+        dump: Dump | None = None,
     ) -> None:
         self._network = network
+        self._dump = dump or kernel_dump
         self._registrations = registrations
         self._services = services
         self._run_in_thread = run_in_thread
@@ -171,7 +89,7 @@ class FlowReader:
                 mask=0 if registration is None else INDEX_MASK,
             )
             by_index = {each.index: each for each in chosen}
-            tracked = of_guests(dump(question, now=self._now), self._network)
+            tracked = of_guests(self._dump(question, now=self._now), self._network)
             return told(tracked, by_index, services, self._now())
 
         self._readings += 1
@@ -185,105 +103,33 @@ class FlowReader:
 
         def work() -> dict[int, int]:
             question = encode_dump(family=socket.AF_INET)
-            ours = of_guests(dump(question, now=self._now), self._network)
-            return dict(
-                Counter(each.mark & INDEX_MASK for each in ours if _lives(each))
-            )
+            ours = of_guests(self._dump(question, now=self._now), self._network)
+            return dict(Counter(each.mark & INDEX_MASK for each in ours if lives(each)))
 
         return await self._run_in_thread(work)
 
 
-def _lives(tracked: Tracked) -> bool:
-    """Is it more than the memory of a connection that has ended?"""
-    return tracked.tcp_state not in _ENDED
-
-
-def of_guests(tracked: Iterable[Tracked], network: IPv4Network) -> Iterator[Tracked]:
-    """Those that an identity opened and the agent marked: others use marks too."""
-    start = int(network.network_address)
-    for each in tracked:
-        source = each.original.source
-        index, number = each.mark & INDEX_MASK, each.mark >> INDEX_BITS
-        is_identity = source.version == 4 and int(source) == start + index
-        if is_identity and index and number not in (0, REFUSE):
-            yield each
-
-
-def told(
-    tracked: Iterable[Tracked],
-    by_index: Mapping[int, Registration],
-    services: ServiceTable,
-    now: float,
-) -> FlowList:
-    """What they are: at most MAX_FLOWS, in order."""
-    coming = iter(tracked)
-    flows = [_flow(each, by_index, services, now) for each in islice(coming, MAX_FLOWS)]
-    flows.sort(key=lambda flow: flow.key)
-    return FlowList(tuple(flows), is_cut=next(coming, None) is not None)
-
-
-def _flow(
-    tracked: Tracked,
-    by_index: Mapping[int, Registration],
-    services: ServiceTable,
-    now: float,
-) -> Flow:
-    original, reply = tracked.original, tracked.reply
-    index = tracked.mark & INDEX_MASK
-    service = services.at(original.destination, original.destination_port)
-    start = tracked.start
-    return Flow(
-        id=tracked.id,
-        index=index,
-        registration=by_index.get(index),
-        identity=original.source,
-        source_port=original.source_port,
-        protocol=original.protocol,
-        service="" if service is None else service.name,
-        address=original.destination,
-        port=original.destination_port,
-        number=tracked.mark >> INDEX_BITS,
-        endpoint=reply.source,
-        endpoint_port=reply.source_port,
-        host=reply.destination,
-        host_port=reply.destination_port,
-        state=_state(tracked),
-        timeout=tracked.timeout,
-        sent=tracked.sent,
-        received=tracked.received,
-        start=None if start is None else start // 1000,
-        age=None if start is None else max(0, int(now - start / 1e9)),
-    )
-
-
-def _state(tracked: Tracked) -> str:
-    state = tracked.tcp_state
-    if tracked.original.protocol == TCP and state is not None:
-        return TCP_STATES[state] if state < len(TCP_STATES) else f"TCP {state}"
-    if not tracked.status & SEEN_REPLY:
-        return "UNREPLIED"
-    return "ASSURED" if tracked.status & ASSURED else "REPLIED"
-
-
-def dump(question: bytes, *, now: Callable[[], float]) -> Iterator[Tracked]:
+def kernel_dump(question: bytes, *, now: Callable[[], float]) -> Iterator[Tracked]:
     """Ask the kernel and yield as it answers; blocks. Raises KernelError."""
-    end = now() + DEADLINE
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
         link.settimeout(DEADLINE)
         try:
             link.bind((0, 0))
             link.send(question)
-            while True:
-                part = decode_part(link.recv(_READ))
-                yield from part.flows
-                if part.is_last:
-                    return
-                if now() > end:
-                    raise KernelError(f"flow dump: not done after {DEADLINE:g} s")
+            yield from received(link.recv, now=now)
         except (OSError, WireError) as failure:
             raise KernelError(f"flow dump: {failure}") from failure
 
 
-def after(flows: Sequence[Flow], key: Key) -> Sequence[Flow]:
-    """Those that come after a key: the next page, whatever came or went since."""
-    return [flow for flow in flows if flow.key > key]
+def received(
+    receive: Callable[[int], bytes], *, now: Callable[[], float]
+) -> Iterator[Tracked]:
+    """The flows of all datagrams up to the last. Raises KernelError and WireError."""
+    end = now() + DEADLINE
+    while True:
+        part = decode_part(receive(_READ))
+        yield from part.flows
+        if part.is_last:
+            return
+        if now() > end:
+            raise KernelError(f"flow dump: not done after {DEADLINE:g} s")

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from lxml import etree, html
-
 from twisted.internet.defer import Deferred
 
 from introspect.access import Head

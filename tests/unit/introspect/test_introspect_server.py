@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from introspect.answer import NOT_FOUND
 from introspect.events import PageFailed, PageRefused
 from introspect.server import IDLE_TIMEOUT, MAX_BODY, introspect_site
+from vagent.datapath.flow import FlowList
 from vagent.observe.event import Event
 
 GET = b"GET /Snh_MetadataInfo HTTP/1.1\r\nHost: localhost:8085\r\n\r\n"
@@ -235,3 +239,37 @@ def test_events_are_declared_for_counting() -> None:
     refused = PageRefused("host")
     assert (refused.label(), refused.counter) == ("host", "introspect_refusals_total")
     assert (PageFailed.buffer, PageFailed.level) == ("Agent", "error")
+
+
+def test_an_answer_may_take_its_time(world: Any) -> None:
+    """Facts that have to be fetched: the client waits, and others are served."""
+    rig, later = Rig(world), Deferred[FlowList]()
+    world.flows = later
+    rig.send(GET.replace(b"MetadataInfo", b"FlowListReq"))
+    assert rig.transport.value() == b""
+    assert Rig(world).get(b"/healthz")[2] == b"ok\n"
+    rig.clock.advance(IDLE_TIMEOUT + 1)
+    later.callback(FlowList())
+    assert rig.transport.value().startswith(b"HTTP/1.1 200 OK\r\n")
+    assert rig.transport.value().endswith(b"</FlowListResp>")
+
+
+def test_a_client_that_does_not_wait_is_no_failure(world: Any) -> None:
+    """Nothing is written to a connection that is gone, and nothing is reported."""
+    rig, later = Rig(world), Deferred[FlowList]()
+    world.flows = later
+    rig.send(GET.replace(b"MetadataInfo", b"FlowListReq"))
+    rig.channel.connectionLost(Failure(ConnectionDone()))
+    later.callback(FlowList())
+    assert rig.transport.value() == b""
+    assert rig.events == []
+
+
+def test_a_late_failure_is_500_too(world: Any) -> None:
+    """What fails after the wait is an event and an answer."""
+    rig, later = Rig(world), Deferred[FlowList]()
+    world.flows = later
+    rig.send(GET.replace(b"MetadataInfo", b"FlowListReq"))
+    later.errback(RuntimeError("broken"))
+    assert rig.transport.value().startswith(b"HTTP/1.1 500 ")
+    assert [type(event) for event in rig.events] == [PageFailed]
