@@ -1,0 +1,211 @@
+"""Measures vagent beside rivals, in one run, and prints the ratios.
+
+A   the metadata proxy alone beside haproxy doing the same work: same upstream (nginx),
+    static identity headers, plain and over mutual TLS
+A2  the whole path of a guest (tap, identity, trap, NAT, agent) beside haproxy reached
+    through the same tap
+B   setting up TCP connections from a guest through the trap, beside the same kernel
+    rules without it; CPU of the agent for each trapped packet
+C   attaching ports at 10 and at 1,000 registered, 1,000 in one call, memory of 1,000,
+    and restart to the first answer
+
+Contestants take turns within each round; a figure is the median of all rounds, with
+the least and the greatest beside it. Load generators, upstream and contestants are
+pinned to CPUs, the same for each; a warm-up comes first. Only 2xx and 3xx answers are
+good, and CPU is that of the contestant for each good answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.attaching import measure_ports
+from bench.figures import Part, as_json
+from bench.pace import Pace
+from bench.proxying import measure_alone, measure_whole_path
+from bench.stage import Cpus, Stage
+from bench.table import render
+from bench.trapping import measure_trap
+from bench.usage import OTHERS
+from lab.namespaces import LabError, run
+
+RESULTS = Path(__file__).with_name("results.json")
+PROGRAMS = ("haproxy", "nginx", "wrk", "nft", "ip", "taskset", "curl")
+LOCK = "\0vagent-bench"
+"""Abstract socket: the kernel frees it however we end."""
+NOISY = 20.0
+"""Per cent of one CPU, used by others, from which on the table warns."""
+DONE, FAILED, UNAVAILABLE, NO_PERMISSION = 0, 1, 69, 77
+
+Measure = Callable[[Stage, Pace], list[Part]]
+
+PARTS: dict[str, Measure] = {
+    "A": lambda stage, pace: [
+        measure_alone(stage, pace, tls=False),
+        measure_alone(stage, pace, tls=True),
+    ],
+    "A2": lambda stage, pace: [measure_whole_path(stage, pace)],
+    "B": lambda stage, pace: [measure_trap(stage, pace)],
+    "C": lambda stage, pace: [measure_ports(stage, pace)],
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is asked for; the exit code."""
+    options = _parser().parse_args(argv)
+    refused = _cannot_run()
+    if refused is not None:
+        print(f"make bench: {refused[1]}", file=sys.stderr)
+        return refused[0]
+    lock = socket.socket(socket.AF_UNIX)
+    try:
+        lock.bind(LOCK)
+    except OSError:
+        print("make bench: runs already; two would spoil each other", file=sys.stderr)
+        return UNAVAILABLE
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(FAILED))
+    try:
+        _run(options)
+    except LabError as failure:
+        print(f"make bench: {failure}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("\nmake bench: interrupted; everything is taken away", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Needs root, haproxy, nginx and wrk; `make bench` installs them. Takes"
+        " about 5 minutes.\nFigures of different machines do not compare; ratios do,"
+        " more or less. On a machine that\ndoes other work, trust CPU per answer more"
+        " than requests per second.",
+    )
+    parser.add_argument(
+        "--only",
+        type=_parts,
+        default=list(PARTS),
+        metavar="PARTS",
+        help="parts to measure, with commas: --only A,B",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one round of one second each, fewer cases, within a minute:"
+        " to see that it works",
+    )
+    parser.add_argument(
+        "--rounds", type=_positive, help="rounds (default 5; --quick 1)"
+    )
+    parser.add_argument(
+        "--seconds", type=_positive, help="of each run (default 2; --quick 1)"
+    )
+    return parser
+
+
+def _parts(text: str) -> list[str]:
+    wanted = [part.strip().upper() for part in text.split(",")]
+    unknown = [part for part in wanted if part not in PARTS]
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"got {', '.join(unknown)}; allowed: {', '.join(PARTS)}"
+        )
+    return [part for part in PARTS if part in wanted]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"got {number}; allowed: 1 or more")
+    return number
+
+
+def _cannot_run() -> tuple[int, str] | None:
+    if os.geteuid() != 0:
+        return NO_PERMISSION, "needs root, for network namespaces and NFQUEUE"
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    if missing:
+        return UNAVAILABLE, f"missing programs: {', '.join(missing)}"
+    return None
+
+
+def _run(options: argparse.Namespace) -> None:
+    pace = Pace(
+        count=options.rounds or (1 if options.quick else 5),
+        seconds=options.seconds or (1 if options.quick else 2),
+        quick=options.quick,
+    )
+    cpus = Cpus.of(list(os.sched_getaffinity(0)))
+    about = _about(cpus, pace)
+    for line in about.values():
+        print(line)
+    print()
+    folder = Path(tempfile.mkdtemp(prefix="vagent-bench-"))
+    parts: list[Part] = []
+    try:
+        stage = Stage(folder, cpus)
+        try:
+            stage.upstream()
+            for name in options.only:
+                parts += PARTS[name](stage, pace)
+        finally:
+            stage.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print()
+    for part in parts:
+        _note_noise(part)
+        print(render(part))
+    document = {"about": about, "parts": [as_json(part) for part in parts]}
+    RESULTS.write_text(json.dumps(document, indent=1) + "\n")
+    pace.say(f"all runs with their ranges are in {RESULTS}")
+
+
+def _note_noise(part: Part) -> None:
+    """Say so where the machine was not ours alone."""
+    spreads = [result.spread(OTHERS.key) for result in part.results]
+    worst = max((spread.median for spread in spreads if spread), default=0.0)
+    if worst > NOISY:
+        part.notes.append(
+            f"Other programs used up to {worst:.0f} % of a CPU meanwhile: requests per"
+            " second and latencies say little, CPU per answer and ratios more."
+        )
+
+
+def _about(cpus: Cpus, pace: Pace) -> dict[str, str]:
+    load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
+    model = "unknown CPU"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return {
+        "machine": f"{os.cpu_count()} x {model}, Linux {platform.release()},"
+        f" load average before {load}",
+        "programs": f"Python {platform.python_version()},"
+        f" {run('haproxy', '-v').splitlines()[0].partition(' - ')[0]}",
+        "method": f"{pace.count} rounds, {pace.seconds} s each run, contestants in"
+        " turns; median (min–max)",
+        "pinned": f"contestants to CPU {cpus.contestant}, upstream to CPU"
+        f" {cpus.upstream}, load generators to CPU {cpus.load}",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Part A: requests through the proxy, beside haproxy doing the same work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench.figures import Column, Part, Run
+from bench.load import Shape, drive
+from bench.pace import Pace
+from bench.service import start_agent
+from bench.stage import GATEWAY, LOOPBACK, Contestant, Stage
+from bench.usage import OTHERS, Others, usage
+from lab.namespaces import LabError, Machine
+
+COLUMNS = (
+    Column("rate", "req/s (min–max)", spread=True),
+    Column("p50", "p50 ms", digits=2),
+    Column("p99", "p99 ms", digits=2),
+    Column("cost", "CPU µs/answer (min–max)", digits=1, spread=True),
+    Column("busy", "CPU %", compare=False),
+    Column("resident", "RSS MiB", digits=1),
+    Column("errors", "errors", compare=False),
+    OTHERS,
+)
+SIXTEEN = Shape("keep-alive, 16", 16)
+EACH = Shape("connection each, 16", 16, close=True)
+SHAPES = (
+    Shape("keep-alive, 1", 1),
+    SIXTEEN,
+    Shape("keep-alive, 64", 64),
+    EACH,
+    Shape("8 KiB, keep-alive, 16", 16, path="/large"),
+)
+FEW_SHAPES = (SIXTEEN, EACH)
+OUR_PORT, RIVAL_PORT = 18097, 18197
+
+
+def measure_alone(stage: Stage, pace: Pace, *, tls: bool) -> Part:
+    """The proxy alone against haproxy, both on loopback."""
+    upstream = "mutual TLS" if tls else "plain"
+    part = Part(
+        "A",
+        f"Proxy alone on loopback, upstream {upstream}: vagent beside haproxy",
+        COLUMNS,
+    )
+    contestants = (
+        stage.loopback_proxy(OUR_PORT + tls, tls=tls),
+        stage.haproxy(LOOPBACK, RIVAL_PORT + tls, tls=tls),
+    )
+    shapes = FEW_SHAPES if pace.quick else SHAPES
+    _take_turns(stage, pace, part, stage.host, contestants, shapes)
+    return part
+
+
+def measure_whole_path(stage: Stage, pace: Pace) -> Part:
+    """From a guest: through tap, trap, NAT and agent; to haproxy without those."""
+    part = Part(
+        "A2",
+        "Whole path from a guest, upstream mutual TLS: tap, identity, trap, NAT, agent;"
+        " haproxy is reached through the same tap and nothing else",
+        COLUMNS,
+    )
+    agent = start_agent(stage)
+    stage.check_echo(stage.guest.machine, agent)
+    rival = stage.haproxy(GATEWAY, RIVAL_PORT + 2, tls=True)
+    _take_turns(stage, pace, part, stage.guest.machine, (agent, rival), FEW_SHAPES)
+    stage.agent.stop()
+    return part
+
+
+def _take_turns(
+    stage: Stage,
+    pace: Pace,
+    part: Part,
+    clients: Machine,
+    contestants: Sequence[Contestant],
+    shapes: Iterable[Shape],
+) -> None:
+    for contestant in contestants:
+        drive(clients, contestant.origin, SIXTEEN, seconds=1, cpu=stage.cpus.load)
+    for number in pace.rounds(part):
+        for shape in shapes:
+            for contestant in contestants:
+                run = _one(stage, clients, contestant, shape, pace.seconds)
+                part.add(shape.name, contestant.name, run)
+            pace.show(part, number, shape.name, "rate", "req/s", "cost", "µs")
+
+
+def _one(
+    stage: Stage, clients: Machine, contestant: Contestant, shape: Shape, seconds: int
+) -> Run:
+    others = Others()
+    before = usage(contestant.pid)
+    report = drive(
+        clients, contestant.origin, shape, seconds=seconds, cpu=stage.cpus.load
+    )
+    used = usage(contestant.pid).since(before)
+    if not report.good:
+        raise LabError(f"{contestant.name}, {shape.name}: no good answer at all")
+    return {
+        "rate": report.good / report.seconds,
+        "p50": report.p50,
+        "p99": report.p99,
+        "cost": used.cpu / report.good * 1e6,
+        "busy": used.cpu / report.seconds * 100,
+        "resident": used.resident,
+        "errors": float(report.errors),
+        "others": others.percent(),
+    }

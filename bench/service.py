@@ -1,0 +1,55 @@
+"""The agent of the benchmark: started, pinned, and given a guest and services."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address
+
+from bench.stage import TLS_PORT, Contestant, Stage
+from bench.usage import pin
+from lab.namespaces import LabError
+from vagent.config.model import IDENTITY_RANGE
+
+METADATA = "169.254.169.254"
+DIRECT = "169.254.169.253"
+"""Service address of the listener that the kernel carries flows to by itself."""
+DIRECT_PORT = 80
+ACCEPTOR_PORT = 18777
+
+
+def start_agent(stage: Stage) -> Contestant:
+    """A running agent that serves the stage's guest."""
+    stage.agent.start()
+    stage.agent.register(stage.guest)
+    provision(stage, "metadata", METADATA, 80, TLS_PORT)
+    return Contestant("vagent", f"http://{METADATA}", pinned(stage))
+
+
+def pinned(stage: Stage) -> int:
+    """Pin the running agent to the contestants' CPU; its pid. Raises LabError."""
+    process = stage.agent.process
+    if process is None:
+        raise LabError("the agent was not started")
+    pin(process.pid, stage.cpus.contestant)
+    return process.pid
+
+
+def provision(
+    stage: Stage, name: str, address: str, port: int, fabric_port: int
+) -> None:
+    """Offer a service of the host's loopback to the guest."""
+    stage.agent.tool(
+        *("provision.provision_linklocal", "--linklocal_service_name", name),
+        *("--linklocal_service_ip", address, "--linklocal_service_port", str(port)),
+        *("--ipfabric_service_ip", "127.0.0.1"),
+        *("--ipfabric_service_port", str(fabric_port)),
+    )
+
+
+def identity_index(stage: Stage) -> int:
+    """The number of the guest's identity in its range, which marks its packets."""
+    shown = stage.agent.tool(
+        "vagent.ctl", "-o", "json", "port", "show", stage.guest.port_id
+    )
+    identity = IPv4Address(json.loads(shown)["mdata-ip"])
+    return int(identity) - int(IDENTITY_RANGE.network_address)

@@ -1,0 +1,239 @@
+"""Where it is measured: a lab with one guest, an upstream, contestants, an agent.
+
+Everything runs in the lab's namespaces, so no port of the real host is touched and
+closing the lab ends whatever is left. Knows how to start things, not what is measured.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from lab.agent import SECRET, SOURCE, RunningAgent, configuration
+from lab.guests import Lab, Wiring
+from lab.namespaces import LabError, Machine, inside
+from vagent.config.model import Secret
+from vagent.metadata.signing import signature
+
+PREFIX = "vagent-bench"
+HERE = Path(__file__).parent
+LOOPBACK = "127.0.0.1"
+GUEST, GATEWAY = "192.0.2.9", "192.0.2.1"
+PLAIN_PORT, TLS_PORT = 18775, 18776
+START_DEADLINE = 15.0
+"""Seconds until a contestant must answer; each takes less than one."""
+LIMITS = """<linklocal-flows>
+    <max-system-flows>1000000</max-system-flows>
+    <max-vm-flows>1000000</max-vm-flows>
+    <max-vm-new-flows>1000000</max-vm-new-flows>
+  </linklocal-flows>"""
+"""One guest opens more flows in a second here than all of a host's guests should; the
+rules that count them stay in place."""
+LARGE = 8192
+"""Bytes of the large body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cpus:
+    """Who runs where. The same for every contestant."""
+
+    load: int
+    upstream: int
+    contestant: int
+
+    @classmethod
+    def of(cls, allowed: Sequence[int]) -> Cpus:
+        """Contestants get a CPU of their own if there are two, upstreams from three."""
+        ordered = sorted(allowed)
+        upstream = ordered[1] if len(ordered) > 2 else ordered[0]
+        return cls(load=ordered[0], upstream=upstream, contestant=ordered[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A running proxy: what it is called, where it listens, which process it is."""
+
+    name: str
+    origin: str
+    pid: int
+
+
+class Stage:
+    """The lab. `close` takes everything away."""
+
+    def __init__(self, folder: Path, cpus: Cpus) -> None:
+        self.folder = folder
+        self.cpus = cpus
+        self.agent_folder = folder / "agent"
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.lab = Lab(PREFIX)
+        try:
+            self.guest = self.lab.guest(
+                "guest", Wiring.ROUTED, address=f"{GUEST}/24", gateway=GATEWAY
+            )
+            # Or the guest runs out of ports, and what is measured is its own search
+            # for one: whoever closes first keeps the port for a minute.
+            self.guest.machine.run("sysctl", "-qw", "net.ipv4.tcp_tw_reuse=1")
+        except BaseException:
+            self.lab.close()
+            raise
+        self.agent = RunningAgent(
+            self.lab,
+            self.agent_folder,
+            configuration(self.agent_folder, extra=LIMITS),
+        )
+
+    @property
+    def host(self) -> Machine:
+        """The machine on which all but the guest's programs run."""
+        return self.lab.host
+
+    def close(self) -> None:
+        """Take the namespaces away, with whatever still runs in them."""
+        self.lab.close()
+        for process in self._processes:
+            process.wait(START_DEADLINE)
+
+    def upstream(self) -> None:
+        """Start nginx as nova-api."""
+        (self.folder / "large.txt").write_bytes(b"x" * LARGE)
+        pki = self.agent_folder / "pki"
+        conf = self._render(
+            "nginx.conf.in",
+            "nginx.conf",
+            folder=self.folder,
+            plain_port=PLAIN_PORT,
+            tls_port=TLS_PORT,
+            server_cert=pki / "metadata-server.crt",
+            server_key=pki / "metadata-server.key",
+            ca_cert=pki / "ca.crt",
+        )
+        log = str(self.folder / "nginx.log")
+        self.start(
+            "nginx",
+            self.cpus.upstream,
+            ["nginx", "-e", log, "-p", str(self.folder), "-c", str(conf)],
+        )
+        self._await_answer("nginx", f"http://{LOOPBACK}:{PLAIN_PORT}/")
+
+    def haproxy(self, address: str, port: int, *, tls: bool) -> Contestant:
+        """Start haproxy at this address of the host."""
+        pki = self.agent_folder / "pki"
+        pair = self.folder / "haproxy.pem"
+        pair.touch(mode=0o600)
+        pair.write_bytes(
+            (pki / "agent.crt").read_bytes() + (pki / "agent.key").read_bytes()
+        )
+        conf = self._render(
+            "haproxy.cfg.in",
+            f"haproxy-{port}.cfg",
+            address=address,
+            port=port,
+            upstream_port=TLS_PORT if tls else PLAIN_PORT,
+            tls=f"ssl crt {pair} ca-file {pki / 'ca.crt'} verify required"
+            " sni str(localhost) verifyhost localhost"
+            if tls
+            else "",
+            **self.identity(),
+        )
+        process = self.start(
+            f"haproxy-{port}", self.cpus.contestant, ["haproxy", "-db", "-f", str(conf)]
+        )
+        return self._contestant("haproxy", f"http://{address}:{port}", process)
+
+    def loopback_proxy(self, port: int, *, tls: bool) -> Contestant:
+        """Start our proxy alone, on loopback."""
+        pki = self.agent_folder / "pki"
+        mine = self.identity()
+        files = [str(pki / name) for name in ("agent.crt", "agent.key", "ca.crt")]
+        process = self.start(
+            f"proxy-{port}",
+            self.cpus.contestant,
+            [
+                *(sys.executable, "-m", "bench.loopback_proxy", "--port", str(port)),
+                *("--upstream", str(TLS_PORT if tls else PLAIN_PORT)),
+                *("--instance", mine["instance_id"], "--tenant", mine["tenant_id"]),
+                *("--secret", SECRET, *(["--tls", *files] if tls else [])),
+            ],
+        )
+        return self._contestant("vagent", f"http://{LOOPBACK}:{port}", process)
+
+    def identity(self) -> dict[str, str]:
+        """What the upstream must be told of the guest, whoever tells it."""
+        instance = self.guest.instance_id
+        return {
+            "instance_id": instance,
+            "tenant_id": self.guest.tenant_id,
+            "signature": signature(Secret(SECRET.encode()), instance),
+        }
+
+    def start(
+        self, name: str, cpu: int, argv: Sequence[str]
+    ) -> subprocess.Popen[bytes]:
+        """Start a program on the host and on one CPU; its words go to `name`.log."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = self.host.start(
+                ["taskset", "-c", str(cpu), *argv],
+                cwd=SOURCE,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
+
+    def check_echo(self, machine: Machine, contestant: Contestant) -> None:
+        """Does the upstream get the identity? Raises LabError if not."""
+        said = _curl(machine, f"{contestant.origin}/echo")
+        expected = " ".join(self.identity().values())
+        if not said.startswith(expected):
+            raise LabError(f"{contestant.name} does not do the work: {said!r}")
+
+    def await_port(self, port: int) -> None:
+        """Return when something listens at this loopback port. Raises LabError."""
+        inside(self.host.name, lambda: _knock(port))
+
+    def _contestant(
+        self, name: str, origin: str, process: subprocess.Popen[bytes]
+    ) -> Contestant:
+        self._await_answer(name, f"{origin}/")
+        contestant = Contestant(name, origin, process.pid)
+        self.check_echo(self.host, contestant)
+        return contestant
+
+    def _render(self, source: str, name: str, **values: object) -> Path:
+        text = Template((HERE / source).read_text()).substitute(values)
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def _await_answer(self, name: str, url: str) -> None:
+        deadline = time.monotonic() + START_DEADLINE
+        while time.monotonic() < deadline:
+            if _curl(self.host, url, "-o", os.devnull, "-w", "%{http_code}") == "200":
+                return
+            time.sleep(0.05)
+        logs = "".join(path.read_text() for path in self.folder.glob("*.log"))
+        raise LabError(f"{name} does not answer at {url}; the logs say:\n{logs}")
+
+
+def _curl(machine: Machine, url: str, *options: str) -> str:
+    return machine.run("curl", "-s", "-m", "5", *options, url, check=False)
+
+
+def _knock(port: int) -> None:
+    deadline = time.monotonic() + START_DEADLINE
+    while time.monotonic() < deadline:
+        with socket.socket() as knocking:
+            if knocking.connect_ex((LOOPBACK, port)) == 0:
+                return
+        time.sleep(0.02)
+    raise LabError(f"nothing listens at {LOOPBACK}:{port}")
