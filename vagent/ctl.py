@@ -12,13 +12,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from vagent import ctl_flows, ctl_import, ctl_introspect, ctl_ports, ctl_provision
+from vagent import (
+    ctl_doctor,
+    ctl_explain,
+    ctl_flows,
+    ctl_import,
+    ctl_introspect,
+    ctl_ports,
+    ctl_provision,
+)
 from vagent.ctl_client import FAILED, USAGE, CommandError
 from vagent.ctl_parser import shared_options
 from vagent.ctl_session import Session
 from vagent.ctl_table import printable
 
-GROUPS = (ctl_ports, ctl_provision, ctl_flows, ctl_introspect, ctl_import)
+GROUPS = (
+    ctl_ports,
+    ctl_provision,
+    ctl_flows,
+    ctl_introspect,
+    ctl_doctor,
+    ctl_explain,
+    ctl_import,
+)
 URLS = ("port_api", "config_api", "introspect")
 ABOUT = "Ask and tell a vagent that runs on this host."
 EPILOG = """\

@@ -1,4 +1,4 @@
-"""One root error and its leaves. A leaf says whose fault it is; the message says the rest.
+"""One root error and its leaves. A leaf says whose fault it is, its message the rest.
 
 A message has four parts wherever they exist: where, what, got, allowed.
 """

@@ -302,7 +302,7 @@ def test_a_refused_limit_is_told_once(load: Load) -> None:
     ],
 )
 def test_identity_ranges(load: Load, text: str) -> None:
-    """Private and link-local networks from /16 (an index has 16 bits) to /24 are taken."""
+    """Private and link-local networks from /16 (an index has 16 bits) to /24."""
     content = f"<data-path><identity-range>{text}</identity-range></data-path>"
     assert IPv4Network(text) == load(content).config.data_path.identity_range
 

@@ -1,0 +1,251 @@
+"""The doctor on a real host: health is health, each planted fault is named, and the
+command that it prints mends it.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+from typing import Any
+
+import pytest
+
+from lab.agent import configuration
+from lab.pki import Authority
+
+pytestmark = pytest.mark.system
+
+
+def run_doctor(site: Any, *options: str) -> tuple[int, list[dict[str, str]]]:
+    """Exit code, and the findings with the name of their check."""
+    argv = [sys.executable, "-m", "vagent.ctl", "-o", "json"]
+    script = (
+        f"{shlex.join([*argv, '--config', str(site.agent.conf), 'doctor', *options])}"
+    )
+    said = site.lab.host.run("sh", "-c", f"{script}; echo $?", check=False)
+    text, _, code = said.strip().rpartition("\n")
+    return int(code), [
+        {"check": check["name"], **finding}
+        for check in json.loads(text)["checks"]
+        for finding in check["findings"]
+    ]
+
+
+def wrong(site: Any) -> list[dict[str, str]]:
+    """What is wrong; the exit code must agree."""
+    code, findings = run_doctor(site)
+    found = [finding for finding in findings if finding["severity"] == "wrong"]
+    assert (1 if found else 0) == code
+    return found
+
+
+def mend(site: Any, finding: dict[str, str]) -> None:
+    """Do what the doctor prescribes."""
+    site.lab.host.run("sh", "-c", finding["mend"])
+
+
+@pytest.fixture
+def served(site: Any) -> Any:
+    """A host with a guest that is served."""
+    site.introduce(site.alice())
+    site.provision()
+    return site
+
+
+def test_a_healthy_host(served: Any) -> None:
+    """Nothing is wrong, exit code 0; asking changed nothing."""
+    before = served.lab.host.run("nft", "-s", "list", "ruleset")
+    assert [] == wrong(served)
+    assert before == served.lab.host.run("nft", "-s", "list", "ruleset")
+    links = served.lab.host.run("ip", "-brief", "link")
+    assert "vgd" not in links
+
+
+def test_strict_counts_warnings(site: Any) -> None:
+    """Nothing is provisioned yet: a warning, which fails only if asked to."""
+    assert 0 == run_doctor(site)[0]
+    code, findings = run_doctor(site, "--strict")
+    assert 1 == code
+    assert any("no metadata service" in finding["what"] for finding in findings)
+
+
+PLANTED = {
+    "a drop policy": (
+        "nft 'table inet fw { chain in { type filter hook input priority 0;"
+        ' policy drop; iifname "lo" accept; }; }\'',
+        "inet fw in: its policy drops a guest's packet",
+    ),
+    "a rule that rejects": (
+        "nft 'table ip fw { chain out { type filter hook output priority 0;"
+        ' oifname "vagent1" counter reject; }; }\'',
+        "ip fw out: the rule handle",
+    ),
+    "the service address": (
+        "ip address add 169.254.169.254/32 dev lo",
+        "interface lo has the address 169.254.169.254",
+    ),
+    "a route into the identity range, with rp_filter": (
+        "sysctl -qw net.ipv4.conf.all.rp_filter=1;"
+        " ip route add 169.254.64.0/24 dev blue",
+        "route 169.254.64.0/24 dev blue lies in the identity range",
+    ),
+    "an interface that is down": (
+        "ip link set vagent0 down",
+        "interface vagent0 is down",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_fault_of_the_host_is_named_and_mended(
+    served: Any, ask: Any, name: str
+) -> None:
+    """What is printed as the cure is run, and then the host is healthy, and the guest
+    served.
+    """
+    plant, what = PLANTED[name]
+    served.lab.host.run("sh", "-c", plant)
+    (finding, *_) = [found for found in wrong(served) if what in found["what"]]
+    mend(served, finding)
+    assert [] == wrong(served)
+    assert "I am alice\n" == ask(served.lab.guests[0], "/latest/user-data")
+
+
+def test_rp_filter_is_named_when_it_bites(served: Any, ask: Any) -> None:
+    """The kernel itself is asked: a strict filter alone harms nobody."""
+    host, alice = served.lab.host, served.lab.guests[0]
+    host.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
+    assert [] == wrong(served)
+    assert "I am alice\n" == ask(alice, "/latest/user-data")
+    host.run("ip", "route", "add", "169.254.64.0/24", "dev", "blue")
+    assert any("rp_filter drops" in finding["what"] for finding in wrong(served))
+
+
+def test_forwarding_is_asked_of_the_kernel(served: Any) -> None:
+    """A service on another machine needs it on both sides; each is named in turn."""
+    host = served.lab.host
+    host.run("ip", "address", "add", "10.0.0.254/24", "dev", "blue")
+    served.agent.tool(
+        *("provision.provision_linklocal", "--linklocal_service_name", "echo"),
+        *("--linklocal_service_ip", "169.254.1.7", "--linklocal_service_port", "7"),
+        *("--ipfabric_service_ip", "10.0.0.1", "--ipfabric_service_port", "7"),
+    )
+    host.run("sysctl", "-qw", "net.ipv4.conf.blue.forwarding=0")
+    host.run("sysctl", "-qw", "net.ipv4.conf.vagent1.forwarding=0")
+    for side in ("vagent1", "blue"):
+        (finding,) = wrong(served)
+        assert f"forwarding is off on {side}" in finding["what"]
+        mend(served, finding)
+    assert [] == wrong(served)
+
+
+def test_a_killed_agent(served: Any) -> None:
+    """It is named, and services, TLS and upstream are judged from its files."""
+    served.agent.stop(signal.SIGKILL)
+    findings = wrong(served)
+    assert {"agent", "upstream"} == {finding["check"] for finding in findings}
+    assert "the agent does not run" in findings[0]["what"]
+    assert str(served.agent.conf) in findings[0]["mend"]
+
+
+def test_a_frozen_agent(served: Any) -> None:
+    """The cure wakes it up."""
+    served.agent.process.send_signal(signal.SIGSTOP)
+    (finding, *_) = wrong(served)
+    assert "is stopped by a signal" in finding["what"]
+    mend(served, finding)
+    assert [] == wrong(served)
+
+
+def test_flushed_rules(served: Any) -> None:
+    """`nft flush ruleset` of another program takes ours; it is said which are gone."""
+    served.lab.host.run("nft", "flush", "ruleset")
+    assert {"own rules"} == {finding["check"] for finding in wrong(served)}
+
+
+def test_another_program_has_the_queue(idle_site: Any) -> None:
+    """With its name, before the agent is started."""
+    idle_site.agent.start()
+    idle_site.agent.stop()
+    holder = "from netfilterqueue import NetfilterQueue as Q; import time; q = Q();"
+    code = f"{holder} q.bind(8097, print); print(flush=True); time.sleep(60)"
+    idle_site.start_on_host([sys.executable, "-c", code])
+    for _ in range(50):
+        found = [f for f in wrong(idle_site) if f["check"] == "queue"]
+        if found:
+            break
+    assert "NFQUEUE 8097 is taken by python" in found[0]["what"]
+    assert found[0]["mend"].startswith("kill ")
+
+
+def test_the_upstream_is_down(served: Any) -> None:
+    """The stage that fails is named: nobody listens."""
+    served.provision("--oper", "delete")
+    served.agent.tool(
+        *("provision.provision_linklocal", "--linklocal_service_name", "metadata"),
+        *("--linklocal_service_ip", "169.254.169.254"),
+        *("--linklocal_service_port", "80", "--ipfabric_service_ip", "127.0.0.1"),
+        *("--ipfabric_service_port", "8776"),
+    )
+    (finding,) = wrong(served)
+    assert "127.0.0.1:8776: connection refused" in finding["what"]
+
+
+def test_the_wrong_authority(idle_site: Any) -> None:
+    """A CA that did not sign nova-api's certificate: named as what it is."""
+    other = Authority(idle_site.folder / "other")
+    agent = idle_site.agent
+    ours = f"<ca-cert>{idle_site.folder}/pki"
+    assert ours in agent.config
+    agent.config = agent.config.replace(
+        agent.config[
+            agent.config.index("<ca-cert>") : agent.config.index("</ca-cert>")
+        ],
+        f"<ca-cert>{other.cert}",
+    )
+    agent.start()
+    idle_site.provision()
+    (finding,) = wrong(idle_site)
+    assert "its certificate is not verified" in finding["what"]
+    assert f"-CAfile {other.cert}" in finding["mend"]
+
+
+def test_a_client_certificate_that_is_refused(idle_site: Any) -> None:
+    """TLS 1.3 tells of it only when the answer is read; it is not taken for health."""
+    stranger = Authority(idle_site.folder / "other").client("agent")
+    agent = idle_site.agent
+    for element, path in (("client-cert", stranger.cert), ("client-key", stranger.key)):
+        start = agent.config.index(f"<{element}>")
+        end = agent.config.index(f"</{element}>")
+        agent.config = agent.config[:start] + f"<{element}>{path}" + agent.config[end:]
+    agent.start()
+    idle_site.provision()
+    (finding,) = wrong(idle_site)
+    assert "refused our client certificate" in finding["what"]
+
+
+def test_an_empty_secret(idle_site: Any) -> None:
+    """It signs, and proves nothing."""
+    idle_site.agent.config = configuration(idle_site.folder, secret="")
+    idle_site.agent.start()
+    idle_site.provision()
+    assert {"shared secret"} == {finding["check"] for finding in wrong(idle_site)}
+
+
+def test_a_wrong_configuration(idle_site: Any) -> None:
+    """Every problem with file and line, and no guess about the rest."""
+    idle_site.agent.conf.write_text("<config><agent>\n<bogus/>\n</agent></config>")
+    (finding,) = wrong(idle_site)
+    assert f"{idle_site.agent.conf}:2: " in finding["what"]
+
+
+def test_a_configuration_that_others_may_read(site: Any) -> None:
+    """It holds the secret: a warning, and the cure closes it."""
+    site.agent.conf.chmod(0o644)
+    told = [f for f in run_doctor(site)[1] if f["check"] == "agent.conf"]
+    assert "has mode 0644" in told[0]["what"]
+    mend(site, told[0])
+    assert 0o600 == site.agent.conf.stat().st_mode & 0o777
+    assert not [f for f in run_doctor(site)[1] if f["check"] == "agent.conf"]

@@ -1,0 +1,129 @@
+"""explain sends a real request, and tells where it ended; it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+import time
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+PATH = "/openstack/latest/meta_data.json"
+
+
+def run_explain(site: Any, *words: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Exit code, and the last step of each name."""
+    argv = [sys.executable, "-m", "vagent.ctl", "-o", "json"]
+    command = [*argv, "--config", str(site.agent.conf), "explain", *words]
+    said = site.lab.host.run("sh", "-c", f"{shlex.join(command)}; echo $?", check=False)
+    text, _, code = said.strip().rpartition("\n")
+    return int(code), {step["name"]: step for step in json.loads(text)}
+
+
+def leftovers(site: Any) -> list[str]:
+    """Taps and ports of probes that are still there."""
+    links = site.lab.host.run("ip", "-brief", "link").split()
+    ports = json.loads(site.agent.tool("vagent.ctl", "-o", "json", "port", "list"))
+    taps = [port["system-name"] for port in ports]
+    return [name for name in (*links, *taps) if name.startswith("vgx")]
+
+
+def test_a_good_port(site: Any, ask: Any) -> None:
+    """Every step of the way with its time, status 200, and the guest's own identity is
+    never touched: neither body nor secret is shown.
+    """
+    alice, bob = site.alice(), site.bob()
+    site.introduce(alice, bob)
+    site.provision()
+    before = site.identity(alice)
+    code, steps = run_explain(site, "--port", alice.port_id, "GET", PATH)
+    assert 0 == code
+    for name in ("agent", "port", "service", "probe", "ARP", "verdict", "connect"):
+        assert steps[name]["ok"] is True, steps[name]
+    assert "02:00:a9:fe:a9:fe" in steps["ARP"]["detail"]
+    assert "metadata: to the metadata proxy" in steps["verdict"]["detail"]
+    assert "Response : 200" in steps["proxy"]["detail"]
+    assert steps["response"]["detail"].startswith("200, ")
+    assert steps["connect"]["took"] > 0
+    assert alice.instance_id not in json.dumps(steps["response"])
+    assert [] == leftovers(site)
+    assert before == site.identity(alice)
+    assert "I am alice\n" == ask(alice, "/latest/user-data")
+
+
+def test_an_unprovisioned_service(site: Any) -> None:
+    """The refusing step is the verdict, and the guest would see a reset."""
+    alice = site.alice()
+    site.introduce(alice)
+    code, steps = run_explain(site, "--port", alice.port_id)
+    assert 1 == code
+    assert steps["service"]["ok"] is False
+    assert "not-provisioned" in steps["verdict"]["detail"]
+    assert "refused at once" in steps["connect"]["detail"]
+    assert "response" not in steps
+    assert [] == leftovers(site)
+
+
+def test_a_drop_rule_before_the_listener(site: Any) -> None:
+    """The verdict was good, the connection was not: the fault is between them."""
+    alice = site.alice()
+    site.introduce(alice)
+    site.provision()
+    site.lab.host.run(
+        "nft",
+        'table ip fw { chain in { type filter hook input priority 0; iifname "vagent1"'
+        " drop; }; }",
+    )
+    code, steps = run_explain(site, "--port", alice.port_id)
+    assert 1 == code
+    assert (True, False) == (steps["verdict"]["ok"], steps["connect"]["ok"])
+    assert "no answer in time" in steps["connect"]["detail"]
+
+
+def test_an_unknown_port(site: Any) -> None:
+    """It is said to be unknown, and nothing is sent."""
+    unknown = "00000000-0000-4000-8000-000000000001"
+    code, steps = run_explain(site, "--port", unknown)
+    assert 1 == code
+    assert f"{unknown} is not registered" in steps["port"]["detail"]
+    assert "probe" not in steps
+
+
+def test_without_the_agent(site: Any) -> None:
+    """Exit code 69, and the doctor is recommended."""
+    alice = site.alice()
+    site.introduce(alice)
+    site.agent.stop(signal.SIGKILL)
+    code, steps = run_explain(site, "--port", alice.port_id)
+    assert 69 == code
+    assert ["agent"] == list(steps)
+
+
+def test_a_killed_probe_leaves_a_port_at_most(site: Any) -> None:
+    """Tap and namespace go with the process; the port goes with the next probe."""
+    alice = site.alice()
+    site.introduce(alice)
+    site.provision()
+    site.lab.host.run(
+        *("nft", 'table ip fw { chain in { type filter hook input priority 0; iifname'
+          ' "vagent1" drop; }; }'),
+    )  # fmt: skip
+    argv = [sys.executable, "-m", "vagent.ctl", "--config", str(site.agent.conf)]
+    probe = site.lab.host.start([*argv, "explain", "--port", alice.port_id])
+    deadline = time.monotonic() + 10
+    while len(leftovers(site)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    probe.kill()
+    probe.wait()
+    site.lab.host.run("nft", "delete", "table", "ip", "fw")
+    deadline = time.monotonic() + 10
+    while len(leftovers(site)) > 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert 1 == len(leftovers(site))
+    assert 0 == run_explain(site, "--port", alice.port_id)[0]
+    assert [] == leftovers(site)

@@ -1,0 +1,104 @@
+"""A healthy host, which tests make sick in one way each."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
+
+import pytest
+
+from vagent.config.model import AgentConfig
+from vagent.doctor.facts import (
+    AgentFacts,
+    Configuration,
+    Facts,
+    Host,
+    KernelTrial,
+    Link,
+    Ours,
+    PortFact,
+    Process,
+    Queue,
+    Route,
+    RouteTrial,
+    TlsPair,
+    UpstreamTrial,
+)
+from vagent.doctor.rules import Ruleset
+from vagent.linklocal.service import LinkLocalService
+
+AGENT = Process(10, "vagent")
+METADATA = LinkLocalService(
+    "metadata",
+    IPv4Address("169.254.169.254"),
+    80,
+    (IPv4Address("192.0.2.7"),),
+    8775,
+)
+
+
+def healthy() -> dict[str, Any]:
+    """The parts of Facts of a host on which nothing is wrong."""
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    ours = Ours.of(AgentConfig())
+    address = IPv4Interface("169.254.64.1/18")
+    return {
+        "now": now,
+        "ours": ours,
+        "configuration": Configuration("/etc/vagent/agent.conf"),
+        "host": Host(
+            tools={"nft": True, "ip": True},
+            trials=(KernelTrial("nf_tables", "CONFIG_NF_TABLES", "nf_tables", ""),),
+            ruleset=Ruleset(tables=frozenset({("ip", "vagent"), ("netdev", "vagent")})),
+            links=(
+                Link("vagent0", up=True),
+                Link("vagent1", up=True, addresses=(address,)),
+            ),
+            routes=(
+                Route(IPv4Network("0.0.0.0/0"), "eth0", "main", "unicast"),
+                Route(IPv4Network("169.254.0.0/16"), "eth0", "main", "unicast"),
+                Route(IPv4Network("169.254.64.0/18"), "vagent1", "main", "unicast"),
+                Route(IPv4Network("169.254.64.1/32"), "vagent1", "local", "local"),
+            ),
+            route_trials=(RouteTrial(ours.listener, "local", "lo"),),
+            sysctl={
+                "net/netfilter/nf_conntrack_count": "10",
+                "net/netfilter/nf_conntrack_max": "1000",
+            },
+            queue=Queue(8097, 0, 0, AGENT),
+            synchronised=True,
+        ),
+        "agent": AgentFacts(
+            process=AGENT,
+            readiness="ready",
+            ports=(PortFact("p1", "alice", "tap1", "Active", "nova"),),
+            services=(METADATA,),
+            open_files=30,
+            max_files=1024,
+        ),
+        "tls": (
+            TlsPair(
+                role="metadata proxy",
+                cert="/etc/client.pem",
+                key="/etc/client.key",
+                ca="/etc/ca.pem",
+                valid_from=now - timedelta(days=30),
+                valid_until=now + timedelta(days=15),
+                ca_until=now + timedelta(days=15),
+            ),
+        ),
+        "upstream": (UpstreamTrial("192.0.2.7:8775", "192.0.2.7"),),
+    }
+
+
+@pytest.fixture(name="healthy")
+def healthy_fixture() -> dict[str, Any]:
+    """The parts of healthy Facts."""
+    return healthy()
+
+
+@pytest.fixture
+def facts(healthy: dict[str, Any]) -> Facts:
+    """A healthy host."""
+    return Facts(**healthy)

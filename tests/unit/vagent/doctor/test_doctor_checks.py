@@ -1,0 +1,355 @@
+"""Promises of the doctor: a healthy host is healthy, and each fault has its name, its
+meaning and its cure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
+
+import pytest
+
+from vagent.doctor.checks import diagnose, worst
+from vagent.doctor.facts import (
+    Facts,
+    KernelTrial,
+    Link,
+    Listener,
+    PortFact,
+    Process,
+    Queue,
+    Route,
+    RouteTrial,
+    UpstreamTrial,
+)
+from vagent.doctor.finding import Finding, Severity
+from vagent.doctor.rules import Ruleset
+from vagent.linklocal.service import LinkLocalService
+
+NOVA = Process(77, "other")
+SERVICE = IPv4Address("169.254.169.254")
+
+
+def found(facts: Facts) -> list[Finding]:
+    return [finding for result in diagnose(facts) for finding in result.findings]
+
+
+def host(facts: Facts, **changes: Any) -> Facts:
+    return replace(facts, host=replace(facts.host, **changes))
+
+
+def agent(facts: Facts, **changes: Any) -> Facts:
+    return replace(facts, agent=replace(facts.agent, **changes))
+
+
+def conf(facts: Facts, **changes: Any) -> Facts:
+    return replace(facts, configuration=replace(facts.configuration, **changes))
+
+
+def sysctl(facts: Facts, **values: str) -> Facts:
+    named = {key.replace("__", "/"): value for key, value in values.items()}
+    return host(facts, sysctl={**facts.host.sysctl, **named})
+
+
+def way(facts: Facts, target: str, **answer: Any) -> Facts:
+    return host(facts, route_trials=(RouteTrial(IPv4Address(target), **answer),))
+
+
+def link(facts: Facts, name: str, address: str) -> Facts:
+    more = Link(name, up=True, addresses=(IPv4Interface(address),))
+    return host(facts, links=(*facts.host.links, more))
+
+
+def route(facts: Facts, destination: str, device: str) -> Facts:
+    more = Route(IPv4Network(destination), device, "main", "unicast")
+    return host(facts, routes=(*facts.host.routes, more))
+
+
+def port(facts: Facts, state: str, author: str = "nova") -> Facts:
+    return agent(facts, ports=(PortFact("p9", "bob", "tap9", state, author),))
+
+
+def upstream(facts: Facts, stage: str) -> Facts:
+    trial = UpstreamTrial("192.0.2.7:8775", "nova.example", stage, "it said why")
+    return replace(facts, upstream=(trial,))
+
+
+def test_a_healthy_host_has_no_finding(facts: Facts) -> None:
+    """Nothing wrong: every check is good, and there is no verdict."""
+    results = diagnose(facts)
+    assert [] == found(facts)
+    assert worst(results) is None
+    assert len(results) == len({result.name for result in results}) > 15
+
+
+WRONG = {
+    "nft missing": (
+        lambda f: host(f, tools={"nft": False, "ip": True}),
+        "nft is not installed",
+        "apt-get install nftables",
+    ),
+    "kernel part missing": (
+        lambda f: host(f, trials=(KernelTrial("fwd", "CONFIG_X", "nft_x", "no"),)),
+        "the kernel has no fwd (no)",
+        "modprobe nft_x",
+    ),
+    "empty secret": (
+        lambda f: conf(f, secret_empty=True),
+        "the shared secret in /etc/vagent/agent.conf is empty",
+        "metadata_proxy_shared_secret",
+    ),
+    "agent gone": (
+        lambda f: agent(f, readiness="", silence="refused", process=None),
+        "the agent does not run: refused",
+        "systemctl start vagent",
+    ),
+    "agent frozen": (
+        lambda f: agent(f, readiness="", silence="no answer", stopped=True),
+        "vagent (pid 10) is stopped by a signal",
+        "kill -CONT 10",
+    ),
+    "agent silent": (
+        lambda f: agent(f, readiness="", silence="no answer"),
+        "vagent (pid 10) does not answer: no answer",
+        "systemctl restart vagent",
+    ),
+    "agent not ready": (
+        lambda f: agent(f, readiness="starting"),
+        "the agent is not ready: starting",
+        "journalctl",
+    ),
+    "queue unread": (
+        lambda f: host(f, queue=None),
+        "nobody reads NFQUEUE 8097",
+        "systemctl restart vagent",
+    ),
+    "queue taken": (
+        lambda f: host(f, queue=Queue(8097, 0, 0, NOVA)),
+        "NFQUEUE 8097 is taken by other (pid 77)",
+        "kill 77",
+    ),
+    "queue backlog": (
+        lambda f: host(f, queue=Queue(8097, 2048, 0, f.agent.process)),
+        "2048 packets wait in NFQUEUE 8097",
+        "vagentctl trace",
+    ),
+    "interface gone": (
+        lambda f: host(f, links=f.host.links[1:]),
+        "interface vagent0 is gone",
+        "systemctl restart vagent",
+    ),
+    "interface down": (
+        lambda f: host(f, links=(Link("vagent0", up=False), f.host.links[1])),
+        "interface vagent0 is down",
+        "ip link set vagent0 up",
+    ),
+    "rules flushed": (
+        lambda f: host(f, ruleset=Ruleset()),
+        "nftables table netdev vagent is gone",
+        "systemctl restart vagent",
+    ),
+    "service address": (
+        lambda f: link(f, "br0", "169.254.169.254/32"),
+        "interface br0 has the address 169.254.169.254",
+        "ip address del 169.254.169.254/32 dev br0",
+    ),
+    "identity address": (
+        lambda f: link(f, "br0", "169.254.64.9/16"),
+        "interface br0 has 169.254.64.9, of the identity range",
+        "ip address del 169.254.64.9/16 dev br0",
+    ),
+    "listener": (
+        lambda f: host(f, listeners=(Listener(SERVICE, 80, "tcp", NOVA),)),
+        "other (pid 77) listens on 169.254.169.254:80/tcp",
+        "kill 77",
+    ),
+    "route": (
+        lambda f: route(f, "169.254.100.0/24", "eth1"),
+        "route 169.254.100.0/24 dev eth1 lies in the identity range",
+        "ip route del 169.254.100.0/24 dev eth1 table main",
+    ),
+    "rp_filter": (
+        lambda f: sysctl(
+            way(f, "169.254.64.1", said="Invalid cross-device link"),
+            net__ipv4__conf__all__rp_filter="1",
+        ),
+        "rp_filter drops packets from a guest to 169.254.64.1",
+        "sysctl -w net.ipv4.conf.all.rp_filter=2",
+    ),
+    "forwarding off": (
+        lambda f: sysctl(
+            way(f, "192.0.2.9", said="No route to host"),
+            net__ipv4__conf__vagent1__forwarding="0",
+        ),
+        "forwarding is off on vagent1",
+        "sysctl -w net.ipv4.conf.vagent1.forwarding=1",
+    ),
+    "forwarding off on the way back": (
+        lambda f: way(f, "192.0.2.9", kind="unicast", device="eth1", forwarding=False),
+        "forwarding is off on eth1",
+        "sysctl -w net.ipv4.conf.eth1.forwarding=1",
+    ),
+    "no way": (
+        lambda f: way(f, "192.0.2.9", said="Network is unreachable"),
+        "the kernel has no way for packets from a guest to 192.0.2.9",
+        "ip route get 192.0.2.9",
+    ),
+    "policy routing": (
+        lambda f: way(f, "169.254.64.1", kind="unicast", device="wg0"),
+        "leave the host by wg0",
+        "ip rule show",
+    ),
+    "port not served": (
+        lambda f: port(f, "Inactive < kernel-pending >"),
+        "1 port is not served: bob (tap9)",
+        "vagentctl port show p9",
+    ),
+    "service without endpoint": (
+        lambda f: agent(
+            f, services=(LinkLocalService("metadata", SERVICE, 80, (), 1),)
+        ),
+        "service metadata at 169.254.169.254:80 has no endpoint",
+        "--linklocal_service_name metadata",
+    ),
+    "key of another certificate": (
+        lambda f: replace(f, tls=(replace(f.tls[0], problem="k is not of c"),)),
+        "TLS files of the metadata proxy: k is not of c",
+        "openssl",
+    ),
+    "not yet valid": (
+        lambda f: replace(f, now=f.tls[0].valid_from - timedelta(seconds=1)),
+        "/etc/client.pem is valid from",
+        "timedatectl",
+    ),
+    "unresolved": (lambda f: upstream(f, "resolve"), "it said why", "getent ahosts"),
+    "unreachable": (lambda f: upstream(f, "connect"), "it said why", "ss -ltnp"),
+    "unverified": (lambda f: upstream(f, "tls"), "it said why", "-CAfile /etc/ca.pem"),
+    "mute": (lambda f: upstream(f, "reply"), "it said why", "curl"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_fault_is_wrong_and_has_a_cure(facts: Facts, name: str) -> None:
+    """One planted fault, one finding of the worst kind, with the command for it."""
+    plant, what, mend = WRONG[name]
+    findings = [f for f in found(plant(facts)) if f.severity is Severity.WRONG]
+    (first, *_) = [finding for finding in findings if what in finding.what]
+    assert mend in first.mend
+    assert first.means
+
+
+MILD = {
+    "no agent.conf": (lambda f: conf(f, found=False), Severity.WARNING),
+    "readable by all": (
+        lambda f: conf(f, warnings=("agent.conf is world-readable",)),
+        Severity.WARNING,
+    ),
+    "queue was full": (
+        lambda f: host(f, queue=Queue(8097, 0, 3, f.agent.process)),
+        Severity.WARNING,
+    ),
+    "port without tap": (lambda f: port(f, "Inactive < no-dev >"), Severity.WARNING),
+    "left over probe": (
+        lambda f: port(f, "Inactive < no-dev >", "vagentctl explain 12"),
+        Severity.WARNING,
+    ),
+    "service left out": (
+        lambda f: agent(f, left_out=("dns: duplicate",)),
+        Severity.WARNING,
+    ),
+    "nothing provisioned": (lambda f: agent(f, services=()), Severity.WARNING),
+    "route of a cloud": (
+        lambda f: route(f, "169.254.169.254/32", "eth0"),
+        Severity.NOTE,
+    ),
+    "bridge": (
+        lambda f: sysctl(f, **{"net__bridge__bridge-nf-call-iptables": "1"}),
+        Severity.NOTE,
+    ),
+    "clock": (lambda f: host(f, synchronised=False), Severity.NOTE),
+}
+
+
+@pytest.mark.parametrize("name", MILD)
+def test_what_stops_nobody_is_no_fault(facts: Facts, name: str) -> None:
+    """One finding, of the milder kind that was meant."""
+    plant, severity = MILD[name]
+    assert [severity] == [finding.severity for finding in found(plant(facts))]
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(799, None), (800, "warning"), (949, "warning"), (950, "wrong")],
+)
+def test_conntrack_is_nearly_full(facts: Facts, count: int, expected: Any) -> None:
+    """From 80 % on it is said, from 95 % on it is wrong."""
+    sick = sysctl(facts, net__netfilter__nf_conntrack_count=str(count))
+    assert expected == worst(diagnose(sick))
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [(14.1, None), (14, "warning"), (0.1, "warning"), (0, "wrong")],
+)
+def test_a_certificate_near_its_end(facts: Facts, days: float, expected: Any) -> None:
+    """14 days before its end it is said; at its end it is wrong. The CA's as well."""
+    until = facts.now + timedelta(days=days)
+    for dates in ({"valid_until": until}, {"ca_until": until}):
+        sick = replace(facts, tls=(replace(facts.tls[0], **dates),))
+        assert expected == worst(diagnose(sick))
+
+
+@pytest.mark.parametrize(("waiting", "expected"), [(2047, None), (2048, "wrong")])
+def test_a_backlog_begins_at_half_the_queue(
+    facts: Facts, waiting: int, expected: Any
+) -> None:
+    """queue-length is 4,096."""
+    sick = host(facts, queue=Queue(8097, waiting, 0, facts.agent.process))
+    assert expected == worst(diagnose(sick))
+
+
+@pytest.mark.parametrize(("used", "expected"), [(819, None), (820, "warning")])
+def test_files_run_out(facts: Facts, used: int, expected: Any) -> None:
+    """At 80 % of the limit."""
+    assert expected == worst(diagnose(agent(facts, open_files=used)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a:1: /x: '/k.pem' is world-readable (mode 0644); make it 0600", "/k.pem"),
+        ("a:1: /x: the file holds a secret and has mode 0644; make it 0600, or", "a"),
+    ],
+)
+def test_a_readable_secret_is_closed(facts: Facts, text: str, expected: str) -> None:
+    """The file that is named, else agent.conf itself."""
+    (finding,) = found(conf(facts, path="a", warnings=(text,)))
+    assert f"chmod 0600 {expected}" == finding.mend
+
+
+def test_an_empty_secret_is_said_once(facts: Facts) -> None:
+    """The configuration's own remark adds nothing."""
+    sick = conf(facts, secret_empty=True, warnings=("a:1: /x: no secret: signed",))
+    assert 1 == len(found(sick))
+
+
+def test_one_endpoint_of_two_is_a_warning(facts: Facts) -> None:
+    """Guests are served as long as one answers."""
+    dead = UpstreamTrial("192.0.2.8:8775", "192.0.2.8", "connect", "refused")
+    sick = replace(facts, upstream=(*facts.upstream, dead))
+    assert Severity.WARNING == worst(diagnose(sick))
+
+
+def test_a_refused_config_ends_the_guessing(facts: Facts) -> None:
+    """Every problem of the file is shown, and nothing that depends on it is judged."""
+    sick = conf(agent(facts, readiness=""), problems=("agent.conf:2: /: bad",))
+    assert ["agent.conf:2: /: bad"] == [finding.what for finding in found(sick)]
+    assert 3 == len(diagnose(sick))
+
+
+def test_without_nftables_nothing_else_of_it_is_blamed(facts: Facts) -> None:
+    """One cause, one finding."""
+    trials = [KernelTrial(part, "X", "m", "no") for part in ("nf_tables", "fwd")]
+    assert 1 == len(found(host(facts, trials=tuple(trials))))

@@ -1,0 +1,332 @@
+"""Promises about other people's rules: what certainly stops our packets is found, what
+perhaps does is said so, and what does not is left in peace.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from vagent.doctor.check_rules import check_foreign_rules
+from vagent.doctor.facts import Facts
+from vagent.doctor.finding import Finding, Severity
+from vagent.doctor.legacy import parse_save
+from vagent.doctor.rules import parse_devices, parse_ruleset
+from vagent.errors import WireError
+from vagent.linklocal.service import LinkLocalService
+
+DROP: dict[str, Any] = {"drop": None}
+ACCEPT: dict[str, Any] = {"accept": None}
+
+
+def meta(key: str, right: Any, op: str = "==") -> dict[str, Any]:
+    return {"match": {"op": op, "left": {"meta": {"key": key}}, "right": right}}
+
+
+def payload(protocol: str, field: str, right: Any, op: str = "==") -> dict[str, Any]:
+    left = {"payload": {"protocol": protocol, "field": field}}
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def state(*states: str) -> dict[str, Any]:
+    left = {"ct": {"key": "state"}}
+    return {"match": {"op": "in", "left": left, "right": list(states)}}
+
+
+def nft(
+    *rules: Any,
+    hook: str = "input",
+    policy: str = "accept",
+    more: tuple[Any, ...] = (),
+    family: str = "inet",
+    prio: int = 0,
+) -> str:
+    chain = {"family": family, "table": "fw", "name": "in", "handle": 1}
+    base = {"type": "filter", "hook": hook, "prio": prio, "policy": policy}
+    items: list[Any] = [
+        {"metainfo": {}},
+        {"table": {"family": family, "name": "fw", "handle": 1}},
+        {"chain": {**chain, **base}},
+    ]
+    for number, expressions in enumerate(rules, start=2):
+        rule = {"family": family, "table": "fw", "chain": "in", "handle": number}
+        items.append({"rule": {**rule, "expr": list(expressions)}})
+    return json.dumps({"nftables": [*items, *more]})
+
+
+def sub(name: str, *rules: Any) -> tuple[Any, ...]:
+    """A chain without a hook, and its rules."""
+    chain = {"family": "inet", "table": "fw", "name": name, "handle": 9}
+    rule = {"family": "inet", "table": "fw", "chain": name, "handle": 20}
+    return (
+        {"chain": chain},
+        *({"rule": {**rule, "expr": list(expressions)}} for expressions in rules),
+    )
+
+
+def judge(facts: Facts, text: str) -> list[Finding]:
+    ruleset = parse_ruleset(text, {})
+    return list(
+        check_foreign_rules(replace(facts, host=replace(facts.host, ruleset=ruleset)))
+    )
+
+
+def severity(facts: Facts, text: str) -> str | None:
+    findings = judge(facts, text)
+    return findings[0].severity.value if findings else None
+
+
+CASES = {
+    "nothing": (nft(), None),
+    "drop policy": (nft(policy="drop"), "wrong"),
+    "drop of all": (nft([DROP]), "wrong"),
+    "reject of the port": (
+        nft([payload("tcp", "dport", 8097), {"reject": {"type": "tcp reset"}}]),
+        "wrong",
+    ),
+    "drop of another port": (nft([payload("tcp", "dport", 22), DROP]), None),
+    "a range of ports": (
+        nft([payload("tcp", "dport", {"range": [8000, 9000]}), DROP]),
+        "wrong",
+    ),
+    "a set of ports": (
+        nft([payload("tcp", "dport", {"set": [22, 8097]}), DROP]),
+        "wrong",
+    ),
+    "every port but": (nft([payload("tcp", "dport", 22, "!="), DROP]), "wrong"),
+    "another interface": (nft([meta("iifname", "eth0"), DROP]), None),
+    "our interface": (nft([meta("iifname", "vagent1"), DROP]), "wrong"),
+    "interfaces by pattern": (nft([meta("iifname", "vag*"), DROP]), "wrong"),
+    "link-local sources": (
+        nft(
+            [
+                payload("ip", "saddr", {"prefix": {"addr": "169.254.0.0", "len": 16}}),
+                DROP,
+            ]
+        ),
+        "wrong",
+    ),
+    "one identity": (nft([payload("ip", "saddr", "169.254.64.9"), DROP]), "warning"),
+    "private sources": (
+        nft([payload("ip", "saddr", {"prefix": {"addr": "10.0.0.0", "len": 8}}), DROP]),
+        None,
+    ),
+    "accepted before": (nft([meta("iifname", "vagent1"), ACCEPT], policy="drop"), None),
+    "only established": (nft([state("established"), ACCEPT], policy="drop"), "wrong"),
+    "new accepted": (nft([state("new", "related"), ACCEPT], policy="drop"), None),
+    "invalid dropped": (nft([state("invalid"), DROP]), None),
+    "perhaps accepted": (nft([meta("skuid", 0), ACCEPT], policy="drop"), "warning"),
+    "perhaps dropped, then certainly": (
+        nft([meta("skuid", 0), DROP], policy="drop"),
+        "wrong",
+    ),
+    "limited drop": (nft([{"limit": {"rate": 3}}, DROP]), "warning"),
+    "unknown set": (nft([payload("ip", "saddr", "@bad"), DROP]), "warning"),
+    "known set": (
+        nft(
+            [payload("ip", "saddr", "@bad"), DROP],
+            more=(
+                {
+                    "set": {
+                        "family": "inet",
+                        "table": "fw",
+                        "name": "bad",
+                        "elem": ["10.1.1.1", {"elem": {"val": "10.2.2.2"}}],
+                    }
+                },
+            ),
+        ),
+        None,
+    ),
+    "jump to a drop": (
+        nft([{"jump": {"target": "x"}}], more=sub("x", [DROP])),
+        "wrong",
+    ),
+    "jump and back": (
+        nft([{"jump": {"target": "x"}}], more=sub("x", [{"return": None}, DROP])),
+        None,
+    ),
+    "perhaps a jump to a drop": (
+        nft([meta("skuid", 0), {"jump": {"target": "x"}}], more=sub("x", [DROP])),
+        "warning",
+    ),
+    "perhaps a jump to nothing": (
+        nft(
+            [meta("skuid", 0), {"jump": {"target": "x"}}],
+            policy="drop",
+            more=sub("x"),
+        ),
+        "wrong",
+    ),
+    "goto never comes back": (
+        nft([{"goto": {"target": "x"}}], [ACCEPT], policy="drop", more=sub("x")),
+        "wrong",
+    ),
+    "accept in a jump": (
+        nft([{"jump": {"target": "x"}}], policy="drop", more=sub("x", [ACCEPT])),
+        None,
+    ),
+    "verdict map": (
+        nft(
+            [
+                {
+                    "vmap": {
+                        "key": {"meta": {"key": "iifname"}},
+                        "data": {"set": [["eth0", ACCEPT], ["vagent1", DROP]]},
+                    }
+                }
+            ]
+        ),
+        "wrong",
+    ),
+    "verdict map of others": (
+        nft(
+            [
+                {
+                    "vmap": {
+                        "key": {"meta": {"key": "iifname"}},
+                        "data": {"set": [["eth0", DROP]]},
+                    }
+                }
+            ]
+        ),
+        None,
+    ),
+    "iptables' reject": (
+        nft([{"xt": {"type": "target", "name": "REJECT"}}]),
+        "wrong",
+    ),
+    "iptables' match": (
+        nft([{"xt": {"type": "match", "name": "conntrack"}}, DROP]),
+        "warning",
+    ),
+    "answers": (nft([payload("tcp", "sport", 8097), DROP], hook="output"), "wrong"),
+    "answers to elsewhere": (nft([meta("oifname", "eth0"), DROP], hook="output"), None),
+    "another metadata agent's translation": (
+        nft(
+            [payload("ip", "daddr", "169.254.169.254"), {"dnat": {"addr": "10.0.0.1"}}],
+            hook="prerouting",
+            prio=-150,
+        ),
+        "wrong",
+    ),
+    "after our translation": (
+        nft(
+            [payload("ip", "daddr", "169.254.169.254"), DROP],
+            hook="prerouting",
+            prio=-50,
+        ),
+        None,
+    ),
+    "no tracking": (
+        nft(
+            [meta("iifname", "vagent1"), {"notrack": None}],
+            hook="prerouting",
+            prio=-300,
+        ),
+        "wrong",
+    ),
+    "forward without such a service": (nft(policy="drop", hook="forward"), None),
+    "IPv6": (nft(policy="drop", family="ip6"), None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_rule_does_to_our_packets(facts: Facts, name: str) -> None:
+    """Certain, possible, or none of our business."""
+    text, expected = CASES[name]
+    assert expected == severity(facts, text)
+
+
+def test_where_it_is_and_what_lets_us_through(facts: Facts) -> None:
+    """Family, table, chain and handle are named; the cure stands before the fault."""
+    (finding,) = judge(facts, nft([meta("iifname", "vagent1"), DROP]))
+    assert finding.what.startswith("inet fw in: the rule handle 2 drops a guest's")
+    assert finding.mend == "nft 'insert rule inet fw in iifname \"vagent1\" accept'"
+
+
+def test_forwarding_counts_once_a_service_is_elsewhere(facts: Facts) -> None:
+    """A drop policy in forward stops both ways of a service on another machine."""
+    service = LinkLocalService(
+        "dns", facts.ours.sample, 53, (facts.ours.sample + 2**20,), 53
+    )
+    sick = replace(facts, agent=replace(facts.agent, services=(service,)))
+    findings = judge(sick, nft(policy="drop", hook="forward"))
+    assert [Severity.WRONG] * 2 == [finding.severity for finding in findings]
+
+
+def test_our_own_tables_are_not_foreign(facts: Facts) -> None:
+    """Drops in them are meant."""
+    text = nft(policy="drop", family="ip").replace('"fw"', '"vagent"')
+    assert [] == judge(facts, text)
+
+
+@pytest.mark.parametrize(
+    ("device", "prio", "expected"),
+    [("tap1", -301, "wrong"), ("tap1", 0, None), ("tap7", -301, None),
+     ("vagent1", 0, "wrong")],
+)  # fmt: skip
+def test_a_chain_at_a_tap(
+    facts: Facts, device: str, prio: int, expected: str | None
+) -> None:
+    """Before our own chain it stops the guest; behind it, it never sees the packet."""
+    text = nft([DROP], family="netdev", hook="ingress", prio=prio)
+    ruleset = parse_ruleset(text, {("netdev", "fw", "in"): (device,)})
+    sick = replace(facts, host=replace(facts.host, ruleset=ruleset))
+    findings = list(check_foreign_rules(sick))
+    assert expected == (findings[0].severity.value if findings else None)
+
+
+def test_devices_are_read_from_the_plain_list() -> None:
+    """nft 1.0.6 leaves them out of its JSON; a list of them is read as well."""
+    text = """table netdev fw {
+\tchain a {
+\t\ttype filter hook ingress device "tap1" priority -500; policy accept;
+\t}
+\tchain b {
+\t\ttype filter hook ingress devices = { "tap1", "tap2" } priority 0; policy drop;
+\t}
+}
+"""
+    assert {
+        ("netdev", "fw", "a"): ("tap1",),
+        ("netdev", "fw", "b"): ("tap1", "tap2"),
+    } == parse_devices(text)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"nftables": [{"rule": {}}]}'])
+def test_what_is_no_ruleset_is_refused(text: str) -> None:
+    """Rather than read as a host without rules."""
+    with pytest.raises(WireError):
+        parse_ruleset(text, {})
+
+
+LEGACY = {
+    ("DROP",): "wrong",
+    ("ACCEPT", "-A INPUT -p tcp -m tcp --dport 22 -j DROP"): None,
+    ("ACCEPT", "-A INPUT ! -i eth0 -j REJECT --reject-with x"): "wrong",
+    ("DROP", "-A INPUT -i vag+ -j ACCEPT"): None,
+    ("DROP", "-A INPUT -m limit --limit 3/s -j ACCEPT"): "warning",
+    ("ACCEPT", ":x - [0:0]", "-A INPUT -j x", "-A x -j DROP"): "wrong",
+    ("ACCEPT", ":x - [0:0]", "-A INPUT -g x", "-A x -j RETURN"): None,
+    ("ACCEPT", "-A INPUT -m conntrack --ctstate INVALID -j DROP"): None,
+    ("ACCEPT", "-A INPUT -s 169.254.0.0/16 -j DROP"): "wrong",
+    ("DROP", "-A INPUT -j LOG", "-A INPUT -p tcp --dport 1: -j RETURN"): "wrong",
+    ("ACCEPT", "-A INPUT -j REDIRECT"): "wrong",
+    ("ACCEPT", '-A INPUT -m comment --comment "a \'b" -j DROP'): "wrong",
+}
+
+
+@pytest.mark.parametrize("lines", LEGACY)
+def test_old_iptables_are_read_too(facts: Facts, lines: tuple[str, ...]) -> None:
+    """`iptables-legacy-save`, with its own command as the cure."""
+    policy, *rules = lines
+    text = "\n".join(["*filter", f":INPUT {policy} [0:0]", *rules, "COMMIT", ""])
+    sick = replace(facts, host=replace(facts.host, legacy=parse_save(text)))
+    findings = list(check_foreign_rules(sick))
+    assert LEGACY[lines] == (findings[0].severity.value if findings else None)
+    for finding in findings:
+        assert finding.mend == "iptables-legacy -I INPUT -i vagent1 -j ACCEPT"

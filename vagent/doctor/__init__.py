@@ -1,0 +1,1 @@
+"""What stops packets on this host: facts are collected, pure checks judge them."""

@@ -1,0 +1,218 @@
+"""Judges the agent itself: its life, queue, ports, services and limits. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from vagent.doctor.facts import Facts, PortFact
+from vagent.doctor.finding import Finding, warning, wrong
+
+QUEUE_WARNING = 0.5
+"""Of queue-length: it empties within milliseconds, so a half-full one is a backlog."""
+FILES_WARNING = 0.8
+FILES_PER_PORT = 4
+"""A guest's own connections and its share of those to the upstream."""
+FILES_AT_REST = 64
+NAMED = 3
+"""Ports that a finding names; more of them do not help."""
+NO_DEVICE = "no-dev"
+_QUOTED_PATH = re.compile(r"""['"](/[^'"]+)['"] is world-readable""")
+PROBE_AUTHOR = "vagentctl explain"
+
+
+def check_configuration(facts: Facts) -> Iterator[Finding]:
+    """agent.conf: refusals, warnings, absence."""
+    found = facts.configuration
+    for problem in found.problems:
+        yield wrong(
+            problem,
+            "the agent does not start with this file",
+            f"vagent --check-config --config {found.path}",
+        )
+    for text in found.warnings:
+        if not (found.secret_empty and "no secret" in text):
+            yield _config_warning(text, found.path)
+    if not found.found:
+        yield warning(
+            f"there is no {found.path}",
+            "everything is at its default: no shared secret, no TLS",
+            f"install -m 0600 conf/agent.conf.example {found.path}",
+        )
+
+
+def _config_warning(text: str, path: str) -> Finding:
+    """A secret that others can read has a cure; the rest is for the reader."""
+    if "make it 0600" not in text:
+        show = f"vagent --check-config --config {path}"
+        return warning(text, "the agent starts, but look at it", show)
+    named = _QUOTED_PATH.search(text)
+    means = "every user of this host can act as the agent towards nova-api"
+    return warning(text, means, f"chmod 0600 {named[1] if named else path}")
+
+
+def check_secret(facts: Facts) -> Iterator[Finding]:
+    """An empty shared secret signs, and proves nothing."""
+    found = facts.configuration
+    if found.secret_empty and not found.problems:
+        yield wrong(
+            f"the shared secret in {found.path} is empty",
+            "nova-api refuses every request (403), or believes anybody",
+            "openstack-config --get /etc/nova/nova.conf neutron"
+            " metadata_proxy_shared_secret  # put it into <shared-secret>",
+        )
+
+
+def check_life(facts: Facts) -> Iterator[Finding]:
+    """Is it there, and ready?"""
+    agent = facts.agent
+    if agent.readiness == "ready":
+        return
+    if agent.readiness:
+        yield wrong(
+            f"the agent is not ready: {agent.readiness}",
+            "guests wait",
+            "journalctl -u vagent -n 50",
+        )
+    elif agent.process is not None and agent.stopped:
+        yield wrong(
+            f"{agent.process} is stopped by a signal",
+            "guests wait until it goes on",
+            f"kill -CONT {agent.process.pid}",
+        )
+    elif agent.process is not None:
+        yield wrong(
+            f"{agent.process} does not answer: {agent.silence}",
+            "it hangs, or a packet filter on this host cuts loopback off",
+            agent.restart,
+        )
+    else:
+        yield wrong(
+            f"the agent does not run: {agent.silence}",
+            "guests get nothing, and what they send goes nowhere",
+            agent.start,
+        )
+
+
+def check_queue(facts: Facts) -> Iterator[Finding]:
+    """Who has the queue number, and does it keep up?"""
+    queue, agent, ours = facts.host.queue, facts.agent, facts.ours
+    if queue is None:
+        if agent.readiness == "ready":
+            yield wrong(
+                f"nobody reads NFQUEUE {ours.queue_number}",
+                "every new flow of guests is dropped",
+                agent.restart,
+            )
+        return
+    owner = queue.owner
+    if owner is not None and owner != agent.process:
+        yield wrong(
+            f"NFQUEUE {queue.number} is taken by {owner}",
+            "the agent cannot start while it is; end it, or change <queue-number>",
+            f"kill {owner.pid}",
+        )
+    if queue.waiting >= QUEUE_WARNING * ours.queue_length:
+        yield wrong(
+            f"{queue.waiting} packets wait in NFQUEUE {queue.number}"
+            f" (it holds {ours.queue_length})",
+            "the agent does not keep up with new flows; at the top they are dropped",
+            "vagentctl trace LinkLocalFlow | tail",
+        )
+    if queue.dropped:
+        yield warning(
+            f"NFQUEUE {queue.number} was full {queue.dropped} times since the agent"
+            " started",
+            "guests' first packets were lost then, and repeated after a second",
+            "vagentctl trace LinkLocalFlow | tail",
+        )
+
+
+def check_ports(facts: Facts) -> Iterator[Finding]:
+    """Registered ports that are not served."""
+    ports = facts.agent.ports or ()
+    left = [p for p in ports if p.author.startswith(PROBE_AUTHOR)]
+    pending = [p for p in ports if p.state != "Active" and p not in left]
+    without = [port for port in pending if NO_DEVICE in port.state]
+    if without:
+        yield warning(
+            f"{_count(without)} without a tap on this host: {_named(without)}",
+            "they are served as soon as their taps appear; of guests that are gone the"
+            " ports should go, too",
+            f"vagentctl port del {without[0].id}",
+        )
+    others = [port for port in pending if port not in without]
+    if others:
+        yield wrong(
+            f"{_count(others)} not served: {_named(others)}",
+            f"{others[0].name}: {others[0].state}",
+            f"vagentctl port show {others[0].id}",
+        )
+    if left:
+        yield note_of_leftovers(left)
+
+
+def note_of_leftovers(left: Sequence[PortFact]) -> Finding:
+    """Ports that a killed `vagentctl explain` left behind."""
+    return warning(
+        f"{_count(left)} left behind by vagentctl explain",
+        "harmless: the tap went with the process",
+        "vagentctl port del " + " ".join(port.id for port in left[:NAMED]),
+    )
+
+
+def check_services(facts: Facts) -> Iterator[Finding]:
+    """Services that lead nowhere, or are not there."""
+    agent = facts.agent
+    if agent.services is None:
+        return
+    for text in agent.left_out:
+        yield warning(
+            f"a provisioned service is not in force: {text}",
+            "guests do not get it",
+            "vagentctl service list",
+        )
+    for service in agent.services:
+        if not service.fabric_addresses and not service.fabric_dns_name:
+            yield wrong(
+                f"service {service.name} at {service.address}:{service.port} has no"
+                " endpoint",
+                "guests that ask it are refused",
+                f"provision_linklocal.py --linklocal_service_name {service.name}"
+                f" --linklocal_service_ip {service.address}"
+                f" --linklocal_service_port {service.port}"
+                " --ipfabric_service_ip ADDRESS"
+                f" --ipfabric_service_port {service.fabric_port}",
+            )
+    if not any(service.is_metadata for service in agent.services):
+        yield warning(
+            "no metadata service is provisioned",
+            "guests that ask for metadata are refused at once",
+            "provision_linklocal.py --linklocal_service_name metadata"
+            " --linklocal_service_ip 169.254.169.254 --linklocal_service_port 80"
+            " --ipfabric_service_ip NOVA_API --ipfabric_service_port 8775",
+        )
+
+
+def check_files(facts: Facts) -> Iterator[Finding]:
+    """The agent's descriptors."""
+    used, ceiling = facts.agent.open_files, facts.agent.max_files
+    if used is None or ceiling is None:
+        return
+    wanted = FILES_AT_REST + FILES_PER_PORT * len(facts.agent.ports or ())
+    if used >= FILES_WARNING * ceiling or wanted > ceiling:
+        yield warning(
+            f"the agent has {used} files open and may open {ceiling}",
+            "beyond that guests' connections wait",
+            f"prlimit --pid {facts.agent.process.pid if facts.agent.process else 'PID'}"
+            f" --nofile={max(65536, 2 * wanted)}",
+        )
+
+
+def _count(ports: Sequence[PortFact]) -> str:
+    return "1 port is" if len(ports) == 1 else f"{len(ports)} ports are"
+
+
+def _named(ports: Sequence[PortFact]) -> str:
+    names = ", ".join(f"{port.name} ({port.tap})" for port in ports[:NAMED])
+    return names + (" …" if len(ports) > NAMED else "")

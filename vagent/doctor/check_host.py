@@ -1,0 +1,195 @@
+"""Judges addresses, routes, sysctls, connection tracking and the clock. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+from vagent.doctor.facts import Facts, RouteTrial
+from vagent.doctor.finding import Finding, note, warning, wrong
+
+SERVICE = IPv4Address("169.254.169.254")
+_CROSS_DEVICE, _INVALID = "Invalid cross-device link", "Invalid argument"
+CONNTRACK_WARNING = 0.8
+CONNTRACK_FULL = 0.95
+"""Of nf_conntrack_max; at the top every new flow of the host is dropped."""
+
+
+def check_interfaces(facts: Facts) -> Iterator[Finding]:
+    """Our veth pair, while the agent runs."""
+    ours = facts.ours
+    if facts.agent.readiness != "ready":
+        return
+    for name in (ours.guest_side, ours.host_side):
+        link = facts.host.link(name)
+        if link is None:
+            yield wrong(
+                f"interface {name} is gone although the agent runs",
+                "no guest gets an answer",
+                facts.agent.restart,
+            )
+        elif not link.up:
+            yield wrong(
+                f"interface {name} is down",
+                "no guest gets an answer",
+                f"ip link set {name} up",
+            )
+
+
+def check_foreign_addresses(facts: Facts) -> Iterator[Finding]:
+    """Somebody else has the service address, or one of the identity range."""
+    ours = facts.ours
+    for link in facts.host.links:
+        for interface in link.addresses:
+            address = interface.ip
+            if address == SERVICE:
+                yield wrong(
+                    f"interface {link.name} has the address {SERVICE}",
+                    "another metadata service lives on this host; guests that are not"
+                    " registered, and the host itself, ask that one",
+                    f"ip address del {interface} dev {link.name}",
+                )
+            elif address in ours.identities and link.name != ours.host_side:
+                yield wrong(
+                    f"interface {link.name} has {address}, of the identity range"
+                    f" {ours.identities}",
+                    "answers to the guest with that identity stay on the host",
+                    f"ip address del {interface} dev {link.name}",
+                )
+
+
+def check_foreign_listeners(facts: Facts) -> Iterator[Finding]:
+    """A process that serves on the service address itself."""
+    for listener in facts.host.listeners:
+        if listener.address == SERVICE:
+            who = listener.process or "a process that cannot be seen"
+            pid = listener.process.pid if listener.process else "PID"
+            yield wrong(
+                f"{who} listens on {SERVICE}:{listener.port}/{listener.protocol}",
+                "another metadata service runs on this host; only one can be the one",
+                f"kill {pid}",
+            )
+
+
+def check_routes(facts: Facts) -> Iterator[Finding]:
+    """Routes that lead identities, or the service address, elsewhere."""
+    ours = facts.ours
+    for route in facts.host.routes:
+        if route.device == ours.host_side or route.kind == "broadcast":
+            continue
+        where = f"dev {route.device} " if route.device else ""
+        remove = f"ip route del {route.destination} {where}table {route.table}"
+        inside = route.destination.subnet_of(ours.identities)
+        if inside and route.kind != "local":
+            yield wrong(
+                f"route {route.destination} {where}lies in the identity range"
+                f" {ours.identities}",
+                "answers to guests with these identities go there; remove it, or give"
+                " the agent another <identity-range>",
+                remove,
+            )
+        elif str(route.destination) == f"{SERVICE}/32" and route.kind == "unicast":
+            yield note(
+                f"the host itself has a route to {SERVICE} {where}".rstrip(),
+                "usual on a machine of a cloud; guests are served before it",
+                f"ip route show {SERVICE}",
+            )
+
+
+def check_ways(facts: Facts) -> Iterator[Finding]:
+    """What the kernel said to packets that come up from a guest."""
+    for trial in facts.host.route_trials:
+        yield from _judge_way(trial, facts)
+
+
+def _judge_way(trial: RouteTrial, facts: Facts) -> Iterator[Finding]:
+    side = facts.ours.host_side
+    to = f"from a guest to {trial.target}"
+    if trial.said and _is_forwarding_off(trial, facts):
+        yield wrong(
+            f"forwarding is off on {side}, so packets {to} end here",
+            "services with endpoints on other machines do not answer",
+            f"sysctl -w net.ipv4.conf.{side}.forwarding=1",
+        )
+    elif trial.said and _is_forged(trial, facts):
+        yield wrong(
+            f"rp_filter drops packets {to}",
+            f"the way back to an identity is not by {side} (a route or rule of another"
+            " program), so the strict reverse path filter takes them for forged",
+            f"sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.{side}.rp_filter=2",
+        )
+    elif trial.said:
+        yield wrong(
+            f"the kernel has no way for packets {to} ({trial.said})",
+            "the service behind it does not answer",
+            f"ip route get {trial.target} from {facts.ours.sample} iif {side}",
+        )
+    elif trial.target == facts.ours.listener and trial.kind != "local":
+        yield wrong(
+            f"packets {to} leave the host by {trial.device}",
+            "a policy routing rule of another program takes them (they carry a mark)",
+            "ip rule show",
+        )
+    elif trial.kind != "local" and not trial.forwarding:
+        yield wrong(
+            f"forwarding is off on {trial.device}, by which {trial.target} answers",
+            "the service behind it does not answer",
+            f"sysctl -w net.ipv4.conf.{trial.device}.forwarding=1",
+        )
+
+
+def _is_forwarding_off(trial: RouteTrial, facts: Facts) -> bool:
+    key = f"net/ipv4/conf/{facts.ours.host_side}/forwarding"
+    is_here = trial.target == facts.ours.listener or trial.target.is_loopback
+    return not is_here and facts.host.number(key) == 0
+
+
+def _is_forged(trial: RouteTrial, facts: Facts) -> bool:
+    """EXDEV is the filter's own word; EINVAL may be (see the collector)."""
+    names = ("all", facts.ours.host_side)
+    values = [facts.host.number(f"net/ipv4/conf/{name}/rp_filter") for name in names]
+    is_strict = max(value or 0 for value in values) == 1
+    return is_strict and trial.said.endswith((_CROSS_DEVICE, _INVALID))
+
+
+def check_bridge_rules(facts: Facts) -> Iterator[Finding]:
+    """Harmless to the agent, and often suspected."""
+    if facts.host.number("net/bridge/bridge-nf-call-iptables") == 1:
+        yield note(
+            "bridge-nf-call-iptables is on",
+            "guests' other bridged packets pass this host's IPv4 rules; what they send"
+            " to link-local services leaves at the tap, before the bridge",
+            "sysctl -w net.bridge.bridge-nf-call-iptables=0",
+        )
+
+
+def check_conntrack(facts: Facts) -> Iterator[Finding]:
+    """A table that is nearly full."""
+    count = facts.host.number("net/netfilter/nf_conntrack_count")
+    ceiling = facts.host.number("net/netfilter/nf_conntrack_max")
+    if not count or not ceiling or count < CONNTRACK_WARNING * ceiling:
+        return
+    severity = wrong if count >= CONNTRACK_FULL * ceiling else warning
+    yield severity(
+        f"connection tracking holds {count} of {ceiling} flows",
+        "when it is full the kernel drops every new flow, guests' too",
+        f"sysctl -w net.netfilter.nf_conntrack_max={2 * ceiling}",
+    )
+
+
+def check_clock(facts: Facts) -> Iterator[Finding]:
+    """A clock that nobody keeps, or that certificates prove wrong."""
+    for pair in facts.tls:
+        if pair.valid_from is not None and facts.now < pair.valid_from:
+            yield wrong(
+                f"it is {facts.now:%Y-%m-%d %H:%M} here, but {pair.cert} is valid from"
+                f" {pair.valid_from:%Y-%m-%d %H:%M}",
+                "the clock is behind, or the certificate is for later: TLS refuses it",
+                "timedatectl set-ntp true",
+            )
+    if facts.host.synchronised is False:
+        yield note(
+            "the clock is not synchronised (the kernel says so)",
+            "a clock that drifts makes valid certificates fail one day",
+            "timedatectl set-ntp true",
+        )

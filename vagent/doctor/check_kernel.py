@@ -1,0 +1,37 @@
+"""Judges what the kernel and its tools can do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vagent.doctor.facts import Facts
+from vagent.doctor.finding import Finding, wrong
+
+PACKAGES = {"nft": "nftables", "ip": "iproute2"}
+
+
+def check_tools(facts: Facts) -> Iterator[Finding]:
+    """The programs that the agent runs."""
+    for tool, is_there in facts.host.tools.items():
+        if not is_there:
+            yield wrong(
+                f"{tool} is not installed",
+                "the agent cannot start: it puts rules and interfaces in place with it",
+                f"apt-get install {PACKAGES[tool]}",
+            )
+
+
+def check_kernel_parts(facts: Facts) -> Iterator[Finding]:
+    """What was tried and refused. Only the first refusal of a kind of trouble counts:
+    without nftables none of the rest can work.
+    """
+    for trial in facts.host.trials:
+        if not trial.said:
+            continue
+        yield wrong(
+            f"the kernel has no {trial.part} ({trial.said})",
+            f"the agent cannot start; it needs a kernel with {trial.option}",
+            f"modprobe {trial.module}",
+        )
+        if trial.part == "nf_tables":
+            return

@@ -1,0 +1,231 @@
+"""Judges other people's packet filter rules: do they stop what comes from our guests?
+
+The packets are those that the data path makes: up from the host side of the veth pair
+to the listener or a fabric endpoint, and back. Our own table is not looked at. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Network
+
+from vagent.doctor.facts import Facts, Ours
+from vagent.doctor.finding import Finding, warning, wrong
+from vagent.doctor.rules import Chain, Ruleset
+from vagent.doctor.walk import Block, Packet, blocks
+from vagent.linklocal.service import LinkLocalService
+
+NAT_PRIORITY = -100
+"""Where our own translation stands: before it a packet goes to the service address,
+after it to the endpoint."""
+GUARD_PRIORITY = -300
+"""At a tap, our chain takes the packet at this priority; later ones never see it."""
+_SERVICE = IPv4Address("169.254.169.254")
+_MAYBE_WORTH_A_WORD = ("drops", "rejects")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A packet at a hook. `guard` is the match that lets it, and only it, through."""
+
+    what: str
+    hook: str
+    packet: Packet
+    guard: tuple[str, str]
+    earlier: Packet | None = None
+    """The packet as chains see it that come before the translation."""
+
+
+def check_foreign_rules(facts: Facts) -> Iterator[Finding]:
+    """Every foreign chain that stops a packet of ours, or may."""
+    for ruleset in (facts.host.ruleset, facts.host.legacy):
+        if ruleset is None:
+            continue
+        for chain in ruleset.chains:
+            if chain.hook and not _is_ours(chain, facts.ours):
+                yield from _of_chain(chain, ruleset, facts)
+
+
+def check_own_rules(facts: Facts) -> Iterator[Finding]:
+    """The agent runs, but somebody flushed its rules."""
+    ruleset, table = facts.host.ruleset, facts.ours.table
+    if ruleset is None or facts.agent.readiness != "ready":
+        return
+    for family in ("netdev", "ip"):
+        if (family, table) not in ruleset.tables:
+            yield wrong(
+                f"nftables table {family} {table} is gone although the agent runs",
+                "no guest gets an answer; something flushed all rules"
+                " (a firewall's reload, nft flush ruleset)",
+                facts.agent.restart,
+            )
+
+
+def passages(facts: Facts) -> tuple[Passage, ...]:
+    """The packets that have to get through."""
+    ours = facts.ours
+    found = [_up(ours, "prerouting"), _up(ours, "input"), _down(ours)]
+    fabric = [service for service in facts.agent.services or () if _is_far(service)]
+    found += [passage for service in fabric for passage in _forwarded(ours, service)]
+    return tuple(found)
+
+
+def _up(ours: Ours, hook: str) -> Passage:
+    translated: dict[str, str | int | IPv4Network] = {
+        "meta iifname": ours.host_side,
+        "meta l4proto": "tcp",
+        "meta protocol": "ip",
+        "meta nfproto": "ipv4",
+        "ip protocol": "tcp",
+        "ip saddr": ours.identities,
+        "ip daddr": IPv4Network(ours.listener),
+        "tcp dport": ours.listener_port,
+        "ct state": "new",
+        "ct direction": "original",
+    }
+    before: Packet = {**translated, "ip daddr": IPv4Network(_SERVICE), "tcp dport": 80}
+    return Passage(
+        "a guest's packet to the metadata listener",
+        hook,
+        translated,
+        ("iifname", ours.host_side),
+        before,
+    )
+
+
+def _down(ours: Ours) -> Passage:
+    return Passage(
+        "the answer to a guest",
+        "output",
+        {
+            "meta oifname": ours.host_side,
+            "meta l4proto": "tcp",
+            "meta protocol": "ip",
+            "meta nfproto": "ipv4",
+            "ip protocol": "tcp",
+            "ip saddr": IPv4Network(ours.listener),
+            "ip daddr": ours.identities,
+            "tcp sport": ours.listener_port,
+            "ct state": "established",
+            "ct direction": "reply",
+        },
+        ("oifname", ours.host_side),
+    )
+
+
+def _forwarded(ours: Ours, service: LinkLocalService) -> Iterator[Passage]:
+    for address in service.fabric_addresses:
+        if not isinstance(address, IPv4Address) or address.is_loopback:
+            continue
+        there = IPv4Network(address)
+        both: dict[str, str | int | IPv4Network] = {
+            "meta protocol": "ip",
+            "meta nfproto": "ipv4",
+        }
+        yield Passage(
+            f"a guest's packet to service {service.name} at {address}",
+            "forward",
+            {
+                **both,
+                "meta iifname": ours.host_side,
+                "ip saddr": ours.identities,
+                "ip daddr": there,
+                "ct state": "new",
+            },
+            ("iifname", ours.host_side),
+        )
+        yield Passage(
+            f"the answer of service {service.name} at {address}",
+            "forward",
+            {
+                **both,
+                "meta oifname": ours.host_side,
+                "ip saddr": there,
+                "ip daddr": ours.identities,
+                "ct state": "established",
+            },
+            ("oifname", ours.host_side),
+        )
+
+
+def _is_far(service: LinkLocalService) -> bool:
+    return not service.is_metadata
+
+
+def _is_ours(chain: Chain, ours: Ours) -> bool:
+    return chain.table == ours.table and chain.family in ("ip", "netdev")
+
+
+def _of_chain(chain: Chain, ruleset: Ruleset, facts: Facts) -> Iterator[Finding]:
+    if chain.family == "netdev":
+        yield from _at_a_device(chain, ruleset, facts)
+        return
+    if chain.family not in ("ip", "inet"):
+        return
+    for passage in passages(facts):
+        if passage.hook != chain.hook:
+            continue
+        early = chain.hook == "prerouting" and chain.priority <= NAT_PRIORITY
+        packet = passage.earlier if early and passage.earlier else passage.packet
+        found = blocks(chain, packet, ruleset)
+        yield from _one_finding(found, passage, chain)
+
+
+def _one_finding(
+    found: list[Block], passage: Passage, chain: Chain
+) -> Iterator[Finding]:
+    certain = [block for block in found if block.certain]
+    possible = [block for block in found if block.verb in _MAYBE_WORTH_A_WORD]
+    if certain:
+        yield wrong(
+            f"{certain[0]} {passage.what}",
+            "another program's packet filter stops what guests ask or are answered",
+            mend(chain, passage.guard),
+        )
+    elif possible:
+        yield warning(
+            f"{possible[0]} perhaps {passage.what}",
+            "whether it does depends on matches that cannot be judged from here",
+            mend(chain, passage.guard),
+        )
+
+
+def _at_a_device(chain: Chain, ruleset: Ruleset, facts: Facts) -> Iterator[Finding]:
+    """Chains at a tap, or at our veth pair, that take packets before us."""
+    ours = facts.ours
+    pair = {ours.guest_side, ours.host_side}
+    taps = {port.tap for port in facts.agent.ports or ()}
+    late = chain.hook == "ingress" and chain.priority > GUARD_PRIORITY
+    here = (pair | (set() if late else taps)) & set(chain.devices)
+    if not here:
+        return
+    passage = Passage(
+        "a guest's packet to the service address",
+        chain.hook,
+        {
+            "meta protocol": "ip",
+            "meta l4proto": "tcp",
+            "ip protocol": "tcp",
+            "ip daddr": IPv4Network(_SERVICE),
+            "tcp dport": 80,
+        },
+        ("ip daddr", str(_SERVICE)),
+    )
+    found = [
+        replace(block, certain=block.certain and len(here) == len(set(chain.devices)))
+        for block in blocks(chain, passage.packet, ruleset)
+    ]
+    yield from _one_finding(found, passage, chain)
+
+
+def mend(chain: Chain, guard: tuple[str, str]) -> str:
+    """A rule before all others of that chain that lets our packets through."""
+    key, value = guard
+    if chain.tool != "nft" and key in ("iifname", "oifname"):
+        side = "-i" if key == "iifname" else "-o"
+        table = "" if chain.table == "filter" else f" -t {chain.table}"
+        return f"{chain.tool}{table} -I {chain.name} {side} {value} -j ACCEPT"
+    quoted = f'"{value}"' if key in ("iifname", "oifname") else value
+    where = f"{chain.family} {chain.table} {chain.name}"
+    return f"nft 'insert rule {where} {key} {quoted} accept'"

@@ -1,0 +1,76 @@
+"""Judges TLS files and the endpoints of the metadata service. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from vagent.doctor.facts import Facts, TlsPair, UpstreamTrial
+from vagent.doctor.finding import Finding, warning, wrong
+
+SOON = timedelta(days=14)
+"""A certificate that expires within this time is worth a warning."""
+_SHOW = "openssl x509 -noout -subject -issuer -dates -in"
+
+
+def check_tls_files(facts: Facts) -> Iterator[Finding]:
+    """Files that cannot be used, and certificates at their end."""
+    for pair in facts.tls:
+        if pair.problem:
+            yield wrong(
+                f"TLS files of the {pair.role}: {pair.problem}",
+                "no connection is made with them; requests wait and then fail",
+                f"{_SHOW} {pair.cert}; openssl pkey -noout -check -in {pair.key}",
+            )
+        yield from _dates(pair.cert, pair.valid_until, facts.now, pair)
+        yield from _dates(pair.ca, pair.ca_until, facts.now, pair)
+
+
+def _dates(
+    path: str, until: datetime | None, now: datetime, pair: TlsPair
+) -> Iterator[Finding]:
+    if until is None or until > now + SOON:
+        return
+    when = f"{until:%Y-%m-%d %H:%M} UTC"
+    if until <= now:
+        yield wrong(
+            f"{path} expired on {when} ({pair.role})",
+            "the other side refuses it: guests get 503",
+            f"{_SHOW} {path}  # then put a new one there; no restart is needed",
+        )
+        return
+    yield warning(
+        f"{path} expires on {when} ({pair.role})",
+        "from then on guests get 503",
+        f"{_SHOW} {path}  # then put a new one there; no restart is needed",
+    )
+
+
+def check_upstream(facts: Facts) -> Iterator[Finding]:
+    """Endpoints that do not answer. As long as one does, guests are served."""
+    failed = [trial for trial in facts.upstream if trial.failed]
+    severity = warning if len(failed) < len(facts.upstream) else wrong
+    for trial in failed:
+        yield severity(*_explain(trial, facts))
+
+
+def _explain(trial: UpstreamTrial, facts: Facts) -> tuple[str, str, str]:
+    host, _, port = trial.endpoint.rpartition(":")
+    what = f"metadata endpoint {trial.endpoint}: {trial.said}"
+    tls = next((pair for pair in facts.tls if pair.role == "metadata proxy"), None)
+    match trial.failed:
+        case "resolve":
+            means = f"the name {trial.name} leads nowhere; guests get 503"
+            return what, means, f"getent ahosts {trial.name}"
+        case "connect":
+            means = "nova-api does not run there, or a firewall is between; guests"
+            return what, f"{means} get 503", f"ss -ltnp 'sport = :{port}'  # on {host}"
+        case "tls":
+            means = "no verified connection, so nothing is sent; guests get 503"
+            ca = tls.ca if tls else "CA"
+            show = f"openssl s_client -connect {trial.endpoint} -CAfile {ca}"
+            return what, means, f"{show} -servername {trial.name} </dev/null"
+        case _:
+            means = "it accepts connections, and then does not speak HTTP"
+            scheme = "https" if tls else "http"
+            return what, means, f"curl -vk {scheme}://{trial.endpoint}/"

@@ -1,0 +1,80 @@
+"""Collects all facts, in an order in which one helps the next. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from ipaddress import IPv4Address
+
+from vagent.config.model import AgentConfig
+from vagent.doctor.commands import there
+from vagent.doctor.facts import Configuration, Facts, Host, Ours, TlsPair, UpstreamTrial
+from vagent.doctor.look_agent import Apis, look_at_agent
+from vagent.doctor.look_host import look_at_host
+from vagent.doctor.tls import inspect, try_upstream
+from vagent.doctor.trials import try_kernel
+from vagent.linklocal.service import LinkLocalService
+from vagent.metadata.target import target_of
+
+UPSTREAM_DEADLINE = 4.0
+"""Seconds for an endpoint to accept, and again to answer."""
+
+
+def look(
+    apis: Apis, config: AgentConfig, configuration: Configuration, now: datetime
+) -> Facts:
+    """Everything that a sound agent.conf lets us look for."""
+    agent = look_at_agent(apis, config, configuration.path)
+    services = agent.services or ()
+    ours = Ours.of(config)
+    return Facts(
+        now=now,
+        ours=ours,
+        configuration=configuration,
+        host=look_at_host(ours, _far(services)),
+        agent=agent,
+        tls=tuple(_pairs(config)),
+        upstream=_upstream(services, config),
+    )
+
+
+def look_without_config(configuration: Configuration, now: datetime) -> Facts:
+    """agent.conf is refused: only what does not depend on it."""
+    ours = Ours.of(AgentConfig())
+    tools = {name: there(name) for name in ("nft", "ip")}
+    trials = tuple(try_kernel(ours.queue_number)) if tools["nft"] else ()
+    return Facts(now, ours, configuration, Host(tools=tools, trials=trials))
+
+
+def _far(services: Iterable[LinkLocalService]) -> tuple[IPv4Address, ...]:
+    """Endpoints that the kernel forwards to, each once."""
+    return tuple(
+        dict.fromkeys(
+            address
+            for service in services
+            if not service.is_metadata
+            for address in service.fabric_addresses
+            if isinstance(address, IPv4Address)
+        )
+    )
+
+
+def _pairs(config: AgentConfig) -> Iterator[TlsPair]:
+    tls = config.metadata_proxy.tls
+    if tls is not None:
+        yield inspect("metadata proxy", tls.client_cert, tls.client_key, tls.ca_cert)
+    server = config.metadata_server
+    if server and server.server_cert and server.server_key and server.client_ca:
+        yield inspect(
+            "metadata server", server.server_cert, server.server_key, server.client_ca
+        )
+
+
+def _upstream(
+    services: Iterable[LinkLocalService], config: AgentConfig
+) -> tuple[UpstreamTrial, ...]:
+    metadata = next((service for service in services if service.is_metadata), None)
+    if metadata is None:
+        return ()
+    target = target_of(metadata)
+    return try_upstream(target, config.metadata_proxy.tls, UPSTREAM_DEADLINE)

@@ -1,0 +1,187 @@
+"""Collects what the agent says of itself or, if it is silent, what it left on disk."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+from vagent.config.model import AgentConfig, Listen
+from vagent.doctor.facts import AgentFacts, PortFact, Process
+from vagent.doctor.sockets import owners, parse_bound
+from vagent.errors import VagentError, WireError
+from vagent.linklocal.codec import KIND, OBJECT_ID, PROPERTY, raw_entries
+from vagent.linklocal.service import LinkLocalService
+from vagent.linklocal.table import ServiceTable
+
+STORE_DEADLINE = 2.0
+"""Seconds for another process to let go of the store."""
+
+
+class Api(Protocol):
+    """One of the agent's HTTP servers."""
+
+    def call(self, method: str, path: str, body: Any = None) -> bytes:
+        """The body of a 2xx reply. Raises VagentError, with `status` if there was a
+        reply.
+        """
+
+    def json(self, method: str, path: str, body: Any = None) -> Any:
+        """As `call`, and the reply as JSON."""
+
+
+class Apis(Protocol):
+    """All three of them."""
+
+    @property
+    def introspect(self) -> Api:
+        """Pages, traces, readiness."""
+
+    @property
+    def port_api(self) -> Api:
+        """Ports."""
+
+    @property
+    def config_api(self) -> Api:
+        """Services."""
+
+
+def look_at_agent(apis: Apis, config: AgentConfig, conf: str) -> AgentFacts:
+    """Never raises: what cannot be learnt stays unknown."""
+    readiness, silence = _readiness(apis.introspect)
+    process = _process(config.introspect)
+    table = _asked_table(apis.config_api) if readiness else None
+    if table is None:
+        table = stored_table(config.state_directory / "vagent.sqlite")
+    services, left_out = table or (None, ())
+    open_files, max_files = _files(process)
+    start, restart = _commands(conf)
+    return AgentFacts(
+        process=process,
+        stopped=_is_stopped(process),
+        readiness=readiness,
+        silence=silence,
+        start=start,
+        restart=restart,
+        ports=_ports(apis.port_api) if readiness else None,
+        services=services,
+        left_out=left_out,
+        open_files=open_files,
+        max_files=max_files,
+    )
+
+
+Table = tuple[tuple[LinkLocalService, ...], tuple[str, ...]]
+
+
+def stored_table(path: Path) -> Table | None:
+    """The services in the embedded store, read without changing it."""
+    if not path.exists():
+        return None
+    uri = f"{path.as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=STORE_DEADLINE)) as sql:
+            row = sql.execute(
+                "SELECT value FROM entry WHERE kind = ? AND id = ?", (KIND, OBJECT_ID)
+            ).fetchone()
+        entries = raw_entries(json.loads(row[0]).get(PROPERTY)) if row else []
+    except (sqlite3.Error, ValueError, AttributeError, WireError):
+        return None
+    return _table(ServiceTable.of(entries, lambda _event: None))
+
+
+def _table(table: ServiceTable) -> Table:
+    return tuple(table), tuple(
+        f"{entry.name}: {entry.reason} {entry.detail}".strip()
+        for entry in table.left_out
+    )
+
+
+def _asked_table(config_api: Api) -> Table | None:
+    try:
+        reply = config_api.json("GET", "/vagent/services")
+        services = ServiceTable.of(reply["services"], lambda _event: None)
+        left_out = tuple(
+            f"{entry['linklocal_service_name']}: {entry['reason']} {entry['detail']}"
+            for entry in reply["left_out"]
+        )
+    except (VagentError, KeyError, TypeError):
+        return None
+    return _table(services)[0], left_out
+
+
+def _readiness(introspect: Api) -> tuple[str, str]:
+    """("ready" or why not, "") or, without an answer, ("", why there is none)."""
+    try:
+        return introspect.call("GET", "/readyz").decode("utf-8", "replace").strip(), ""
+    except VagentError as error:
+        said = str(error)
+        if getattr(error, "status", 0):
+            return said.rpartition(": ")[2] or "not ready", ""
+        return "", said
+
+
+def _ports(port_api: Api) -> tuple[PortFact, ...] | None:
+    try:
+        listed = port_api.json("GET", "/ports")
+        return tuple(_port(raw) for raw in listed)
+    except (VagentError, AttributeError, TypeError):
+        return None
+
+
+def _port(raw: Mapping[str, Any]) -> PortFact:
+    names = ("id", "display-name", "system-name", "state", "author")
+    return PortFact(*(str(raw.get(name) or "") for name in names))
+
+
+def _process(listen: Listen) -> Process | None:
+    """Who listens where introspection should."""
+    try:
+        text = Path("/proc/self/net/tcp").read_text()
+    except OSError:
+        return None
+    inodes = [
+        bound.inode
+        for bound in parse_bound(text)
+        if bound.port == listen.port
+        and (bound.address == listen.address or bound.address.is_unspecified)
+    ]
+    return next(iter(owners(inodes).values()), None)
+
+
+def _is_stopped(process: Process | None) -> bool:
+    """State T of proc_pid_stat(5), which follows the name in parentheses."""
+    if process is None:
+        return False
+    try:
+        text = Path("/proc", str(process.pid), "stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[:1] == ["T"]
+
+
+def _files(process: Process | None) -> tuple[int | None, int | None]:
+    if process is None:
+        return None, None
+    folder = Path("/proc", str(process.pid))
+    try:
+        used = sum(1 for _ in (folder / "fd").iterdir())
+        limits = (folder / "limits").read_text()
+    except OSError:
+        return None, None
+    line = next((x for x in limits.splitlines() if x.startswith("Max open files")), "")
+    soft = line.split()[3:4]
+    return used, int(soft[0]) if soft and soft[0].isdecimal() else None
+
+
+def _commands(conf: str) -> tuple[str, str]:
+    """How the agent is started and restarted on this host."""
+    folders = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
+    has_unit = any(Path(folder, "vagent.service").exists() for folder in folders)
+    if has_unit and Path("/run/systemd/system").exists():
+        return "systemctl start vagent", "systemctl restart vagent"
+    run = f"vagent --config {conf}"
+    return run, f"kill $(pgrep -xo vagent); {run}"

@@ -1,0 +1,206 @@
+"""Collects what the host's network looks like. Thin: commands and files into values."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from vagent.doctor.commands import ask, there
+from vagent.doctor.facts import (
+    Host,
+    Link,
+    Listener,
+    Ours,
+    Process,
+    Queue,
+    Route,
+    RouteTrial,
+)
+from vagent.doctor.legacy import parse_save
+from vagent.doctor.rules import Ruleset, parse_devices, parse_ruleset
+from vagent.doctor.sockets import (
+    Bound,
+    QueueLine,
+    owners,
+    parse_bound,
+    parse_netlink,
+    parse_queues,
+)
+from vagent.doctor.trials import try_kernel
+from vagent.errors import WireError
+
+SERVICE = IPv4Address("169.254.169.254")
+_TIME_ERROR = 5
+"""What adjtimex(2) returns for a clock that is not synchronised."""
+_TIMEX_SIZE = 256
+_PROC_NET = Path("/proc/self/net")
+_SYSCTLS = (
+    "net/ipv4/conf/all/rp_filter",
+    "net/bridge/bridge-nf-call-iptables",
+    "net/netfilter/nf_conntrack_count",
+    "net/netfilter/nf_conntrack_max",
+)
+_OF_AN_INTERFACE = ("rp_filter", "forwarding")
+
+
+def look_at_host(ours: Ours, fabric: Iterable[IPv4Address]) -> Host:
+    """Everything but the agent. `fabric` are the endpoints that are not this host."""
+    tools = {name: there(name) for name in ("nft", "ip")}
+    listeners, queue = _sockets(ours)
+    links = _links()
+    targets = (ours.listener, *fabric)
+    has_side = any(link.name == ours.host_side for link in links)
+    return Host(
+        tools=tools,
+        trials=tuple(try_kernel(ours.queue_number)) if tools["nft"] else (),
+        ruleset=_ruleset(),
+        legacy=_legacy(),
+        links=links,
+        routes=_routes(),
+        route_trials=tuple(_way(target, ours) for target in targets if has_side),
+        sysctl=_sysctls(ours),
+        listeners=listeners,
+        queue=queue,
+        synchronised=_synchronised(),
+    )
+
+
+def _ruleset() -> Ruleset | None:
+    listed = ask(["nft", "-j", "list", "ruleset"])
+    if not listed.ok:
+        return None
+    devices = parse_devices(ask(["nft", "list", "ruleset"]).out)
+    try:
+        return parse_ruleset(listed.out, devices)
+    except WireError:
+        return None
+
+
+def _legacy() -> Ruleset | None:
+    """Rules of iptables' old kernel interface, which nft does not list."""
+    if not _read(_PROC_NET / "ip_tables_names").strip():
+        return None
+    said = ask(["iptables-legacy-save"])
+    return parse_save(said.out) if said.ok else None
+
+
+def _links() -> tuple[Link, ...]:
+    return tuple(
+        Link(
+            raw["ifname"],
+            "UP" in raw.get("flags", ()),
+            tuple(
+                IPv4Interface(f"{address['local']}/{address['prefixlen']}")
+                for address in raw.get("addr_info", ())
+                if address.get("family") == "inet"
+            ),
+        )
+        for raw in _json(["ip", "-j", "address", "show"])
+        if "ifname" in raw
+    )
+
+
+def _routes() -> tuple[Route, ...]:
+    found = []
+    for raw in _json(["ip", "-j", "-4", "route", "show", "table", "all"]):
+        text = str(raw.get("dst", ""))
+        destination = "0.0.0.0/0" if text == "default" else text
+        try:
+            network = IPv4Network(destination)
+        except ValueError:
+            continue
+        found.append(
+            Route(
+                network,
+                raw.get("dev", ""),
+                str(raw.get("table", "main")),
+                raw.get("type", "unicast"),
+            )
+        )
+    return tuple(found)
+
+
+def _way(target: IPv4Address, ours: Ours) -> RouteTrial:
+    """Ask the kernel as if a guest's packet had come up: its own routing, reverse path
+    filter, forwarding and policy rules answer.
+    """
+    argv = ["ip", "-j", "route", "get", str(target), "from", str(ours.sample)]
+    said = ask([*argv, "iif", ours.host_side, "mark", "0x10002"])
+    if not said.ok:
+        # Since Linux 6.13 every refusal is "Invalid argument"; the host's own way tells
+        # a missing route apart.
+        own = ask(["ip", "route", "get", str(target)])
+        return RouteTrial(target, said=own.error or said.error or "refused")
+    try:
+        raw = json.loads(said.out)[0]
+    except (ValueError, LookupError):
+        return RouteTrial(target, said="no answer that can be read")
+    device = str(raw.get("dev", ""))
+    forwarding = _read(Path("/proc/sys/net/ipv4/conf", device, "forwarding")).strip()
+    return RouteTrial(
+        target, str(raw.get("type", "unicast")), device, "", forwarding != "0"
+    )
+
+
+def _sysctls(ours: Ours) -> Mapping[str, str]:
+    keys = [
+        *_SYSCTLS,
+        *(f"net/ipv4/conf/{ours.host_side}/{name}" for name in _OF_AN_INTERFACE),
+    ]
+    values = {key: _read(Path("/proc/sys", key)).strip() for key in keys}
+    return {key: value for key, value in values.items() if value}
+
+
+def _sockets(ours: Ours) -> tuple[tuple[Listener, ...], Queue | None]:
+    on_service = [
+        (bound, protocol)
+        for protocol in ("tcp", "udp")
+        for bound in parse_bound(_read(_PROC_NET / protocol))
+        if bound.address == SERVICE
+    ]
+    queues = parse_queues(_read(_PROC_NET / "netfilter/nfnetlink_queue"))
+    line = next((line for line in queues if line.number == ours.queue_number), None)
+    netlink = parse_netlink(_read(_PROC_NET / "netlink"))
+    inode = netlink.get(line.port_id, 0) if line else 0
+    held = owners([inode, *(bound.inode for bound, _protocol in on_service)])
+    return (
+        tuple(_listener(bound, protocol, held) for bound, protocol in on_service),
+        _queue(line, held.get(inode)),
+    )
+
+
+def _listener(bound: Bound, protocol: str, held: Mapping[int, Process]) -> Listener:
+    return Listener(bound.address, bound.port, protocol, held.get(bound.inode))
+
+
+def _queue(line: QueueLine | None, owner: Process | None) -> Queue | None:
+    if line is None:
+        return None
+    return Queue(line.number, line.waiting, line.dropped, owner)
+
+
+def _synchronised() -> bool | None:
+    """The kernel's word on its clock; reading it needs no privilege."""
+    timex = ctypes.create_string_buffer(_TIMEX_SIZE)
+    state = ctypes.CDLL(None, use_errno=True).adjtimex(timex)
+    return None if state < 0 else state != _TIME_ERROR
+
+
+def _json(argv: list[str]) -> list[Mapping[str, Any]]:
+    said = ask(argv)
+    try:
+        value = json.loads(said.out) if said.ok and said.out.strip() else []
+    except ValueError:
+        return []
+    return value if isinstance(value, list) else []
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""

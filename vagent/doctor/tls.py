@@ -1,0 +1,146 @@
+"""Looks at TLS files and tries the upstream with them, as a client of its own.
+
+Plain `ssl` instead of the agent's own connection code: a second opinion. No identity
+header is sent, and of a reply only the first bytes are looked at.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509 import Certificate, load_pem_x509_certificates
+
+from vagent.config.model import ClientTls
+from vagent.doctor.facts import TlsPair, UpstreamTrial
+from vagent.metadata.target import HostPort, Target
+
+_REQUEST = b"GET / HTTP/1.0\r\nHost: %s\r\nUser-Agent: vagentctl-doctor\r\n\r\n"
+"""Nova answers it with the list of its versions, whoever asks."""
+
+
+def inspect(role: str, cert: Path, key: Path, ca: Path) -> TlsPair:
+    """What the three files hold. Never raises."""
+    problem = ""
+    chain: list[Certificate] = []
+    authorities: list[Certificate] = []
+    where = cert
+    try:
+        chain = load_pem_x509_certificates(cert.read_bytes())
+        where = ca
+        authorities = load_pem_x509_certificates(ca.read_bytes())
+        where = key
+        private = load_pem_private_key(key.read_bytes(), None)
+        if _public(private.public_key()) != _public(chain[0].public_key()):
+            problem = f"{key} is not the key of {cert}"
+    except OSError as error:
+        problem = f"{where}: {error.strerror}"
+    except TypeError:
+        problem = f"{where} needs a password; the agent has none"
+    except (ValueError, UnsupportedAlgorithm):
+        problem = f"{where} does not hold what it should, in PEM"
+    return TlsPair(
+        role=role,
+        cert=str(cert),
+        key=str(key),
+        ca=str(ca),
+        problem=problem,
+        subject=chain[0].subject.rfc4514_string() if chain else "",
+        valid_from=chain[0].not_valid_before_utc if chain else None,
+        valid_until=_first_end(chain),
+        ca_until=_first_end(authorities) if len(authorities) == 1 else None,
+    )
+
+
+def try_upstream(target: Target, tls: ClientTls | None, timeout: float) -> Trials:
+    """Each endpoint once."""
+    context: ssl.SSLContext | None = None
+    if tls is not None:
+        try:
+            context = _context(tls)
+        except (OSError, ssl.SSLError):
+            return ()  # what is wrong with the files is said where they are inspected
+    return tuple(
+        _try(endpoint, target.name_of(endpoint), context, timeout)
+        for endpoint in target.endpoints
+    )
+
+
+Trials = tuple[UpstreamTrial, ...]
+
+
+def _try(
+    endpoint: HostPort, name: str, context: ssl.SSLContext | None, timeout: float
+) -> UpstreamTrial:
+    where, stage = str(endpoint), "connect"
+    try:
+        address = (endpoint.host, endpoint.port)
+        with socket.create_connection(address, timeout) as plain:
+            stage = "tls"
+            with _secured(plain, context, name) as connection:
+                stage = "reply"
+                connection.sendall(_REQUEST % name.encode("idna"))
+                said = connection.recv(16)
+    except socket.gaierror as error:
+        return UpstreamTrial(where, name, "resolve", str(error.strerror))
+    except ssl.SSLError as error:
+        return UpstreamTrial(where, name, "tls", _reason(error))
+    except (OSError, UnicodeError) as error:
+        return UpstreamTrial(where, name, stage, _plain_reason(error))
+    if not said.startswith(b"HTTP/"):
+        what = "it closed the connection" if not said else "the answer is not HTTP"
+        return UpstreamTrial(where, name, "reply", what)
+    return UpstreamTrial(where, name)
+
+
+def _secured(
+    plain: socket.socket, context: ssl.SSLContext | None, name: str
+) -> socket.socket:
+    if context is None:
+        return plain
+    return context.wrap_socket(plain, server_hostname=name)
+
+
+def _context(files: ClientTls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(files.ca_cert)
+    # An empty password, lest a protected key asks the terminal.
+    context.load_cert_chain(files.client_cert, files.client_key, password="")
+    return context
+
+
+def _reason(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not verified: {error.verify_message}"
+    reason = (error.reason or str(error)).lower().replace("_", " ")
+    if "alert" in reason:
+        return f"it refused our client certificate or TLS ({reason})"
+    return f"TLS failed ({reason})"
+
+
+def _plain_reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error)
+
+
+def _public(key: object) -> bytes:
+    encoded: bytes = key.public_bytes(  # type: ignore[attr-defined]  # a union of all kinds of keys, of which each has it
+        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    )
+    return encoded
+
+
+def _first_end(chain: list[Certificate]) -> datetime | None:
+    return min((one.not_valid_after_utc for one in chain), default=None)

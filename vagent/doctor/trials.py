@@ -1,0 +1,120 @@
+"""Asks the kernel what it can do by trying, in ways that change nothing.
+
+nft checks a transaction and throws it away; where its own queue statement is missing,
+a table without hooks, which no packet meets, takes the xt rule and is deleted again;
+interfaces are made in a network namespace that ends with the command.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from vagent.datapath import netlink, queue_rule
+from vagent.doctor.commands import ask, there
+from vagent.doctor.facts import KernelTrial
+from vagent.errors import KernelError
+
+_TABLE = "table {family} vagent_doctor {{\n{body}\n}}\n"
+_NFT = (
+    # part, option, module, family, body
+    ("nf_tables", "CONFIG_NF_TABLES", "nf_tables", "ip", ""),
+    (
+        "nf_tables netdev ingress hook",
+        "CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS",
+        "nf_tables",
+        "netdev",
+        'chain c {{ type filter hook ingress device "lo" priority 0; }}',
+    ),
+    (
+        "nf_tables fwd statement",
+        "CONFIG_NFT_FWD_NETDEV",
+        "nft_fwd_netdev",
+        "netdev",
+        'chain c {{ fwd to "lo"; }}',
+    ),
+    (
+        "nf_tables connection tracking match",
+        "CONFIG_NFT_CT",
+        "nft_ct",
+        "ip",
+        "chain c {{ ct state new ct mark set 1; }}",
+    ),
+    (
+        "nf_tables address translation",
+        "CONFIG_NFT_NAT and CONFIG_NFT_MASQ",
+        "nft_nat",
+        "ip",
+        "chain c {{ type nat hook prerouting priority 0; dnat to 127.0.0.1; }}\n"
+        "chain d {{ type nat hook postrouting priority 0; masquerade; }}",
+    ),
+    (
+        "nf_tables reject statement",
+        "CONFIG_NFT_REJECT",
+        "nft_reject_ipv4",
+        "ip",
+        "chain c {{ meta l4proto tcp reject with tcp reset; }}",
+    ),
+)
+_COMPLAINT = re.compile(r"Error: (.*?)(?= table| chain|$)")
+
+
+def try_kernel(queue_number: int) -> Iterator[KernelTrial]:
+    """Every part that the agent needs."""
+    for part, option, module, family, body in _NFT:
+        script = _TABLE.format(family=family, body=body.format())
+        yield KernelTrial(part, option, module, _checked(script))
+    yield KernelTrial(
+        "way to queue packets (nft queue, or xt NFQUEUE)",
+        "CONFIG_NFT_QUEUE, or CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_NFQUEUE",
+        "nft_queue",
+        _queue(queue_number),
+    )
+    yield KernelTrial(
+        "NFQUEUE",
+        "CONFIG_NETFILTER_NETLINK_QUEUE",
+        "nfnetlink_queue",
+        _first_line(not Path("/proc/net/netfilter/nfnetlink_queue").exists()),
+    )
+    yield KernelTrial("veth", "CONFIG_VETH", "veth", _veth())
+
+
+def _first_line(missing: bool) -> str:
+    return "/proc/net/netfilter/nfnetlink_queue is not there" if missing else ""
+
+
+def _checked(script: str) -> str:
+    said = ask(["nft", "-c", "-f", "-"], script)
+    if said.ok:
+        return ""
+    found = _COMPLAINT.search(said.error)
+    return (found[1] if found else said.error)[:200] or "refused"
+
+
+def _queue(number: int) -> str:
+    refusal = _checked(
+        _TABLE.format(family="ip", body=f"chain c {{ queue num {number}; }}")
+    )
+    if not refusal:
+        return ""
+    name = f"vagent_doctor_{os.getpid()}"
+    made = ask(["nft", "-f", "-"], f"table ip {name} {{ chain c {{ }}; }}\n")
+    if not made.ok:
+        return made.error[:200] or "refused"
+    try:
+        netlink.transact(queue_rule.encode(name, "c", number), "xt NFQUEUE")
+    except KernelError as failure:
+        return f"nft: {refusal}; {failure}"
+    finally:
+        ask(["nft", "delete", "table", "ip", name])
+    return ""
+
+
+def _veth() -> str:
+    if not there("unshare"):
+        return ""
+    argv = ["unshare", "--net", "ip", "link", "add", "vgd0", "type", "veth"]
+    said = ask([*argv, "peer", "name", "vgd1"])
+    return "" if said.ok else said.error[:200] or "refused"

@@ -1,0 +1,1 @@
+"""One real request through a port's path, and every decision on its way."""
