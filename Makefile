@@ -6,15 +6,19 @@ BIN := $(VENV)/bin
 
 RUN_PACKAGES := python3 python3-venv python3-dev gcc libnetfilter-queue-dev \
 	nftables iproute2 curl wget ca-certificates procps
-TEST_PACKAGES := chromium
+TEST_PACKAGES := chromium curl dpkg apt
 BENCH_PACKAGES := haproxy nginx-light wrk
+STOCK_KERNEL_PACKAGES := debootstrap qemu-system-x86 e2fsprogs
+STOCK_KERNEL := var/stock-kernel
 
-.PHONY: help demo demo-stop test lint bench install clean
+.PHONY: help demo demo-stop test test-stock-kernel test-clients lint bench install clean
 
 help:
 	@echo "make demo          show the main job with real packets (root); KEEP=1 leaves it running"
 	@echo "make demo-stop     stop what KEEP=1 left running"
 	@echo "make test          lint and every test; what CI runs (root)"
+	@echo "make test-stock-kernel   the system tests on Debian's own kernel, emulated (root)"
+	@echo "make test-clients  of these, only: real Nova, cloud-init, botocore (root)"
 	@echo "make lint          ruff, mypy, direction of imports"
 	@echo "make bench         figures beside those of rivals, in one run (root)"
 	@echo "make install       only what is needed to run from this checkout, into $(VENV)"
@@ -28,7 +32,18 @@ demo-stop: $(VENV)/.run
 
 test: lint
 	@.ci/debian-packages $(TEST_PACKAGES)
+	@tests/clients/install $(PYTHON)
 	$(BIN)/python -m pytest
+
+test-stock-kernel: $(VENV)/.run
+	@.ci/debian-packages $(STOCK_KERNEL_PACKAGES)
+	@tests/stock_kernel/build $(STOCK_KERNEL) $(BIN)/python
+	@tests/stock_kernel/run $(STOCK_KERNEL) $(TESTS)
+
+test-clients: $(VENV)/.test
+	@.ci/debian-packages $(TEST_PACKAGES)
+	@tests/clients/install $(PYTHON)
+	$(BIN)/python -m pytest tests/clients
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -57,5 +72,5 @@ $(VENV)/.test: $(VENV)/.run
 
 clean:
 	rm -rf $(VENV) *.egg-info build .mypy_cache .ruff_cache .pytest_cache \
-		.hypothesis .import_linter_cache bench/results.json
+		.hypothesis .import_linter_cache bench/results.json $(STOCK_KERNEL) var/clients
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -31,6 +31,8 @@ MAX_BLOCK_DEVICES = 256
 
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _WORD = re.compile(r"[!-~]+")
+_LEAF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""A name that is listed in the EC2 tree and can be asked for under that very name."""
 
 
 def uuid(fields: Fields) -> str:
@@ -112,7 +114,14 @@ def block_devices(fields: Fields) -> tuple[tuple[str, str], ...]:
     """EC2 block device mapping: virtual name → device."""
     if not fields.has("block_devices"):
         return (("ami", "vda"), ("root", "/dev/vda"))
-    return fields.pairs("block_devices", most=MAX_BLOCK_DEVICES, longest=255)
+    pairs = fields.pairs("block_devices", most=MAX_BLOCK_DEVICES, longest=255)
+    for name, _ in pairs:
+        if not _LEAF.fullmatch(name):
+            raise WireError(
+                f"instance.block_devices: got name {shown(name)},"
+                " allowed are letters, digits, dots, dashes and underscores"
+            )
+    return pairs
 
 
 def public_keys(fields: Fields) -> tuple[PublicKey, ...]:
@@ -121,6 +130,14 @@ def public_keys(fields: Fields) -> tuple[PublicKey, ...]:
         keys = fields.items("public_keys", _key, most=MAX_KEYS, default=())
         return tuple(PublicKey(f"key-{index}", key) for index, key in enumerate(keys))
     pairs = fields.pairs("public_keys", most=MAX_KEYS, longest=MAX_KEY)
+    for name, _ in pairs:
+        # cloud-init takes a listed name that ends so for a directory, does not find it,
+        # and throws the whole tree away.
+        if name.rstrip().endswith("/"):
+            raise WireError(
+                f"instance.public_keys: got name {shown(name)},"
+                " allowed is one that does not end with a slash"
+            )
     return tuple(
         PublicKey(
             name, check_line(f"instance.public_keys[{shown(name)}]", key, MAX_KEY)

@@ -57,6 +57,48 @@ def test_ec2_of_a_guest_without_anything(path: str, text: str | None) -> None:
     assert text == ec2_text(path)
 
 
+def crawl(listing: str, **fields: Any) -> list[str]:
+    """Every leaf below a listing, found as cloud-init goes about it."""
+    leaves = []
+    text = ec2_text(listing, **fields)
+    assert text is not None, listing
+    for line in text.splitlines():
+        index, equals, _ = line.partition("=")
+        if line.endswith("/"):
+            leaves += crawl(f"{listing}/{line[:-1]}", **fields)
+        elif equals:
+            leaves.append(f"{listing}/{index}/openssh-key")
+        else:
+            leaves.append(f"{listing}/{line}")
+    return leaves
+
+
+@pytest.mark.parametrize("version", [*ec2.VERSIONS, "latest"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"block_devices": {}},
+        {
+            "block_devices": {"ami": "vda", "ephemeral0": "/dev/vdb", "ebs-1.a_b": ""},
+            "public_keys": {"a key/of=me": "ssh-rsa A", "b": "ssh-rsa B"},
+            "security_groups": ["a/b", "c="],
+            "kernel_id": "aki-1",
+            "ramdisk_id": "ari-1",
+            "floating_addresses": ["203.0.113.1"],
+            "availability_zone": None,
+        },
+    ],
+)
+def test_ec2_whatever_is_listed_is_there(version: str, fields: dict[str, Any]) -> None:
+    """One listed leaf that is not found costs cloud-init 5 s and the whole tree."""
+    leaves = crawl(f"{version}/meta-data", **fields)
+    assert f"{version}/meta-data/instance-id" in leaves
+    for leaf in leaves:
+        assert ec2_text(leaf, **fields) is not None, leaf
+        assert ec2_text(f"{leaf}/x", **fields) is None, leaf
+
+
 def test_ec2_unset_zone_and_address() -> None:
     """Null reads `None`, and so does an address that nobody knows."""
     zone = "latest/meta-data/placement/availability-zone"

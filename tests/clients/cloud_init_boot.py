@@ -1,0 +1,79 @@
+"""Runs in a guest: one datasource of Debian's cloud-init, as a first boot would ask it.
+
+`cloud_init_boot.py PACKAGES FOLDER OpenStack|Ec2`: prints what it found as JSON. Only
+DMI is faked (there is no virtual machine to ask) and what DNS says of names that do not
+exist (nothing). Nothing is written outside FOLDER.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+PACKAGES, FOLDER, KIND = sys.argv[1:4]
+sys.path.insert(0, PACKAGES)
+
+from cloudinit import distros, dmi, helpers, util  # noqa: E402 - found by the line above
+from cloudinit.sources import (  # noqa: E402
+    DataSourceEc2,
+    DataSourceOpenStack,
+    InvalidMetaDataException,
+)
+
+SETTINGS: dict[str, Any] = {
+    "datasource_list": [KIND],
+    # One address: the other names would be looked up in a DNS that is not there.
+    "datasource": {"Ec2": {"metadata_urls": ["http://169.254.169.254"]}},
+}
+PRODUCT = {"system-product-name": "OpenStack Nova"}
+
+
+def datasource() -> Any:
+    dmi.read_dmi_data = PRODUCT.get
+    util._DNS_REDIRECT_IP = set()  # DNS was asked, and found honest
+    DataSourceEc2.identify_platform = lambda: DataSourceEc2.CloudNames.UNKNOWN
+    paths = helpers.Paths({"cloud_dir": f"{FOLDER}/lib", "run_dir": f"{FOLDER}/run"})
+    distro = distros.fetch("debian")("debian", {}, paths)
+    if KIND == "Ec2":
+        return DataSourceEc2.DataSourceEc2(SETTINGS, distro, paths)
+    return DataSourceOpenStack.DataSourceOpenStack(SETTINGS, distro, paths)
+
+
+def main() -> None:
+    logging.basicConfig(
+        level=logging.DEBUG, filename=f"{FOLDER}/cloud-init.log", force=True
+    )
+    source = datasource()
+    began = time.monotonic()
+    try:
+        found = source._get_data()
+    except InvalidMetaDataException:
+        found = False
+    result: dict[str, Any] = {"found": found, "seconds": time.monotonic() - began}
+    if found:
+        user_data = source.get_userdata_raw() or b""
+        if isinstance(user_data, str):
+            user_data = user_data.encode()
+        result |= {
+            "instance_id": source.get_instance_id(),
+            "hostname": str(source.get_hostname()),
+            "keys": source.get_public_ssh_keys(),
+            "user_data": base64.b64encode(user_data).decode(),
+            "zone": source.availability_zone,
+            "metadata": source.metadata,
+        }
+    if found and KIND == "OpenStack":
+        result |= {
+            "vendor_data": source.vendordata_pure,
+            "vendor_data2": source.vendordata2_pure,
+            "network": source.network_config,
+            "ec2": source.ec2_metadata,
+        }
+    print(json.dumps(result, default=repr))
+
+
+main()

@@ -1,0 +1,132 @@
+"""A real Nova behind the agent: what guests get, and what Nova is told of them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from lab.agent import SECRET
+
+pytestmark = pytest.mark.system
+
+META_DATA = "/openstack/latest/meta_data.json"
+UNKNOWN = "00000000-0000-4000-8000-00000000dead"
+HOLD = ("<use-ssl>true</use-ssl>", "<hold-time>30</hold-time><use-ssl>true</use-ssl>")
+"""Longer than Nova takes to start."""
+
+
+def test_everybody_gets_their_own(town: Any, clients: Any) -> None:
+    """Nova tells each guest about itself, two guests with one address included."""
+    for name, guest in town.guests.items():
+        status, body = clients.curl(name, META_DATA)
+        document = json.loads(body)
+        assert (200, guest.instance_id) == (status, document["uuid"])
+        assert guest.tenant_id == document["project_id"]
+        assert (200, f"{name}-vm.novalocal") == clients.curl(
+            name, "/latest/meta-data/hostname"
+        )
+
+
+def test_nova_is_told_the_four_headers_and_no_more(town: Any, clients: Any) -> None:
+    """Whatever a guest sends under those names, or names that Nova believes."""
+    alice, bob = town.guests["alice"], town.guests["bob"]
+    forged = [
+        f"{name}: {value}"
+        for name, value in (
+            ("X-Instance-ID", bob.instance_id),
+            ("x_instance_id", bob.instance_id),
+            ("X-Tenant-ID", bob.tenant_id),
+            ("X-Instance-ID-Signature", "0" * 64),
+            ("X-Forwarded-For", "192.0.2.66"),
+            ("X_Forwarded_For", "192.0.2.66"),
+            ("X-Metadata-Provider", "somebody"),
+            ("X-Metadata-Provider-Signature", "0" * 64),
+            ("X-Forwarded-Host", "evil.test"),
+        )
+    ]
+    options = [option for header in forged for option in ("-H", header)]
+    status, body = clients.curl("alice", META_DATA, *options)
+    assert (200, alice.instance_id) == (status, json.loads(body)["uuid"])
+    (asked,) = town.nova.requests()
+    signature = hmac.new(SECRET.encode(), alice.instance_id.encode(), hashlib.sha256)
+    assert {
+        "HTTP_X_INSTANCE_ID": alice.instance_id,
+        "HTTP_X_TENANT_ID": alice.tenant_id,
+        "HTTP_X_INSTANCE_ID_SIGNATURE": signature.hexdigest(),
+        "HTTP_X_FORWARDED_FOR": alice.address,
+    } == asked["headers"]
+
+
+def test_another_secret_is_nova_s_403(town: Any, clients: Any) -> None:
+    """Nova's refusal reaches the guest, who learns that it is no fault of its own."""
+    with town.restarted(SECRET, "not-the-secret-of-nova"):
+        town.provision("nova")
+        status, body = clients.curl("alice", META_DATA)
+    assert 403 == status
+    assert "Invalid proxy request signature." in body
+
+
+def test_an_instance_unknown_to_nova_is_nova_s_404(town: Any, clients: Any) -> None:
+    """A port may be registered for an instance that Nova has not, or not any more."""
+    alice = town.guests["alice"]
+    town.register(alice, instance_id=UNKNOWN)
+    try:
+        assert 404 == clients.curl("alice", META_DATA)[0]
+        (asked,) = town.nova.requests()
+        assert UNKNOWN == asked["headers"]["HTTP_X_INSTANCE_ID"]
+    finally:
+        town.register(alice)
+    assert 200 == clients.curl("alice", META_DATA)[0]
+
+
+def test_a_restart_of_nova_is_only_a_delay(town: Any, clients: Any) -> None:
+    """A request that comes while Nova is away is held, and answered when it is back."""
+    with town.restarted(*HOLD):
+        town.provision("nova")
+        assert 200 == clients.curl("alice", META_DATA)[0]
+        town.nova.kill()
+        waiting = town.guests["alice"].machine.start(
+            ["curl", "-s", "-m", "40", f"http://169.254.169.254{META_DATA}"],
+            stdout=subprocess.PIPE,
+        )
+        time.sleep(1)
+        assert waiting.poll() is None, "the request was not held"
+        town.nova.start(town.lab)
+        said, _ = waiting.communicate(timeout=40)
+    assert town.guests["alice"].instance_id == json.loads(said)["uuid"]
+
+
+def test_a_dead_endpoint_beside_a_live_one_is_not_noticed(
+    town: Any, clients: Any
+) -> None:
+    """Of two endpoints one refuses connections: every request is served at once."""
+    town.provision("nova", "127.0.0.2", "127.0.0.1")
+    began = time.monotonic()
+    for _ in range(8):
+        assert 200 == clients.curl("alice", META_DATA)[0]
+    assert time.monotonic() - began < 8, "requests waited for the dead endpoint"
+
+
+def test_a_password_is_kept_by_nova(town: Any, clients: Any) -> None:
+    """POST reaches Nova once; a password that is too long is Nova's 400."""
+    path = "/openstack/latest/password"
+    assert (200, "") == clients.curl("carol", path, "--data-binary", "p4ss")
+    posts = [one for one in town.nova.requests() if one["method"] == "POST"]
+    assert 1 == len(posts)
+    status, _ = clients.curl("bob", path, "--data-binary", "x" * 1021)
+    assert 400 == status
+
+
+def test_user_data_arrive_byte_for_byte(
+    town: Any, clients: Any, facts: Any, tmp_path: Any
+) -> None:
+    """gzip is not unpacked, re-coded or cut on the way."""
+    got = tmp_path / "user-data"
+    clients.curl("alice", "/latest/user-data", "-o", str(got))
+    assert facts.user_data("alice") == got.read_bytes()
