@@ -11,14 +11,14 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from lab.guests import Guest, Lab
-from lab.namespaces import LabError
+from lab.namespaces import PATIENCE, LabError
 from lab.pki import Authority
 
 SOURCE = Path(__file__).resolve().parents[1]
 SECRET = "a-secret-for-the-lab-only"  # noqa: S105 made up, and never leaves the lab
-START_DEADLINE = 30.0
+START_DEADLINE = 30.0 * PATIENCE
 """Seconds from exec to readiness; it takes about one."""
-STOP_DEADLINE = 30.0
+STOP_DEADLINE = 30.0 * PATIENCE
 
 
 def configuration(folder: Path, *, secret: str = SECRET, extra: str = "") -> str:
@@ -127,6 +127,7 @@ def port_add(guest: Guest) -> list[str]:
         *("--instance", guest.instance_id, "--tenant", guest.tenant_id),
         *("--ip", guest.address, "--mac", guest.mac, "--tap", guest.tap),
         *("--name", guest.name),
+        *(("--ip6", guest.address6) if guest.address6 else ()),
     ]
 
 

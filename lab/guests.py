@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from lab.namespaces import Machine, run
+from lab.openvswitch import Switch
 
 
 class Wiring(Enum):
@@ -20,6 +21,7 @@ class Wiring(Enum):
     BRIDGED = "Linux bridge, default gateway is another machine"
     ON_LINK = "Linux bridge, 169.254.0.0/16 on-link"
     ROUTED = "routed tap, the host is the gateway"
+    SWITCHED = "Open vSwitch port, default gateway is another machine"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,15 @@ class Guest:
     port_id: str
     instance_id: str
     tenant_id: str
+    address6: str = ""
+
+    def link_local(self) -> str:
+        """The IPv6 address that its kernel gave its interface; "" until it has one."""
+        shown = self.machine.run(
+            *("ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "link"),
+            "-tentative",
+        )
+        return shown.split()[3].partition("/")[0] if shown else ""
 
 
 @dataclass(slots=True)
@@ -45,6 +56,7 @@ class Lab:
     host: Machine = field(init=False)
     guests: list[Guest] = field(default_factory=list)
     _machines: list[Machine] = field(default_factory=list)
+    _switches: dict[str, Switch] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.host = self._machine("host")
@@ -60,13 +72,19 @@ class Lab:
         for name in names:
             Machine(f"{prefix}-{name}").destroy()
 
-    def bridge(self, name: str, gateway: str) -> None:
-        """A bridge of the host, with a gateway machine on it that is not the host."""
-        self.host.run("ip", "link", "add", name, "type", "bridge")
+    def bridge(self, name: str, gateway: str, switch: Switch | None = None) -> None:
+        """A bridge of the host, or of a switch on it, with a gateway machine on it that
+        is not the host.
+        """
+        if switch is None:
+            self.host.run("ip", "link", "add", name, "type", "bridge")
+        else:
+            switch.bridge(name)
+            self._switches[name] = switch
         self.host.run("ip", "link", "set", name, "up")
         router = self._machine(f"{name}-gw")
         self._wire(router, f"{name}-gw")
-        self.host.run("ip", "link", "set", f"{name}-gw", "master", name)
+        self._plug(f"{name}-gw", name)
         router.run("ip", "address", "add", gateway, "dev", "eth0")
 
     def guest(
@@ -78,8 +96,13 @@ class Lab:
         gateway: str,
         bridge: str = "",
         mac: str = "",
+        address6: str = "",
     ) -> Guest:
-        """A guest with `address` (with prefix length) whose router is `gateway`."""
+        """A guest with `address` (with prefix length) whose router is `gateway`.
+
+        `address6` (with prefix length) is one more, for IPv6; it has a link-local
+        address in any case, and the way to EC2's IPv6 service address is on-link.
+        """
         number = len(self.guests) + 1
         machine = self._machine(name)
         tap = f"tap-{name}"[:15]
@@ -90,10 +113,14 @@ class Lab:
             length = address.partition("/")[2]
             self.host.run("ip", "address", "add", f"{gateway}/{length}", "dev", tap)
         else:
-            self.host.run("ip", "link", "set", tap, "master", bridge)
+            self._plug(tap, bridge)
         machine.run("ip", "route", "add", "default", "via", gateway)
         if wiring is Wiring.ON_LINK:
             machine.run("ip", "route", "add", "169.254.0.0/16", "dev", "eth0")
+        if address6:
+            machine.run("ip", "address", "add", address6, "dev", "eth0", "nodad")
+        onlink = ("ip", "-6", "route", "add", "fd00:ec2::254", "dev", "eth0")
+        machine.run(*onlink, check=False)  # there may be no IPv6 here
         guest = Guest(
             name=name,
             machine=machine,
@@ -104,6 +131,7 @@ class Lab:
             port_id=str(uuid.uuid4()),
             instance_id=str(uuid.uuid4()),
             tenant_id=uuid.uuid4().hex,
+            address6=address6.partition("/")[0],
         )
         self.guests.append(guest)
         return guest
@@ -112,6 +140,12 @@ class Lab:
         machine = Machine.create(f"{self.prefix}-{name}")
         self._machines.append(machine)
         return machine
+
+    def _plug(self, interface: str, bridge: str) -> None:
+        if bridge in self._switches:
+            self._switches[bridge].port(bridge, interface)
+        else:
+            self.host.run("ip", "link", "set", interface, "master", bridge)
 
     def _wire(self, machine: Machine, tap: str, mac: str = "") -> None:
         given = ["address", mac] if mac else []

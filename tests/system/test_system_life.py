@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lab.agent import RunningAgent
-from lab.namespaces import inside, run
+from lab.namespaces import PATIENCE, inside, run
 
 pytestmark = pytest.mark.system
 
@@ -34,7 +34,7 @@ while True:
 
 def wait_for(what: Any, expected: object, seconds: float = 10.0) -> None:
     """Until `what()` gives the expected value, or fail with what it gave last."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while (actual := what()) != expected and time.monotonic() < deadline:
         time.sleep(0.05)
     assert expected == actual
@@ -47,6 +47,13 @@ def more(connection: socket.socket, request: bytes) -> bytes:
         return connection.recv(1000)
     except OSError:
         return b""
+
+
+def rename(host: Any, old: str, new: str) -> None:
+    """Give an interface another name; before Linux 6.2 only one that is down has it."""
+    for change in (("down",), ("name", new)):
+        host.run("ip", "link", "set", old, *change)
+    host.run("ip", "link", "set", new, "up")
 
 
 def port_state(site: Any, guest: Any) -> str:
@@ -144,11 +151,11 @@ def test_a_port_may_be_registered_before_its_tap(site: Any, ask: Any) -> None:
     """
     alice = site.alice()
     host = site.lab.host
-    run("ip", "-n", host.name, "link", "set", alice.tap, "name", "elsewhere")
+    rename(host, alice.tap, "elsewhere")
     site.introduce(alice)
     site.provision()
     assert "Inactive < no-dev >" == port_state(site, alice)
-    host.run("ip", "link", "set", "elsewhere", "name", alice.tap)
+    rename(host, "elsewhere", alice.tap)
     wait_for(lambda: port_state(site, alice), "Active")
     assert "I am alice\n" == ask(alice, USER_DATA)
     host.run("ip", "link", "del", alice.tap)

@@ -1,0 +1,26 @@
+"""Prints what the agent's own probe finds in this kernel.
+
+Exits 1 unless it finds every feature that is named as an argument, so that a trial
+cannot pass on a kernel that is not the one it was made for.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from twisted.internet import task
+
+from vagent.datapath.features import probe
+from vagent.datapath.system import LinuxSystem
+
+
+async def _show(reactor: Any, *wanted: str) -> None:
+    features = await probe(LinuxSystem(reactor=reactor, clock=reactor), "vagent")
+    print(features)
+    if not all(getattr(features, name) for name in wanted):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    task.react(_show, sys.argv[1:])
