@@ -25,7 +25,7 @@ from bench.usage import OTHERS, Others, usage
 from lab.agent import SOURCE
 from lab.namespaces import LabError
 from vagent.config.model import DataPathConfig
-from vagent.datapath.render import QUEUE_CHAIN
+from vagent.datapath.tables import QUEUE_CHAIN
 
 COLUMNS = (
     Column("rate", "connections/s (min–max)", spread=True),

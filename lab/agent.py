@@ -21,8 +21,12 @@ START_DEADLINE = 30.0 * PATIENCE
 STOP_DEADLINE = 30.0 * PATIENCE
 
 
-def configuration(folder: Path, *, secret: str = SECRET, extra: str = "") -> str:
-    """agent.conf with the embedded metadata server behind mutual TLS on loopback."""
+def configuration(
+    folder: Path, *, secret: str = SECRET, extra: str = "", proxy: str = ""
+) -> str:
+    """agent.conf with the embedded metadata server behind mutual TLS on loopback;
+    `proxy` is more of its `<metadata-proxy>`, `extra` of the rest.
+    """
     pki = Authority(folder / "pki")
     server = pki.server("metadata-server", "127.0.0.1", "localhost")
     client = pki.client("agent")
@@ -35,6 +39,7 @@ def configuration(folder: Path, *, secret: str = SECRET, extra: str = "") -> str
     <client-cert>{client.cert}</client-cert>
     <client-key>{client.key}</client-key>
     <ca-cert>{pki.cert}</ca-cert>
+    {proxy}
   </metadata-proxy>
   <metadata-server>
     <enabled>true</enabled>

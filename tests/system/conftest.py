@@ -91,13 +91,11 @@ class Site:
     def counter(self, name: str) -> int:
         """Packets counted by one of our named counters."""
         listed = json.loads(self.lab.host.run("nft", "-j", "list", "counters"))
-        (packets,) = [
+        return sum(
             item["counter"]["packets"]
             for item in listed["nftables"]
             if item.get("counter", {}).get("name") == name
-        ]
-        found: int = packets
-        return found
+        )
 
     def start_on_host(self, argv: Sequence[str]) -> None:
         """Leave a command running on the host until the test ends."""

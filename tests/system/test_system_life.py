@@ -173,6 +173,16 @@ def test_a_port_may_be_registered_before_its_tap(site: Any, ask: Any) -> None:
     assert "I am alice\n" == ask(alice, USER_DATA)
 
 
+def test_rules_that_somebody_flushes_come_back(site: Any, ask: Any) -> None:
+    """`nft flush ruleset`, as Debian's nftables.service does at start, is noticed."""
+    alice = site.alice()
+    site.introduce(alice)
+    site.provision()
+    site.lab.host.run("nft", "flush", "ruleset")
+    wait_for(lambda: ask(alice, USER_DATA, timeout=1), "I am alice\n", seconds=20)
+    assert "somebody else took them away" in site.agent.log.read_text()
+
+
 def test_a_deleted_port_is_served_no_more(site: Any, ask: Any) -> None:
     """Its kept-alive connection ends, and a new one is not answered; the neighbour is
     not disturbed.

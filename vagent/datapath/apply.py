@@ -7,6 +7,7 @@ it after a pause, until it holds.
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Callable
 
@@ -17,7 +18,6 @@ from vagent.datapath.events import RulesApplied, RulesRefused
 from vagent.datapath.features import Features
 from vagent.datapath.names import Names
 from vagent.datapath.render import (
-    QUEUE_CHAIN,
     change_of_ports,
     change_of_services,
     ruleset,
@@ -30,6 +30,7 @@ from vagent.datapath.state import (
     Services,
 )
 from vagent.datapath.system import System
+from vagent.datapath.tables import QUEUE_CHAIN
 from vagent.errors import KernelError
 from vagent.observe.event import Emit
 
@@ -109,6 +110,11 @@ class Applier:
     def detach(self, index: int) -> None:
         """Want no attachment with this index."""
         self._want(index, None)
+
+    def put_back(self) -> None:
+        """The kernel has lost our rules: replace everything by what is wanted."""
+        self._replace = True
+        self._kick()
 
     def offer(self, services: Services) -> None:
         """Want these services."""
@@ -206,16 +212,14 @@ class Applier:
         await self._system.run_nft(
             ruleset(
                 self._names,
-                services,
+                self._carried(services),
                 wanted.values(),
                 host_mac=self._host_mac,
-                nft_queue=self._features.nft_queue,
+                features=self._features,
             )
         )
         if not self._features.nft_queue:
-            self._system.insert_queue_rule(
-                self._names.table, QUEUE_CHAIN, self._names.queue_number
-            )
+            self._insert_queue_rules()
         self._applied = wanted
         self._applied_services = services
         self._taps = Counter(attachment.ifindex for attachment in wanted.values())
@@ -250,13 +254,25 @@ class Applier:
     async def _change_services(self) -> None:
         began = self._clock.seconds()
         old, new = self._applied_services, self._wanted_services
-        script = change_of_services(self._names, old, new)
+        script = change_of_services(self._names, self._carried(old), self._carried(new))
         if script:
             await self._system.run_nft(script)
         self._applied_services = new
         for number in old.offered() - new.offered():
             self._system.end_flows(number << INDEX_BITS, ENDPOINT_MASK)
         self._report(f"{len(new.offers)} services", began)
+
+    def _carried(self, services: Services) -> Services:
+        return services if self._features.ipv6 else services.without_ipv6()
+
+    def _insert_queue_rules(self) -> None:
+        families = [socket.AF_INET]
+        if self._features.ipv6:
+            families.append(socket.AF_INET6)
+        for family in families:
+            self._system.insert_queue_rule(
+                family, self._names.table, QUEUE_CHAIN, self._names.queue_number
+            )
 
     def _end_flows_of(self, gone: list[Attachment]) -> None:
         for attachment in gone:

@@ -5,13 +5,15 @@ kernel state out. Wires the pure parts of this room to the kernel; decides nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 
 from vagent.config.model import DataPathConfig
 from vagent.datapath.apply import Applier
-from vagent.datapath.events import PortState
+from vagent.datapath.events import Ipv6Missing, PortState
 from vagent.datapath.features import Features, probe
+from vagent.datapath.ipv6 import open_ipv6
 from vagent.datapath.judge import CountFlows, Judge
 from vagent.datapath.limits import FlowLimits
 from vagent.datapath.links import LinkMonitor
@@ -23,7 +25,7 @@ from vagent.datapath.trap import PacketTrap
 from vagent.datapath.watch import KernelWatch
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit
-from vagent.ports.port import Registration
+from vagent.ports.port import Port, Registration
 
 ACTIVE = "Active"
 NO_DEVICE = "Inactive < no-dev >"
@@ -87,12 +89,27 @@ class DataPath:
         )
         self._links = LinkMonitor(self._look_at, reactor=reactor)
         self._limits = limits
-        self.watch = KernelWatch(names, system=system, emit=emit, clock=clock)
+        self.watch = KernelWatch(
+            names,
+            system=system,
+            lost=self._applier.put_back,
+            emit=emit,
+            clock=clock,
+        )
 
     async def prepare(self) -> None:
         """Make the interfaces, for the listener to bind to. Raises KernelError."""
         self._features = await probe(self._system, self._names.table)
         await self._make_interfaces()
+        missing = await open_ipv6(self._names, self._features, self._system)
+        if missing:
+            self._emit(Ipv6Missing(missing))
+        self._features = replace(self._features, ipv6=not missing)
+
+    @property
+    def carries_ipv6(self) -> bool:
+        """Does this host serve IPv6? Known after `prepare`."""
+        return self._features.ipv6
 
     async def start(self) -> None:
         """Open the queue, then put the rules in place. Raises KernelError; what was
@@ -116,7 +133,7 @@ class DataPath:
         self._links.close()
         self._trap.close()
         if self._owned:
-            await self._system.run_nft(removal(self._names))
+            await self._system.run_nft(removal(self._names, self._features))
         if self._made_interfaces or self._owned:
             await self._system.run_ip(f"link del {self._names.guest_side}\n")
 
@@ -130,23 +147,27 @@ class DataPath:
         """A port was registered (old is None), replaced, or removed (new is None)."""
         if old is not None and (new is None or new.index != old.index):
             self._forget(old)
+            self._look_at({old.port.tap})
         if new is not None:
             if old is not None and old.index == new.index:
                 self._forget_tap(old)
+                if old.port.tap != new.port.tap:
+                    self._look_at({old.port.tap})
             self._registered[new.index] = new
             self._judge.guests.add(new.index)
             self._by_tap.setdefault(new.port.tap, set()).add(new.index)
-            self._look(new.index)
+            self._look_at({new.port.tap})
 
     def services_changed(self, services: Iterable[LinkLocalService]) -> None:
         """The provisioned services are these now."""
         self._services = Services.of(services, self._names, self._services)
         self._judge.offers = self._services.offers
+        self._judge.addresses = self._services.addresses
         self._applier.offer(self._services)
 
     def state(self, registration: Registration) -> str:
         """The port's state in Contrail's words: `Active` or `Inactive < why >`."""
-        if registration.port.address is None:
+        if not self._has_address(registration.port):
             return NO_ADDRESS
         if self._applier.is_applied(registration.index):
             return ACTIVE
@@ -163,8 +184,8 @@ class DataPath:
             )
             self._made_interfaces = True
         for side in (guest_side, host_side):
-            # No router or neighbour discovery on interfaces without neighbours. The key
-            # is absent where IPv6 is.
+            # No router or neighbour discovery on interfaces without neighbours, and no
+            # IPv6 at all before `open_ipv6`. The key is absent where IPv6 is.
             if system.has_sysctl(f"net/ipv6/conf/{side}/disable_ipv6"):
                 system.write_sysctl(f"net/ipv6/conf/{side}/disable_ipv6", "1")
         # A fabric endpoint 127.0.0.1 means this host; only translated flows get there.
@@ -193,9 +214,10 @@ class DataPath:
         registration = self._registered[index]
         port = registration.port
         ifindex = self._system.ifindex(port.tap)
-        if port.address is None or ifindex is None:
+        has_address = self._has_address(port)
+        if not has_address or ifindex is None:
             self._applier.detach(index)
-            state = NO_ADDRESS if port.address is None else NO_DEVICE
+            state = NO_DEVICE if has_address else NO_ADDRESS
         else:
             self._applier.attach(
                 Attachment(
@@ -205,10 +227,24 @@ class DataPath:
                     ifindex=ifindex,
                     mac=port.mac,
                     address=port.address,
+                    address6=port.address6 if self._features.ipv6 else None,
+                    takes_link_local=self._takes_link_local(registration),
                 )
             )
             state = f"wanted at interface {ifindex}"
         self._emit(PortState(port.id, port.tap, state))
+
+    def _has_address(self, port: Port) -> bool:
+        """A guest has a link-local address, where IPv6 is, whatever is registered."""
+        return port.address is not None or self._features.ipv6
+
+    def _takes_link_local(self, registration: Registration) -> bool:
+        """One port of a tap and MAC does: the first."""
+        index, port = registration.index, registration.port
+        return self._features.ipv6 and not any(
+            other < index and self._registered[other].port.mac == port.mac
+            for other in self._by_tap[port.tap]
+        )
 
     def _forget(self, registration: Registration) -> None:
         self._forget_tap(registration)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar
 
 from vagent.datapath.decide import Verdict
 from vagent.datapath.packet import OpeningPacket
 from vagent.observe.event import Event
+
+
+def _shown(version: int, address: int) -> str:
+    return str(IPv4Address(address)) if version == 4 else f"[{IPv6Address(address)}]"
 
 
 @dataclass(slots=True)
@@ -28,8 +32,9 @@ class FlowDecided(Event):
     def text(self) -> str:
         packet, verdict = self.packet, self.verdict
         return (
-            f"{IPv4Address(packet.source)}:{packet.source_port}"
-            f" -> {IPv4Address(packet.destination)}:{packet.destination_port}"
+            f"{_shown(packet.version, packet.source)}:{packet.source_port}"
+            f" -> {_shown(packet.version, packet.destination)}"
+            f":{packet.destination_port}"
             f" protocol {packet.protocol}: {verdict.reason.value}"
             f" {verdict.service} endpoint {verdict.endpoint}"
         )
@@ -47,6 +52,33 @@ class PacketMalformed(Event):
 
     def text(self) -> str:
         return f"malformed packet dropped: {self.why}"
+
+
+@dataclass(slots=True)
+class NeighbourAnswered(Event):
+    """A guest asked for the MAC address of a service address. Counted by outcome."""
+
+    counter: ClassVar[str | None] = "datapath_neighbours_total"
+
+    outcome: str
+
+    def label(self) -> str:
+        return self.outcome
+
+
+@dataclass(slots=True)
+class Ipv6Missing(Event):
+    """This host cannot carry IPv6; services are served over IPv4 alone."""
+
+    counter: ClassVar[str | None] = "datapath_ipv6_missing_total"
+    buffer: ClassVar[str | None] = "DataPath"
+    sandesh: ClassVar[str] = "DataPathTrace"
+    level: ClassVar[str | None] = "warn"
+
+    why: str
+
+    def text(self) -> str:
+        return f"IPv6 is not served, IPv4 is: {self.why}"
 
 
 @dataclass(slots=True)
@@ -144,6 +176,22 @@ class RulesRefused(Event):
         return (
             f"kernel rules not changed: {self.why}; the whole state is tried again"
             f" in {self.retry_after:g} s"
+        )
+
+
+@dataclass(slots=True)
+class RulesLost(Event):
+    """Somebody else took our tables out of the kernel, such as `nft flush ruleset`."""
+
+    counter: ClassVar[str | None] = "datapath_rules_lost_total"
+    buffer: ClassVar[str | None] = "DataPath"
+    sandesh: ClassVar[str] = "DataPathTrace"
+    level: ClassVar[str | None] = "error"
+
+    def text(self) -> str:
+        return (
+            "our nftables tables are gone from the kernel: somebody else took them"
+            " away; they are put back now"
         )
 
 

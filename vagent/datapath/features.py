@@ -11,10 +11,13 @@ from vagent.errors import KernelError
 @dataclass(frozen=True, slots=True)
 class Features:
     """`nft_queue`: nftables has its own `queue` statement (CONFIG_NFT_QUEUE). Where it
-    is missing, the xt target NFQUEUE does the same.
+    is missing, the xt target NFQUEUE does the same. `ip6_tables`: nftables has tables
+    for IPv6; `ipv6`: this host carries it.
     """
 
     nft_queue: bool
+    ip6_tables: bool = False
+    ipv6: bool = False
 
 
 async def probe(system: System, table: str) -> Features:
@@ -22,11 +25,17 @@ async def probe(system: System, table: str) -> Features:
     missing or refused.
     """
     await system.run_nft(f"table ip {table}_probe {{ }}\n", check=True)
+    return Features(
+        nft_queue=await _takes(
+            system, f"table ip {table}_probe {{ chain probe {{ queue num 0; }}; }}\n"
+        ),
+        ip6_tables=await _takes(system, f"table ip6 {table}_probe {{ }}\n"),
+    )
+
+
+async def _takes(system: System, script: str) -> bool:
     try:
-        await system.run_nft(
-            f"table ip {table}_probe {{ chain probe {{ queue num 0; }}; }}\n",
-            check=True,
-        )
+        await system.run_nft(script, check=True)
     except KernelError:
-        return Features(nft_queue=False)
-    return Features(nft_queue=True)
+        return False
+    return True

@@ -20,7 +20,9 @@ from vagent.datapath.flow_codec import (
 )
 from vagent.datapath.packet import TCP
 from vagent.datapath.state import INDEX_BITS, INDEX_MASK, LISTENER, REFUSE
+from vagent.linklocal.service import METADATA, LinkLocalService
 from vagent.linklocal.table import ServiceTable
+from vagent.ports import identity6
 from vagent.ports.port import Registration
 
 MAX_FLOWS = 16_384
@@ -79,6 +81,10 @@ class Flow:
     @property
     def source(self) -> Address:
         """The guest's own address, or its identity where that is not known."""
+        if self.registration is not None and self.identity.version == 6:
+            found = identity6.read(self.registration.prefix6, int(self.identity))
+            if found is not None and found.link_local is not None:
+                return found.link_local
         port = None if self.registration is None else self.registration.port
         known = None
         if port is not None:
@@ -116,10 +122,15 @@ def lives(tracked: Tracked) -> bool:
 def of_guests(tracked: Iterable[Tracked], network: IPv4Network) -> Iterator[Tracked]:
     """Those that an identity opened and the agent marked: others use marks too."""
     start = int(network.network_address)
+    prefix6 = identity6.prefix_of(start)
     for each in tracked:
         source = each.original.source
         index, number = each.mark & INDEX_MASK, each.mark >> INDEX_BITS
-        is_identity = source.version == 4 and int(source) == start + index
+        if source.version == 4:
+            is_identity = int(source) == start + index
+        else:
+            found = identity6.read(prefix6, int(source))
+            is_identity = found is not None and found.index == index
         if is_identity and index and number not in (0, REFUSE):
             yield each
 
@@ -154,7 +165,7 @@ def _flow(
         identity=original.source,
         source_port=original.source_port,
         protocol=original.protocol,
-        service="" if service is None else service.name,
+        service=_name(service, tracked),
         address=original.destination,
         port=original.destination_port,
         number=tracked.mark >> INDEX_BITS,
@@ -169,6 +180,14 @@ def _flow(
         start=None if start is None else start // 1000,
         age=None if start is None else max(0, int(now - start / 1e9)),
     )
+
+
+def _name(service: LinkLocalService | None, tracked: Tracked) -> str:
+    """Metadata is served at IPv6 addresses that nobody provisioned, too."""
+    if service is not None:
+        return service.name
+    is_implied = tracked.original.destination.version == 6
+    return METADATA if is_implied and tracked.mark >> INDEX_BITS == LISTENER else ""
 
 
 def _state(tracked: Tracked) -> str:

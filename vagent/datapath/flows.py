@@ -84,7 +84,7 @@ class FlowReader:
 
         def work() -> FlowList:
             question = encode_dump(
-                family=socket.AF_INET,
+                family=socket.AF_UNSPEC,
                 mark=0 if registration is None else registration.index,
                 mask=0 if registration is None else INDEX_MASK,
             )
@@ -102,7 +102,7 @@ class FlowReader:
         """How many live flows each port has, by its index. Raises KernelError."""
 
         def work() -> dict[int, int]:
-            question = encode_dump(family=socket.AF_INET)
+            question = encode_dump(family=socket.AF_UNSPEC)
             ours = of_guests(self._dump(question, now=self._now), self._network)
             return dict(Counter(each.mark & INDEX_MASK for each in ours if lives(each)))
 

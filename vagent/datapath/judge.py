@@ -7,20 +7,29 @@ ceilings, and its consequences: the packet's mark, the count, the word to the gu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import IPv6Address
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from vagent.datapath import icmp6
 from vagent.datapath.decide import Reason, Verdict, decide
-from vagent.datapath.events import CountFailed, FlowDecided, NotTold, PacketMalformed
+from vagent.datapath.events import (
+    CountFailed,
+    FlowDecided,
+    NeighbourAnswered,
+    NotTold,
+    PacketMalformed,
+)
 from vagent.datapath.limits import FlowLimits
 from vagent.datapath.names import SERVICE_MAC
-from vagent.datapath.packet import UDP, OpeningPacket, parse
-from vagent.datapath.state import INDEX_BITS, REFUSE, Attachment, Offer
+from vagent.datapath.packet import ICMP6, UDP, OpeningPacket, parse
+from vagent.datapath.state import INDEX_BITS, REFUSE, Address, Attachment, Offer
 from vagent.datapath.system import System
 from vagent.datapath.unreachable import craft
 from vagent.errors import KernelError, WireError
 from vagent.observe.event import Emit
+from vagent.ports import identity6
 
 MAX_TOLD = 100
 """Datagrams a second that are answered with ICMP, for the whole host: each costs about
@@ -33,7 +42,8 @@ CountFlows = Callable[[], Awaitable[Mapping[int, int]]]
 class Judge:
     """`judge` is called for each trapped packet.
 
-    `guests` holds the indexes of the registered ports, `offers` the services. `base` is
+    `guests` holds the indexes of the registered ports, `offers` the services,
+    `addresses` those that are guarded. `base` is
     the first address of the identity range as an integer; `attachment_of` tells where
     the kernel serves an index; `choose` takes one of several endpoints.
     """
@@ -52,7 +62,9 @@ class Judge:
     ) -> None:
         self.guests: set[int] = set()
         self.offers: Mapping[tuple[int, int], Offer] = {}
+        self.addresses: frozenset[Address] = frozenset()
         self._base = base
+        self._prefix6 = identity6.prefix_of(base)
         self._limits = limits
         self._count_flows = count_flows
         self._choose = choose
@@ -67,8 +79,12 @@ class Judge:
         """The mark for a trapped packet, 0 to drop it."""
         try:
             packet = parse(data)
+            target = icmp6.solicited(data) if packet.protocol == ICMP6 else None
         except WireError as failure:
             self._emit(PacketMalformed(str(failure)))
+            return 0
+        if target is not None:
+            self._emit(NeighbourAnswered(self._advertise(packet, target)))
             return 0
         verdict = decide(
             packet,
@@ -81,22 +97,29 @@ class Judge:
         return self._mark(data, packet, verdict)
 
     def _mark(self, data: bytes, packet: OpeningPacket, verdict: Verdict) -> int:
-        index = packet.source - self._base
         if verdict.endpoint == 0:
             return 0
+        index = self._index(packet.source)
         if verdict.endpoint != REFUSE:
             self._limits.opened(index)
         elif packet.protocol == UDP:
-            self._tell_unreachable(data, index)
+            self._tell_unreachable(data, packet, index)
             return 0
         return verdict.endpoint << INDEX_BITS | index
 
     def _is_guest(self, source: int) -> bool:
-        return source - self._base in self.guests
+        return self._index(source) in self.guests
+
+    def _index(self, source: int) -> int:
+        """Whose an identity is, -1 where it is none."""
+        if source >> 32 == 0:
+            return source - self._base
+        found = identity6.read(self._prefix6, source)
+        return -1 if found is None else found.index
 
     def _over_limit(self, source: int) -> Reason | None:
         limits = self._limits
-        if limits.guest_is_full(source - self._base):
+        if limits.guest_is_full(self._index(source)):
             reason = Reason.GUEST_LIMIT
         elif limits.host_is_full():
             reason = Reason.HOST_LIMIT
@@ -112,7 +135,33 @@ class Judge:
         except Exception as failure:  # border: the ceiling holds until a count succeeds
             self._emit(CountFailed(str(failure)))
 
-    def _tell_unreachable(self, data: bytes, index: int) -> None:
+    def _advertise(self, packet: OpeningPacket, target: IPv6Address) -> str:
+        """Answer a neighbour solicitation; what became of it."""
+        index = self._index(packet.source)
+        attachment = self._attachment_of(index) if index in self.guests else None
+        guest = self._address6(packet.source, attachment)
+        if attachment is None or guest is None or target not in self.addresses:
+            return "unknown"
+        frame = icmp6.advertisement(
+            target, guest=guest, guest_mac=attachment.mac, own_mac=SERVICE_MAC
+        )
+        try:
+            self._system.send_frame(attachment.ifindex, frame)
+        except KernelError as failure:
+            self._emit(NotTold(str(failure)))
+            return "failed"
+        return "answered"
+
+    def _address6(
+        self, source: int, attachment: Attachment | None
+    ) -> IPv6Address | None:
+        """The address that the guest itself uses for this identity."""
+        found = identity6.read(self._prefix6, source)
+        if found is None or attachment is None:
+            return None
+        return found.link_local or attachment.address6
+
+    def _tell_unreachable(self, data: bytes, packet: OpeningPacket, index: int) -> None:
         now = self._clock.seconds()
         if now - self._told_since >= 1.0:
             self._told, self._told_since = 0, now
@@ -122,14 +171,25 @@ class Judge:
             self._emit(NotTold("too many in this second"))
             return
         try:
-            self._system.send_frame(
-                attachment.ifindex,
-                craft(
-                    data,
-                    guest=attachment.address,
-                    guest_mac=attachment.mac,
-                    own_mac=SERVICE_MAC,
-                ),
-            )
+            frame = self._unreachable(data, packet, attachment)
+            if frame is not None:
+                self._system.send_frame(attachment.ifindex, frame)
         except (WireError, KernelError) as failure:
             self._emit(NotTold(str(failure)))
+
+    def _unreachable(
+        self, data: bytes, packet: OpeningPacket, attachment: Attachment
+    ) -> bytes | None:
+        """The frame about a refused datagram; None where its guest lost its address."""
+        mac = attachment.mac
+        if packet.version == 4:
+            address = attachment.address
+            if address is None:
+                return None
+            return craft(data, guest=address, guest_mac=mac, own_mac=SERVICE_MAC)
+        guest = self._address6(packet.source, attachment)
+        if guest is None:
+            return None
+        return icmp6.port_unreachable(
+            data, guest=guest, guest_mac=mac, own_mac=SERVICE_MAC
+        )

@@ -7,9 +7,11 @@ prefixes never touch each other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from vagent.config.model import DataPathConfig
+from vagent.ports.identity import AGENT_INDEX
+from vagent.ports.identity6 import identity_of, network_of, prefix_of
 
 SERVICE_MAC = "02:00:a9:fe:a9:fe"
 """MAC address that answers for every service address at every tap (locally
@@ -18,6 +20,10 @@ administered; its last four bytes spell 169.254.169.254)."""
 METADATA_ADDRESS = IPv4Address("169.254.169.254")
 """Guarded at every tap even while no service is provisioned: a question for metadata
 must never be answered by a neighbour."""
+
+METADATA_ADDRESSES6 = (IPv6Address("fe80::a9fe:a9fe"), IPv6Address("fd00:ec2::254"))
+"""The same for IPv6: OpenStack's (Neutron, Contrail's `metadata6`) and EC2's."""
+METADATA_PORT6 = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +61,18 @@ class Names:
             queue_number=config.queue_number,
             guest_rate=guest_rate,
         )
+
+    @property
+    def identity_range6(self) -> IPv6Network:
+        """What IPv6 identities are taken from."""
+        return network_of(self.identity_range)
+
+    @property
+    def prefix6(self) -> int:
+        """What each of them begins with: 32 bits."""
+        return prefix_of(int(self.identity_range.network_address))
+
+    @property
+    def listener_address6(self) -> IPv6Address:
+        """Where the metadata listener is for IPv6."""
+        return identity_of(self.prefix6, AGENT_INDEX)

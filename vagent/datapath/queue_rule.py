@@ -31,8 +31,12 @@ _TARGET_NAME, _TARGET_REVISION, _TARGET_INFO = 1, 2, 3
 _REVISION = 3
 
 
-def encode(table: str, chain: str, queue_number: int) -> bytes:
-    """The batch of messages that inserts the rule into a chain of an ip table."""
+def encode(
+    table: str, chain: str, queue_number: int, *, family: int = socket.AF_INET
+) -> bytes:
+    """The batch of messages that inserts the rule into a chain of a table of the
+    family: AF_INET (nft calls it ip) or AF_INET6 (ip6).
+    """
     info = struct.pack("=HHH", queue_number, 1, 0)  # xt_NFQ_info_v3: no bypass flag
     target = (
         attribute(_TARGET_NAME, b"NFQUEUE\0")
@@ -55,14 +59,14 @@ def encode(table: str, chain: str, queue_number: int) -> bytes:
             kind,
             flags,
             sequence=sequence,
-            family=family,
+            family=of,
             resource=resource,
             payload=payload,
         )
-        for sequence, (kind, flags, family, resource, payload) in enumerate(
+        for sequence, (kind, flags, of, resource, payload) in enumerate(
             (
                 (_BATCH_BEGIN, NLM_REQUEST, socket.AF_UNSPEC, _NFTABLES, b""),
-                (_NEWRULE, NLM_REQUEST | NLM_ACK | NLM_CREATE, socket.AF_INET, 0, rule),
+                (_NEWRULE, NLM_REQUEST | NLM_ACK | NLM_CREATE, family, 0, rule),
                 (_BATCH_END, NLM_REQUEST, socket.AF_UNSPEC, _NFTABLES, b""),
             )
         )

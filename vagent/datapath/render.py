@@ -4,7 +4,8 @@ What the chains do, in the order in which a packet meets them:
 
     tap ingress      in_<ifindex> -> from_vm: service address? the source becomes the
                      identity and the frame goes to the guest side of the veth pair;
-                     ARP for a service address becomes its own reply
+                     ARP for a service address becomes its own reply; so does IPv6,
+                     where a neighbour solicitation goes up like any packet
     host side        guard: identities come from the host side only
                      trap: the packet that opens a flow goes to the queue
                      (a guest that opens flows too fast is refused without it)
@@ -20,27 +21,19 @@ up, so that the agent can refuse at once what is not provisioned, and nothing le
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
+from vagent.datapath.features import Features
 from vagent.datapath.names import SERVICE_MAC, Names
-from vagent.datapath.state import (
-    ENDPOINT_MASK,
-    INDEX_BITS,
-    REFUSE,
-    Attachment,
-    Endpoint,
-    Services,
+from vagent.datapath.state import INDEX_BITS, Address, Attachment, Endpoint, Services
+from vagent.datapath.tables import (
+    NETDEV_PRIORITY,
+    family4,
+    family6,
+    host_table,
+    netdev_table,
 )
-
-NETDEV_PRIORITY = -300
-GUARD_PRIORITY = -300
-TRAP_PRIORITY = -150
-REFUSE_PRIORITY = -140
-NAT_PRIORITY = -100
-
-QUEUE_CHAIN = "to_agent"
-"""Chain that ends in the queue. It is closed by a drop, so that it fails closed while
-its queue rule is not there yet."""
+from vagent.ports.identity6 import link_local_word
 
 
 def ruleset(
@@ -49,20 +42,20 @@ def ruleset(
     attachments: Iterable[Attachment],
     *,
     host_mac: str,
-    nft_queue: bool,
+    features: Features,
 ) -> str:
     """Replace everything that is ours by the given state, in one transaction.
 
-    `host_mac` is that of the host side of the veth pair. With `nft_queue` false the
-    queue rule is left for the xt target, which nft cannot write.
+    `host_mac` is that of the host side of the veth pair. Without nft's own queue
+    statement the queue rule is left for the xt target, which nft cannot write. Where
+    IPv6 is not carried, services and attachments must have none.
     """
+    nft_queue, ipv6 = features.nft_queue, features.ipv6
     parts = [
-        f"table netdev {names.table}",
-        f"delete table netdev {names.table}",
-        f"table ip {names.table}",
-        f"delete table ip {names.table}",
-        _netdev_table(names, host_mac),
-        _host_table(names, nft_queue=nft_queue),
+        removal(names, features).rstrip(),
+        netdev_table(names, host_mac, ipv6=ipv6),
+        host_table(names, family4(names), nft_queue=nft_queue),
+        *([host_table(names, family6(names), nft_queue=nft_queue)] if ipv6 else []),
         *_add_addresses(names, services.addresses),
         *_add_endpoints(names, services.endpoints),
     ]
@@ -73,11 +66,11 @@ def ruleset(
     return "\n".join(parts) + "\n"
 
 
-def removal(names: Names) -> str:
+def removal(names: Names, features: Features) -> str:
     """Take away everything that is ours, whether or not it is there."""
     return "".join(
         f"table {family} {names.table}\ndelete table {family} {names.table}\n"
-        for family in ("netdev", "ip")
+        for family in ("netdev", "ip", *["ip6"] * features.ip6_tables)
     )
 
 
@@ -108,140 +101,70 @@ def change_of_services(names: Names, old: Services, new: Services) -> str:
     """Go from one set of services to another; other services are left alone."""
     table = names.table
     parts = [
-        f"delete element ip {table} endpoints {{ {_endpoint(endpoint)} }}"
+        f"delete element {_table_of(endpoint.address)} {table} endpoints"
+        f" {{ {_endpoint(endpoint)} }}"
         for endpoint in _in_order(old.endpoints - new.endpoints)
     ]
     if old.addresses != new.addresses:
         parts += [
             f"flush set netdev {table} service_addresses",
             f"flush chain netdev {table} arp_reply",
-            *_add_addresses(names, new.addresses),
         ]
+        if any(address.version == 6 for address in old.addresses | new.addresses):
+            parts += [
+                f"flush set netdev {table} service_addresses6",
+                f"flush chain netdev {table} neighbours",
+            ]
+        parts += _add_addresses(names, new.addresses)
     parts += _add_endpoints(names, new.endpoints - old.endpoints)
     return "\n".join(parts) + "\n" if parts else ""
 
 
-def _netdev_table(names: Names, host_mac: str) -> str:
-    return f"""\
-table netdev {names.table} {{
-  counter spoofed {{ }}
-  counter claimed {{ }}
-  counter unknown_identity {{ }}
-  set service_addresses {{ type ipv4_addr; }}
-  map identity {{ typeof iifname . ether saddr . ip saddr : ip saddr; }}
-  map id_mark {{ type ipv4_addr : mark; }}
-  map mark_ip {{ type mark : ipv4_addr; }}
-  map mark_mac {{ type mark : ether_addr; }}
-  map mark_dev {{ type mark : iface_index; }}
-  chain from_vm {{
-    ip daddr @service_addresses goto trap
-    ether type arp arp saddr ip @service_addresses counter name claimed drop
-    arp operation request arp daddr ip @service_addresses goto arp_reply
-  }}
-  chain trap {{
-    ip saddr set iifname . ether saddr . ip saddr map @identity \
-ether daddr set {host_mac} fwd to "{names.guest_side}"
-    counter name spoofed drop
-  }}
-  chain arp_reply {{ }}
-  chain to_vm {{
-    type filter hook ingress device "{names.guest_side}" priority {NETDEV_PRIORITY};
-    meta mark set ip daddr map @id_mark
-    ip daddr set meta mark map @mark_ip ether saddr set {SERVICE_MAC} \
-ether daddr set meta mark map @mark_mac fwd to meta mark map @mark_dev
-    counter name unknown_identity drop
-  }}
-}}"""
-
-
-def _host_table(names: Names, *, nft_queue: bool) -> str:
-    queue = f"queue num {names.queue_number}" if nft_queue else ""
-    rate = names.guest_rate
-    refuse = REFUSE << INDEX_BITS
-    host_side = names.host_side
-    identities = names.identity_range
-    return f"""\
-table ip {names.table} {{
-  counter foreign_identity {{ }}
-  counter no_agent {{ }}
-  counter too_fast {{ }}
-  counter refused {{ }}
-  counter untracked {{ }}
-  counter untranslated {{ }}
-  map endpoints {{ type mark : ipv4_addr . inet_service; }}
-  set opening {{ type ipv4_addr; size {1 << INDEX_BITS}; flags dynamic; timeout 1m; }}
-  chain guard {{
-    type filter hook prerouting priority {GUARD_PRIORITY};
-    iifname "{host_side}" ip saddr {identities} accept
-    iifname "{host_side}" counter name foreign_identity drop
-    ip daddr {identities} counter name foreign_identity drop
-    ip saddr {identities} counter name foreign_identity drop
-  }}
-  chain {QUEUE_CHAIN} {{
-    {queue}
-    counter name no_agent drop
-  }}
-  chain trap {{
-    type filter hook prerouting priority {TRAP_PRIORITY};
-    iifname != "{host_side}" accept
-    ct state new add @opening {{ ip saddr limit rate over {rate}/second \
-burst {rate} packets }} counter name too_fast meta mark set {refuse:#x} accept
-    ct state new goto {QUEUE_CHAIN}
-    ct state != {{ established, related }} counter name untracked drop
-  }}
-  chain send_reset {{
-    counter name refused
-    meta l4proto tcp reject with tcp reset
-    drop
-  }}
-  chain refuse {{
-    type filter hook prerouting priority {REFUSE_PRIORITY};
-    iifname != "{host_side}" accept
-    ct state new ct mark set meta mark
-    meta mark & {ENDPOINT_MASK:#x} == {refuse:#x} goto send_reset
-  }}
-  chain to_endpoint {{
-    type nat hook prerouting priority {NAT_PRIORITY};
-    iifname "{host_side}" meta l4proto {{ tcp, udp }} \
-dnat ip to meta mark & {ENDPOINT_MASK:#x} map @endpoints
-  }}
-  chain contain_input {{
-    type filter hook input priority {NETDEV_PRIORITY};
-    iifname != "{host_side}" accept
-    ct status dnat accept
-    counter name untranslated drop
-  }}
-  chain contain_forward {{
-    type filter hook forward priority {NETDEV_PRIORITY};
-    iifname != "{host_side}" accept
-    ct status dnat accept
-    counter name untranslated drop
-  }}
-  chain from_fabric {{
-    type nat hook postrouting priority 100;
-    ip saddr {identities} oifname != "{host_side}" masquerade
-  }}
-}}"""
-
-
-def _add_addresses(names: Names, addresses: Iterable[IPv4Address]) -> list[str]:
+def _add_addresses(names: Names, addresses: Iterable[Address]) -> list[str]:
     table = names.table
     parts: list[str] = []
-    for address in sorted(addresses):
-        parts.append(f"add element netdev {table} service_addresses {{ {address} }}")
-        parts.append(f"add rule netdev {table} arp_reply {_arp_reply(address)}")
+    for address in sorted(addresses, key=lambda each: (each.version, int(each))):
+        if isinstance(address, IPv4Address):
+            parts += [
+                f"add element netdev {table} service_addresses {{ {address} }}",
+                f"add rule netdev {table} arp_reply {_arp_reply(address)}",
+            ]
+            continue
+        parts.append(f"add element netdev {table} service_addresses6 {{ {address} }}")
+        parts += [
+            f"add rule netdev {table} neighbours {rule}" for rule in _about(address)
+        ]
     return parts
+
+
+def _about(address: IPv6Address) -> tuple[str, ...]:
+    """What neighbour discovery may say of a service address: only ask for it."""
+    # nft 1.0.6 has no "icmpv6 taddr"; the target is at byte 8 of all of these, what a
+    # redirect is about at byte 24.
+    target, about = f"@th,64,128 {int(address):#x}", f"@th,192,128 {int(address):#x}"
+    solicit = f"icmpv6 type nd-neighbor-solicit {target}"
+    return (
+        f"icmpv6 type nd-neighbor-advert {target} counter name claimed drop",
+        f"icmpv6 type nd-redirect {about} counter name claimed drop",
+        f"{solicit} ip6 saddr :: counter name claimed drop",
+        f"{solicit} goto trap6",
+    )
 
 
 def _add_endpoints(names: Names, endpoints: Iterable[Endpoint]) -> list[str]:
     return [
-        f"add element ip {names.table} endpoints {{ {_endpoint(endpoint)} }}"
+        f"add element {_table_of(endpoint.address)} {names.table} endpoints"
+        f" {{ {_endpoint(endpoint)} }}"
         for endpoint in _in_order(endpoints)
     ]
 
 
 def _in_order(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
-    return sorted(endpoints, key=lambda endpoint: endpoint.number)
+    return sorted(endpoints, key=lambda each: (each.number, each.address.version))
+
+
+def _table_of(address: Address) -> str:
+    return "ip" if address.version == 4 else "ip6"
 
 
 def _endpoint(endpoint: Endpoint) -> str:
@@ -259,19 +182,33 @@ def _arp_reply(address: IPv4Address) -> str:
     )
 
 
-def _elements(attachment: Attachment) -> tuple[tuple[str, str], ...]:
+def _elements(attachment: Attachment) -> list[tuple[str, str]]:
     index = attachment.index
-    return (
-        (
-            "identity",
-            f'"{attachment.tap}" . {attachment.mac} . {attachment.address}'
-            f" : {attachment.identity}",
-        ),
-        ("id_mark", f"{attachment.identity} : {index}"),
-        ("mark_ip", f"{index} : {attachment.address}"),
+    where = f'"{attachment.tap}" . {attachment.mac}'
+    elements: list[tuple[str, str]] = []
+    if attachment.address is not None:
+        elements += [
+            ("identity", f"{where} . {attachment.address} : {attachment.identity}"),
+            ("id_mark", f"{attachment.identity} : {index}"),
+            ("mark_ip", f"{index} : {attachment.address}"),
+        ]
+    if attachment.address6 is not None:
+        elements += [
+            ("identity6", f"{where} . {attachment.address6} : {attachment.identity6}"),
+            ("id6_mark", f"{attachment.identity6} : {index}"),
+            ("mark_ip6", f"{index} : {attachment.address6}"),
+        ]
+    if attachment.takes_link_local:
+        word = f"{link_local_word(index):#x}"
+        elements += [
+            ("link_local", f"{where} : {word}"),
+            ("link_local_mark", f"{word} : {index}"),
+        ]
+    return [
+        *elements,
         ("mark_mac", f"{index} : {attachment.mac}"),
         ("mark_dev", f"{index} : {attachment.ifindex}"),
-    )
+    ]
 
 
 def _attach(names: Names, attachment: Attachment, *, new_tap: bool) -> list[str]:

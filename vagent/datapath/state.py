@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
-from vagent.datapath.names import METADATA_ADDRESS, Names
-from vagent.linklocal.service import LinkLocalService
+from vagent.datapath.names import (
+    METADATA_ADDRESS,
+    METADATA_ADDRESSES6,
+    METADATA_PORT6,
+    Names,
+)
+from vagent.linklocal.service import METADATA, LinkLocalService
+from vagent.ports import identity6
+
+Address = IPv4Address | IPv6Address
 
 INDEX_BITS = 16
 """A flow's mark is `endpoint << 16 | index`: where it goes, and whose it is. Conntrack
@@ -24,14 +32,26 @@ REFUSE = 0xFFFF
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One guest address at one tap that exists now."""
+    """One port at one tap that exists now, by its addresses.
+
+    `takes_link_local`: any link-local IPv6 source at this tap with this MAC is this
+    port's. `identity6` is used only where there is IPv6.
+    """
 
     index: int
     identity: IPv4Address
     tap: str
     ifindex: int
     mac: str
-    address: IPv4Address
+    address: IPv4Address | None
+    address6: IPv6Address | None = None
+    takes_link_local: bool = False
+
+    @property
+    def identity6(self) -> IPv6Address:
+        """Stands for `address6` above the tap."""
+        prefix = identity6.prefix_of(int(self.identity) - self.index)
+        return identity6.identity_of(prefix, self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +59,7 @@ class Endpoint:
     """Where flows with this number in the upper half of their mark go."""
 
     number: int
-    address: IPv4Address
+    address: Address
     port: int
 
 
@@ -60,9 +80,17 @@ class Services:
     (address as integer, port).
     """
 
-    addresses: frozenset[IPv4Address]
+    addresses: frozenset[Address]
     endpoints: frozenset[Endpoint]
     offers: dict[tuple[int, int], Offer]
+
+    def without_ipv6(self) -> Services:
+        """What of them a host without IPv6 carries."""
+        return Services(
+            frozenset(each for each in self.addresses if each.version == 4),
+            frozenset(each for each in self.endpoints if each.address.version == 4),
+            self.offers,
+        )
 
     def offered(self) -> frozenset[int]:
         """Numbers of the endpoints to which some service leads."""
@@ -75,48 +103,68 @@ class Services:
         cls, table: Iterable[LinkLocalService], names: Names, before: Services | None
     ) -> Services:
         """Derive from the provisioned table, keeping the numbers of endpoints that were
-        there before. IPv6 services are not carried yet.
+        there before. A service named `metadata` is one at the IPv6 addresses too.
+
+        A fabric endpoint is of the family of the service's address: nothing is
+        translated from one to the other.
         """
+        services = tuple(table)
         numbers = _Numbers(names, before)
-        addresses = {METADATA_ADDRESS}
+        addresses: set[Address] = {METADATA_ADDRESS, *METADATA_ADDRESSES6}
         offers: dict[tuple[int, int], Offer] = {}
-        for service in table:
-            if not isinstance(service.address, IPv4Address):
-                continue
+        for service in services:
             addresses.add(service.address)
             offers[int(service.address), service.port] = Offer(
                 service.name,
                 (LISTENER,)
                 if service.is_metadata
                 else tuple(
-                    numbers.of(fabric, service.fabric_port)
+                    number
                     for fabric in service.fabric_addresses
-                    if isinstance(fabric, IPv4Address)
+                    if _reaches(service.address, fabric)
+                    and (number := numbers.of(fabric, service.fabric_port))
                 ),
             )
+        if any(service.name == METADATA for service in services):
+            for address in METADATA_ADDRESSES6:
+                offers.setdefault(
+                    (int(address), METADATA_PORT6), Offer(METADATA, (LISTENER,))
+                )
         return cls(frozenset(addresses), numbers.endpoints(), offers)
+
+
+def _reaches(service: Address, fabric: Address) -> bool:
+    """::1 cannot be translated to: the kernel drops it from any other interface."""
+    return service.version == fabric.version and (
+        fabric.version == 4 or not fabric.is_loopback
+    )
 
 
 class _Numbers:
     """Gives each endpoint a number, the same as before where there was one."""
 
     def __init__(self, names: Names, before: Services | None) -> None:
-        listener = (names.listener_address, names.listener_port)
+        port = names.listener_port
         self._known = {
             (endpoint.address, endpoint.port): endpoint.number
             for endpoint in (before.endpoints if before else ())
         }
-        self._used = {listener: LISTENER}
+        self._used: dict[tuple[Address, int], int] = {
+            (names.listener_address, port): LISTENER,
+            (names.listener_address6, port): LISTENER,
+        }
         taken = set(self._known.values())
         self._free = (
             number for number in range(FIRST_FABRIC, REFUSE) if number not in taken
         )
 
-    def of(self, address: IPv4Address, port: int) -> int:
+    def of(self, address: Address, port: int) -> int:
+        """The number of an endpoint; 0 when all are given away."""
         key = (address, port)
-        if key not in self._used:
-            self._used[key] = self._known.get(key) or next(self._free)
-        return self._used[key]
+        number = self._used.get(key) or self._known.get(key) or next(self._free, 0)
+        if number:
+            self._used[key] = number
+        return number
 
     def endpoints(self) -> frozenset[Endpoint]:
         return frozenset(Endpoint(number, *key) for key, number in self._used.items())

@@ -45,7 +45,9 @@ def counters_of(listed: bytes, table: str) -> dict[str, int]:
     for item in items:
         counter = item.get("counter", {})
         if counter.get("table") == table:
-            found[counter["name"]] = int(counter["packets"])
+            # The tables of both families have counters of one name.
+            name = counter["name"]
+            found[name] = found.get(name, 0) + int(counter["packets"])
     return found
 
 
@@ -77,8 +79,12 @@ class System(Protocol):
     def queue_drops(self, queue_number: int) -> int:
         """Packets that the kernel could not queue: full, or nobody reading fast."""
 
-    def insert_queue_rule(self, table: str, chain: str, queue_number: int) -> None:
-        """The xt NFQUEUE rule at the head of an existing chain."""
+    def insert_queue_rule(
+        self, family: int, table: str, chain: str, queue_number: int
+    ) -> None:
+        """The xt NFQUEUE rule at the head of an existing chain of a table of AF_INET or
+        AF_INET6.
+        """
 
     def send_frame(self, ifindex: int, frame: bytes) -> None:
         """Send an Ethernet frame out of an interface: towards the guest of a tap."""
@@ -94,6 +100,9 @@ class System(Protocol):
 
     def has_sysctl(self, key: str) -> bool:
         """Is there such a key below /proc/sys?"""
+
+    def read_sysctl(self, key: str) -> str:
+        """What one key below /proc/sys says."""
 
     def write_sysctl(self, key: str, value: str) -> None:
         """Set one key below /proc/sys, written with slashes."""
@@ -136,9 +145,14 @@ class LinuxSystem:
         except OSError as failure:
             raise KernelError(f"frame to interface {ifindex}: {failure}") from failure
 
-    def insert_queue_rule(self, table: str, chain: str, queue_number: int) -> None:
+    def insert_queue_rule(
+        self, family: int, table: str, chain: str, queue_number: int
+    ) -> None:
         """See System."""
-        netlink.transact(queue_rule.encode(table, chain, queue_number), "queue rule")
+        netlink.transact(
+            queue_rule.encode(table, chain, queue_number, family=family),
+            "queue rule",
+        )
 
     def end_flows(self, mark: int, mask: int) -> None:
         """See System."""
@@ -164,6 +178,13 @@ class LinuxSystem:
     def has_sysctl(self, key: str) -> bool:
         """See System."""
         return Path("/proc/sys", key).exists()
+
+    def read_sysctl(self, key: str) -> str:
+        """See System."""
+        try:
+            return Path("/proc/sys", key).read_text().strip()
+        except OSError as failure:
+            raise KernelError(f"sysctl {key}: {failure}") from failure
 
     def write_sysctl(self, key: str, value: str) -> None:
         """See System."""

@@ -36,6 +36,8 @@ def craft(trapped: bytes, *, guest: IPv4Address, guest_mac: str, own_mac: str) -
     """
     packet = parse(trapped)
     header_length = (trapped[0] & 0x0F) * 4
+    if packet.version != 4:
+        raise WireError(f"IP version {packet.version}, expected 4")
     if packet.protocol != UDP:
         raise WireError(f"protocol {packet.protocol}, only UDP is answered so")
     if int.from_bytes(trapped[6:8], "big") & _MORE_FRAGMENTS:
@@ -43,23 +45,23 @@ def craft(trapped: bytes, *, guest: IPv4Address, guest_mac: str, own_mac: str) -
     quoted = bytearray(trapped[: header_length + QUOTED_PAYLOAD])
     quoted[12:16] = guest.packed
     quoted[10:12] = b"\0\0"
-    quoted[10:12] = _checksum(quoted[:header_length])
+    quoted[10:12] = checksum(quoted[:header_length])
     icmp = bytearray(
         _ICMP.pack(_DESTINATION_UNREACHABLE, _PORT_UNREACHABLE, 0, 0) + quoted
     )
-    icmp[2:4] = _checksum(icmp)
+    icmp[2:4] = checksum(icmp)
     header = bytearray(
         _IPV4.pack(
             *(0x45, 0, MIN_HEADER + len(icmp), 0, 0, _TTL, _PROTOCOL_ICMP, 0),
             *(packet.destination, int(guest)),
         )
     )
-    header[10:12] = _checksum(header)
-    ethernet = _ETHERNET.pack(_mac(guest_mac), _mac(own_mac), _ETHERTYPE_IPV4)
+    header[10:12] = checksum(header)
+    ethernet = _ETHERNET.pack(mac_bytes(guest_mac), mac_bytes(own_mac), _ETHERTYPE_IPV4)
     return ethernet + bytes(header) + bytes(icmp)
 
 
-def _checksum(data: bytes | bytearray) -> bytes:
+def checksum(data: bytes | bytearray) -> bytes:
     """The Internet checksum (RFC 1071)."""
     padded = bytes(data) + b"\0" * (len(data) % 2)
     total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
@@ -68,5 +70,6 @@ def _checksum(data: bytes | bytearray) -> bytes:
     return int(~total & 0xFFFF).to_bytes(2, "big")
 
 
-def _mac(text: str) -> bytes:
+def mac_bytes(text: str) -> bytes:
+    """A MAC address as it is sent."""
     return bytes.fromhex(text.replace(":", ""))

@@ -1,7 +1,8 @@
 """What the kernel's rules do without the agent, looked at from time to time.
 
 Named counters of our tables and the queue's drops become numbers for the pages, and a
-trace line where packets were refused since the last look.
+trace line where packets were refused since the last look. Counters that are not there
+any more mean that somebody took our tables away (`nft flush ruleset`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from vagent.datapath.events import CountFailed, KernelRefused
+from vagent.datapath.events import CountFailed, KernelRefused, RulesLost
 from vagent.datapath.names import Names
 from vagent.datapath.system import System
 from vagent.observe.event import Emit
@@ -36,11 +37,20 @@ _ASKED_FOR = frozenset({"refused"})
 
 
 class KernelWatch:
-    """Looks every INTERVAL from `start` to `stop`. `packets` is the last picture."""
+    """Looks every INTERVAL from `start` to `stop`. `packets` is the last picture;
+    `lost` is called when our tables are gone.
+    """
 
     def __init__(
-        self, names: Names, *, system: System, emit: Emit, clock: IReactorTime
+        self,
+        names: Names,
+        *,
+        system: System,
+        lost: Callable[[], None],
+        emit: Emit,
+        clock: IReactorTime,
     ) -> None:
+        self._lost = lost
         self._names = names
         self._system = system
         self._emit = emit
@@ -75,6 +85,9 @@ class KernelWatch:
         except Exception as failure:  # border: the next look may succeed
             self._emit(CountFailed(str(failure)))
             return
+        if any(name not in fresh for name in COUNTERS):
+            self._emit(RulesLost())
+            self._lost()
         for name, before in self.packets.items():
             now = fresh.get(name, 0)
             # Rules that were replaced count from zero again.

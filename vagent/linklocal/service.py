@@ -7,6 +7,8 @@ from ipaddress import IPv4Address, IPv6Address
 
 METADATA = "metadata"
 """Name of the service that the metadata proxy answers (Contrail: equal, lower case)."""
+METADATA6 = "metadata6"
+"""The same under the name that Contrail has for it at an IPv6 address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,4 +28,4 @@ class LinkLocalService:
     @property
     def is_metadata(self) -> bool:
         """Is this the service that the metadata proxy answers?"""
-        return self.name == METADATA
+        return self.name in (METADATA, METADATA6)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from vagent.ports import identity6
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -45,3 +47,13 @@ class Registration:
     port: Port
     index: int
     identity: IPv4Address
+
+    @property
+    def identity6(self) -> IPv6Address:
+        """The identity of the port's registered IPv6 address (`ports.identity6`)."""
+        return identity6.identity_of(self.prefix6, self.index)
+
+    @property
+    def prefix6(self) -> int:
+        """What all IPv6 identities of this range begin with."""
+        return identity6.prefix_of(int(self.identity) - self.index)

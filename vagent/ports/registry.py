@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from vagent.errors import LimitError
 from vagent.observe.event import Emit
+from vagent.ports import identity6
 from vagent.ports.events import PortRegistered, PortRemoved
 from vagent.ports.identity import IdentityRange
 from vagent.ports.port import Port, Registration
@@ -61,6 +62,7 @@ class PortRegistry:
 
     def __init__(self, network: IPv4Network, *, emit: Emit) -> None:
         self._range = IdentityRange(network)
+        self._prefix6 = identity6.prefix_of(int(network.network_address))
         self._emit = emit
         self._by_id: dict[str, Registration] = {}
         self._by_identity: dict[str, Registration] = {}
@@ -85,8 +87,13 @@ class PortRegistry:
         return self._by_id.get(port_id)
 
     def at(self, peer: str) -> Registration | None:
-        """Who has this identity, as a socket spells it (`169.254.64.11`)."""
-        return self._by_identity.get(peer)
+        """Who has this identity, as a socket spells it (`169.254.64.11`, or one of
+        `identity6`).
+        """
+        if ":" not in peer:
+            return self._by_identity.get(peer)
+        found = identity6.read_text(self._prefix6, peer)
+        return None if found is None else self._by_index.get(found.index)
 
     def by_index(self, index: int) -> Registration | None:
         """Who has this number of the identity range (a packet mark)."""

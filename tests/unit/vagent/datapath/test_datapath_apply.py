@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv6Address
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -25,7 +27,7 @@ class Kernel:
     def __init__(self) -> None:
         self.scripts: list[str] = []
         self.ended: list[tuple[int, int]] = []
-        self.queue_rules: list[tuple[str, str, int]] = []
+        self.queue_rules: list[tuple[int, str, str, int]] = []
         self.refuse = False
         self.hold: Deferred[None] | None = None
 
@@ -49,8 +51,10 @@ class Kernel:
     def send_frame(self, ifindex: int, frame: bytes) -> None:
         raise AssertionError(frame)
 
-    def insert_queue_rule(self, table: str, chain: str, queue_number: int) -> None:
-        self.queue_rules.append((table, chain, queue_number))
+    def insert_queue_rule(
+        self, family: int, table: str, chain: str, queue_number: int
+    ) -> None:
+        self.queue_rules.append((family, table, chain, queue_number))
 
     def end_flows(self, mark: int, mask: int) -> None:
         self.ended.append((mark, mask))
@@ -64,6 +68,9 @@ class Kernel:
     def has_sysctl(self, key: str) -> bool:
         raise AssertionError(key)
 
+    def read_sysctl(self, key: str) -> str:
+        raise AssertionError(key)
+
     def write_sysctl(self, key: str, value: str) -> None:
         raise AssertionError(key)
 
@@ -71,7 +78,9 @@ class Kernel:
 class Bench:
     """An applier with its kernel, clock and events."""
 
-    def __init__(self, names: Names, *, nft_queue: bool = True) -> None:
+    def __init__(
+        self, names: Names, *, nft_queue: bool = True, ipv6: bool = False
+    ) -> None:
         self.kernel = Kernel()
         self.clock = Clock()
         self.events: list[Event] = []
@@ -85,7 +94,7 @@ class Bench:
             emit=self.events.append,
             clock=self.clock,
         )
-        self.features = Features(nft_queue=nft_queue)
+        self.features = Features(nft_queue=nft_queue, ip6_tables=ipv6, ipv6=ipv6)
 
     def refresh(self) -> None:
         self.refreshed += 1
@@ -142,7 +151,7 @@ def test_without_nft_queue_the_xt_rule_follows(names: Names) -> None:
     """The queue rule goes into our own closed chain."""
     bench = Bench(names, nft_queue=False)
     bench.start()
-    assert [("vagent", "to_agent", 8097)] == bench.kernel.queue_rules
+    assert [(socket.AF_INET, "vagent", "to_agent", 8097)] == bench.kernel.queue_rules
 
 
 def test_changes_of_one_turn_are_one_transaction(
@@ -279,3 +288,29 @@ def test_settled_returns_at_once_when_nothing_is_to_do(bench: Bench) -> None:
     """A reply need not wait for what is true already."""
     bench.start()
     assert Deferred.fromCoroutine(bench.applier.settled()).called
+
+
+def test_with_ipv6_each_family_has_its_queue_rule(names: Names) -> None:
+    """One queue for both."""
+    bench = Bench(names, nft_queue=False, ipv6=True)
+    bench.start()
+    assert [
+        (socket.AF_INET, "vagent", "to_agent", 8097),
+        (socket.AF_INET6, "vagent", "to_agent", 8097),
+    ] == bench.kernel.queue_rules
+    bench.applier.stop()
+
+
+@pytest.mark.parametrize("ipv6", [False, True])
+def test_services_reach_the_kernel_as_far_as_it_carries_them(
+    names: Names, metadata: LinkLocalService, ipv6: bool
+) -> None:
+    """An IPv6 address is told to a kernel with IPv6 only."""
+    bench = Bench(names, ipv6=ipv6)
+    bench.start()
+    six = replace(metadata, name="six", address=IPv6Address("fd00::1"))
+    services = Services.of([metadata, six], names, bench.services)
+    bench.applier.offer(services)
+    bench.turn()
+    assert ipv6 == any("fd00::1" in script for script in bench.kernel.scripts)
+    bench.applier.stop()

@@ -95,7 +95,7 @@ def test_all_flows_are_read_without_a_mark() -> None:
     """And told with what is registered and provisioned."""
     kernel = Kernel(tracked())
     read = result(reader(kernel).read())
-    assert [encode_dump(family=socket.AF_INET)] == kernel.asked
+    assert [encode_dump(family=socket.AF_UNSPEC)] == kernel.asked
     assert ["metadata"] == [flow.service for flow in read.flows]
     assert [ALICE] == [flow.registration for flow in read.flows]
 
@@ -104,7 +104,7 @@ def test_flows_of_one_port_are_read_by_its_index() -> None:
     """The kernel filters by the lower half of the mark."""
     kernel = Kernel()
     assert FlowList() == result(reader(kernel).read(ALICE))
-    asked = encode_dump(family=socket.AF_INET, mark=2, mask=0xFFFF)
+    asked = encode_dump(family=socket.AF_UNSPEC, mark=2, mask=0xFFFF)
     assert [asked] == kernel.asked
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 
 import pytest
@@ -49,12 +50,14 @@ def test_a_reply_that_is_no_acknowledgement_is_refused(reply: bytes) -> None:
 
 def test_the_queue_rule_names_its_place_and_queue() -> None:
     """Table, chain, target and queue number are there, the bypass flag is not."""
-    batch = encode("mine", "there", 8097)
+    batch = encode("mine", "there", 8097, family=socket.AF_INET6)
     assert b"mine\0" in batch
     assert b"there\0" in batch
     assert b"NFQUEUE\0" in batch
     assert struct.pack("=HHH", 8097, 1, 0) in batch
     assert 0 == len(batch) % 4
+    rule_family = batch[20 + 16]
+    assert socket.AF_INET6 == rule_family
 
 
 def test_the_end_of_flows_carries_mark_and_mask() -> None:

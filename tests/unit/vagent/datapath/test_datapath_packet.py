@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption
+from scapy.layers.inet6 import (
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+)
 from scapy.packet import Raw
 
-from vagent.datapath.packet import OpeningPacket, parse
+from vagent.datapath.packet import MAX_EXTENSIONS, OpeningPacket, parse
 from vagent.errors import WireError
 
 GUEST, SERVICE = "169.254.64.11", "169.254.169.254"
@@ -62,7 +71,7 @@ def test_a_tail_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("what", "where", "value"),
     [
-        ("version 6", 0, 0x65),
+        ("version 5", 0, 0x55),
         ("header length 16", 0, 0x44),
         ("header length 60 in a 40-byte packet", 0, 0x4F),
         ("fragment offset 8", 7, 0x01),
@@ -91,4 +100,72 @@ def test_arbitrary_bytes_are_read_or_refused(data: bytes) -> None:
         packet = parse(data)
     except WireError:
         return
-    assert packet.protocol == Raw(data).load[9]
+    if packet.version == 4:
+        assert packet.protocol == Raw(data).load[9]
+
+
+GUEST6, SERVICE6 = "fd40:140:2::1", "fd00:ec2::254"
+IP6 = IPv6(src=GUEST6, dst=SERVICE6)
+SYN6 = bytes(IP6 / TCP(sport=40000, dport=80, flags="S"))
+OPENING6 = OpeningPacket(
+    6, int(IPv6Address(GUEST6)), int(IPv6Address(SERVICE6)), 40000, 80, 6
+)
+HEADERS6 = 44
+
+
+def test_tcp_over_ipv6() -> None:
+    """The same value, of version 6."""
+    assert OPENING6 == parse(SYN6) == parse(SYN6[:HEADERS6])
+
+
+@pytest.mark.parametrize("length", range(1, HEADERS6))
+def test_every_prefix_of_ipv6_is_refused(length: int) -> None:
+    """Less than the headers is refused, never guessed."""
+    with pytest.raises(WireError):
+        parse(SYN6[:length])
+
+
+def test_extension_headers_are_walked() -> None:
+    """The ports are behind them."""
+    packet = IP6 / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / IPv6ExtHdrRouting()
+    assert OPENING6 == parse(bytes(packet / TCP(sport=40000, dport=80)))
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_extension_headers_are_bounded(more: int) -> None:
+    """As many as there are kinds, and not one more."""
+    packet = IP6
+    for _ in range(MAX_EXTENSIONS + more):
+        packet = packet / IPv6ExtHdrDestOpt()
+    data = bytes(packet / TCP(sport=40000, dport=80))
+    if more:
+        with pytest.raises(WireError, match="extension headers"):
+            parse(data)
+    else:
+        assert OPENING6 == parse(data)
+
+
+def test_a_long_extension_header_is_refused() -> None:
+    """It says that it ends behind the packet."""
+    data = bytearray(bytes(IP6 / IPv6ExtHdrDestOpt() / TCP(dport=80)))
+    data[41] = 255
+    with pytest.raises(WireError, match="ends at 2088"):
+        parse(bytes(data))
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_ipv6_fragments_are_refused(offset: int) -> None:
+    """The first one, too."""
+    data = bytes(IP6 / IPv6ExtHdrFragment(nh=6, m=1, offset=offset) / TCP(dport=80))
+    with pytest.raises(WireError, match="fragment"):
+        parse(data)
+
+
+@given(st.binary(max_size=120))
+def test_arbitrary_ipv6_bytes_are_read_or_refused(data: bytes) -> None:
+    """No input raises anything but WireError."""
+    try:
+        parse(b"\x60" + data)
+    except WireError:
+        return
+    assert len(data) >= 39

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv6Address
 
+from vagent.datapath.features import Features
 from vagent.datapath.names import Names
 from vagent.datapath.render import (
     change_of_ports,
@@ -15,6 +17,8 @@ from vagent.datapath.state import Attachment, Services
 from vagent.linklocal.service import LinkLocalService
 
 NOTHING: frozenset[int] = frozenset()
+ALL = Features(nft_queue=True, ip6_tables=True, ipv6=True)
+XT_ONLY = Features(nft_queue=False)
 
 
 def test_the_whole_state_replaces_the_old_in_one_script(
@@ -24,21 +28,23 @@ def test_the_whole_state_replaces_the_old_in_one_script(
     was there or was not, and then made anew.
     """
     services = Services.of([metadata], names, None)
-    script = ruleset(names, services, [alice], host_mac="02::", nft_queue=True)
+    script = ruleset(names, services, [alice], host_mac="02::", features=ALL)
     lines = script.splitlines()
     assert [
         "table netdev vagent",
         "delete table netdev vagent",
         "table ip vagent",
         "delete table ip vagent",
-    ] == lines[:4]
+        "table ip6 vagent",
+        "delete table ip6 vagent",
+    ] == lines[:6]
     assert "    queue num 8097" in lines
 
 
 def test_without_nft_queue_the_chain_is_only_closed(names: Names) -> None:
     """Until the xt rule is inserted, a new flow is dropped."""
     services = Services.of((), names, None)
-    script = ruleset(names, services, [], host_mac="02::", nft_queue=False)
+    script = ruleset(names, services, [], host_mac="02::", features=XT_ONLY)
     chain = script.split("chain to_agent {")[1].split("}")[0]
     assert ["counter name no_agent drop"] == chain.strip().splitlines()
 
@@ -123,7 +129,72 @@ def test_no_change_is_no_script(names: Names, dns: LinkLocalService) -> None:
 
 
 def test_removal_names_only_our_tables(names: Names) -> None:
-    """Two tables, both ours."""
-    assert {"netdev vagent", "ip vagent"} == {
-        " ".join(line.split()[-2:]) for line in removal(names).splitlines()
+    """Three tables, all ours."""
+    assert {"netdev vagent", "ip vagent", "ip6 vagent"} == {
+        " ".join(line.split()[-2:]) for line in removal(names, ALL).splitlines()
     }
+
+
+def test_without_ipv6_nothing_is_said_of_it(
+    names: Names, alice: Attachment, metadata: LinkLocalService
+) -> None:
+    """Not even a table's name, where the kernel does not know the family."""
+    services = Services.of([metadata], names, None).without_ipv6()
+    script = ruleset(names, services, [alice], host_mac="02::", features=XT_ONLY)
+    assert "ip6" not in script
+    assert "icmpv6" not in script
+    assert "ip6" not in removal(names, XT_ONLY)
+
+
+def test_a_disabled_ipv6_takes_away_what_an_earlier_agent_left(names: Names) -> None:
+    """The kernel knows the family, the host does not carry it."""
+    services = Services.of((), names, None).without_ipv6()
+    features = Features(nft_queue=True, ip6_tables=True)
+    script = ruleset(names, services, [], host_mac="02::", features=features)
+    assert "delete table ip6 vagent" in script
+    assert "table ip6 vagent {" not in script
+
+
+def test_attach_with_ipv6(names: Names, alice: Attachment) -> None:
+    """Three elements for the registered address, two for any link-local one."""
+    six = replace(
+        alice,
+        address=None,
+        address6=IPv6Address("2001:db8::5"),
+        takes_link_local=True,
+    )
+    where = '"tap-alice" . 02:00:00:00:00:01'
+    assert [
+        f"identity6 {{ {where} . 2001:db8::5 : fd40:140:2::1 }}",
+        "id6_mark { fd40:140:2::1 : 2 }",
+        "mark_ip6 { 2 : 2001:db8::5 }",
+        f"link_local {{ {where} : 0x2fffd }}",
+        "link_local_mark { 0x2fffd : 2 }",
+        "mark_mac { 2 : 02:00:00:00:00:01 }",
+        "mark_dev { 2 : 11 }",
+    ] == [
+        line.removeprefix("add element netdev vagent ")
+        for line in change_of_ports(names, [], [six], frozenset({11})).splitlines()
+    ]
+
+
+def test_endpoints_go_to_the_table_of_their_family(
+    names: Names, metadata: LinkLocalService
+) -> None:
+    """The listener has the same number in both."""
+    before = Services.of((), names, None)
+    other = replace(
+        metadata,
+        name="dns6",
+        address=IPv6Address("fd00::53"),
+        fabric_addresses=(IPv6Address("2001:db8::53"),),
+        fabric_port=53,
+    )
+    script = change_of_services(
+        names, before, Services.of([metadata, other], names, before)
+    )
+    assert "add element ip6 vagent endpoints { 0x20000 : 2001:db8::53 . 53 }" in script
+    assert "add element netdev vagent service_addresses6 { fd00::53 }" in script
+    whole = ruleset(names, before, [], host_mac="02::", features=ALL)
+    assert "ip vagent endpoints { 0x10000 : 169.254.64.1 . 8097 }" in whole
+    assert "ip6 vagent endpoints { 0x10000 : fd40:140:1::1 . 8097 }" in whole

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from vagent.datapath.names import METADATA_ADDRESS, Names
+import pytest
+
+from vagent.datapath.names import METADATA_ADDRESS, METADATA_ADDRESSES6, Names
 from vagent.datapath.state import FIRST_FABRIC, LISTENER, Endpoint, Offer, Services
 from vagent.linklocal.service import LinkLocalService
 
@@ -15,7 +17,8 @@ METADATA_KEY = (int(METADATA_ADDRESS), 80)
 def test_the_metadata_address_is_guarded_without_any_service(names: Names) -> None:
     """Nobody else may answer for it even before it is provisioned."""
     services = Services.of((), names, None)
-    assert frozenset({METADATA_ADDRESS}) == services.addresses
+    assert {METADATA_ADDRESS, *METADATA_ADDRESSES6} == services.addresses
+    assert frozenset({METADATA_ADDRESS}) == services.without_ipv6().addresses
     assert {} == services.offers
     assert frozenset() == services.offered()
 
@@ -27,7 +30,9 @@ def test_metadata_leads_to_the_listener(
     services = Services.of([metadata], names, None)
     assert Offer("metadata", (LISTENER,)) == services.offers[METADATA_KEY]
     listener = Endpoint(LISTENER, names.listener_address, 8097)
-    assert frozenset({listener}) == services.endpoints
+    listener6 = Endpoint(LISTENER, names.listener_address6, 8097)
+    assert {listener, listener6} == services.endpoints
+    assert {listener} == services.without_ipv6().endpoints
 
 
 def test_each_fabric_address_is_an_endpoint(
@@ -70,11 +75,73 @@ def test_numbers_stay_while_services_come_and_go(
         == without_dns.offers[int(ntp.address), 123]
     )
     again = Services.of([dns, ntp], names, without_dns)
-    numbers = [endpoint.number for endpoint in again.endpoints]
+    numbers = [endpoint.number for endpoint in again.without_ipv6().endpoints]
     assert len(set(numbers)) == len(numbers)
 
 
-def test_ipv6_services_are_left_out(names: Names, metadata: LinkLocalService) -> None:
-    """They are not carried yet, and do no harm."""
-    six = replace(metadata, address=IPv6Address("fe80::a9fe:a9fe"))
-    assert {} == Services.of([six], names, None).offers
+def test_metadata_is_offered_at_the_ipv6_addresses_too(
+    names: Names, metadata: LinkLocalService
+) -> None:
+    """Provisioned once, for both families; on its own port for IPv4, on 80 for IPv6."""
+    offers = Services.of([replace(metadata, port=8080)], names, None).offers
+    expected = Offer("metadata", (LISTENER,))
+    for address in METADATA_ADDRESSES6:
+        assert expected == offers[int(address), 80]
+    assert (int(METADATA_ADDRESS), 80) not in offers
+
+
+def test_an_ipv6_entry_named_metadata6_is_the_metadata_service(
+    names: Names, metadata: LinkLocalService
+) -> None:
+    """Contrail's name; it implies nothing for other addresses."""
+    entry = replace(metadata, name="metadata6", address=METADATA_ADDRESSES6[0])
+    assert {(int(METADATA_ADDRESSES6[0]), 80): Offer("metadata6", (LISTENER,))} == (
+        Services.of([entry], names, None).offers
+    )
+
+
+def test_another_services_entry_is_not_replaced(
+    names: Names, metadata: LinkLocalService
+) -> None:
+    """What is provisioned at an IPv6 address counts more than what metadata implies."""
+    other = replace(
+        metadata,
+        name="own",
+        address=METADATA_ADDRESSES6[1],
+        fabric_addresses=(IPv6Address("2001:db8::1"),),
+    )
+    offers = Services.of([metadata, other], names, None).offers
+    assert "own" == offers[int(METADATA_ADDRESSES6[1]), 80].service
+
+
+@pytest.mark.parametrize("fabric", ["192.0.2.1", "::1"])
+def test_fabric_addresses_that_ipv6_cannot_reach_are_no_endpoints(
+    names: Names, metadata: LinkLocalService, fabric: str
+) -> None:
+    """Of the other family, or the loopback address: refused, not left to hang."""
+    six = replace(
+        metadata,
+        name="dns6",
+        address=IPv6Address("fd00::53"),
+        fabric_addresses=(ip_address(fabric),),
+    )
+    offers = Services.of([six], names, None).offers
+    assert Offer("dns6", ()) == offers[int(six.address), 80]
+
+
+def test_endpoints_beyond_the_last_number_are_left_out(
+    names: Names, dns: LinkLocalService
+) -> None:
+    """A mark has room for 65,533 of them; the service keeps those that it has."""
+    wide = [
+        replace(
+            dns,
+            port=port,
+            fabric_port=port,
+            fabric_addresses=tuple(IPv4Address(0xC0000000 + i) for i in range(64)),
+        )
+        for port in range(1, 1026)
+    ]
+    services = Services.of(wide, names, None)
+    assert 64 == len(services.offers[int(dns.address), 1].endpoints)
+    assert () == services.offers[int(dns.address), 1025].endpoints

@@ -414,3 +414,17 @@ RegistryMachine.TestCase.settings = settings(
     max_examples=60, stateful_step_count=25, deadline=None
 )
 TestRegistryMachine = RegistryMachine.TestCase
+
+
+def test_a_port_is_found_by_its_ipv6_identities(
+    registry: PortRegistry, port: Make
+) -> None:
+    """That of its registered address, and that of any link-local one."""
+    (added,) = registry.add([port()])
+    assert "fd40:140:2::1" == str(added.identity6)
+    for peer in ("fd40:140:2::1", "fd40:140:2:fffd::1", "fd40:140:2:fffd:a:b:c:d"):
+        assert registry.at(peer) is added
+    for peer in ("fd40:140:3::1", "fd40:140:2::2", "fe80::1", "::ffff:169.254.64.2"):
+        assert registry.at(peer) is None
+    registry.remove(added.port.id)
+    assert registry.at("fd40:140:2::1") is None

@@ -1,0 +1,151 @@
+"""Trapped IPv6 packets: whose they are, and what follows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from scapy.layers.inet import TCP, UDP
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6EchoRequest,
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    IPv6,
+)
+from scapy.layers.l2 import Ether
+from twisted.internet.task import Clock
+
+from vagent.config.model import LinkLocalFlowsConfig
+from vagent.datapath.events import FlowDecided, NeighbourAnswered
+from vagent.datapath.judge import Judge
+from vagent.datapath.limits import FlowLimits
+from vagent.datapath.state import INDEX_BITS, LISTENER, REFUSE, Attachment, Services
+
+if TYPE_CHECKING:
+    from vagent.datapath.names import Names
+    from vagent.datapath.system import System
+    from vagent.linklocal.service import LinkLocalService
+    from vagent.observe.event import Event
+
+REGISTERED, OWN = "fd40:140:2::1", "fd40:140:2:fffd::aa"
+ADDRESS, LINK_LOCAL = "2001:db8::5", "fe80::aa"
+SERVICE = "fd00:ec2::254"
+
+
+class Bench:
+    """A judge that knows one guest, of index 2."""
+
+    def __init__(
+        self, names: Names, guest: Attachment, services: Services, most: int = 2
+    ) -> None:
+        self.events: list[Event] = []
+        self.frames: list[tuple[int, Any]] = []
+        self.judge = Judge(
+            int(names.identity_range.network_address),
+            limits=FlowLimits(LinkLocalFlowsConfig(max_vm_flows=most)),
+            count_flows=self.count,
+            choose=max,
+            attachment_of={2: guest}.get,
+            system=cast("System", self),
+            emit=self.events.append,
+            clock=Clock(),
+        )
+        self.judge.guests.add(2)
+        self.judge.offers = services.offers
+        self.judge.addresses = services.addresses
+
+    async def count(self) -> dict[int, int]:
+        return {2: 2}
+
+    def send_frame(self, ifindex: int, frame: bytes) -> None:
+        self.frames.append((ifindex, Ether(frame)))
+
+    def outcomes(self) -> list[str]:
+        return [
+            event.outcome
+            for event in self.events
+            if isinstance(event, NeighbourAnswered)
+        ]
+
+
+@pytest.fixture
+def bench(names: Names, alice: Attachment, metadata: LinkLocalService) -> Bench:
+    """With metadata provisioned."""
+    guest = replace(alice, address6=IPv6Address(ADDRESS), takes_link_local=True)
+    return Bench(names, guest, Services.of([metadata], names, None))
+
+
+def packet(source: str, payload: Any, hlim: int = 64) -> bytes:
+    """To the service."""
+    return bytes(IPv6(src=source, dst=SERVICE, hlim=hlim) / payload)
+
+
+@pytest.mark.parametrize("source", [REGISTERED, OWN])
+def test_both_identities_are_the_guest(bench: Bench, source: str) -> None:
+    """The mark is that of IPv4."""
+    mark = bench.judge.judge(packet(source, TCP(dport=80)))
+    assert LISTENER << INDEX_BITS | 2 == mark
+    (event,) = bench.events
+    assert isinstance(event, FlowDecided)
+    assert f"[{source}]:20 -> [{SERVICE}]:80" in event.text()
+
+
+@pytest.mark.parametrize(
+    "source", ["fd40:140:3::1", "fd40:140:2::2", "fd40:140:2:1::aa", "fe80::aa"]
+)
+def test_anything_else_gets_silence(bench: Bench, source: str) -> None:
+    """Another port's identity, or none."""
+    assert 0 == bench.judge.judge(packet(source, TCP(dport=80)))
+    asks = packet(source, ICMPv6ND_NS(tgt=SERVICE), hlim=255)
+    assert 0 == bench.judge.judge(asks)
+    assert [] == bench.frames
+    assert ["unknown"] == bench.outcomes()
+
+
+def test_the_ceiling_counts_all_addresses_of_a_guest(bench: Bench) -> None:
+    """Two flows are its share, whichever address they are from."""
+    marks = [
+        bench.judge.judge(packet(source, TCP(dport=80)))
+        for source in (REGISTERED, OWN, "fd40:140:2:fffd::bb")
+    ]
+    assert REFUSE << INDEX_BITS | 2 == marks[2]
+    assert marks[0] == marks[1] != marks[2]
+
+
+@pytest.mark.parametrize(
+    ("source", "asks_from"), [(REGISTERED, ADDRESS), (OWN, LINK_LOCAL)]
+)
+def test_a_solicitation_is_answered(bench: Bench, source: str, asks_from: str) -> None:
+    """To the address that asked, at its tap; nothing goes on."""
+    asks = packet(source, ICMPv6ND_NS(tgt=SERVICE), hlim=255)
+    assert 0 == bench.judge.judge(asks)
+    ((ifindex, frame),) = bench.frames
+    assert (11, asks_from) == (ifindex, frame[IPv6].dst)
+    assert SERVICE == frame[ICMPv6ND_NA].tgt
+    assert ["answered"] == bench.outcomes()
+
+
+def test_who_has_another_address_is_not_ours_to_say(bench: Bench) -> None:
+    """Only guarded addresses are answered for."""
+    asks = packet(OWN, ICMPv6ND_NS(tgt="2001:db8::1"), hlim=255)
+    assert 0 == bench.judge.judge(asks)
+    assert [] == bench.frames
+
+
+def test_a_ping_is_not_carried(bench: Bench) -> None:
+    """As for IPv4."""
+    assert 0 == bench.judge.judge(packet(OWN, ICMPv6EchoRequest()))
+
+
+@pytest.mark.parametrize(
+    ("source", "asks_from"), [(REGISTERED, ADDRESS), (OWN, LINK_LOCAL)]
+)
+def test_a_refused_datagram_is_told(bench: Bench, source: str, asks_from: str) -> None:
+    """Port unreachable, to the address that it came from."""
+    assert 0 == bench.judge.judge(packet(source, UDP(dport=53)))
+    ((_, frame),) = bench.frames
+    assert asks_from == frame[IPv6].dst
+    assert 4 == frame[ICMPv6DestUnreach].code

@@ -1,0 +1,214 @@
+"""The tables and chains that do not depend on ports and services, as nftables text.
+
+`render` says in which order a packet meets them. One table at the taps (netdev), one
+for each IP family above them; the families' differ only in names of types and fields.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vagent.datapath.names import SERVICE_MAC, Names
+from vagent.datapath.state import ENDPOINT_MASK, INDEX_BITS, REFUSE
+from vagent.ports.identity6 import LINK_LOCAL
+
+NETDEV_PRIORITY = -300
+GUARD_PRIORITY = -300
+TRAP_PRIORITY = -150
+REFUSE_PRIORITY = -140
+NAT_PRIORITY = -100
+
+QUEUE_CHAIN = "to_agent"
+"""Chain that ends in the queue. It is closed by a drop, so that it fails closed while
+its queue rule is not there yet."""
+
+ASKING_RATE = 10
+"""Neighbour solicitations a second that one guest may send to the agent. A guest needs
+one for each service address in a minute, and three more where it got no answer."""
+
+
+class Family(NamedTuple):
+    """What the host tables of the two families differ in. `guest` is the part of a
+    source that names the guest, whichever of its addresses it uses.
+    """
+
+    name: str
+    address_type: str
+    identities: str
+    guest: str
+    sets: str
+    before_new: str
+
+
+def netdev_table(names: Names, host_mac: str, *, ipv6: bool) -> str:
+    """The table at the taps and at the guests' side of the veth pair."""
+    up = f'ether daddr set {host_mac} fwd to "{names.guest_side}"'
+    down = (
+        f"ether saddr set {SERVICE_MAC} ether daddr set meta mark map @mark_mac"
+        " fwd to meta mark map @mark_dev"
+    )
+    return f"""\
+table netdev {names.table} {{
+  counter spoofed {{ }}
+  counter claimed {{ }}
+  counter unknown_identity {{ }}
+  set service_addresses {{ type ipv4_addr; }}
+  map identity {{ typeof iifname . ether saddr . ip saddr : ip saddr; }}
+  map id_mark {{ type ipv4_addr : mark; }}
+  map mark_ip {{ type mark : ipv4_addr; }}
+  map mark_mac {{ type mark : ether_addr; }}
+  map mark_dev {{ type mark : iface_index; }}
+{_tap_chains6(names, up, down) if ipv6 else ""}\
+  chain from_vm {{
+    ip daddr @service_addresses goto trap
+    ether type arp arp saddr ip @service_addresses counter name claimed drop
+    arp operation request arp daddr ip @service_addresses goto arp_reply
+    {"ether type ip6 goto from_vm6" if ipv6 else ""}
+  }}
+  chain trap {{
+    ip saddr set iifname . ether saddr . ip saddr map @identity {up}
+    counter name spoofed drop
+  }}
+  chain arp_reply {{ }}
+  chain to_vm {{
+    type filter hook ingress device "{names.guest_side}" priority {NETDEV_PRIORITY};
+    {"ether type ip6 goto to_vm6" if ipv6 else ""}
+    meta mark set ip daddr map @id_mark
+    ip daddr set meta mark map @mark_ip {down}
+    counter name unknown_identity drop
+  }}
+}}"""
+
+
+def _tap_chains6(names: Names, up: str, down: str) -> str:
+    # The upper half of a link-local address is replaced as raw bytes: nft has no name
+    # for it, and no checksum changes (see ports.identity6). "tcp sequence" stands for a
+    # big-endian number of 32 bits.
+    prefix = f"{names.prefix6:#x}"
+    upper = f"{int(LINK_LOCAL.network_address) >> 64:#x}"
+    return f"""\
+  set service_addresses6 {{ type ipv6_addr; }}
+  map identity6 {{ typeof iifname . ether saddr . ip6 saddr : ip6 saddr; }}
+  map link_local {{ typeof iifname . ether saddr : tcp sequence; }}
+  map link_local_mark {{ typeof tcp sequence : meta mark; }}
+  map id6_mark {{ type ipv6_addr : mark; }}
+  map mark_ip6 {{ type mark : ipv6_addr; }}
+  chain trap6 {{
+    exthdr frag exists counter name spoofed drop
+    ip6 saddr set iifname . ether saddr . ip6 saddr map @identity6 {up}
+    ip6 saddr {LINK_LOCAL} @nh,96,32 set iifname . ether saddr map @link_local \
+@nh,64,32 set {prefix} {up}
+    counter name spoofed drop
+  }}
+  chain neighbours {{ }}
+  chain from_vm6 {{
+    ip6 saddr @service_addresses6 counter name claimed drop
+    icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-redirect }} \
+jump neighbours
+    ip6 daddr @service_addresses6 goto trap6
+  }}
+  chain to_vm6 {{
+    meta mark set ip6 daddr map @id6_mark ip6 daddr set meta mark map @mark_ip6 {down}
+    @nh,192,32 {prefix} meta mark set @nh,224,32 map @link_local_mark \
+@nh,192,64 set {upper} {down}
+    counter name unknown_identity drop
+  }}
+"""
+
+
+def family4(names: Names) -> Family:
+    """IPv4's host table."""
+    return Family("ip", "ipv4_addr", str(names.identity_range), "ip saddr", "", "")
+
+
+def family6(names: Names) -> Family:
+    """IPv6's host table: also takes neighbour solicitations, which conntrack does not
+    track, to the agent.
+    """
+    guest = "ip6 saddr & ffff:ffff:ffff::"
+    return Family(
+        "ip6",
+        "ipv6_addr",
+        str(names.identity_range6),
+        guest,
+        f"  set asking {{ type ipv6_addr; size {1 << INDEX_BITS}; flags dynamic;"
+        " timeout 1m; }\n",
+        f"    icmpv6 type nd-neighbor-solicit add @asking {{ {guest} limit rate over"
+        f" {ASKING_RATE}/second burst {ASKING_RATE} packets }}"
+        " counter name too_fast drop\n"
+        f"    icmpv6 type nd-neighbor-solicit goto {QUEUE_CHAIN}\n",
+    )
+
+
+def host_table(names: Names, family: Family, *, nft_queue: bool) -> str:
+    """The table of one family above the taps."""
+    queue = f"queue num {names.queue_number}" if nft_queue else ""
+    rate = names.guest_rate
+    refuse = REFUSE << INDEX_BITS
+    host_side = names.host_side
+    name, address_type, identities, guest, sets, before_new = family
+    return f"""\
+table {name} {names.table} {{
+  counter foreign_identity {{ }}
+  counter no_agent {{ }}
+  counter too_fast {{ }}
+  counter refused {{ }}
+  counter untracked {{ }}
+  counter untranslated {{ }}
+  map endpoints {{ type mark : {address_type} . inet_service; }}
+  set opening {{ type {address_type}; size {1 << INDEX_BITS}; flags dynamic; \
+timeout 1m; }}
+{sets}\
+  chain guard {{
+    type filter hook prerouting priority {GUARD_PRIORITY};
+    iifname "{host_side}" {name} saddr {identities} accept
+    iifname "{host_side}" counter name foreign_identity drop
+    {name} daddr {identities} counter name foreign_identity drop
+    {name} saddr {identities} counter name foreign_identity drop
+  }}
+  chain {QUEUE_CHAIN} {{
+    {queue}
+    counter name no_agent drop
+  }}
+  chain trap {{
+    type filter hook prerouting priority {TRAP_PRIORITY};
+    iifname != "{host_side}" accept
+{before_new}\
+    ct state new add @opening {{ {guest} limit rate over {rate}/second \
+burst {rate} packets }} counter name too_fast meta mark set {refuse:#x} accept
+    ct state new goto {QUEUE_CHAIN}
+    ct state != {{ established, related }} counter name untracked drop
+  }}
+  chain send_reset {{
+    counter name refused
+    meta l4proto tcp reject with tcp reset
+    drop
+  }}
+  chain refuse {{
+    type filter hook prerouting priority {REFUSE_PRIORITY};
+    iifname != "{host_side}" accept
+    ct state new ct mark set meta mark
+    meta mark & {ENDPOINT_MASK:#x} == {refuse:#x} goto send_reset
+  }}
+  chain to_endpoint {{
+    type nat hook prerouting priority {NAT_PRIORITY};
+    iifname "{host_side}" meta l4proto {{ tcp, udp }} \
+dnat {name} to meta mark & {ENDPOINT_MASK:#x} map @endpoints
+  }}
+  chain contain_input {{
+    type filter hook input priority {NETDEV_PRIORITY};
+    iifname != "{host_side}" accept
+    ct status dnat accept
+    counter name untranslated drop
+  }}
+  chain contain_forward {{
+    type filter hook forward priority {NETDEV_PRIORITY};
+    iifname != "{host_side}" accept
+    ct status dnat accept
+    counter name untranslated drop
+  }}
+  chain from_fabric {{
+    type nat hook postrouting priority 100;
+    {name} saddr {identities} oifname != "{host_side}" masquerade
+  }}
+}}"""
