@@ -79,6 +79,9 @@ def _config(options: argparse.Namespace) -> MetadataProxyConfig:
         port=options.port,
         tls=ClientTls(*options.tls) if options.tls else None,
         max_guest_connections=MAX_CONNECTIONS,
+        max_guest_requests=MAX_CONNECTIONS,
+        guest_request_rate=0.0,
+        cache_ttl=0.0,
     )
 
 

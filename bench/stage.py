@@ -36,6 +36,8 @@ LIMITS = """<linklocal-flows>
   </linklocal-flows>"""
 """One guest opens more flows in a second here than all of a host's guests should; the
 rules that count them stay in place."""
+UNLIMITED = "<cache-ttl>0</cache-ttl><guest-request-rate>0</guest-request-rate>"
+"""Of the proxy: each request goes to the upstream, as it does with haproxy."""
 LARGE = 8192
 """Bytes of the large body."""
 
@@ -87,7 +89,7 @@ class Stage:
         self.agent = RunningAgent(
             self.lab,
             self.agent_folder,
-            configuration(self.agent_folder, extra=LIMITS),
+            configuration(self.agent_folder, extra=LIMITS, proxy=UNLIMITED),
         )
 
     @property

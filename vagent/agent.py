@@ -20,7 +20,7 @@ from introspect.server import introspect_site
 from introspect.sources import Sources
 from provision.server import config_api_site
 from vagent import __version__
-from vagent.config.model import AgentConfig, Listen
+from vagent.config.model import AgentConfig, Listen, SessionMode
 from vagent.datapath.datapath import DataPath
 from vagent.datapath.flows import FlowReader
 from vagent.datapath.limits import FlowLimits
@@ -32,6 +32,8 @@ from vagent.linklocal.resolution import NameFollower
 from vagent.linklocal.table import ServiceTable
 from vagent.linklocal.watcher import ServiceWatcher
 from vagent.metadata.proxy import MetadataProxy
+from vagent.metadata.session_keys import SessionKeys, boot_name, seconds_since_boot
+from vagent.metadata.sessions import Sessions
 from vagent.metadata.target import target_of
 from vagent.nova.authority import Authority
 from vagent.nova.codec import check_instance
@@ -105,11 +107,13 @@ class Agent:
             emit=emit,
             clock=reactor,
         )
+        self._sessions = self._make_sessions()
         self._proxy = MetadataProxy(
             config.metadata_proxy,
             identify=self._registry.at,
             emit=emit,
             reactor=reactor,
+            sessions=self._sessions,
         )
         self._instances = StoredInstances(self._store, emit)
         self._first_services: Deferred[None] = Deferred()
@@ -133,6 +137,8 @@ class Agent:
         ConfigError; call `stop` in any case.
         """
         self._make_directories()
+        if self._sessions is not None:
+            self._sessions.load()
         self._worker.start()
         self._flow_worker.start()
         await self._store.open()
@@ -187,7 +193,25 @@ class Agent:
         statistics.gauge(
             "linklocal_flows_peak", lambda: limits.counts().peak, "The most there were."
         )
+        statistics.gauge(
+            "datapath_ipv6",
+            lambda: int(self._data_path.carries_ipv6),
+            "1 where this host serves IPv6; the DataPath trace says why it does not.",
+        )
         statistics.gauge("ports", lambda: len(self._registry), "Registered ports.")
+
+    def _make_sessions(self) -> Sessions | None:
+        mode = self._config.metadata_proxy.session_tokens
+        if mode is SessionMode.OFF:
+            return None
+        keys = SessionKeys(
+            self._config.state_directory / "session-keys",
+            boot=boot_name(),
+            now=seconds_since_boot,
+            entropy=os.urandom,
+            emit=self._observer.emit,
+        )
+        return Sessions(mode, keys)
 
     def _make_directories(self) -> None:
         config = self._config
@@ -223,7 +247,13 @@ class Agent:
 
     def _listen_for_guests(self) -> None:
         names = self._names
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        self._adopt_listener(socket.AF_INET, str(names.listener_address))
+        if self._data_path.carries_ipv6:
+            self._adopt_listener(socket.AF_INET6, str(names.listener_address6))
+
+    def _adopt_listener(self, family: socket.AddressFamily, address: str) -> None:
+        names = self._names
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
             listener.setblocking(False)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             # Packets that come by another interface never get to this socket.
@@ -231,16 +261,15 @@ class Agent:
                 socket.SOL_SOCKET, socket.SO_BINDTODEVICE, names.host_side.encode()
             )
             try:
-                listener.bind((str(names.listener_address), names.listener_port))
+                listener.bind((address, names.listener_port))
                 listener.listen(LISTEN_BACKLOG)
             except OSError as failure:
                 raise KernelError(
-                    f"metadata listener {names.listener_address}:"
-                    f"{names.listener_port}: {failure}"
+                    f"metadata listener {address} port {names.listener_port}: {failure}"
                 ) from failure
             self._listening.append(
                 self._reactor.adoptStreamPort(
-                    listener.fileno(), socket.AF_INET, self._proxy.factory
+                    listener.fileno(), family, self._proxy.factory
                 )
             )
 
@@ -303,13 +332,7 @@ class Agent:
         )
 
     def _proxy_rows(self) -> Iterable[tuple[str, str]]:
-        picture = self._proxy.snapshot()
-        yield "guests connected", str(picture.guests)
-        yield "connections", str(picture.connections)
-        yield "requests in flight", str(picture.in_flight)
-        yield "requests held", str(picture.waiting)
-        for endpoint in picture.endpoints:
-            yield f"endpoint {endpoint.name}", endpoint.state
+        return self._proxy.snapshot().rows()
 
     def _ports_changed(self, change: Change) -> None:
         for old, new in change.pairs():

@@ -61,12 +61,8 @@ def test_nova_away_for_good_is_an_answer_within_cloud_init_s_patience(
     [
         (0, False),
         (1, False),
-        pytest.param(
-            *(0, True),
-            marks=pytest.mark.xfail(
-                reason="a kept connection whose packets vanish is waited for, 30 s"
-            ),
-        ),
+        (0, True),
+        (1, True),
     ],
 )
 def test_one_of_two_endpoints_vanishes(

@@ -84,6 +84,12 @@ def _metadata_proxy(proxy: MetadataProxyConfig) -> Texts:
         "response-timeout": _seconds(proxy.response_timeout),
         "hold-time": _seconds(proxy.hold_time),
         "max-guest-connections": str(proxy.max_guest_connections),
+        "guest-request-rate": _seconds(proxy.guest_request_rate),
+        "guest-request-burst": str(proxy.guest_request_burst),
+        "max-guest-requests": str(proxy.max_guest_requests),
+        "cache-ttl": _seconds(proxy.cache_ttl),
+        "session-tokens": proxy.session_tokens.value,
+        "hop-limit": str(proxy.hop_limit),
     }
 
 

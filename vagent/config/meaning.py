@@ -27,6 +27,7 @@ from vagent.config.model import (
     Listen,
     MetadataProxyConfig,
     MetadataServerConfig,
+    SessionMode,
 )
 from vagent.config.pem_files import CLIENT_FILES, SERVER_FILES, named, read_pem_files
 from vagent.config.section import Section
@@ -98,6 +99,20 @@ def _metadata_proxy(
         max_guest_connections=section.value(
             "max-guest-connections", int, default.max_guest_connections
         ),
+        guest_request_rate=section.value(
+            "guest-request-rate", float, default.guest_request_rate
+        ),
+        guest_request_burst=section.value(
+            "guest-request-burst", int, default.guest_request_burst
+        ),
+        max_guest_requests=section.value(
+            "max-guest-requests", int, default.max_guest_requests
+        ),
+        cache_ttl=section.value("cache-ttl", float, default.cache_ttl),
+        session_tokens=section.value(
+            "session-tokens", SessionMode, default.session_tokens
+        ),
+        hop_limit=section.value("hop-limit", int, default.hop_limit),
     )
 
 

@@ -6,6 +6,7 @@ Defaults here are the defaults of the file. This module refuses to know XML.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
@@ -39,6 +40,15 @@ class ClientTls:
     ca_cert: Path
 
 
+class SessionMode(StrEnum):
+    """What the metadata proxy makes of session tokens (Amazon's IMDSv2)."""
+
+    OFF = "off"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+    AUDIT = "audit"
+
+
 @dataclass(frozen=True, slots=True)
 class MetadataProxyConfig:
     """`<metadata-proxy>`: how guests' requests reach nova-api. Times in seconds."""
@@ -50,6 +60,12 @@ class MetadataProxyConfig:
     response_timeout: float = 30.0
     hold_time: float = 8.0
     max_guest_connections: int = 64
+    guest_request_rate: float = 500.0
+    guest_request_burst: int = 1000
+    max_guest_requests: int = 32
+    cache_ttl: float = 15.0
+    session_tokens: SessionMode = SessionMode.OFF
+    hop_limit: int = 1
 
 
 @dataclass(frozen=True, slots=True)

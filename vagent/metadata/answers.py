@@ -24,8 +24,8 @@ def status_line(status: int) -> bytes:
 
 
 def own_answer(status: int, *, close: bool) -> bytes:
-    """A complete reply of our own; 503 asks to come back in a second."""
-    retry = b"Retry-After: 1\r\n" if status == 503 else b""
+    """A complete reply of our own; 503 and 429 ask to come back in a second."""
+    retry = b"Retry-After: 1\r\n" if status in (429, 503) else b""
     closing = b"Connection: close\r\n" if close else b""
     return b"%bContent-Length: 0\r\n%b%b\r\n" % (status_line(status), retry, closing)
 
@@ -41,6 +41,18 @@ def relayed_head(
     closing = b"Connection: close\r\n" if close else b""
     line = _STATUS_LINES.get(head.status) or status_line(head.status)
     return b"%b%b%b%b\r\n" % (line, head.fields, framing, closing)
+
+
+def whole_reply(
+    head: ReplyHead, content: bytes, *, head_only: bool, close: bool
+) -> bytes:
+    """A complete reply that is relayed in one piece."""
+    length: int | None = len(content)
+    if head_only or head.status == 304:
+        length = head.length
+    elif head.status == 204:
+        length = None
+    return relayed_head(head, length=length, chunked=False, close=close) + content
 
 
 def chunk(content: bytes) -> bytes:

@@ -34,6 +34,9 @@ class Desk(Protocol):
     def requested(self, guest: GuestConnection, request: Request, body: bytes) -> None:
         """A whole request, answered by `relay` and `finish`, `answer` or `cut`."""
 
+    def settled(self, guest: GuestConnection) -> None:
+        """The request that waited for an exchange is over, answered or not."""
+
     def refused(self, guest: GuestConnection, refusal: Refusal) -> None:
         """A request broke a rule; it is being answered."""
 

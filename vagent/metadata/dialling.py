@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -32,6 +33,10 @@ _CONNECT_ERRORS = (
     UserError,
     defer.TimeoutError,
 )
+
+SILENCE_SHARE = 0.5
+"""Of the connect timeout: a dead kept connection and a connect to another endpoint
+together stay within the 10 s that cloud-init waits."""
 
 
 class Dialler:
@@ -71,7 +76,20 @@ class Dialler:
             cancel()
             what = str(error) or type(error).__name__
             raise UpstreamError(f"{endpoint.address}: {what}", status=503) from error
+        self._limit_silence(protocol.transport)
         return connection
+
+    def _limit_silence(self, transport: Any) -> None:
+        """An endpoint that vanishes without a word (a host that lost power) must not
+        cost a guest the whole response timeout when another one would answer: bytes
+        that nobody acknowledges end the connection (tcp(7), TCP_USER_TIMEOUT).
+        """
+        handle = getattr(transport, "getHandle", None)
+        if handle is not None:
+            milliseconds = int(self._config.connect_timeout * SILENCE_SHARE * 1000)
+            handle().setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds
+            )
 
     def keep_session(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
         """Let the next connection to this endpoint resume this TLS session."""

@@ -46,7 +46,7 @@ class MetadataEvent(Event):
 
 @dataclass(slots=True)
 class RequestForwarded(MetadataEvent):
-    """A guest's request was accepted and goes upstream."""
+    """A guest's request was accepted; it goes upstream unless the answer is kept."""
 
     counter: ClassVar[str | None] = "metadata_requests_total"
     method: bytes
@@ -73,6 +73,7 @@ class ReplyRelayed(MetadataEvent):
     """A whole reply was handed to the guest's connection (Contrail counts pieces)."""
 
     counter: ClassVar[str | None] = "metadata_responses_total"
+    histogram: ClassVar[str | None] = "metadata_request_seconds"
     guest: str
     status: int
     size: int
@@ -84,6 +85,19 @@ class ReplyRelayed(MetadataEvent):
             f"Metadata for VM : {self.guest} Response : {self.status} "
             f"{self.size} bytes {self.seconds * 1000:.1f} ms"
         )
+
+
+@dataclass(slots=True)
+class StaleServed(MetadataEvent):
+    """The upstream has no answer, so the guest got one that was kept for too long."""
+
+    counter: ClassVar[str | None] = "metadata_stale_responses_total"
+    guest: str
+    late: float
+
+    def text(self) -> str:
+        """For whom, and how much too late."""
+        return f"Metadata for VM : {self.guest} Stale by {max(self.late, 0.0):.1f} s"
 
 
 @dataclass(slots=True)
@@ -179,6 +193,23 @@ class ForwardFailed(LocalAnswer):
         """Contrail's line."""
         detail = printable(self.detail.encode("ascii", "replace"))
         return f"Metadata for VM : {self.guest} Error : {self.reason}: {detail}"
+
+
+@dataclass(slots=True)
+class GuestLimited(LocalAnswer):
+    """A request was turned away because its guest has made too many."""
+
+    guest: str
+    status: int
+    reason: str
+
+    def label(self) -> str:
+        """Which limit, of a closed set."""
+        return self.reason
+
+    def text(self) -> str:
+        """The status and which limit."""
+        return f"Error: {self.status} {self.reason}; Request for VM : {self.guest}"
 
 
 @dataclass(slots=True)

@@ -21,13 +21,16 @@ from vagent.metadata.retry import Failure, Step
 
 
 class Asker(Protocol):
-    """The guest's connection, as an exchange sees it."""
+    """The guest's connection, or a flight, as an exchange sees it."""
+
+    def whole(self, head: ReplyHead, content: bytes) -> None:
+        """Send a complete reply, which completes the request."""
 
     def relay(self, data: bytes) -> bool:
         """Send a part of the reply; False when the guest must catch up first."""
 
     def finish(self, status: int, size: int, *, close: bool) -> None:
-        """The reply is complete; `size` counts its body."""
+        """The relayed reply is complete; `size` counts its body."""
 
     def answer(self, status: int, *, close: bool) -> None:
         """Send a reply of our own, which completes the request."""
@@ -155,12 +158,12 @@ class Exchange:
         if self.streaming:
             ending = LAST_CHUNK if self._is_chunked(head) else b""
             self._asker.relay(self._framed(head, content) + ending)
-        else:
-            if self._collected:
-                self._collected.append(content)
-                content = b"".join(self._collected)
-            self._asker.relay(self._whole(head, content))
-        self._asker.finish(head.status, self._size, close=self._closes(head))
+            self._asker.finish(head.status, self._size, close=self._closes(head))
+            return
+        if self._collected:
+            self._collected.append(content)
+            content = b"".join(self._collected)
+        self._asker.whole(head, content)
 
     def failed(self, failure: Failure, detail: str) -> None:
         """The connection failed: retry, answer or cut, as the table says."""
@@ -217,17 +220,6 @@ class Exchange:
             length=head.length,
             chunked=self._is_chunked(head),
             close=self._closes(head),
-        )
-
-    def _whole(self, head: ReplyHead, content: bytes) -> bytes:
-        length: int | None = len(content)
-        if self.head_only or head.status == 304:
-            length = head.length
-        elif head.status == 204:
-            length = None
-        return (
-            relayed_head(head, length=length, chunked=False, close=self._closes(head))
-            + content
         )
 
     def _framed(self, head: ReplyHead, content: bytes) -> bytes:

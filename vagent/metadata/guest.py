@@ -7,6 +7,7 @@ proxy, does.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import Enum
 from typing import Any, cast
 
@@ -16,10 +17,12 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from vagent.metadata.answers import CONTINUE, own_answer
+from vagent.metadata.account import Account
+from vagent.metadata.answers import CONTINUE, own_answer, whole_reply
+from vagent.metadata.cache import Kept
 from vagent.metadata.deadlines import NEVER, Deadlines
 from vagent.metadata.desk import Admission, Desk
-from vagent.metadata.exchange import Exchange
+from vagent.metadata.flight import Waiting
 from vagent.metadata.limits import (
     BODY_SECONDS,
     DRAIN_SECONDS,
@@ -32,6 +35,7 @@ from vagent.metadata.limits import (
     READ_SIZE,
 )
 from vagent.metadata.reading import RequestReader, Stage
+from vagent.metadata.reply import ReplyHead
 from vagent.metadata.request import Refusal, Request
 from vagent.metadata.wire import Wire
 from vagent.ports.port import Registration
@@ -55,7 +59,7 @@ _SECONDS = {
 
 @implementer(IHalfCloseableProtocol)
 class GuestConnection(TwistedProtocol):
-    """The protocol. The desk keeps `registration`, `address` and `block` here."""
+    """The protocol. The desk keeps here who the guest is, and its account."""
 
     def __init__(self, desk: Desk, deadlines: Deadlines) -> None:
         self._desk = desk
@@ -67,9 +71,12 @@ class GuestConnection(TwistedProtocol):
         self._is_advancing = False
         self._has_ended = False
         self._lingered = 0
+        self._is_near = False
         self.deadline = NEVER
-        self.peer = ""
-        self.exchange: Exchange | None = None
+        self.source = self.peer = ""
+        self.request: Request
+        self.account: Account
+        self.exchange: Waiting | None = None
         self.registration: Registration | None = None
         self.address = ""
         self.block = b""
@@ -80,7 +87,7 @@ class GuestConnection(TwistedProtocol):
         transport = cast("Any", self.transport)
         transport.setTcpNoDelay(True)
         transport.bufferSize = READ_SIZE
-        self.peer = transport.getPeer().host
+        self.source = self.peer = transport.getPeer().host
         self._wire = Wire(transport, self._drained)
         self.deadline = self._deadlines.now() + IDLE_SECONDS
         self._deadlines.watch(self)
@@ -123,6 +130,7 @@ class GuestConnection(TwistedProtocol):
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.abandoned()
+            self._desk.settled(self)
         self._desk.departed(self)
 
     def expired(self) -> None:
@@ -138,7 +146,40 @@ class GuestConnection(TwistedProtocol):
         else:
             self._refuse(Refusal(408, "request not complete in time"))
 
-    # What an exchange does to its guest: see `Asker`.
+    # What is done to answer the guest: see `Asker` and `Client`.
+
+    def whole(self, head: ReplyHead, content: bytes) -> None:
+        """See `Asker`."""
+        request = self.request
+        close = not request.keep_alive
+        head_only = request.method == b"HEAD"
+        self.relay(whole_reply(head, content, head_only=head_only, close=close))
+        self.finish(head.status, len(content), close=close)
+
+    def deliver(self, kept: Kept) -> None:
+        """See `Client`."""
+        request = self.request
+        if request.is_plain:
+            self.relay(kept.data)
+            self.finish(200, kept.size, close=False)
+            return
+        head_only, close = request.method == b"HEAD", not request.keep_alive
+        self.relay(kept.rendered(head_only=head_only, close=close))
+        self.finish(200, 0 if head_only else kept.size, close=close)
+
+    def issue(self, data: bytes, size: int, *, hops: int) -> None:
+        """Send a complete reply that gets no further than `hops`.
+
+        Not until the next request is that taken back: a lost packet is sent again.
+        """
+        try:
+            self._wire.limit_hops(hops)
+        except OSError:
+            self.cut()
+            return
+        self._is_near = True
+        self.relay(data)
+        self.finish(200, size, close=not self.request.keep_alive)
 
     def relay(self, data: bytes) -> bool:
         """See `Asker`."""
@@ -165,7 +206,9 @@ class GuestConnection(TwistedProtocol):
 
     def _next(self, *, close: bool) -> None:
         """The request is answered: close, or read the next one."""
-        self.exchange = None
+        if self.exchange is not None:
+            self.exchange = None
+            self._desk.settled(self)
         if close:
             self._close()
             return
@@ -181,6 +224,8 @@ class GuestConnection(TwistedProtocol):
         if self._is_paused:
             self._is_paused = False
             cast("Any", self.transport).resumeProducing()
+        if self._is_advancing:
+            return
         self._advance()
         if self._has_ended and self._phase is Phase.READING:
             self._close()
@@ -216,7 +261,12 @@ class GuestConnection(TwistedProtocol):
     def _complete(self, request: Request, body: bytes) -> None:
         self._phase = Phase.REPLY
         self.deadline = NEVER
+        self.request = request
         self.started = self._deadlines.now()
+        if self._is_near:
+            self._is_near = False
+            with suppress(OSError):
+                self._wire.limit_hops(-1)
         self._desk.requested(self, request, body)
 
     def _refuse(self, refusal: Refusal) -> None:

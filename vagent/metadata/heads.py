@@ -33,12 +33,16 @@ class RequestHeads:
         self._known: dict[bytes, Request] = {}
 
     def parse(self, head: bytes) -> Request | Refusal:
-        """As `parse_head`. Refusals and long heads are never remembered."""
+        """As `parse_head`. Refusals, long heads and tokens are never remembered."""
         known = self._known.get(head)
         if known is not None:
             return known
         request = parse_head(head)
-        if isinstance(request, Request) and len(head) <= MAX_REMEMBERED_HEAD:
+        if (
+            isinstance(request, Request)
+            and len(head) <= MAX_REMEMBERED_HEAD
+            and not request.session.token
+        ):
             _keep(self._known, head, request)
         return request
 

@@ -54,11 +54,30 @@ MAX_UPSTREAM_CONNECTIONS = 128
 MAX_WAITING = 1024
 """Requests held while no upstream is ready: a rack of guests booting at once."""
 
-MAX_WAITING_PER_GUEST = 16
-"""A guest boots with one request at a time; curl loops with a few."""
+MAX_WAITING_PER_GUEST = 32
+"""A guest boots with one request at a time, curl loops with a few; as many as may be
+in flight by default, so that a cold start is not refused what a warm one may do."""
+
+MAX_ACCOUNTS = 16384
+"""Guests whose use is remembered: the default identity range; twice the connections."""
 
 MAX_SIGNED = 16384
 """Cached identity headers: one for each address of the default identity range."""
+
+MAX_CACHED_PER_GUEST = 256 * 1024
+"""Bytes kept for one guest: cloud-init's 28 documents are below 30 KiB, and the largest
+user data, asked for in two trees by two clients, still fits."""
+
+MAX_CACHED_TOTAL = 64 * 1024 * 1024
+"""Bytes kept for all guests: 2,000 guests that have just booted."""
+
+CACHE_ENTRY_COST = 512
+"""Bytes that a kept reply is taken to cost beside its text, so that empty-handed
+requests for ever new paths meet the same ceiling."""
+
+STALE_SECONDS = 300.0
+"""A reply this old is still given when the upstream has none: time for nova-api to be
+restarted or to fail over. Later an error is more honest than an old address."""
 
 HEAD_SECONDS = 10.0
 """A request head must be complete in this time from its first byte."""

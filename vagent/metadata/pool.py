@@ -158,6 +158,11 @@ class Pool:
         return tuple(one.snapshot() for one in self._endpoints)
 
     @property
+    def is_down(self) -> bool:
+        """Is no endpoint worth a try now?"""
+        return all(record.health is Health.DOWN for record in self._records)
+
+    @property
     def waiting(self) -> int:
         """Requests that wait for a connection."""
         return len(self._waiting)

@@ -8,7 +8,6 @@ have changed hands meanwhile; nothing a guest sends has a say in who it is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -17,10 +16,12 @@ from twisted.internet.protocol import Factory
 
 from vagent.config.model import MetadataProxyConfig
 from vagent.errors import UpstreamError
+from vagent.metadata.account import Accounts, Allowance
+from vagent.metadata.answering import Answering
+from vagent.metadata.cache import ReplyCache
 from vagent.metadata.deadlines import Deadlines
 from vagent.metadata.desk import Admission
 from vagent.metadata.dialling import Dialler
-from vagent.metadata.endpoint import EndpointSnapshot
 from vagent.metadata.events import (
     ForwardFailed,
     GuestCut,
@@ -32,13 +33,20 @@ from vagent.metadata.events import (
     ServiceUnknown,
     SessionReachedUpstream,
 )
-from vagent.metadata.exchange import Exchange
 from vagent.metadata.guest import GuestConnection
 from vagent.metadata.heads import RequestHeads
 from vagent.metadata.limits import MAX_GUEST_CONNECTIONS_TOTAL, MAX_TURNED_AWAY
 from vagent.metadata.pool import Pool
 from vagent.metadata.request import Refusal, Request
+from vagent.metadata.session_events import TokenIssued, TokenMissed, TokenRefused
+from vagent.metadata.sessions import Deny, Issue, Let, Sessions
 from vagent.metadata.signing import IdentityBlocks, guest_address
+from vagent.metadata.snapshot import (
+    ProxySnapshot,
+    conspicuous,
+    guest_snapshots,
+    limits_of_one,
+)
 from vagent.metadata.target import Target
 from vagent.observe.event import Emit
 from vagent.ports.port import Registration
@@ -47,23 +55,12 @@ Identify = Callable[[str], Registration | None]
 """Who has this identity address? A dictionary look-up, called for each request."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProxySnapshot:
-    """The proxy as it is now, for the pages."""
-
-    port: int
-    guests: int
-    connections: int
-    in_flight: int
-    waiting: int
-    endpoints: tuple[EndpointSnapshot, ...]
-
-
 class MetadataProxy:
     """Serves guests on the listeners that use `factory`; forwards to the target.
 
     The constructor opens nothing. Without a target (`set_target` was not called, or
-    called with None or no endpoints) every known guest gets 503.
+    called with None or no endpoints) every known guest gets 503. Without `sessions`
+    there are no session tokens, and a request for one goes upstream like any other.
     """
 
     def __init__(
@@ -73,16 +70,32 @@ class MetadataProxy:
         identify: Identify,
         emit: Emit,
         reactor: Any,
+        sessions: Sessions | None = None,
     ) -> None:
         self._config = config
+        self._sessions = sessions
         self._identify = identify
         self._emit = emit
         self._deadlines = Deadlines(reactor)
         dialler = Dialler(config, emit=emit, deadlines=self._deadlines, reactor=reactor)
         self._pool = Pool(config, emit=emit, deadlines=self._deadlines, dialler=dialler)
+        self._cache = ReplyCache(config.cache_ttl)
+        self._allowance = Allowance(
+            rate=config.guest_request_rate,
+            burst=config.guest_request_burst,
+            in_flight=config.max_guest_requests,
+        )
+        self._answering = Answering(
+            self._pool,
+            allowance=self._allowance,
+            cache=self._cache,
+            emit=emit,
+            deadlines=self._deadlines,
+        )
         self._blocks = IdentityBlocks(config.shared_secret)
-        self._guests: dict[str, set[GuestConnection]] = {}
+        self._accounts = Accounts()
         self._connections = 0
+        self._target: Target | None = None
         self._has_target = False
         self._emptied: Deferred[None] | None = None
         self.factory: IProtocolFactory = _GuestFactory(self, self._deadlines)
@@ -90,20 +103,27 @@ class MetadataProxy:
 
     def set_target(self, target: Target | None) -> None:
         """Forward to these endpoints from now on; what is in flight goes on."""
+        if target != self._target:
+            self._cache.clear()
+        self._target = target
         self._has_target = target is not None and bool(target.endpoints)
         self._pool.set_target(target)
 
     def forget(self, identity: str) -> None:
         """The port behind this identity went or was replaced: drop all of it."""
-        for guest in list(self._guests.get(identity, ())):
-            guest.cut()
+        account = self._accounts.find(identity)
+        if account is not None:
+            for guest in list(account.connections):
+                guest.cut()
+        self._accounts.forget(identity)
         self._blocks.forget(identity)
+        self._cache.drop(identity)
 
     async def stop(self) -> None:
         """Reset every connection, both sides; returns when all are closed."""
         self._emptied = Deferred()
-        for guests in list(self._guests.values()):
-            for guest in list(guests):
+        for _, account in self._accounts.all():
+            for guest in list(account.connections):
                 guest.cut()
         emptied = self._emptied
         self._check_emptied()
@@ -114,25 +134,35 @@ class MetadataProxy:
     def snapshot(self) -> ProxySnapshot:
         """A picture of this moment."""
         endpoints = self._pool.snapshot()
+        guests = guest_snapshots(self._accounts)
         return ProxySnapshot(
             port=self._config.port,
-            guests=len(self._guests),
+            guests=sum(1 for guest in guests if guest.connections),
             connections=self._connections,
             in_flight=sum(one.busy for one in endpoints),
             waiting=self._pool.waiting,
+            kept=len(self._cache),
+            kept_bytes=self._cache.bytes,
+            hits=self._cache.hits,
+            joined=self._cache.joined,
+            limits=limits_of_one(self._config),
+            session_tokens=self._config.session_tokens.value,
             endpoints=endpoints,
+            conspicuous=conspicuous(guests),
         )
 
     # What a guest's connection asks of us: see `Desk`.
 
     def arrived(self, guest: GuestConnection) -> Admission:
         """See `Desk`."""
-        others = self._guests.setdefault(guest.peer, set())
-        others.add(guest)
+        guest.peer = self._owner(guest.source)
+        account = guest.account = self._accounts.of(guest.peer)
+        account.connections.add(guest)
         self._connections += 1
-        surplus = len(others) - self._config.max_guest_connections
+        surplus = len(account.connections) - self._config.max_guest_connections
         if surplus <= 0 and self._connections <= MAX_GUEST_CONNECTIONS_TOTAL:
             return Admission.WELCOME
+        account.limited += 1
         self._emit(GuestCut(guest.peer, "too-many-connections"))
         if surplus <= MAX_TURNED_AWAY and self._emptied is None:
             return Admission.BUSY
@@ -141,10 +171,7 @@ class MetadataProxy:
     def departed(self, guest: GuestConnection) -> None:
         """See `Desk`."""
         self._connections -= 1
-        others = self._guests[guest.peer]
-        others.discard(guest)
-        if not others:
-            del self._guests[guest.peer]
+        guest.account.connections.discard(guest)
         self._check_emptied()
 
     def requested(self, guest: GuestConnection, request: Request, body: bytes) -> None:
@@ -162,19 +189,36 @@ class MetadataProxy:
             self._emit(RequestParsed())
             self._emit(ServiceUnknown(request.method, guest.address))
             guest.answer(503, close=not request.keep_alive)
-        else:
+        elif not guest.account.takes(self._allowance, guest.started):
+            self._emit(RequestParsed())
+            self._answering.turn_away(guest, "too-fast")
+        elif self._sessions is None or not self._is_stopped(guest, registration):
             self._emit(RequestForwarded(request.method, guest.address, request.path))
-            exchange = Exchange(
-                guest,
-                self._pool,
-                request,
-                body,
-                peer=guest.peer,
-                guest=guest.address,
-                block=guest.block,
-            )
-            guest.exchange = exchange
-            self._pool.submit(exchange)
+            self._answering.answer(guest, body)
+
+    def _is_stopped(self, guest: GuestConnection, registration: Registration) -> bool:
+        """Does the matter of session tokens end here?"""
+        assert self._sessions is not None  # noqa: S101  for the type checker
+        request = guest.request
+        match self._sessions.decide(request, registration):
+            case Issue(data, size):
+                self._emit(RequestParsed())
+                self._emit(TokenIssued(guest.address))
+                guest.issue(data, size, hops=self._config.hop_limit)
+                return True
+            case Deny(status, reason):
+                self._emit(RequestParsed())
+                self._emit(TokenRefused(guest.address, status, reason))
+                guest.answer(status, close=not request.keep_alive)
+                return True
+            case Let(missed) if missed:
+                guest.account.missed += 1
+                self._emit(TokenMissed(guest.address, missed, request.path))
+        return False
+
+    def settled(self, guest: GuestConnection) -> None:
+        """See `Desk`."""
+        self._answering.settled(guest)
 
     def refused(self, guest: GuestConnection, refusal: Refusal) -> None:
         """See `Desk`."""
@@ -196,6 +240,13 @@ class MetadataProxy:
         """See `Desk`."""
         self._emit(GuestCut(guest.address or guest.peer, reason))
 
+    def _owner(self, source: str) -> str:
+        """What a guest's connections are counted and kept by: its IPv4 identity, also
+        for its IPv6 ones, because it chooses how many link-local addresses it has.
+        """
+        registration = self._identify(source) if ":" in source else None
+        return source if registration is None else str(registration.identity)
+
     def _meet(self, guest: GuestConnection, registration: Registration) -> bool:
         """The connection's port is new to it, or changed. False: it was cut."""
         before = guest.registration
@@ -204,13 +255,13 @@ class MetadataProxy:
             guest.cut()
             return False
         try:
-            guest.block = self._blocks.of(registration)
+            guest.block = self._blocks.of(registration, guest.source)
         except UpstreamError as error:
             self._emit(ForwardFailed(guest.peer, "unusable-identity", str(error)))
             guest.answer(error.status, close=True)
             return False
         guest.registration = registration
-        guest.address = guest_address(registration)
+        guest.address = guest_address(registration, guest.source)
         if before is None:
             self._emit(SessionReachedUpstream())
         return True

@@ -43,6 +43,9 @@ class RequestReader:
     def take(self) -> tuple[Request, bytes] | Refusal | None:
         """The next whole request with its body, why it is refused, or None: not yet."""
         if self._request is None:
+            if not self._buffer:
+                self.stage = Stage.NOTHING
+                return None
             request = self._take_head()
             if request is None or isinstance(request, Refusal):
                 return request

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import httptools
 
 from vagent.errors import WireError
+from vagent.metadata.cache_key import key_of
 from vagent.metadata.headers import FORWARDED, is_host, tokens
 from vagent.metadata.limits import (
     MAX_REQUEST_BODY,
@@ -22,6 +23,7 @@ from vagent.metadata.limits import (
     MAX_REQUEST_LINE,
 )
 from vagent.metadata.path import canonical, split_target
+from vagent.metadata.session_fields import NO_SESSION, SessionFields, session_fields
 
 METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE"))
 """The five that Contrail forwards; another one is 501."""
@@ -30,6 +32,7 @@ _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) (\S+) HTTP/([0-9])\.([0
 _BARE_LF = re.compile(rb"(?:^|[^\r])\n")
 _LISTS = frozenset((b"accept", b"connection", b"expect"))
 _WITH_BODY = frozenset((b"POST", b"PUT"))
+SAFE = frozenset((b"GET", b"HEAD"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class Request:
     `path` is canonical; `target` is path and query as sent upstream. `body_length`
     is None for a chunked body. `forwarded` are the allowed guest headers, rendered.
     `is_repeatable`: may it be sent twice? A second GET of vendor_data2.json resets a
-    novajoin password. `forwards_body`: as in Contrail, only POST and PUT.
+    novajoin password. `forwards_body`: as in Contrail, only POST and PUT. `key`: see
+    `cache_key`. `is_plain`: a GET on HTTP/1.1 whose connection stays open.
     """
 
     method: bytes
@@ -52,6 +56,14 @@ class Request:
     forwarded: bytes
     is_repeatable: bool
     forwards_body: bool
+    key: bytes
+    is_plain: bool
+    session: SessionFields = NO_SESSION
+
+    @property
+    def is_safe(self) -> bool:
+        """Does it change nothing (RFC 9110 §9.2.1)?"""
+        return self.method in SAFE
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,21 +161,26 @@ def _request(
     if expects and named[b"expect"].lower() != b"100-continue":
         return Refusal(417, "expectation")
     options = tokens(named.get(b"connection", b""))
+    keep_alive = minor == 1 and b"close" not in options
+    forwarded = b"".join(
+        b"%b: %b\r\n" % (FORWARDED[name], value)
+        for name, value in named.items()
+        if name in FORWARDED and name not in options
+    )
     return Request(
         method=method,
         path=path,
         target=path + query,
         minor=minor,
         body_length=length,
-        keep_alive=minor == 1 and b"close" not in options,
+        keep_alive=keep_alive,
         expects_continue=expects,
-        is_repeatable=method in (b"GET", b"HEAD") and b"vendor_data2" not in path,
+        is_repeatable=method in SAFE and b"vendor_data2" not in path,
         forwards_body=method in _WITH_BODY,
-        forwarded=b"".join(
-            b"%b: %b\r\n" % (FORWARDED[name], value)
-            for name, value in named.items()
-            if name in FORWARDED and name not in options
-        ),
+        forwarded=forwarded,
+        key=key_of(method, path, path + query, forwarded),
+        is_plain=method == b"GET" and keep_alive,
+        session=session_fields(named),
     )
 
 

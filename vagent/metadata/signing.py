@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hmac
 from hashlib import sha256
-from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from vagent.config.model import Secret
 from vagent.errors import UpstreamError
 from vagent.metadata.limits import MAX_SIGNED
+from vagent.ports import identity6
 from vagent.ports.port import Registration
 
 
@@ -24,17 +24,29 @@ def signature(secret: Secret, instance_id: str) -> str:
     return hmac.new(secret.value, instance_id.encode("ascii"), sha256).hexdigest()
 
 
-def guest_address(registration: Registration) -> str:
-    """The guest's registered address; `0.0.0.0`, as in Contrail, where it has none."""
+def guest_address(registration: Registration, source: str = "") -> str:
+    """The address that the guest asks from; Contrail's `0.0.0.0` where it has none.
+
+    `source` is the identity of the connection, as a socket spells it: an IPv6 one is
+    that of the registered IPv6 address, or holds the guest's link-local address.
+    """
     port = registration.port
+    if ":" in source:
+        found = identity6.read_text(registration.prefix6, source)
+        if found is not None and found.link_local is not None:
+            return str(found.link_local)
+        if port.address6 is not None:
+            return str(port.address6)
     return str(port.address or port.address6 or "0.0.0.0")  # noqa: S104  not a bind
 
 
-def identity_block(secret: Secret, registration: Registration) -> bytes:
+def identity_block(
+    secret: Secret, registration: Registration, source: str = ""
+) -> bytes:
     """The four lines. Raises UpstreamError if a value could break out of its line."""
     port = registration.port
     block = (
-        f"X-Forwarded-For: {guest_address(registration)}\r\n"
+        f"X-Forwarded-For: {guest_address(registration, source)}\r\n"
         f"X-Instance-ID: {port.instance_id}\r\n"
         f"X-Tenant-ID: {port.tenant_id}\r\n"
         f"X-Instance-ID-Signature: {signature(secret, port.instance_id)}\r\n"
@@ -45,28 +57,33 @@ def identity_block(secret: Secret, registration: Registration) -> bytes:
 
 
 class IdentityBlocks:
-    """Remembers the identity block of each registration, at most MAX_SIGNED of them."""
+    """Remembers the identity block of each guest and family, at most MAX_SIGNED."""
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
-        self._blocks: dict[IPv4Address | IPv6Address, tuple[Registration, bytes]] = {}
+        self._blocks: dict[tuple[str, bool], tuple[Registration, str, bytes]] = {}
 
-    def of(self, registration: Registration) -> bytes:
-        """The block; computed again when the registration is another object."""
-        key = registration.identity
+    def of(self, registration: Registration, source: str = "") -> bytes:
+        """The block; computed again when the registration is another object, or the
+        guest asks from another of its link-local addresses.
+        """
+        is_ipv6 = ":" in source
+        key = (str(registration.identity), is_ipv6)
+        asks_from = source if is_ipv6 else ""
         known = self._blocks.get(key)
-        if known is not None and known[0] is registration:
-            return known[1]
-        block = identity_block(self._secret, registration)
+        if known is not None and known[0] is registration and known[1] == asks_from:
+            return known[2]
+        block = identity_block(self._secret, registration, asks_from)
         self._blocks.pop(key, None)
         if len(self._blocks) >= MAX_SIGNED:
             del self._blocks[next(iter(self._blocks))]
-        self._blocks[key] = (registration, block)
+        self._blocks[key] = (registration, asks_from, block)
         return block
 
     def forget(self, identity: str) -> None:
-        """Drop the block of whoever had this identity address."""
-        self._blocks.pop(ip_address(identity), None)
+        """Drop the blocks of whoever had this identity address."""
+        for is_ipv6 in (False, True):
+            self._blocks.pop((identity, is_ipv6), None)
 
     def __len__(self) -> int:
         return len(self._blocks)

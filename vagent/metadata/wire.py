@@ -7,6 +7,7 @@ for a forwarded request), so that is tried first wherever there is a socket.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,17 @@ class Wire:
         self.transport.write(data[sent:])
         self.transport.registerProducer(self, False)
         self.pending = True
+
+    def limit_hops(self, hops: int) -> None:
+        """Packets from now on travel so many hops; -1: as far as the host lets them.
+
+        Retransmissions count as packets from now on. Raises OSError.
+        """
+        handle = self.transport.getHandle()
+        if handle.family == socket.AF_INET6:
+            handle.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
+        else:
+            handle.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
 
     def resumeProducing(self) -> None:
         """The reactor has sent everything."""

@@ -22,6 +22,7 @@ from vagent.config.model import (
     MetadataProxyConfig,
     MetadataServerConfig,
     Secret,
+    SessionMode,
 )
 from vagent.config.read import read_config
 
@@ -53,6 +54,12 @@ def full(tmp_path: Path, secret: bytes) -> AgentConfig:
             response_timeout=599.999,
             hold_time=0.001,
             max_guest_connections=2,
+            guest_request_rate=0.5,
+            guest_request_burst=3,
+            max_guest_requests=4,
+            cache_ttl=0.5,
+            session_tokens=SessionMode.AUDIT,
+            hop_limit=64,
         ),
         linklocal_flows=LinkLocalFlowsConfig(4, 3),
         data_path=DataPathConfig("n", IPv4Network("10.1.0.0/16"), 5, 6),

@@ -25,6 +25,7 @@ from vagent.config.model import (
     MetadataProxyConfig,
     MetadataServerConfig,
     Secret,
+    SessionMode,
 )
 from vagent.config.read import Loaded, read_config
 from vagent.errors import ConfigError, Problem
@@ -87,7 +88,12 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
           <client-cert>{tmp_path}/c</client-cert><client-key>{tmp_path}/k</client-key>
           <ca-cert>{tmp_path}/a</ca-cert><connect-timeout>0.1</connect-timeout>
           <response-timeout>600</response-timeout><hold-time>0</hold-time>
-          <max-guest-connections>9</max-guest-connections></metadata-proxy>
+          <max-guest-connections>9</max-guest-connections>
+          <guest-request-rate>0</guest-request-rate>
+          <guest-request-burst>1</guest-request-burst>
+          <max-guest-requests>2</max-guest-requests>
+          <cache-ttl>0</cache-ttl><session-tokens>required</session-tokens>
+          <hop-limit>2</hop-limit></metadata-proxy>
         <log-level>debug</log-level>
         <runtime-directory>/r</runtime-directory>
         <state-directory>/s t</state-directory>
@@ -105,6 +111,12 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
             response_timeout=600.0,
             hold_time=0.0,
             max_guest_connections=9,
+            guest_request_rate=0.0,
+            guest_request_burst=1,
+            max_guest_requests=2,
+            cache_ttl=0.0,
+            session_tokens=SessionMode.REQUIRED,
+            hop_limit=2,
         ),
         linklocal_flows=LinkLocalFlowsConfig(7, 6),
         data_path=DataPathConfig("x_1", IPv4Network("10.64.0.0/16"), 0, 5),

@@ -44,6 +44,18 @@ TEXTS_OF = {
     ),
     "metadata-proxy/response-timeout": (["0.1", "600"], ["0", "600.001", "INF"]),
     "metadata-proxy/hold-time": (["0", "0.001", "60"], ["60.001", "-1", ""]),
+    "metadata-proxy/cache-ttl": (["0", "15", "3600"], ["3600.001", "-1", ""]),
+    "metadata-proxy/session-tokens": (
+        ["off", "optional", "required", "audit"],
+        ["", "on", "Off"],
+    ),
+    "metadata-proxy/hop-limit": (["1", "64"], ["0", "65", "-1"]),
+    "metadata-proxy/guest-request-rate": (
+        ["0", "0.5", "1000000"],
+        ["-1", "1000000.001", ""],
+    ),
+    "metadata-proxy/guest-request-burst": (["1", "1000000"], ["0", "1000001"]),
+    "metadata-proxy/max-guest-requests": (["1", "1000000"], ["0", "1000001"]),
     "linklocal-flows/max-system-flows": (["1", "1000000"], ["0", "1000001"]),
     "linklocal-flows/max-vm-flows": (["1", "1000000"], ["0", "1000001"]),
     "linklocal-flows/max-vm-new-flows": (["1", "1000000"], ["0", "1000001"]),

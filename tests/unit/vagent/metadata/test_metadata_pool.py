@@ -48,7 +48,7 @@ class Bench:
         self.reactor = MemoryReactorClock()
         self.events: list[Event] = []
         self.proxy = MetadataProxy(
-            MetadataProxyConfig(shared_secret=Secret(b"s"), **changes),
+            MetadataProxyConfig(shared_secret=Secret(b"s"), cache_ttl=0.0, **changes),
             identify=lambda _: REGISTRATION,
             emit=self.events.append,
             reactor=self.reactor,

@@ -47,6 +47,8 @@ def test_a_plain_request() -> None:
         forwarded=b"User-Agent: curl/8\r\nAccept: */*\r\n",
         is_repeatable=True,
         forwards_body=False,
+        key=b"/a/b?c=d\r\nUser-Agent: curl/8\r\nAccept: */*\r\n",
+        is_plain=True,
     ) == accepted(data)
 
 

@@ -252,3 +252,39 @@ def test_relayed_heads(length: int | None, chunked: bool, framing: bytes) -> Non
     assert b"HTTP/1.1 200 OK\r\nServer: a\r\n" + framing + b"\r\n" == relayed_head(
         head, length=length, chunked=chunked, close=False
     )
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "expected"),
+    [
+        ("169.254.64.2", {}, "10.0.0.3"),
+        ("fd40:140:2::1", {}, "fd00::3"),
+        ("fd40:140:2:fffd::aa", {}, "fe80::aa"),
+        ("fd40:140:2:fffd::aa", {"address6": None}, "fe80::aa"),
+        ("fd40:140:2::1", {"address6": None}, "10.0.0.3"),
+    ],
+)
+def test_guest_address_is_the_one_it_asks_from(
+    source: str, changes: dict[str, Any], expected: str
+) -> None:
+    """Over IPv6 the registered IPv6 address, or the link-local one in the identity."""
+    registration = replace(REGISTRATION, port=replace(PORT, **changes))
+    assert expected == guest_address(registration, source)
+    block = identity_block(SECRET, registration, source)
+    assert f"X-Forwarded-For: {expected}\r\n".encode() in block
+
+
+def test_blocks_are_remembered_for_each_family() -> None:
+    """One for IPv4, one for IPv6, however many link-local addresses a guest has."""
+    blocks = IdentityBlocks(SECRET)
+    sources = (
+        "169.254.64.2",
+        "fd40:140:2::1",
+        *(f"fd40:140:2:fffd::{n}" for n in "12"),
+    )
+    found = [blocks.of(REGISTRATION, source) for source in sources]
+    assert 4 == len(set(found))
+    assert 2 == len(blocks)
+    assert found[3] is blocks.of(REGISTRATION, sources[3])
+    blocks.forget("169.254.64.2")
+    assert 0 == len(blocks)

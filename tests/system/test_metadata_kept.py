@@ -1,0 +1,102 @@
+"""Kept and shared replies on real sockets, with upstreams that come and go."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.system.metadata_rig import (
+    CLOSE,
+    GET,
+    OK,
+    Serving,
+    Start,
+    always,
+    eventually,
+    once,
+    proxies,
+    read_all,
+    read_head,
+    running_reactor,
+    status_of,
+    upstreams,
+)
+
+
+@pytest.fixture(scope="module")
+def reactor() -> Iterator[Any]:
+    with running_reactor() as made:
+        yield made
+
+
+@pytest.fixture
+def start(reactor: Any) -> Iterator[Start]:
+    with proxies(reactor) as begin:
+        yield begin
+
+
+@pytest.fixture
+def upstream() -> Iterator[Serving]:
+    with upstreams() as begin:
+        yield begin
+
+
+def test_thirty_at_once_are_one_upstream(start: Start, upstream: Serving) -> None:
+    """A boot's parallel requests for one document cost the upstream one."""
+    heads: list[bytes] = []
+
+    def slowly(connection: socket.socket, number: int) -> None:
+        while head := read_head(connection):
+            heads.append(head)
+            time.sleep(0.3)
+            connection.sendall(OK)
+
+    running = start(cache_ttl=15.0)
+    running.target(upstream(slowly).port)
+    asking = [running.connect() for _ in range(30)]
+    for one in asking:
+        one.sendall(CLOSE)
+    assert all(read_all(one).endswith(b"hello") for one in asking)
+    assert running.ask(CLOSE).endswith(b"hello")
+    assert 1 == len(heads)
+    assert running.ask(CLOSE, guest=3).endswith(b"hello")
+    assert 2 == len(heads), "another guest's reply was given"
+
+
+def test_an_upstream_that_dies_is_covered_for_a_while(
+    start: Start, upstream: Serving
+) -> None:
+    """What was asked before is answered at once; what was not is held, then 503."""
+    server = upstream(once(OK))
+    running = start(cache_ttl=0.2, hold_time=1.0)
+    running.target(server.port)
+    assert running.ask(CLOSE).endswith(b"hello")
+    server.close()
+    eventually(lambda: running.snapshot().endpoints[0].idle == 0)
+    time.sleep(0.3)
+    for _ in range(3):
+        assert running.ask(CLOSE).endswith(b"hello")
+    other = CLOSE.replace(b"meta-data/", b"user-data")
+    assert 503 == status_of(running.ask(other))
+    assert 503 == status_of(running.ask(CLOSE, guest=3))
+
+
+def test_a_kept_reply_is_given_to_any_client_of_the_guest(
+    start: Start, upstream: Serving
+) -> None:
+    """HTTP/1.0, HEAD and keep-alive get what they asked, from one upstream request."""
+    heads: list[bytes] = []
+    running = start(cache_ttl=15.0)
+    running.target(upstream(always(OK, heads)).port)
+    one = running.connect()
+    for _ in range(3):
+        one.sendall(GET)
+        assert OK == read_head(one)
+    closing = OK[:-7] + b"Connection: close\r\n\r\n"
+    assert closing + b"hello" == running.ask(b"GET /latest/meta-data/ HTTP/1.0\r\n\r\n")
+    assert closing == running.ask(CLOSE.replace(b"GET", b"HEAD"))
+    assert 1 == len(heads)

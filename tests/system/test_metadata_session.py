@@ -1,0 +1,105 @@
+"""Session tokens on real packets: the hop limit, the restart, the neighbour."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from typing import Any
+
+import pytest
+
+from lab.agent import configuration
+
+pytestmark = pytest.mark.system
+
+SESSION = """
+import http.client, json, socket
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+wire.settimeout(3)
+
+def ttl_of(reply):
+    while True:
+        frame = wire.recv(65536)
+        if reply in frame and frame[26:30] == socket.inet_aton("169.254.169.254"):
+            return frame[22]
+
+connection = http.client.HTTPConnection("169.254.169.254", timeout=5)
+asked = {"X-aws-ec2-metadata-token-ttl-seconds": "300"}
+connection.request("PUT", "/latest/api/token", headers=asked)
+reply = connection.getresponse()
+token = reply.read()
+hops = [ttl_of(token)]
+shown = {"X-aws-ec2-metadata-token": token.decode()}
+connection.request("GET", "/latest/user-data", headers=shown)
+text = connection.getresponse().read()
+hops.append(ttl_of(text))
+print(json.dumps({"token": token.decode(), "text": text.decode(), "hops": hops}))
+"""
+
+
+def session(guest: Any) -> Any:
+    """A token and a document on one connection, and with which TTL they came."""
+    return json.loads(guest.machine.run(sys.executable, "-c", SESSION))
+
+
+def demanding(site: Any, more: str = "") -> None:
+    """Start the agent with required tokens."""
+    elements = f"<session-tokens>required</session-tokens>{more}"
+    site.agent.config = configuration(site.folder).replace(
+        "</metadata-proxy>", elements + "</metadata-proxy>"
+    )
+    site.agent.start()
+
+
+def status(ask: Any, guest: Any, *headers: str) -> str:
+    """What the guest's request for its user data is answered with."""
+    options = [option for header in headers for option in ("-H", header)]
+    code: str = ask(
+        guest, "/latest/user-data", *options, "-o", "/dev/null", "-w", "%{http_code}"
+    )
+    return code
+
+
+def test_a_token_gets_to_every_kind_of_guest_and_no_further(
+    idle_site: Any, ask: Any
+) -> None:
+    """With TTL 1 it arrives at bridged, on-link and routed guests: nothing on the way
+    takes a hop. What follows on the connection travels like any packet.
+    """
+    site = idle_site
+    demanding(site)
+    guests = [site.alice(), site.bob(), site.carol()]
+    site.introduce(*guests)
+    site.provision()
+    for guest in guests:
+        told = session(guest)
+        assert f"I am {guest.name}\n" == told["text"]
+        first, second = told["hops"]
+        assert (1, True) == (first, second > 32), guest.name
+    assert "401" == status(ask, guests[0])
+
+
+def test_a_token_outlives_the_agent_and_serves_nobody_else(
+    idle_site: Any, ask: Any
+) -> None:
+    """Killed and started again, the agent takes it from its guest, and from no other;
+    nothing that the agent writes has a token in it.
+    """
+    site = idle_site
+    demanding(site, "<hop-limit>2</hop-limit>")
+    alice, bob = site.alice(), site.bob()
+    site.introduce(alice, bob)
+    site.provision()
+    told = session(alice)
+    assert 2 == told["hops"][0]
+    keys = site.folder / "state" / "session-keys"
+    assert 0o600 == keys.stat().st_mode & 0o777
+    site.agent.stop(signal.SIGKILL)
+    site.agent.start()
+    header = f"X-aws-ec2-metadata-token: {told['token']}"
+    assert "200" == status(ask, alice, header)
+    assert "401" == status(ask, bob, header)
+    trace = site.agent.tool("vagent.ctl", "trace", "Metadata")
+    assert "foreign-token" in trace
+    assert told["token"] not in trace + site.agent.log.read_text()

@@ -1,0 +1,110 @@
+"""Sessions as Amazon has them (IMDSv2), in front of any upstream: a pure decision.
+
+A token is asked for with PUT, which software that can only be tricked into fetching an
+address does not send, and is shown with each request after that. The upstream never
+sees one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from vagent.config.model import SessionMode
+from vagent.metadata.answers import status_line
+from vagent.metadata.request import Request
+from vagent.metadata.session_keys import SessionKeys
+from vagent.metadata.session_token import TOKEN_LENGTH, Verdict, holder_of, judge, seal
+from vagent.ports.port import Registration
+
+TOKEN_PATH = b"/latest/api/token"
+MAX_TTL = 21600
+"""Six hours; the least is one second. Amazon's limits."""
+
+_TTL = re.compile(rb"[0-9]{1,5}")
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Give the guest this reply, which holds a token; `size` counts the body."""
+
+    data: bytes = field(repr=False)
+    size: int = TOKEN_LENGTH
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """Answer with this status; `reason` is of a closed set."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Let:
+    """Go on. `missed` is why it would be denied if tokens were required, or ""."""
+
+    missed: str = ""
+
+
+GO_ON = Let()
+
+
+class Sessions:
+    """Decides for each request of a known guest. Not built where tokens are off."""
+
+    def __init__(self, mode: SessionMode, keys: SessionKeys) -> None:
+        self._mode = mode
+        self._keys = keys
+
+    def load(self) -> None:
+        """Take up the keys of the last run; call it before the first request."""
+        self._keys.load()
+
+    def decide(
+        self, request: Request, registration: Registration
+    ) -> Issue | Deny | Let:
+        """What becomes of the request.
+
+        A wrong token is refused where tokens are optional too, as Amazon does: whoever
+        shows one means it.
+        """
+        if request.method == b"PUT" and request.path == TOKEN_PATH:
+            return self._issue(request, registration)
+        verdict = judge(
+            request.session.token,
+            key_of=self._keys.pair().key_of,
+            holder=holder_of(registration),
+            now=self._keys.now(),
+        )
+        if verdict is Verdict.VALID:
+            return GO_ON
+        if self._mode is SessionMode.AUDIT:
+            return Let(verdict.value)
+        if self._mode is SessionMode.OPTIONAL and verdict is Verdict.MISSING:
+            return GO_ON
+        return Deny(401, verdict.value)
+
+    def _issue(self, request: Request, registration: Registration) -> Issue | Deny:
+        if request.session.is_forwarded:
+            return Deny(403, "forwarded-token-request")
+        ttl = request.session.ttl
+        if _TTL.fullmatch(ttl) is None or not 1 <= int(ttl) <= MAX_TTL:
+            return Deny(400, "bad-token-ttl")
+        pair = self._keys.pair()
+        token = seal(
+            pair.current,
+            pair.number,
+            expires=int(self._keys.now()) + int(ttl),
+            holder=holder_of(registration),
+        )
+        return Issue(_reply(request, int(ttl), token))
+
+
+def _reply(request: Request, ttl: int, token: bytes) -> bytes:
+    closing = b"" if request.keep_alive else b"Connection: close\r\n"
+    return (
+        b"%bContent-Type: text/plain\r\nCache-Control: no-store\r\n"
+        b"%b-ttl-seconds: %d\r\nContent-Length: %d\r\n%b\r\n%b"
+        % (status_line(200), request.session.family, ttl, len(token), closing, token)
+    )
