@@ -63,10 +63,8 @@ def test_a_guest_has_its_ceiling_and_its_neighbour_another(
     site.introduce(alice, bob)
     site.provision()
     connections = [connect(alice) for _ in range(3)]
-    began = time.monotonic()
     with pytest.raises(ConnectionRefusedError):
         connect(alice)
-    assert time.monotonic() - began < 2
     assert "I am bob\n" == ask(bob, USER_DATA)
     assert metric(site, 'datapath_verdicts_total{reason="guest-limit"}') >= 1
     trace = site.agent.tool("vagent.ctl", "trace", "LinkLocalFlow")
