@@ -142,15 +142,10 @@ class Applier:
         self._kick()
 
     def _unsettled(self) -> bool:
-        return (
-            self._running
-            or self._replace
-            or bool(self._changed)
-            or self._wanted_services != self._applied_services
-        )
+        return self._running or self._pending()
 
     def _kick(self) -> None:
-        if self._started and not self._running and self._unsettled():
+        if self._started and not self._running and self._pending():
             self._running = True
             # The next turn of the reactor, so that changes made together go together.
             self._clock.callLater(0, self._begin)

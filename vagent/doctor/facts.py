@@ -11,6 +11,7 @@ from datetime import datetime
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from vagent.config.model import AgentConfig
+from vagent.datapath.names import Names
 from vagent.doctor.rules import Ruleset
 from vagent.linklocal.service import LinkLocalService
 
@@ -31,16 +32,20 @@ class Ours:
     @classmethod
     def of(cls, config: AgentConfig) -> Ours:
         """As the data path derives it from agent.conf."""
-        path = config.data_path
-        return cls(
-            table=path.name,
-            guest_side=f"{path.name}0",
-            host_side=f"{path.name}1",
-            identities=path.identity_range,
-            listener=path.identity_range.network_address + 1,
+        names = Names.of(
+            config.data_path,
             listener_port=config.metadata_proxy.port,
-            queue_number=path.queue_number,
-            queue_length=path.queue_length,
+            guest_rate=config.linklocal_flows.max_vm_new_flows,
+        )
+        return cls(
+            table=names.table,
+            guest_side=names.guest_side,
+            host_side=names.host_side,
+            identities=names.identity_range,
+            listener=names.listener_address,
+            listener_port=names.listener_port,
+            queue_number=names.queue_number,
+            queue_length=config.data_path.queue_length,
         )
 
     @property
