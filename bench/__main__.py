@@ -26,11 +26,12 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bench.attaching import measure_ports
 from bench.figures import Part, as_json
+from bench.goals import MET, MISSED, UNKNOWN
 from bench.pace import Pace
 from bench.proxying import measure_alone, measure_whole_path
 from bench.stage import Cpus, Stage
@@ -172,6 +173,7 @@ def _run(options: argparse.Namespace) -> None:
     for part in parts:
         _note_noise(part)
         print(render(part))
+    pace.say(_tally(parts))
     document = {"about": about, "parts": [as_json(part) for part in parts]}
     RESULTS.write_text(json.dumps(document, indent=1) + "\n")
     pace.say(f"all runs with their ranges are in {RESULTS}")
@@ -186,6 +188,13 @@ def _note_noise(part: Part) -> None:
             f"Other programs used up to {worst:.0f} % of a CPU meanwhile: requests per"
             " second and latencies say little, CPU per answer and ratios more."
         )
+
+
+def _tally(parts: Iterable[Part]) -> str:
+    """How many goals were reached."""
+    words = [verdict.word for part in parts for verdict in part.verdicts()]
+    told = ", ".join(f"{words.count(word)} {word}" for word in (MET, MISSED, UNKNOWN))
+    return f"goals: {told}"
 
 
 def _about(cpus: Cpus, pace: Pace) -> dict[str, str]:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterable
 
 from bench.figures import Column, Part
+from bench.goals import Goal
 from bench.pace import Pace
 from bench.service import METADATA, pinned, provision
 from bench.stage import GUEST, LOOPBACK, TLS_PORT, Stage
@@ -27,8 +28,18 @@ ONE_CALL = f"attach {MANY} ports in one call, ms"
 RESTART = f"restart to first answer, {MANY} ports, ms"
 ATTEMPT = 0.1
 """Seconds that one attempt of the guest may take while the agent is starting."""
+ATTACH_FEW = f"attach one port, {FEW} registered, ms"
+ATTACH_MANY = f"attach one port, {MANY} registered, ms"
+MEMORY = f"RSS, {MANY} ports more, MiB"
 
 COLUMNS = (Column("figure", "median (min–max)", digits=1, spread=True),)
+GOALS = (
+    Goal(ATTACH_FEW, "", "figure", at_most=20.0),
+    Goal(ATTACH_MANY, "", "figure", at_most=20.0),
+    Goal(ATTACH_MANY, "", "figure", at_least=0.8, at_most=1.2, rival_case=ATTACH_FEW),
+    Goal(ONE_CALL, "", "figure", at_most=1000.0),
+    Goal(MEMORY, "", "figure", at_most=5.0),
+)
 
 
 def measure_ports(stage: Stage, pace: Pace) -> Part:
@@ -37,6 +48,7 @@ def measure_ports(stage: Stage, pace: Pace) -> Part:
         "C",
         "Ports, whose taps exist; a call returns when the kernel serves them",
         COLUMNS,
+        goals=GOALS,
     )
     many = [_port(number) for number in range(MANY)]
     few = [_port(number) for number in range(MANY, MANY + FEW)]
@@ -50,7 +62,7 @@ def measure_ports(stage: Stage, pace: Pace) -> Part:
         part.add(ONE_CALL, "", {"figure": _add(stage, many)})
         _measure_singles(stage, part, f"one port, {MANY} registered", singles)
         grown = usage(pid).resident - before
-        part.add(f"RSS, {MANY} ports more, MiB", "", {"figure": grown})
+        part.add(MEMORY, "", {"figure": grown})
         part.add(RESTART, "", {"figure": _restart(stage)})
         stage.agent.stop()
         for case in (ONE_CALL, RESTART):

@@ -6,9 +6,14 @@ whatever else the machine does falls on both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
+
+from bench.goals import Goal, Verdict, judge
+
+RANGE = " (min–max)"
+"""Ends the title of a column whose range is shown."""
 
 Run = Mapping[str, float]
 """One round of one contestant: value by column key."""
@@ -41,6 +46,11 @@ class Column:
     spread: bool = False
     compare: bool = True
 
+    @property
+    def name(self) -> str:
+        """The title without what it says of the range."""
+        return self.title.removesuffix(RANGE)
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -58,11 +68,17 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the benchmark. Results of one case stand together, ours first."""
+    """One part of the benchmark. Results of one case stand together, ours first.
+
+    `rivals` are the contestants that others are compared with; where none is named it
+    is the second of two.
+    """
 
     letter: str
     title: str
     columns: tuple[Column, ...]
+    rivals: tuple[str, ...] = ()
+    goals: tuple[Goal, ...] = ()
     results: list[Result] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -80,6 +96,34 @@ class Part:
         for result in self.results:
             found.setdefault(result.case, []).append(result)
         return found
+
+    def pairs(self, results: list[Result]) -> list[tuple[Result, Result]]:
+        """Whom to compare with whom, of one case: ours and a rival."""
+        if not self.rivals:
+            return [(results[0], results[1])] if len(results) == 2 else []
+        return [
+            (ours, rival)
+            for rival in results
+            if rival.contestant in self.rivals
+            for ours in results
+            if ours.contestant not in self.rivals
+        ]
+
+    def verdicts(self) -> list[Verdict]:
+        """Every goal, held against what was measured."""
+        return [judge(goal, self._medians(goal.key)) for goal in self.goals]
+
+    def column(self, key: str) -> Column:
+        """Raises StopIteration where there is none of that key."""
+        return next(column for column in self.columns if column.key == key)
+
+    def _medians(self, key: str) -> Callable[[str, str], float | None]:
+        known = {
+            (result.case, result.contestant): spread.median
+            for result in self.results
+            if (spread := result.spread(key)) is not None
+        }
+        return lambda case, contestant: known.get((case, contestant))
 
 
 def ratio(ours: Spread | None, rival: Spread | None) -> float | None:
@@ -120,5 +164,18 @@ def as_json(part: Part) -> dict[str, object]:
                 },
             }
             for result in part.results
+        ],
+        "goals": [
+            {
+                "case": verdict.goal.case,
+                "contestant": verdict.goal.contestant,
+                "figure": verdict.goal.key,
+                "rival": verdict.goal.rival,
+                "rival case": verdict.goal.rival_case,
+                "limit": verdict.goal.limits,
+                "value": verdict.value,
+                "verdict": verdict.word,
+            }
+            for verdict in part.verdicts()
         ],
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench.figures import Column, Part, Run
+from bench.goals import Goal
 from bench.load import Shape, drive
 from bench.pace import Pace
 from bench.service import start_agent
@@ -23,16 +24,19 @@ COLUMNS = (
     OTHERS,
 )
 SIXTEEN = Shape("keep-alive, 16", 16)
+SIXTY_FOUR = Shape("keep-alive, 64", 64)
 EACH = Shape("connection each, 16", 16, close=True)
 SHAPES = (
     Shape("keep-alive, 1", 1),
     SIXTEEN,
-    Shape("keep-alive, 64", 64),
+    SIXTY_FOUR,
     EACH,
     Shape("8 KiB, keep-alive, 16", 16, path="/large"),
 )
 FEW_SHAPES = (SIXTEEN, EACH)
 OUR_PORT, RIVAL_PORT = 18097, 18197
+PLAIN_RATIO, TLS_RATIO, EACH_RATIO = 2.0, 2.5, 3.0
+"""Goals: how many times haproxy's CPU an answer may cost."""
 
 
 def measure_alone(stage: Stage, pace: Pace, *, tls: bool) -> Part:
@@ -42,13 +46,16 @@ def measure_alone(stage: Stage, pace: Pace, *, tls: bool) -> Part:
         "A",
         f"Proxy alone on loopback, upstream {upstream}: vagent beside haproxy",
         COLUMNS,
+        goals=_dearer_than_haproxy(
+            {SIXTY_FOUR: TLS_RATIO if tls else PLAIN_RATIO, EACH: EACH_RATIO}
+        ),
     )
     contestants = (
         stage.loopback_proxy(OUR_PORT + tls, tls=tls),
         stage.haproxy(LOOPBACK, RIVAL_PORT + tls, tls=tls),
     )
     shapes = FEW_SHAPES if pace.quick else SHAPES
-    _take_turns(stage, pace, part, stage.host, contestants, shapes)
+    take_turns(stage, pace, part, stage.host, contestants, shapes)
     return part
 
 
@@ -63,22 +70,31 @@ def measure_whole_path(stage: Stage, pace: Pace) -> Part:
     agent = start_agent(stage)
     stage.check_echo(stage.guest.machine, agent)
     rival = stage.haproxy(GATEWAY, RIVAL_PORT + 2, tls=True)
-    _take_turns(stage, pace, part, stage.guest.machine, (agent, rival), FEW_SHAPES)
+    take_turns(stage, pace, part, stage.guest.machine, (agent, rival), FEW_SHAPES)
     stage.agent.stop()
     return part
 
 
-def _take_turns(
+def _dearer_than_haproxy(limits: Mapping[Shape, float]) -> tuple[Goal, ...]:
+    return tuple(
+        Goal(shape.name, "vagent", "cost", at_most=limit, rival="haproxy")
+        for shape, limit in limits.items()
+    )
+
+
+def take_turns(
     stage: Stage,
     pace: Pace,
     part: Part,
     clients: Machine,
     contestants: Sequence[Contestant],
     shapes: Iterable[Shape],
+    rounds: int | None = None,
 ) -> None:
+    """Every shape in every round; `rounds` is a ceiling on how many."""
     for contestant in contestants:
         drive(clients, contestant.origin, SIXTEEN, seconds=1, cpu=stage.cpus.load)
-    for number in pace.rounds(part):
+    for number in pace.at_most(rounds or pace.count, part):
         for shape in shapes:
             for contestant in contestants:
                 run = _one(stage, clients, contestant, shape, pace.seconds)
@@ -90,11 +106,11 @@ def _one(
     stage: Stage, clients: Machine, contestant: Contestant, shape: Shape, seconds: int
 ) -> Run:
     others = Others()
-    before = usage(contestant.pid)
+    before = usage(*contestant.pids)
     report = drive(
         clients, contestant.origin, shape, seconds=seconds, cpu=stage.cpus.load
     )
-    used = usage(contestant.pid).since(before)
+    used = usage(*contestant.pids).since(before)
     if not report.good:
         raise LabError(f"{contestant.name}, {shape.name}: no good answer at all")
     return {

@@ -22,7 +22,7 @@ def start_agent(stage: Stage) -> Contestant:
     stage.agent.start()
     stage.agent.register(stage.guest)
     provision(stage, "metadata", METADATA, 80, TLS_PORT)
-    return Contestant("vagent", f"http://{METADATA}", pinned(stage))
+    return Contestant("vagent", f"http://{METADATA}", (pinned(stage),))
 
 
 def pinned(stage: Stage) -> int:

@@ -60,11 +60,11 @@ class Cpus:
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A running proxy: what it is called, where it listens, which process it is."""
+    """A running proxy: what it is called, where it listens, which processes it is."""
 
     name: str
     origin: str
-    pid: int
+    pids: tuple[int, ...]
 
 
 class Stage:
@@ -207,7 +207,7 @@ class Stage:
         self, name: str, origin: str, process: subprocess.Popen[bytes]
     ) -> Contestant:
         self._await_answer(name, f"{origin}/")
-        contestant = Contestant(name, origin, process.pid)
+        contestant = Contestant(name, origin, (process.pid,))
         self.check_echo(self.host, contestant)
         return contestant
 

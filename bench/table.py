@@ -1,10 +1,11 @@
-"""A part becomes aligned columns, with a line of ratios under each pair. Pure."""
+"""A part becomes aligned columns: ratios under each case, goals at the end. Pure."""
 
 from __future__ import annotations
 
 import textwrap
 
 from bench.figures import Column, Part, Result, Spread, ratio
+from bench.goals import Verdict
 
 WIDTH = 100
 RATIO = "ratio"
@@ -21,6 +22,10 @@ def render(part: Part) -> str:
         lines += [_line(row, widths) for row in block]
         if len(block) > 1:
             lines.append("")
+    goals = _goals(part)
+    if goals and lines[-1]:
+        lines.append("")
+    lines += goals
     for note in part.notes:
         lines += textwrap.wrap(note, WIDTH, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines).rstrip() + "\n"
@@ -35,11 +40,48 @@ def _block(part: Part, results: list[Result]) -> list[list[str]]:
         ]
         for number, result in enumerate(results)
     ]
-    if len(results) == 2:
-        ours, rival = results
+    pairs = part.pairs(results)
+    for ours, rival in pairs:
+        name = f"{ours.contestant} : {rival.contestant}" if len(pairs) > 1 else RATIO
         ratios = [_ratio(column, ours, rival) for column in part.columns]
-        rows.append(["", RATIO, *ratios])
+        rows.append(["", name, *ratios])
     return rows
+
+
+def _goals(part: Part) -> list[str]:
+    rows = [
+        [
+            verdict.word,
+            verdict.goal.case,
+            _asked(part, verdict),
+            verdict.goal.limits,
+            _measured(part, verdict),
+        ]
+        for verdict in part.verdicts()
+    ]
+    if not rows:
+        return []
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+    return [f"  goal {line}".rstrip() for line in lines]
+
+
+def _asked(part: Part, verdict: Verdict) -> str:
+    goal = verdict.goal
+    asked = f"{goal.contestant} {part.column(goal.key).name}".strip()
+    rivals = [name for name in (goal.rival, goal.rival_case) if name]
+    return " : ".join([asked, *rivals])
+
+
+def _measured(part: Part, verdict: Verdict) -> str:
+    if verdict.value is None:
+        return "-"
+    if verdict.goal.is_ratio:
+        return f"{verdict.value:,.2f} x"
+    return f"{verdict.value:,.{part.column(verdict.goal.key).digits}f}"
 
 
 def _cell(column: Column, spread: Spread | None) -> str:

@@ -11,6 +11,7 @@ import re
 import sys
 
 from bench.figures import Column, Part, Run
+from bench.goals import Goal
 from bench.pace import Pace
 from bench.service import (
     ACCEPTOR_PORT,
@@ -37,7 +38,14 @@ COLUMNS = (
     Column("errors", "errors", compare=False),
     OTHERS,
 )
-WIDTHS = (1, 16)
+CASES = {1: "one at a time", 16: "16 at a time"}
+GOALS = (
+    *(
+        Goal(case, "trapped", "rate", at_least=0.9, rival="untrapped")
+        for case in CASES.values()
+    ),
+    Goal(CASES[16], "trapped", "agent", at_most=25.0),
+)
 SECONDS = 1.0
 """Of each run: thousands of connections."""
 TABLE = DataPathConfig().name
@@ -51,6 +59,7 @@ def measure_trap(stage: Stage, pace: Pace) -> Part:
         "TCP connection set-up from a guest to a listener behind NAT:"
         " trapped beside the same rules without the trap",
         COLUMNS,
+        goals=GOALS,
     )
     agent = start_agent(stage)
     provision(stage, "bench", DIRECT, DIRECT_PORT, ACCEPTOR_PORT)
@@ -61,11 +70,10 @@ def measure_trap(stage: Stage, pace: Pace) -> Part:
     )
     stage.await_port(ACCEPTOR_PORT)
     mark = f"{_endpoint(stage) | identity_index(stage):#x}"
-    pids = agent.pid, acceptor.pid
+    pids = (*agent.pids, acceptor.pid)
     _connect(stage, pids, 16, 1)
     for number in pace.rounds(part):
-        for width in WIDTHS:
-            case = "one at a time" if width == 1 else f"{width} at a time"
+        for width, case in CASES.items():
             part.add(case, "trapped", _connect(stage, pids, width, SECONDS))
             handle = _untrap(stage, mark)
             part.add(case, "untrapped", _connect(stage, pids, width, SECONDS))
@@ -75,7 +83,7 @@ def measure_trap(stage: Stage, pace: Pace) -> Part:
     return part
 
 
-def _connect(stage: Stage, pids: tuple[int, int], width: int, seconds: float) -> Run:
+def _connect(stage: Stage, pids: tuple[int, ...], width: int, seconds: float) -> Run:
     others = Others()
     before = [usage(pid) for pid in pids]
     told = _run_connector(stage, width, seconds)

@@ -7,11 +7,12 @@ import json
 import pytest
 
 from bench.figures import Column, Part, Spread, as_json, percentile, ratio
+from bench.goals import Goal
 
 
-def part_with(*runs: tuple[str, str, float]) -> Part:
+def part_with(*runs: tuple[str, str, float], goals: tuple[Goal, ...] = ()) -> Part:
     """A part with one column, `rate`, from (case, contestant, rate)."""
-    part = Part("A", "a race", (Column("rate", "req/s"),))
+    part = Part("A", "a race", (Column("rate", "req/s"),), goals=goals)
     for case, contestant, rate in runs:
         part.add(case, contestant, {"rate": rate})
     return part
@@ -74,9 +75,14 @@ def test_percentile_is_a_value_that_was_seen(
 
 def test_json_holds_every_run() -> None:
     """results.json is enough to compute everything that the table shows."""
-    part = part_with(("one", "us", 1.0), ("one", "us", 3.0))
+    goal = Goal("one", "us", "rate", at_least=2.0)
+    part = part_with(("one", "us", 1.0), ("one", "us", 3.0), goals=(goal,))
     told = json.loads(json.dumps(as_json(part)))
     assert "A" == told["part"]
     assert {"median": 2.0, "min": 1.0, "max": 3.0, "runs": [1.0, 3.0]} == told[
         "results"
     ][0]["figures"]["rate"]
+    (verdict,) = told["goals"]
+    assert ("one", "≥ 2", 2.0, "met") == tuple(
+        verdict[key] for key in ("case", "limit", "value", "verdict")
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.figures import Column, Part
+from bench.goals import Goal
 from bench.table import render
 
 COLUMNS = (
@@ -59,3 +60,34 @@ def test_notes_stand_below() -> None:
     part = race("us")
     part.notes.append("measured on a Sunday")
     assert render(part).endswith("\n  measured on a Sunday\n")
+
+
+def test_each_of_ours_is_compared_with_each_rival() -> None:
+    """Where a part names its rivals, the lines say who is divided by whom."""
+    part = Part("A", "a race", COLUMNS, rivals=("them", "others"))
+    for contestant, rate in (("us", 8.0), ("kept", 16.0), ("them", 4.0), ("others", 2)):
+        part.add("sixteen", contestant, {"rate": rate})
+    lines = [line.split() for line in render(part).splitlines()]
+    assert ["us", ":", "them", "2.00", "x", "-"] in lines
+    assert ["kept", ":", "them", "4.00", "x", "-"] in lines
+    assert ["us", ":", "others", "4.00", "x", "-"] in lines
+    assert ["kept", ":", "others", "8.00", "x", "-"] in lines
+
+
+def test_goals_stand_below_with_what_was_measured() -> None:
+    """Met, missed or not measured; a ratio says to whom."""
+    goals = (
+        Goal("sixteen", "us", "rate", at_least=0.9, rival="them"),
+        Goal("sixteen", "us", "cost", at_most=12.0),
+        Goal("sixty", "us", "cost", at_most=12.0),
+    )
+    part = Part("A", "a race", COLUMNS, goals=goals)
+    part.add("sixteen", "us", {"rate": 1000.0, "cost": 10.0})
+    part.add("sixteen", "them", {"rate": 2000.0, "cost": 5.0})
+    told = [line.split("  ") for line in render(part).splitlines() if "  goal " in line]
+    cells = [[cell.strip() for cell in line if cell.strip()] for line in told]
+    assert [
+        ["goal missed", "sixteen", "us req/s : them", "≥ 0.9 x", "0.50 x"],
+        ["goal met", "sixteen", "us µs", "≤ 12", "10.0"],
+        ["goal not measured", "sixty", "us µs", "≤ 12", "-"],
+    ] == cells
