@@ -38,7 +38,7 @@ test: lint
 test-stock-kernel: $(VENV)/.run
 	@.ci/debian-packages $(STOCK_KERNEL_PACKAGES)
 	@tests/stock_kernel/build $(STOCK_KERNEL) $(BIN)/python
-	@tests/stock_kernel/run $(STOCK_KERNEL) $(TESTS)
+	@tests/stock_kernel/run $(STOCK_KERNEL) $(BIN)/python $(TESTS)
 
 test-clients: $(VENV)/.test
 	@.ci/debian-packages $(TEST_PACKAGES)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 from lab.guests import Guest, Lab
-from lab.namespaces import PATIENCE, LabError
+from lab.namespaces import PATIENCE, LabError, inside
 from lab.pki import Authority
 
 SOURCE = Path(__file__).resolve().parents[1]
@@ -60,6 +64,10 @@ class RunningAgent:
     folder: Path
     config: str
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    spawn: bool = True
+    """Run our tools as an operator does, or in this process: an interpreter's start is
+    what most of such a call costs.
+    """
 
     @property
     def conf(self) -> Path:
@@ -99,11 +107,15 @@ class RunningAgent:
 
     def get(self, url: str, *options: str) -> str:
         """A page or API of the agent, asked on the host with curl."""
-        return self.lab.host.run("curl", "-sS", "-m", "10", *options, url)
+        return self.lab.host.run("curl", "-sS", "-m", str(10 * PATIENCE), *options, url)
 
     def tool(self, *argv: str, check: bool = True) -> str:
-        """Run one of our own tools on the host: a module name and its arguments."""
-        return self.lab.host.run(sys.executable, "-m", *argv, check=check)
+        """Run one of our own tools on the host: a module name and its arguments.
+        Raises LabError.
+        """
+        if self.spawn:
+            return self.lab.host.run(sys.executable, "-m", *argv, check=check)
+        return inside(self.lab.host.name, lambda: _call(argv, check=check))
 
     def register(self, guest: Guest) -> None:
         """Register the guest's port with vagentctl, as an operator would."""
@@ -115,7 +127,16 @@ class RunningAgent:
             if self.process is None or self.process.poll() is not None:
                 break
             answer = self.lab.host.run(
-                *("curl", "-s", "-m", "2", "-o", "/dev/null", "-w", "%{http_code}"),
+                *(
+                    "curl",
+                    "-s",
+                    "-m",
+                    str(2 * PATIENCE),
+                    "-o",
+                    "/dev/null",
+                    "-w",
+                    "%{http_code}",
+                ),
                 "http://127.0.0.1:8085/readyz",
                 check=False,
             )
@@ -123,6 +144,21 @@ class RunningAgent:
                 return
             time.sleep(0.05)
         raise LabError(f"the agent did not get ready; it said:\n{self.log.read_text()}")
+
+
+def _call(argv: Sequence[str], *, check: bool) -> str:
+    """What a tool says that runs in this process."""
+    said, complained = io.StringIO(), io.StringIO()
+    main = importlib.import_module(argv[0]).main
+    with redirect_stdout(said), redirect_stderr(complained):
+        try:
+            code = main(argv[1:])
+        except SystemExit as stop:  # argparse
+            code = stop.code
+    if check and code:
+        text = (complained.getvalue() or said.getvalue()).strip()
+        raise LabError(f"{' '.join(argv)}: exit {code}: {text}")
+    return said.getvalue()
 
 
 def port_add(guest: Guest) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lab.namespaces import LabError, Machine, run
+from lab.namespaces import PATIENCE, LabError, Machine, run
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 DATAPATH = "openvswitch"
@@ -74,7 +74,10 @@ class Switch:
     def change(self, *argv: str) -> str:
         """Run ovs-vsctl; returns when the daemon has done what it says."""
         return self._machine.run(
-            "ovs-vsctl", "--timeout=30", f"--db={self._database}", *argv
+            "ovs-vsctl",
+            f"--timeout={30 * PATIENCE:.0f}",
+            f"--db={self._database}",
+            *argv,
         )
 
     def flows(self) -> str:

@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ import pytest
 
 from lab.agent import PROVISION, RunningAgent, configuration
 from lab.guests import Guest, Lab, Wiring
-from lab.namespaces import LabError
+from lab.waiting import wait_for
 from tests.clients import real_nova
 from tests.clients.facts import FACTS, Facts, document
 from tests.clients.real_nova import HERE, INSTALLED, Nova
@@ -101,12 +100,7 @@ class Town:
 
     def wait_for_request(self, path: str) -> None:
         """Return when Nova has been asked for `path`."""
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            if any(one["path"] == path for one in self.nova.requests()):
-                return
-            time.sleep(0.05)
-        raise LabError(f"Nova was not asked for {path}")
+        wait_for(self.nova.requests, lambda seen: path in {one["path"] for one in seen})
 
     @contextmanager
     def restarted(self, old: str, new: str) -> Iterator[None]:

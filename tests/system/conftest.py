@@ -13,6 +13,7 @@ import pytest
 
 from lab.agent import PROVISION, RunningAgent, configuration
 from lab.guests import Guest, Lab, Wiring
+from lab.namespaces import PATIENCE
 
 METADATA = "http://169.254.169.254"
 _numbers = itertools.count(1)
@@ -24,7 +25,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.lab = Lab(f"vt{os.getpid()}-{next(_numbers)}")
         self.folder = folder
-        self.agent = RunningAgent(self.lab, folder, configuration(folder))
+        self.agent = RunningAgent(self.lab, folder, configuration(folder), spawn=False)
         self._started: list[subprocess.Popen[bytes]] = []
         for bridge in ("blue", "green"):
             self.lab.bridge(bridge, "10.0.0.1/24")
@@ -111,7 +112,7 @@ class Site:
         self.lab.close()
 
 
-def ask(guest: Guest, path: str, *options: str, timeout: int = 10) -> str:
+def ask(guest: Guest, path: str, *options: str, timeout: float = 10 * PATIENCE) -> str:
     """What the guest gets from its metadata service; "" for nothing."""
     return guest.machine.run(
         *("curl", "-sS", "-m", str(timeout), *options, METADATA + path), check=False

@@ -9,7 +9,6 @@ import re
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -212,13 +211,6 @@ def status_of(reply: bytes) -> int:
     found = re.match(rb"HTTP/1\.1 (\d{3}) ", reply)
     assert found is not None, reply[:200]
     return int(found[1])
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.02)
 
 
 Start = Callable[..., Running]

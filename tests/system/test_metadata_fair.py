@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lab.waiting import wait_for
 from tests.system.metadata_rig import (
     CLOSE,
     GET,
@@ -18,7 +19,6 @@ from tests.system.metadata_rig import (
     Serving,
     Start,
     always,
-    eventually,
     proxies,
     running_reactor,
     status_of,
@@ -81,7 +81,7 @@ def test_slow_drip_of_one_guest_is_not_felt_by_another(
     dripping = threading.Thread(target=drip, args=(running, over))
     dripping.start()
     try:
-        eventually(lambda: refused(running) == [("127.0.0.2", DRIPS - 64)])
+        wait_for(lambda: refused(running) == [("127.0.0.2", DRIPS - 64)])
         kept = running.connect(3)
         for _ in range(40):
             assert running.ask(CLOSE, guest=3).endswith(b"hello")
@@ -130,6 +130,6 @@ def test_one_guest_cannot_take_all_of_the_upstream(
     waiting = [running.connect(2) for _ in range(4)]
     for one in waiting:
         one.sendall(slow)
-    eventually(lambda: running.snapshot().in_flight == 4)
+    wait_for(lambda: running.snapshot().in_flight == 4)
     assert 429 == status_of(running.ask(slow, guest=2))
     assert running.ask(CLOSE, guest=3).endswith(b"hello")

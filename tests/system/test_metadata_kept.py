@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lab.waiting import wait_for
 from tests.system.metadata_rig import (
     CLOSE,
     GET,
@@ -16,7 +17,6 @@ from tests.system.metadata_rig import (
     Serving,
     Start,
     always,
-    eventually,
     once,
     proxies,
     read_all,
@@ -76,7 +76,7 @@ def test_an_upstream_that_dies_is_covered_for_a_while(
     running.target(server.port)
     assert running.ask(CLOSE).endswith(b"hello")
     server.close()
-    eventually(lambda: running.snapshot().endpoints[0].idle == 0)
+    wait_for(lambda: running.snapshot().endpoints[0].idle == 0)
     time.sleep(0.3)
     for _ in range(3):
         assert running.ask(CLOSE).endswith(b"hello")

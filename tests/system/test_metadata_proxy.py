@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from lab.waiting import wait_for
 from tests.system.metadata_rig import (
     CLOSE,
     GET,
@@ -27,7 +28,6 @@ from tests.system.metadata_rig import (
     Serving,
     Start,
     always,
-    eventually,
     once,
     proxies,
     read_all,
@@ -174,7 +174,7 @@ def test_request_is_held_until_the_upstream_is_there(
     running.target(port)
     one = running.connect()
     one.sendall(CLOSE)
-    eventually(lambda: running.snapshot().waiting == 1)
+    wait_for(lambda: running.snapshot().waiting == 1)
     time.sleep(0.6)
     server = socket.create_server(("127.0.0.1", port))
     connection, _ = server.accept()
@@ -534,11 +534,11 @@ def test_forget_resets_the_guests_connections_and_no_other(
     running.target(upstream(silent).port)
     gone, other = running.connect(2), running.connect(3)
     gone.sendall(GET)
-    eventually(lambda: running.snapshot().in_flight == 1)
+    wait_for(lambda: running.snapshot().in_flight == 1)
     running.call(lambda: running.proxy.forget("127.0.0.2"))
     with pytest.raises(ConnectionResetError):
         gone.recv(1)
-    eventually(lambda: running.snapshot().in_flight == 0)
+    wait_for(lambda: running.snapshot().in_flight == 0)
     assert 1 == running.snapshot().connections
     other.settimeout(0.2)
     with pytest.raises(TimeoutError):
@@ -679,7 +679,7 @@ def test_sessions_are_resumed(pki: Path, start: Start, upstream: Serving) -> Non
     running.target(upstream(serve, server_context(pki)).port)
     for _ in range(4):
         assert running.ask(CLOSE).endswith(b"hello")
-        eventually(lambda: running.snapshot().endpoints[0].idle == 0)
+        wait_for(lambda: running.snapshot().endpoints[0].idle == 0)
     assert [False, True, True, True] == reused
 
 
@@ -710,7 +710,7 @@ def test_refused_client_certificate_is_a_connect_failure(
     running = start(tls=client_files(pki, "rogue"), hold_time=1.0)
     running.target(upstream(always(OK), context).port)
     assert 503 == status_of(running.ask(CLOSE))
-    eventually(lambda: running.snapshot().endpoints[0].state == "DOWN")
+    wait_for(lambda: running.snapshot().endpoints[0].state == "DOWN")
 
 
 def test_old_tls_is_refused(pki: Path, start: Start, upstream: Serving) -> None:
@@ -738,7 +738,7 @@ def test_files_are_read_again_when_they_change(
     running.target(upstream(always(OK), server_context(pki)).port)
     one = running.connect()
     one.sendall(CLOSE)
-    eventually(lambda: any("crt" in event.text() for event in running.events))
+    wait_for(lambda: any("crt" in event.text() for event in running.events))
     files.client_cert.write_bytes((pki / "client.crt").read_bytes())
     assert read_all(one).endswith(b"hello")
 

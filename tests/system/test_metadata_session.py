@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from lab.agent import configuration
+from lab.namespaces import PATIENCE
 
 pytestmark = pytest.mark.system
 
 SESSION = """
-import http.client, json, socket
+import http.client, json, socket, sys
+patience = float(sys.argv[1])
 wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
-wire.settimeout(3)
+wire.settimeout(patience)
 
 def ttl_of(reply):
     while True:
@@ -24,7 +26,7 @@ def ttl_of(reply):
         if reply in frame and frame[26:30] == socket.inet_aton("169.254.169.254"):
             return frame[22]
 
-connection = http.client.HTTPConnection("169.254.169.254", timeout=5)
+connection = http.client.HTTPConnection("169.254.169.254", timeout=patience)
 asked = {"X-aws-ec2-metadata-token-ttl-seconds": "300"}
 connection.request("PUT", "/latest/api/token", headers=asked)
 reply = connection.getresponse()
@@ -40,7 +42,9 @@ print(json.dumps({"token": token.decode(), "text": text.decode(), "hops": hops})
 
 def session(guest: Any) -> Any:
     """A token and a document on one connection, and with which TTL they came."""
-    return json.loads(guest.machine.run(sys.executable, "-c", SESSION))
+    return json.loads(
+        guest.machine.run(sys.executable, "-c", SESSION, str(5 * PATIENCE))
+    )
 
 
 def demanding(site: Any, more: str = "") -> None:

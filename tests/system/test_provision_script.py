@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.waiting import wait_for
 from provision.client import ApiClient, Endpoint
 from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY
 
@@ -75,14 +76,6 @@ def script(*argv: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    """The watcher follows the store within moments, not within the call."""
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path / "vagent.sqlite")
@@ -95,7 +88,7 @@ def test_add_change_delete(server: Server) -> None:
     added = server.run(*METADATA)
     assert (added.returncode, added.stderr) == (0, "")
     assert added.stdout.startswith("Created.UUID is ")
-    eventually(lambda: len(server.in_force()) == 1)
+    wait_for(lambda: len(server.in_force()) == 1)
 
     begun = time.monotonic()
     changed = server.run(*METADATA, "--ipfabric_service_ip", "10.0.0.6")
@@ -105,11 +98,11 @@ def test_add_change_delete(server: Server) -> None:
     assert lines[0] == "Already created! Updating the object."
     assert KIND in json.loads(lines[1].removeprefix("Updated."))
     expected = ["10.0.0.5", "10.0.0.6"]
-    eventually(lambda: server.in_force()[0]["ip_fabric_service_ip"] == expected)
+    wait_for(lambda: server.in_force()[0]["ip_fabric_service_ip"] == expected)
 
     deleted = server.run(*METADATA[:2], "--oper", "delete")
     assert (deleted.returncode, deleted.stdout[:8]) == (0, "Updated.")
-    eventually(lambda: server.in_force() == [])
+    wait_for(lambda: server.in_force() == [])
 
 
 def test_survives_kill_9(server: Server) -> None:
@@ -117,7 +110,7 @@ def test_survives_kill_9(server: Server) -> None:
     assert server.run(*METADATA).returncode == 0
     server.kill()
     server.start()
-    eventually(
+    wait_for(
         lambda: [s["linklocal_service_name"] for s in server.in_force()] == ["metadata"]
     )
     again = server.run(*METADATA)

@@ -6,10 +6,11 @@ import json
 import shlex
 import signal
 import sys
-import time
 from typing import Any
 
 import pytest
+
+from lab.waiting import wait_for
 
 pytestmark = pytest.mark.system
 
@@ -115,15 +116,10 @@ def test_a_killed_probe_leaves_a_port_at_most(site: Any) -> None:
     )  # fmt: skip
     argv = [sys.executable, "-m", "vagent.ctl", "--config", str(site.agent.conf)]
     probe = site.lab.host.start([*argv, "explain", "--port", alice.port_id])
-    deadline = time.monotonic() + 10
-    while len(leftovers(site)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: len(leftovers(site)) >= 2)
     probe.kill()
     probe.wait()
     site.lab.host.run("nft", "delete", "table", "ip", "fw")
-    deadline = time.monotonic() + 10
-    while len(leftovers(site)) > 1 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert 1 == len(leftovers(site))
+    wait_for(lambda: len(leftovers(site)) == 1)
     assert 0 == run_explain(site, "--port", alice.port_id)[0]
     assert [] == leftovers(site)

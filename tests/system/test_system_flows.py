@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import sys
-import time
 from typing import Any
 
 import pytest
 from lxml import etree
 
-from lab.namespaces import inside
+from lab.namespaces import PATIENCE, inside
+from lab.waiting import wait_for
 
 pytestmark = pytest.mark.system
 
@@ -37,14 +37,6 @@ while True:
 PAGES = "http://127.0.0.1:8085"
 
 
-def eventually(what: Any, seconds: float = 10.0) -> Any:
-    """What `what()` gives once it is something."""
-    deadline = time.monotonic() + seconds
-    while not (found := what()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
-
-
 def listed(site: Any, *options: str) -> list[dict[str, Any]]:
     """`vagentctl flow list` as JSON."""
     text = site.agent.tool("vagent.ctl", "-o", "json", "flow", "list", *options)
@@ -53,13 +45,15 @@ def listed(site: Any, *options: str) -> list[dict[str, Any]]:
 
 
 def connect(guest: Any, where: tuple[str, int]) -> socket.socket:
-    return inside(guest.machine.name, lambda: socket.create_connection(where, 5))
+    return inside(
+        guest.machine.name, lambda: socket.create_connection(where, 5 * PATIENCE)
+    )
 
 
 def datagrams(guest: Any) -> socket.socket:
     def make() -> socket.socket:
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        made.settimeout(5)
+        made.settimeout(5 * PATIENCE)
         made.connect(ECHO)
         return made
 
@@ -86,8 +80,8 @@ def echo_site(site: Any) -> Any:
         *("--ipfabric_service_ip", "127.0.0.1", "--ipfabric_service_port", "7777"),
     )
     site.start_on_host([sys.executable, "-c", ECHO_SERVER])
-    assert eventually(lambda: ":7777" in site.lab.host.run("ss", "-ltn"))
-    assert eventually(lambda: ":7777" in site.lab.host.run("ss", "-lun"))
+    wait_for(lambda: ":7777" in site.lab.host.run("ss", "-ltn"))
+    wait_for(lambda: ":7777" in site.lab.host.run("ss", "-lun"))
     return site
 
 
@@ -195,7 +189,7 @@ def test_the_flows_of_a_deleted_port_are_gone(echo_site: Any) -> None:
             assert b"X" == connection.recv(100)
         assert 2 == len(listed(site))
         site.agent.tool("vagent.ctl", "port", "del", alice.port_id)
-        assert eventually(lambda: len(listed(site)) == 1)
+        wait_for(lambda: len(listed(site)) == 1)
         assert ["bob"] == [flow["guest"] for flow in listed(site)]
         asked = ("vagent.ctl", "flow", "list", "--port", alice.port_id)
         assert "" == site.agent.tool(*asked, check=False)

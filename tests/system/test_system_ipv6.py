@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from scapy.layers.inet import TCP, UDP
@@ -25,10 +24,9 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from lab.guests import Guest, Wiring
+from lab.namespaces import PATIENCE
+from lab.waiting import wait_for
 from tests.system.test_system_identity import heard, wire
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytestmark = pytest.mark.system
 
@@ -38,8 +36,6 @@ SERVICE_MAC = "02:00:a9:fe:a9:fe"
 SOLICITED = {LINK_LOCAL: "ff02::1:fffe:a9fe", EC2: "ff02::1:ff00:254"}
 SHARED = "2001:db8::5"
 """The address that several guests have."""
-DAD = 5.0
-"""Seconds in which a guest's kernel gets its link-local address: about two."""
 
 
 def alice(site: Any) -> Guest:
@@ -68,20 +64,19 @@ def bob(site: Any) -> Guest:
     return made
 
 
-def wait_for(value: Callable[[], Any]) -> Any:
-    """The first value that is something."""
-    deadline = time.monotonic() + DAD
-    while not (found := value()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert found
-    return found
-
-
 def ask6(guest: Guest, path: str, *options: str, service: str = EC2) -> str:
     """What the guest gets over IPv6; "" for nothing."""
     host = f"{service}%25eth0" if service == LINK_LOCAL else service
     return guest.machine.run(
-        *("curl", "-g", "-sS", "-m", "8", *options, f"http://[{host}]{path}"),
+        *(
+            "curl",
+            "-g",
+            "-sS",
+            "-m",
+            str(8 * PATIENCE),
+            *options,
+            f"http://[{host}]{path}",
+        ),
         check=False,
     )
 
@@ -177,7 +172,7 @@ def test_neighbour_discovery_is_answered_at_the_tap(site: Any, service: str) -> 
     gateway, raw = wire(site.gateway("blue")), wire(guest.machine.name)
     for asks_from in (source, SHARED):
         raw.send(bytes(solicitation(guest, asks_from, service)))
-        (answer,) = heard(raw, lambda frame: ICMPv6ND_NA in frame)
+        (answer,) = heard(raw, lambda frame: ICMPv6ND_NA in frame, least=1)
         assert (SERVICE_MAC, guest.mac) == (answer.src, answer.dst)
         assert (service, asks_from, 255) == (
             answer[IPv6].src,
@@ -202,7 +197,7 @@ def test_a_spoofed_source_gets_silence(site: Any) -> None:
     gateway, raw = wire(site.gateway("blue")), wire(guest.machine.name)
     for honest in (SHARED, own):
         raw.send(bytes(syn(guest, honest)))
-        assert heard(raw, from_service), honest
+        assert heard(raw, from_service, least=1), honest
     for forged in (
         syn(guest, "2001:db8::6"),
         syn(guest, "fd40:140:3::1"),
@@ -270,7 +265,7 @@ def test_a_guest_cannot_claim_a_service_address(site: Any) -> None:
         src=own, dst="ff02::1", hlim=255
     )
     raw.send(bytes(honest / ICMPv6ND_NA(tgt=own)))
-    assert heard(gateway, lambda frame: ICMPv6ND_NA in frame), "nothing gets through"
+    assert heard(gateway, lambda frame: ICMPv6ND_NA in frame, least=1), "no way through"
     lies = claims(guest, own)
     for lie in lies:
         raw.send(bytes(lie))
@@ -290,13 +285,13 @@ def test_refusal_is_an_answer(site: Any) -> None:
     raw = wire(guest.machine.name)
     for source in (SHARED, own):
         raw.send(bytes(syn(guest, source, port=81)))
-        (reset,) = heard(raw, from_service)
+        (reset,) = heard(raw, from_service, least=1)
         assert "R" in reset[TCP].flags
         datagram = syn(guest, source)[IPv6].copy()
         datagram.remove_payload()
         question = Ether(src=guest.mac, dst=SERVICE_MAC) / datagram / UDP(dport=53)
         raw.send(bytes(question))
-        (told,) = heard(raw, lambda frame: ICMPv6DestUnreach in frame)
+        (told,) = heard(raw, lambda frame: ICMPv6DestUnreach in frame, least=1)
         assert (4, source) == (told[ICMPv6DestUnreach].code, told[IPv6].dst)
     raw.close()
 
@@ -339,9 +334,13 @@ def test_asking_too_often_is_dropped_in_the_kernel(site: Any) -> None:
     guest = alice(site)
     site.introduce(guest)
     raw = wire(guest.machine.name)
-    for number in range(100):
-        raw.send(bytes(solicitation(guest, f"fe80::{number + 1:x}", EC2)))
-    assert 10 <= len(heard(raw, lambda frame: ICMPv6ND_NA in frame)) <= 30
+    frames = [
+        bytes(solicitation(guest, f"fe80::{number + 1:x}", EC2))
+        for number in range(100)
+    ]
+    for frame in frames:
+        raw.send(frame)
+    assert 10 <= len(heard(raw, lambda frame: ICMPv6ND_NA in frame, least=10)) <= 30
     assert site.counter("too_fast") >= 70
     raw.close()
 

@@ -14,11 +14,12 @@ import pytest
 
 from lab.agent import RunningAgent
 from lab.namespaces import PATIENCE, inside, run
+from lab.waiting import wait_for
 
 pytestmark = pytest.mark.system
 
 USER_DATA = "/latest/user-data"
-PATIENT = ("curl", "-sS", "-m", "20", "-o")
+PATIENT = ("curl", "-sS", "-m", str(20 * PATIENCE), "-o")
 TIMED_OUT = "28"
 """curl's exit code: neither answered nor refused (7)."""
 SLOW_SERVER = """
@@ -32,14 +33,6 @@ while True:
     while data := guest.recv(100):
         guest.sendall(data.upper())
 """
-
-
-def wait_for(what: Any, expected: object, seconds: float = 10.0) -> None:
-    """Until `what()` gives the expected value, or fail with what it gave last."""
-    deadline = time.monotonic() + seconds * PATIENCE
-    while (actual := what()) != expected and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert expected == actual
 
 
 def more(connection: socket.socket, request: bytes) -> bytes:
@@ -103,7 +96,7 @@ def test_a_connection_made_while_the_agent_is_away_succeeds_later(
     )
     time.sleep(0.5)
     site.agent.start()
-    assert 0 == waiting.wait(25)
+    assert 0 == waiting.wait(25 * PATIENCE)
     assert "I am alice\n" == (site.folder / "late").read_text()
 
 
@@ -119,7 +112,7 @@ def test_a_frozen_agent_is_only_a_delay(site: Any, ask: Any) -> None:
     time.sleep(0.5)
     assert waiting.poll() is None
     site.agent.process.send_signal(signal.SIGCONT)
-    assert 0 == waiting.wait(25)
+    assert 0 == waiting.wait(25 * PATIENCE)
     assert "I am alice\n" == (site.folder / "late").read_text()
 
 
@@ -133,9 +126,10 @@ def test_flows_of_other_services_outlive_the_agent(site: Any) -> None:
         *("--ipfabric_service_ip", "127.0.0.1", "--ipfabric_service_port", "7777"),
     )
     site.start_on_host([sys.executable, "-c", SLOW_SERVER])
-    wait_for(lambda: ":7777" in site.lab.host.run("ss", "-ltn"), expected=True)
+    wait_for(lambda: ":7777" in site.lab.host.run("ss", "-ltn"))
     guest = inside(
-        alice.machine.name, lambda: socket.create_connection(("169.254.1.7", 7), 5)
+        alice.machine.name,
+        lambda: socket.create_connection(("169.254.1.7", 7), 5 * PATIENCE),
     )
     guest.sendall(b"before")
     assert b"BEFORE" == guest.recv(100)
@@ -156,10 +150,10 @@ def test_a_port_may_be_registered_before_its_tap(site: Any, ask: Any) -> None:
     site.provision()
     assert "Inactive < no-dev >" == port_state(site, alice)
     rename(host, "elsewhere", alice.tap)
-    wait_for(lambda: port_state(site, alice), "Active")
+    wait_for(lambda: port_state(site, alice), "Active".__eq__)
     assert "I am alice\n" == ask(alice, USER_DATA)
     host.run("ip", "link", "del", alice.tap)
-    wait_for(lambda: port_state(site, alice), "Inactive < no-dev >")
+    wait_for(lambda: port_state(site, alice), "Inactive < no-dev >".__eq__)
     run(
         *("ip", "link", "add", alice.tap, "netns", host.name, "type", "veth"),
         *("peer", "name", "eth0", "address", alice.mac),
@@ -169,7 +163,7 @@ def test_a_port_may_be_registered_before_its_tap(site: Any, ask: Any) -> None:
     alice.machine.run("ip", "address", "add", "10.0.0.5/24", "dev", "eth0")
     alice.machine.run("ip", "link", "set", "eth0", "up")
     alice.machine.run("ip", "route", "add", "default", "via", "10.0.0.1")
-    wait_for(lambda: port_state(site, alice), "Active")
+    wait_for(lambda: port_state(site, alice), "Active".__eq__)
     assert "I am alice\n" == ask(alice, USER_DATA)
 
 
@@ -179,7 +173,9 @@ def test_rules_that_somebody_flushes_come_back(site: Any, ask: Any) -> None:
     site.introduce(alice)
     site.provision()
     site.lab.host.run("nft", "flush", "ruleset")
-    wait_for(lambda: ask(alice, USER_DATA, timeout=1), "I am alice\n", seconds=20)
+    wait_for(
+        lambda: ask(alice, USER_DATA, timeout=1), "I am alice\n".__eq__, seconds=20
+    )
     assert "somebody else took them away" in site.agent.log.read_text()
 
 
@@ -194,7 +190,7 @@ def test_a_deleted_port_is_served_no_more(site: Any, ask: Any) -> None:
     def connect(guest: Any) -> socket.socket:
         return inside(
             guest.machine.name,
-            lambda: socket.create_connection(("169.254.169.254", 80), 5),
+            lambda: socket.create_connection(("169.254.169.254", 80), 5 * PATIENCE),
         )
 
     request = f"GET {USER_DATA} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
@@ -205,7 +201,7 @@ def test_a_deleted_port_is_served_no_more(site: Any, ask: Any) -> None:
     site.agent.tool("vagent.ctl", "port", "del", alice.port_id)
     his.sendall(request)
     assert his.recv(1000).startswith(b"HTTP/1.1 200")
-    hers.settimeout(2)
+    hers.settimeout(2 * PATIENCE)
     assert not more(hers, request), "her connection was answered"
     assert "" == ask(alice, USER_DATA, timeout=2)
     hers.close()
@@ -217,7 +213,7 @@ def test_a_second_agent_says_what_is_taken(site: Any, tmp_path: Path) -> None:
     second = RunningAgent(site.lab, tmp_path / "second", site.agent.config)
     second.start(wait=False)
     assert second.process is not None
-    assert 69 == second.process.wait(20)
+    assert 69 == second.process.wait(20 * PATIENCE)
     assert "cannot start" in second.log.read_text()
     alice = site.alice()
     site.introduce(alice)
@@ -229,7 +225,7 @@ def test_a_wrong_configuration_does_not_start(idle_site: Any) -> None:
         "<config><agent>\n<bogus/>\n<log-level>loud</log-level>\n</agent></config>"
     )
     idle_site.agent.start(wait=False)
-    assert 78 == idle_site.agent.process.wait(20)
+    assert 78 == idle_site.agent.process.wait(20 * PATIENCE)
     idle_site.agent.process = None
     said = idle_site.agent.log.read_text()
     assert f"{idle_site.agent.conf}:2: " in said

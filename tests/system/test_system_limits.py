@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from lab.agent import configuration
-from lab.namespaces import inside
+from lab.namespaces import PATIENCE, inside
+from lab.waiting import wait_for
 
 pytestmark = pytest.mark.system
 
@@ -38,7 +39,7 @@ def limited(site: Any, flows: str) -> None:
 def connect(guest: Any, address: tuple[str, int] = ADDRESS) -> socket.socket:
     """A TCP connection from inside a guest."""
     made: socket.socket = inside(
-        guest.machine.name, lambda: socket.create_connection(address, 3)
+        guest.machine.name, lambda: socket.create_connection(address, 3 * PATIENCE)
     )
     return made
 
@@ -71,10 +72,7 @@ def test_a_guest_has_its_ceiling_and_its_neighbour_another(
     assert "guest-limit" in trace
     for connection in connections:
         connection.close()
-    time.sleep(1.5)
-    assert "I am alice\n" == ask(
-        alice, USER_DATA, "--retry", "3", "--retry-connrefused"
-    )
+    wait_for(lambda: ask(alice, USER_DATA), "I am alice\n".__eq__)
 
 
 def test_the_host_has_its_ceiling(idle_site: Any) -> None:
@@ -108,7 +106,7 @@ def test_a_flood_of_new_flows_ends_in_the_kernel(idle_site: Any, ask: Any) -> No
     for _ in range(10):
         assert "I am bob\n" == ask(bob, USER_DATA)
         time.sleep(0.1)
-    assert 0 == flood.wait(20)
+    assert 0 == flood.wait(20 * PATIENCE)
     assert site.counter("too_fast") > 100
     trapped = metric(site, 'datapath_verdicts_total{reason="metadata"}')
     assert trapped < 500, "the flood came through to the agent"
@@ -124,7 +122,7 @@ def test_a_refused_datagram_is_told(site: Any) -> None:
     guest = inside(
         bob.machine.name, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     )
-    guest.settimeout(3)
+    guest.settimeout(3 * PATIENCE)
     guest.connect(("169.254.169.254", 53))
     guest.send(b"question")
     with pytest.raises(ConnectionRefusedError):

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from lab.namespaces import inside
+from lab.namespaces import PATIENCE, inside
+from lab.waiting import wait_for
 
 pytestmark = pytest.mark.system
 
@@ -48,19 +49,17 @@ def serve(site: Any, *ports: int) -> None:
     """Echo servers on the host's loopback address."""
     for port in ports:
         site.start_on_host([sys.executable, "-c", ECHO, str(port)])
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        listening = site.lab.host.run("ss", "-ltun")
-        if all(listening.count(f":{port} ") == 2 for port in ports):
-            return
-        time.sleep(0.05)
-    raise AssertionError("the echo servers did not start")
+    wait_for(
+        lambda: site.lab.host.run("ss", "-ltun"),
+        lambda shown: all(shown.count(f":{port} ") == 2 for port in ports),
+    )
 
 
 def connect(guest: Any, port: int) -> socket.socket:
     """A TCP connection from a guest."""
     made: socket.socket = inside(
-        guest.machine.name, lambda: socket.create_connection(("169.254.1.7", port), 3)
+        guest.machine.name,
+        lambda: socket.create_connection(("169.254.1.7", port), 3 * PATIENCE),
     )
     return made
 
@@ -92,7 +91,7 @@ def test_tcp_and_udp_to_a_service_of_this_host(site: Any, where: tuple[str]) -> 
         datagram = inside(
             guest.machine.name, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         )
-        datagram.settimeout(3)
+        datagram.settimeout(3 * PATIENCE)
         datagram.connect(("169.254.1.7", 7777))
         assert b"DATAGRAM" == echoed(datagram, b"datagram")
         datagram.close()
@@ -109,7 +108,7 @@ def test_deleting_one_service_ends_its_flows_only(site: Any) -> None:
     assert b"A" == echoed(doomed, b"a")
     assert b"B" == echoed(kept, b"b")
     offer(site, "doomed", 7777, oper="delete")
-    time.sleep(1)
+    time.sleep(1 * PATIENCE)
     doomed.settimeout(1)
     with pytest.raises(OSError, match=r"timed out|reset|unreachable|Broken pipe"):
         echoed(doomed, b"again")

@@ -1,0 +1,30 @@
+"""Waiting for a condition, never for a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from lab.namespaces import PATIENCE, LabError
+
+T = TypeVar("T")
+PAUSE = 0.02
+"""Seconds between two looks."""
+
+
+def wait_for(
+    what: Callable[[], T],
+    accept: Callable[[T], object] = bool,
+    *,
+    seconds: float = 10.0,
+) -> T:
+    """The first value of `what` that is accepted; a machine that is known to be slow
+    has more than these seconds. Raises LabError with the value that was last.
+    """
+    deadline = time.monotonic() + seconds * PATIENCE
+    while not accept(value := what()):
+        if time.monotonic() >= deadline:
+            raise LabError(f"not within {seconds * PATIENCE:g} s; at last: {value!r}")
+        time.sleep(PAUSE)
+    return value
