@@ -202,7 +202,6 @@ WORDS = st.sampled_from(
 
 @settings(
     max_examples=100,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.one_of(WORDS, st.text(max_size=3))).map("".join))

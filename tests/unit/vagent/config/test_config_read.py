@@ -340,7 +340,6 @@ ELEMENTS = st.recursive(
 )
 QUIET = settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

@@ -410,9 +410,7 @@ class RegistryMachine(RuleBasedStateMachine):
         assert len(known) == len(set(known))
 
 
-RegistryMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=25, deadline=None
-)
+RegistryMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=25)
 TestRegistryMachine = RegistryMachine.TestCase
 
 
