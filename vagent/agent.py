@@ -10,6 +10,7 @@ import random
 import socket
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -20,7 +21,7 @@ from introspect.server import introspect_site
 from introspect.sources import Sources
 from provision.server import config_api_site
 from vagent import __version__
-from vagent.config.model import AgentConfig, Listen, SessionMode
+from vagent.config.model import AgentConfig, Listen
 from vagent.datapath.datapath import DataPath
 from vagent.datapath.flows import FlowReader
 from vagent.datapath.limits import FlowLimits
@@ -137,8 +138,7 @@ class Agent:
         ConfigError; call `stop` in any case.
         """
         self._make_directories()
-        if self._sessions is not None:
-            self._sessions.load()
+        self._sessions.load()
         self._worker.start()
         self._flow_worker.start()
         await self._store.open()
@@ -200,10 +200,7 @@ class Agent:
         )
         statistics.gauge("ports", lambda: len(self._registry), "Registered ports.")
 
-    def _make_sessions(self) -> Sessions | None:
-        mode = self._config.metadata_proxy.session_tokens
-        if mode is SessionMode.OFF:
-            return None
+    def _make_sessions(self) -> Sessions:
         keys = SessionKeys(
             self._config.state_directory / "session-keys",
             boot=boot_name(),
@@ -211,7 +208,7 @@ class Agent:
             entropy=os.urandom,
             emit=self._observer.emit,
         )
-        return Sessions(mode, keys)
+        return Sessions(self._config.metadata_proxy.session_tokens, keys)
 
     def _make_directories(self) -> None:
         config = self._config
@@ -359,7 +356,10 @@ class Agent:
 
 
 def _same_identity(old: Registration, new: Registration | None) -> bool:
-    return new is not None and (old.index, old.port) == (new.index, new.port)
+    """May its connections stay? A mode of session tokens is looked up for each."""
+    if new is None or new.index != old.index:
+        return False
+    return replace(old.port, session_tokens=new.port.session_tokens) == new.port
 
 
 async def _finished(result: Any) -> None:

@@ -9,6 +9,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 from vagent.ctl_client import CommandError
 from vagent.ctl_parser import Group
 from vagent.ctl_session import Session, uuid_argument
+from vagent.ports.port import PortTokens
 
 COLUMNS = {
     "id": "id",
@@ -19,10 +20,12 @@ COLUMNS = {
     "mac": "mac-address",
     "identity": "mdata-ip",
     "instance": "instance-id",
+    "tokens": "session-tokens",
     "state": "state",
 }
 NO_NETWORK = str(uuid5(NAMESPACE_URL, "vagent:no-network"))
 """Stands for the network of guests on hosts that have none to name."""
+TOKENS = tuple(filter(None, PortTokens))
 TYPES = {"vm": 0, "namespace": 1, "remote": 2}
 
 
@@ -46,6 +49,9 @@ def register(groups: Any) -> None:
     add.add_argument("--uuid", help="the port (default: a new random UUID)")
     add.add_argument("--type", choices=TYPES, default="vm",
                      help="what is behind it (default: vm)")  # fmt: skip
+    add.add_argument("--session-tokens", choices=TOKENS,
+                     help="its session tokens (default: as they are; "
+                     "of a new port as agent.conf says)")  # fmt: skip
     delete = group.command("del", delete_ports, "remove ports", aliases=["delete"])
     delete.add_argument("uuids", nargs="+", metavar="UUID")
     group.command("list", list_ports, "all ports with their identities and states")
@@ -73,6 +79,7 @@ def add_port(session: Session, args: Namespace) -> None:
             "rx-vlan-id": -1,
             "tx-vlan-id": -1,
             "author": "vagentctl",
+            **_tokens(args.session_tokens),
         },
     )
     _show(session, port_id)
@@ -102,6 +109,10 @@ def show_port(session: Session, args: Namespace) -> None:
 
 def _show(session: Session, port_id: str) -> None:
     session.show_record(session.port_api.json("GET", f"/port/{port_id}"))
+
+
+def _tokens(mode: str | None) -> dict[str, str]:
+    return {} if mode is None else {"session-tokens": mode}
 
 
 def _exists(session: Session, port_id: str) -> bool:

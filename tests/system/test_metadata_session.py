@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab.agent import configuration
+from lab.agent import configuration, port_add
 from lab.namespaces import PATIENCE
 
 pytestmark = pytest.mark.system
@@ -107,3 +107,46 @@ def test_a_token_outlives_the_agent_and_serves_nobody_else(
     trace = site.agent.tool("vagent.ctl", "trace", "Metadata")
     assert "foreign-token" in trace
     assert told["token"] not in trace + site.agent.log.read_text()
+
+
+def test_each_port_has_its_mode_and_keeps_it(idle_site: Any, ask: Any) -> None:
+    """With tokens off for all: required for one port, audit for another, off for the
+    third; so it stays when an orchestrator registers the port again, and over a kill.
+    """
+    site = idle_site
+    site.agent.start()
+    guests = [site.alice(), site.bob(), site.carol()]
+    alice, bob, _ = guests
+    site.introduce(*guests)
+    site.provision()
+    old = session_of_open(alice)
+    assert "200" == status(ask, alice)
+    site.agent.tool(*port_add(alice), "--session-tokens", "required")
+    site.agent.tool(*port_add(bob), "--session-tokens", "audit")
+    listed = json.loads(site.agent.tool("vagent.ctl", "-o", "json", "port", "list"))
+    modes = {one["display-name"]: one.get("session-tokens") for one in listed}
+    assert {"alice": "required", "bob": "audit", "carol": None} == modes
+    assert "404" == old, "off: a PUT for a token is the upstream's business"
+    for _ in range(2):
+        assert ["401", "200", "200"] == [status(ask, guest) for guest in guests]
+        told = session(alice)
+        header = f"X-aws-ec2-metadata-token: {told['token']}"
+        site.agent.register(alice)
+        assert ("200", "401") == (status(ask, alice, header), status(ask, alice))
+        trace = site.agent.tool("vagent.ctl", "trace", "Metadata")
+        assert 1 == trace.count("Audit : no-token URL : latest/user-data")
+        site.agent.stop(signal.SIGKILL)
+        site.agent.start()
+        assert "200" == status(ask, alice, header)
+    site.agent.tool(*port_add(alice), "--session-tokens", "default")
+    assert "200" == status(ask, alice)
+
+
+def session_of_open(guest: Any) -> str:
+    """What a request for a token is answered with."""
+    code: str = guest.machine.run(
+        *("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "PUT"),
+        *("-H", "X-aws-ec2-metadata-token-ttl-seconds: 60"),
+        "http://169.254.169.254/latest/api/token",
+    )
+    return code

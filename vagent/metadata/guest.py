@@ -78,6 +78,7 @@ class GuestConnection(TwistedProtocol):
         self.account: Account
         self.exchange: Waiting | None = None
         self.registration: Registration | None = None
+        self.has_sessions = False
         self.address = ""
         self.block = b""
         self.started = 0.0

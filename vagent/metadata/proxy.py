@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocolFactory
 from twisted.internet.protocol import Factory
 
-from vagent.config.model import MetadataProxyConfig
+from vagent.config.model import MetadataProxyConfig, SessionMode
 from vagent.errors import UpstreamError
 from vagent.metadata.account import Accounts, Allowance
 from vagent.metadata.answering import Answering
@@ -59,8 +59,9 @@ class MetadataProxy:
     """Serves guests on the listeners that use `factory`; forwards to the target.
 
     The constructor opens nothing. Without a target (`set_target` was not called, or
-    called with None or no endpoints) every known guest gets 503. Without `sessions`
-    there are no session tokens, and a request for one goes upstream like any other.
+    called with None or no endpoints) every known guest gets 503. Without
+    `sessions`, or for a guest whose session tokens are off, a request for one goes
+    upstream like any other.
     """
 
     def __init__(
@@ -192,7 +193,7 @@ class MetadataProxy:
         elif not guest.account.takes(self._allowance, guest.started):
             self._emit(RequestParsed())
             self._answering.turn_away(guest, "too-fast")
-        elif self._sessions is None or not self._is_stopped(guest, registration):
+        elif not (guest.has_sessions and self._is_stopped(guest, registration)):
             self._emit(RequestForwarded(request.method, guest.address, request.path))
             self._answering.answer(guest, body)
 
@@ -261,6 +262,10 @@ class MetadataProxy:
             guest.answer(error.status, close=True)
             return False
         guest.registration = registration
+        guest.has_sessions = (
+            self._sessions is not None
+            and self._sessions.mode_of(registration) is not SessionMode.OFF
+        )
         guest.address = guest_address(registration, guest.source)
         if before is None:
             self._emit(SessionReachedUpstream())

@@ -15,7 +15,7 @@ from vagent.metadata.answers import status_line
 from vagent.metadata.request import Request
 from vagent.metadata.session_keys import SessionKeys
 from vagent.metadata.session_token import TOKEN_LENGTH, Verdict, holder_of, judge, seal
-from vagent.ports.port import Registration
+from vagent.ports.port import PortTokens, Registration
 
 TOKEN_PATH = b"/latest/api/token"
 MAX_TTL = 21600
@@ -51,11 +51,21 @@ GO_ON = Let()
 
 
 class Sessions:
-    """Decides for each request of a known guest. Not built where tokens are off."""
+    """Decides for each request of a known guest whose mode is not off.
+
+    `mode` is that of ports of which nothing else is said.
+    """
 
     def __init__(self, mode: SessionMode, keys: SessionKeys) -> None:
         self._mode = mode
         self._keys = keys
+
+    def mode_of(self, registration: Registration) -> SessionMode:
+        """The port's own mode, or that of all."""
+        said = registration.port.session_tokens
+        if said in (PortTokens.UNSAID, PortTokens.DEFAULT):
+            return self._mode
+        return SessionMode(said)
 
     def load(self) -> None:
         """Take up the keys of the last run; call it before the first request."""
@@ -71,6 +81,7 @@ class Sessions:
         """
         if request.method == b"PUT" and request.path == TOKEN_PATH:
             return self._issue(request, registration)
+        mode = self.mode_of(registration)
         verdict = judge(
             request.session.token,
             key_of=self._keys.pair().key_of,
@@ -79,9 +90,9 @@ class Sessions:
         )
         if verdict is Verdict.VALID:
             return GO_ON
-        if self._mode is SessionMode.AUDIT:
+        if mode is SessionMode.AUDIT:
             return Let(verdict.value)
-        if self._mode is SessionMode.OPTIONAL and verdict is Verdict.MISSING:
+        if mode is SessionMode.OPTIONAL and verdict is Verdict.MISSING:
             return GO_ON
         return Deny(401, verdict.value)
 

@@ -28,6 +28,7 @@ from vagent.ports.members import (
     read_tap,
     read_tenant,
     read_text,
+    read_tokens,
     read_uuid,
     read_uuid_or_nil,
 )
@@ -105,11 +106,12 @@ def decode_port(value: Json) -> Port:
         link_up=link != 0,
         author=read_remark(value, "author"),
         time=read_remark(value, "time"),
+        session_tokens=read_tokens(value, "session-tokens"),
     )
 
 
 def encode_record(registration: Registration) -> bytes:
-    """A journal file: Contrail's members in Contrail's order, then `mdata-ip`."""
+    """A journal file: Contrail's members in Contrail's order, then ours."""
     port = registration.port
     link = {"link-state": int(port.link_up)}
     always = port.kind != REMOTE_PORT and port.link_up
@@ -131,12 +133,13 @@ def encode_record(registration: Registration) -> bytes:
         "author": port.author,
         "time": port.time,
         "mdata-ip": str(registration.identity),
+        **_tokens(port),
     }
     return pretty(members)
 
 
 def describe(registration: Registration, *, state: str) -> dict[str, Any]:
-    """The object of `GET /port/UUID`: Contrail's members, then four of our own.
+    """The object of `GET /port/UUID`: Contrail's members, then ours.
 
     Contrail answers with what the control plane told it; without one the prefix is /32
     and there is neither DNS server nor gateway.
@@ -168,12 +171,19 @@ def describe(registration: Registration, *, state: str) -> dict[str, Any]:
         "type": port.kind,
         "mdata-ip": str(registration.identity),
         "state": state,
+        **_tokens(port),
     }
 
 
 def pretty(value: object) -> bytes:
     """JSON as rapidjson's PrettyWriter prints it."""
     return json.dumps(value, indent=4, ensure_ascii=False).encode()
+
+
+def _tokens(port: Port) -> dict[str, str]:
+    """Not there where nothing was said of it: then the object is Contrail's."""
+    said = port.session_tokens
+    return {"session-tokens": said.value} if said else {}
 
 
 def _parse(body: bytes) -> object:

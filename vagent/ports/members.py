@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeVar
 
 from vagent.errors import WireError
+from vagent.ports.port import PortTokens
 
 NIL = "00000000-0000-0000-0000-000000000000"
 
@@ -157,6 +158,19 @@ def read_remark(value: Json, name: str) -> str:
     if not isinstance(text, str) or len(text) > MAX_NAME or CONTROL.search(text):
         return ""
     return text
+
+
+def read_tokens(value: Json, name: str) -> PortTokens:
+    """A mode of session tokens; absent: nothing is said of it."""
+    if name not in value:
+        return PortTokens.UNSAID
+    try:
+        return PortTokens(read_text(value, name, MAX_NAME))
+    except ValueError:
+        allowed = ", ".join(filter(None, PortTokens))
+        raise WireError(
+            f"Invalid or missing field for <{name}>: not one of {allowed}"
+        ) from None
 
 
 def _normal_uuid(text: str) -> str | None:

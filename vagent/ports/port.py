@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
 from vagent.ports import identity6
+
+
+class PortTokens(StrEnum):
+    """What is said of a port's session tokens; the modes are those of agent.conf."""
+
+    UNSAID = ""
+    """Nothing: what was said before stays, and to begin with it is DEFAULT."""
+    DEFAULT = "default"
+    """As agent.conf says for all ports."""
+    OFF = "off"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+    AUDIT = "audit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +47,7 @@ class Port:
     link_up: bool = True
     author: str = ""
     time: str = ""
+    session_tokens: PortTokens = PortTokens.UNSAID
 
 
 @dataclass(frozen=True, slots=True)

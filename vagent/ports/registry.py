@@ -20,7 +20,7 @@ from vagent.ports import identity6
 from vagent.ports.events import PortRegistered, PortRemoved
 from vagent.ports.identity import IdentityRange
 from vagent.ports.port import Port, Registration
-from vagent.ports.tap import check_tap, is_same_guest
+from vagent.ports.tap import check_tap, is_same_guest, renewed
 
 MAX_PORTS = 16_000
 """Ports of one host: what the default identity range (/18) holds, rounded down."""
@@ -213,9 +213,10 @@ class PortRegistry:
         self, port: Port, held: Mapping[str, int], fresh: list[int]
     ) -> Registration:
         old = self._by_id.get(port.id)
+        if old is not None and old.port.instance_id == port.instance_id:
+            port = renewed(old.port, port)
         if old is not None and is_same_guest(old.port, port):
-            unchanged = replace(old.port, author=port.author, time=port.time) == port
-            return old if unchanged else replace(old, port=port)
+            return old if port == old.port else replace(old, port=port)
         index = held.get(port.id)
         if index is None:
             index = self._range.take()

@@ -8,10 +8,11 @@ guest went keeps the next guest out until it is deleted.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from vagent.errors import ConflictError, LimitError
-from vagent.ports.port import Port
+from vagent.ports.port import Port, PortTokens
 
 MAX_ON_TAP = 64
 """Ports of one tap, that is addresses of one guest: more than any cloud gives, and
@@ -25,6 +26,21 @@ def is_same_guest(old: Port, new: Port) -> bool:
         and old.address in (None, new.address)
         and old.address6 in (None, new.address6)
     )
+
+
+def renewed(old: Port, new: Port) -> Port:
+    """What a port of one instance is when it is registered again.
+
+    Who says so, and when, is no change, and so is the mode of its session tokens: they
+    are bound to `time`, and stay good. An orchestrator that knows nothing of that mode
+    does not take it away.
+    """
+    unsaid = new.session_tokens is PortTokens.UNSAID
+    tokens = old.session_tokens if unsaid else new.session_tokens
+    again = replace(
+        new, author=old.author, time=old.time, session_tokens=old.session_tokens
+    )
+    return replace(old if again == old else new, session_tokens=tokens)
 
 
 def check_tap(tap: str, ports: Iterable[Port]) -> None:

@@ -128,6 +128,19 @@ def test_port_add_is_accepted_by_the_codec(run: Run, wire: Wire) -> None:
     assert (ports[0].address, ports[0].tenant_id) == (None, "")
 
 
+@pytest.mark.parametrize("mode", ["default", "off", "optional", "required", "audit"])
+def test_port_add_with_session_tokens(run: Run, wire: Wire, mode: str) -> None:
+    """Said only where it was asked for; what the API then shows is shown."""
+    wire.answers["POST", "/port"] = {}
+    wire.answers["GET", f"/port/{PORT}"] = {**SHOWN, "session-tokens": mode}
+    code, out, _err = run(
+        "port", "add", "--uuid", PORT, "--instance", VM, "--tap", "tap1",
+        "--mac", "02:00:00:00:00:01", "--session-tokens", mode,
+    )  # fmt: skip
+    assert (0, mode) == (code, wire.asked[0][2]["session-tokens"])
+    assert ["session-tokens", mode] == out.splitlines()[-1].split()
+
+
 @pytest.mark.parametrize("missing", ["--instance", "--tap", "--mac"])
 def test_port_add_needs_what_nobody_can_guess(
     run: Run, wire: Wire, missing: str, capsys: pytest.CaptureFixture[str]
@@ -150,9 +163,9 @@ def test_port_list_is_a_table(run: Run, wire: Wire) -> None:
     assert code == 0
     assert titles.split() == [
         "ID", "NAME", "TAP", "ADDRESS", "ADDRESS6", "MAC", "IDENTITY", "INSTANCE",
-        "STATE",
+        "TOKENS", "STATE",
     ]  # fmt: skip
-    assert line.split() == [PORT, "w\\x1b[2Jeb", "tap1", *"-----", "Active"]
+    assert line.split() == [PORT, "w\\x1b[2Jeb", "tap1", *"------", "Active"]
 
 
 @pytest.mark.parametrize("argv", [("-o", "json", "port", "list"),

@@ -18,6 +18,7 @@ from tests.unit.vagent.metadata.memory_bench import (
 from vagent.config.model import SessionMode
 from vagent.metadata.session_keys import SessionKeys
 from vagent.metadata.sessions import Sessions
+from vagent.ports.port import PortTokens
 
 AMAZON = b"X-aws-ec2-metadata-token"
 PLAIN = b"X-metadata-token"
@@ -95,9 +96,48 @@ def test_a_guest_gets_a_token_and_uses_it(
     assert b"metadata-token" not in site.sent()
 
 
-def test_off_is_transparent() -> None:
-    """Without sessions a request for a token is the upstream's business."""
-    bench = Bench()
+def say(site: Bench, tokens: PortTokens) -> None:
+    """The port is registered again, with this said of its tokens."""
+    port = replace(REGISTRATION.port, session_tokens=tokens)
+    site.registration = replace(REGISTRATION, port=port)
+
+
+@pytest.mark.parametrize("mode", list(SessionMode))
+@pytest.mark.parametrize("said", list(PortTokens))
+def test_a_port_has_its_own_mode_or_that_of_all(
+    said: PortTokens, mode: SessionMode, tmp_path: Path
+) -> None:
+    """What is said of a port goes first, whatever agent.conf says."""
+    site = Site(tmp_path, mode)
+    say(site, said)
+    in_force = mode if said in ("", "default") else SessionMode(said)
+    wrong = {"off": 200, "audit": 200, "optional": 401, "required": 401}
+    assert (401 if in_force == "required" else 200) == site.status(GET)
+    assert wrong[in_force] == site.status(get(b"nonsense"))
+    missed = [one.missed for one in site.proxy.snapshot().conspicuous]
+    assert ([2] if in_force == "audit" else []) == missed
+
+
+def test_a_mode_is_in_force_at_the_next_request(tmp_path: Path) -> None:
+    """Also on a connection that is open, and a token from before stays good."""
+    site = Site(tmp_path, SessionMode.OPTIONAL)
+    token = site.token()
+    guest, transport = site.guest()
+    guest.dataReceived(GET)
+    site.connections[-1].dataReceived(HELLO)
+    say(site, PortTokens.REQUIRED)
+    transport.take()
+    guest.dataReceived(GET)
+    assert transport.take().startswith(b"HTTP/1.1 401 ")
+    guest.dataReceived(get(token))
+    site.connections[-1].dataReceived(HELLO)
+    assert HELLO == transport.take()
+
+
+@pytest.mark.parametrize("makes", [Bench, Site])
+def test_off_is_transparent(makes: type[Bench], tmp_path: Path) -> None:
+    """A request for a token is the upstream's business, then."""
+    bench = makes() if makes is Bench else Site(tmp_path, SessionMode.OFF)
     guest, transport = bench.guest()
     guest.dataReceived(put())
     assert bench.upstreams[0].sent.startswith(b"PUT /latest/api/token HTTP/1.1\r\n")

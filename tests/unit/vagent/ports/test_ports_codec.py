@@ -23,7 +23,7 @@ from vagent.ports.codec import (
     pretty,
 )
 from vagent.ports.members import NIL
-from vagent.ports.port import Port, Registration
+from vagent.ports.port import Port, PortTokens, Registration
 
 Make = Callable[..., Any]
 IDENTITY = IPv4Address("169.254.64.11")
@@ -355,6 +355,28 @@ def test_contrails_own_sample_file_is_read() -> None:
     assert (record.port.tap, record.identity) == ("tapid", None)
 
 
+@pytest.mark.parametrize("said", [one for one in PortTokens if one])
+def test_what_is_said_of_session_tokens_is_kept_and_shown(
+    body: Make, said: PortTokens
+) -> None:
+    """Own addition, at the end; without it both objects are Contrail's."""
+    registration = Registration(decode_port(body(session_tokens=said)), 11, IDENTITY)
+    assert said is registration.port.session_tokens
+    kept = json.loads(encode_record(registration))
+    shown = describe(registration, state="")
+    assert ("session-tokens", said) == list(kept.items())[-1]
+    assert ("session-tokens", said) == list(shown.items())[-1]
+
+
+@pytest.mark.parametrize("said", ["", "on", "Required", None, True, "x" * 1000])
+def test_session_tokens_of_no_mode_are_refused(body: Make, said: Any) -> None:
+    """A typing error does not become a port without protection."""
+    if said == "":
+        assert PortTokens.UNSAID is decode_port(body(session_tokens="")).session_tokens
+        return
+    assert "<session-tokens>" in error_of(body(session_tokens=said))
+
+
 @pytest.mark.parametrize("identity", [1, None, "9" * 65])
 def test_a_record_with_a_mistyped_identity_is_refused(
     body: Make, identity: Any
@@ -397,6 +419,7 @@ OPTIONAL = {
     "link-state": st.integers(-1, 2),
     "author": st.text(max_size=5),
     "time": JSON,
+    "session-tokens": st.sampled_from(PortTokens).filter(bool),
 }
 
 

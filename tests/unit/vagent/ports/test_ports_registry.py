@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -121,6 +122,38 @@ def test_the_same_again_is_no_change(registry: PortRegistry, port: Make) -> None
     registry.subscribe(changes.append)
     assert registry.add([port(1, time="2")]) == [old]
     assert changes == []
+
+
+@pytest.mark.parametrize("more", [{}, {"display_name": "renamed"}])
+def test_session_tokens_stay_as_they_are_until_something_is_said(
+    registry: PortRegistry, port: Make, more: dict[str, str]
+) -> None:
+    """An orchestrator that does not know them does not take them away."""
+    registry.add([port(1, session_tokens="required")])
+    [again] = registry.add([port(1, **more)])
+    assert "required" == again.port.session_tokens
+    [reset] = registry.add([port(1, session_tokens="default", **more)])
+    assert "default" == reset.port.session_tokens
+
+
+def test_session_tokens_do_not_make_another_port(
+    registry: PortRegistry, port: Make
+) -> None:
+    """The registration is new, but not its time: tokens are bound to that."""
+    [old] = registry.add([port(1, time="1")])
+    [new] = registry.add([port(1, time="2", session_tokens="required")])
+    assert replace(old.port, session_tokens="required") == new.port
+    assert (old.index, old.identity) == (new.index, new.identity)
+    assert registry.at(str(old.identity)) is new
+
+
+def test_session_tokens_of_another_instance_are_none_of_ours(
+    registry: PortRegistry, port: Make
+) -> None:
+    """A port that is given to another instance begins anew."""
+    registry.add([port(1, session_tokens="off")])
+    [new] = registry.add([port(1, instance_id="2" * 32)])
+    assert "" == new.port.session_tokens
 
 
 def test_subscribers_hear_once_for_each_call(
