@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Protocol, cast
 
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -25,7 +24,7 @@ from vagent.metadata.limits import (
 )
 from vagent.metadata.reply import HeadParser, ReplyHead, ReplyReader
 from vagent.metadata.retry import Failure
-from vagent.metadata.tls import AlertReceived, TlsClient
+from vagent.metadata.tls import AlertReceived
 from vagent.metadata.wire import Wire
 
 
@@ -205,11 +204,6 @@ class UpstreamConnection(TwistedProtocol):
     def is_open(self) -> bool:
         """May a request still be sent?"""
         return not self._wire.closed
-
-    def session(self) -> SSL.Session | None:
-        """The TLS session, if this is TLS."""
-        transport = self.transport
-        return transport.session() if isinstance(transport, TlsClient) else None
 
     def _finish(self, content: bytes) -> None:
         carried, head = self._carried, self._reader.head

@@ -93,15 +93,16 @@ class Dialler:
 
     def keep_session(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
         """Let the next connection to this endpoint resume this TLS session."""
-        if self._tls is not None:
-            self._tls.keep_session(str(endpoint.address), connection.session())
+        transport: object = connection.transport
+        if self._tls is not None and isinstance(transport, TlsClient):
+            self._tls.keep_session(_server(endpoint), transport)
 
     def _secured(self, connection: UpstreamConnection, endpoint: Endpoint) -> Protocol:
         """What TCP talks to: the connection itself, or TLS around it."""
         if self._tls is None:
             return connection
         context = self._tls.context()
-        session = self._tls.session(str(endpoint.address))
+        session = self._tls.session(_server(endpoint))
         return TlsClient(
             connection,
             context,
@@ -136,6 +137,10 @@ class Dialler:
                 cast("Any", protocol.transport).abortConnection()
 
         return stop
+
+
+def _server(endpoint: Endpoint) -> tuple[str, str]:
+    return str(endpoint.address), endpoint.name
 
 
 class _OneConnection(ClientFactory):

@@ -1,37 +1,26 @@
-"""Mutual TLS towards an upstream, on memory BIOs, with pyOpenSSL.
+"""Mutual TLS towards an upstream, on memory BIOs, with Python's own `ssl`.
 
 Twisted's own TLS layer aggregates writes on a timer and costs more than the rest of a
-request; a client that only ever wraps one connection needs less. The order is fixed
-here: chain and name are verified before the inner protocol learns of the connection,
-so nothing can be written to a server that is not verified.
+request; a client that only ever wraps one connection needs less. The context (see
+`tls_files`) demands chain and name within the handshake, and the inner protocol learns
+of the connection after it, so nothing can be written to a server that is not verified.
 """
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
-from OpenSSL import SSL
-from service_identity import CertificateError, VerificationError
-from service_identity.pyopenssl import verify_hostname, verify_ip_address
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from vagent.errors import UpstreamError
-from vagent.metadata.target import HostPort
+from vagent.metadata.limits import READ_SIZE
 from vagent.metadata.wire import Wire
-
-_OVERHEAD = 1024
-"""More than one TLS record adds; what does not fit takes another turn of the loop.
-
-Buffers are asked for by the size of the data: 64 KiB each time costs 5 µs a request.
-"""
-
-_APPLICATION_DATA = 23
-_RECORD_HEADER = 5
-
 
 _failure: Callable[[Exception], Failure] = Failure
 
@@ -40,62 +29,36 @@ class AlertReceived(ConnectionLost):
     """The server ended the connection with a TLS alert, e.g. for our certificate."""
 
 
-def name_problem(connection: SSL.Connection, name: str) -> str | None:
-    """None if the peer's certificate is for this DNS name or address, else why not."""
-    try:
-        if HostPort(name, 0).is_address:
-            verify_ip_address(connection, name)
-        else:
-            verify_hostname(connection, name)
-    except (VerificationError, CertificateError) as error:
-        return f"certificate is not for {name}: {type(error).__name__}"
-    return None
-
-
-def describe(error: SSL.Error) -> str:
-    """OpenSSL's reasons on one line, without its call stack."""
-    entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    reasons = [entry[2] for entry in entries if entry[2]]
-    return ", ".join(reasons) or "TLS failed"
-
-
-def _is_one_record(data: bytes) -> bool:
-    """Exactly one TLS record, so that nothing is left after one read (RFC 8446 §5.1).
-
-    Asking OpenSSL for more instead costs an exception, 2 µs a request.
-    """
-    return (
-        len(data) > _RECORD_HEADER
-        and data[0] == _APPLICATION_DATA
-        and _RECORD_HEADER + (data[3] << 8 | data[4]) == len(data)
-    )
+def describe(error: ssl.SSLError) -> str:
+    """OpenSSL's reason on one line, without its place in OpenSSL's source."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message.rstrip(".")
+    return (error.reason or "TLS failed").replace("_", " ").lower()
 
 
 class TlsClient(Protocol):
     """Wraps one TCP connection; is the transport of `inner` once the peer is verified.
 
-    Until then every end is told to `failed`, and `inner` never hears of it.
+    Until then every end is told to `failed`, and `inner` never hears of it. A resumed
+    `session` counts as verified, so it must be of the same server name.
     """
 
     def __init__(
         self,
         inner: Protocol,
-        context: SSL.Context,
+        context: ssl.SSLContext,
         name: str,
         *,
-        session: SSL.Session | None,
+        session: ssl.SSLSession | None,
         failed: Callable[[UpstreamError], None],
     ) -> None:
         self._inner = inner
-        self._name = name
-        self._tls = SSL.Connection(context, None)
-        self._tls.set_connect_state()
-        if not HostPort(name, 0).is_address:
-            self._tls.set_tlsext_host_name(name.encode("idna"))
-        if session is not None:
-            self._tls.set_session(session)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_hostname=name, session=session
+        )
         self._verified = False
-        self._may_hold_more = False
         self._end: Exception | None = None
         self._failed = failed
 
@@ -103,21 +66,15 @@ class TlsClient(Protocol):
         """TCP is up: greet."""
         transport = cast("Any", self.transport)
         transport.setTcpNoDelay(True)
+        transport.bufferSize = READ_SIZE
         self._wire = Wire(transport)
         self._shake_hands()
 
     def dataReceived(self, data: bytes) -> None:
         """Decrypt; `inner` gets the content."""
-        self._tls.bio_write(data)
-        if not self._verified:
-            self._may_hold_more = True
-            if self._shake_hands():
-                self._deliver(data)
-        elif self._may_hold_more or not _is_one_record(data):
-            self._may_hold_more = True
-            self._deliver(data)
-        else:
-            self._receive(len(data))
+        self._incoming.write(data)
+        if self._verified or self._shake_hands():
+            self._deliver(len(data))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Without a close_notify the end may be forged, so it counts as a loss."""
@@ -127,26 +84,29 @@ class TlsClient(Protocol):
             self._fail(f"connection closed during the TLS handshake: {reason.value}")
         self._wire.closed = True
 
-    def session(self) -> SSL.Session | None:
+    @property
+    def context(self) -> ssl.SSLContext:
+        """What it was made with; a session fits no other."""
+        return self._tls.context
+
+    @property
+    def session(self) -> ssl.SSLSession | None:
         """What a next connection can resume."""
-        return self._tls.get_session()
+        return self._tls.session
 
     # What `inner` uses of a transport.
 
     def write(self, data: bytes) -> None:
         """Encrypt and send."""
-        sent = self._tls.send(data)
-        self._flush(sent + _OVERHEAD)
-        if sent < len(data):
-            self.write(data[sent:])
+        self._tls.write(data)
+        self._wire.write(self._outgoing.read())
 
     def loseConnection(self) -> None:
         """Say goodbye and close."""
-        try:
-            self._tls.shutdown()
-            self._flush()
-        except SSL.Error:
-            pass  # the peer may have closed in any state; TCP is closed all the same
+        # Its state may be any, and nobody waits for its own goodbye.
+        with suppress(ssl.SSLError):
+            self._tls.unwrap()
+        self._flush()
         self._wire.close()
 
     def abortConnection(self) -> None:
@@ -172,56 +132,49 @@ class TlsClient(Protocol):
         """True once the peer is verified."""
         try:
             self._tls.do_handshake()
-        except SSL.WantReadError:
+        except ssl.SSLWantReadError:
             self._flush()
             return False
-        except SSL.Error as error:
+        except ssl.SSLError as error:
             self._flush()
             self._fail(f"TLS handshake failed: {describe(error)}")
-            return False
-        problem = name_problem(self._tls, self._name)
-        if problem is not None:
-            self._fail(problem)
             return False
         self._flush()
         self._verified = True
         cast("Any", self._inner).makeConnection(self)
         return True
 
-    def _deliver(self, data: bytes) -> None:
-        size = max(len(data), _OVERHEAD)
-        while not self._wire.closed and self._receive(size):
-            pass
+    def _deliver(self, size: int) -> None:
+        """Give `inner` what can be decrypted; `size` bytes have arrived.
 
-    def _receive(self, size: int) -> bool:
-        """Decrypt once; False when no whole record is left."""
-        try:
-            content = self._tls.recv(size)
-        except SSL.WantReadError:
-            self._may_hold_more = False
-            return False
-        except SSL.ZeroReturnError:
-            self._end = ConnectionDone()
-            self.loseConnection()
-            return False
-        except SSL.Error as error:
-            why = describe(error)
-            self._end = AlertReceived(why) if "alert" in why else ConnectionLost(why)
-            self._wire.abort()
-            return False
-        self._inner.dataReceived(content)
-        return True
-
-    def _flush(self, size: int = 8 * _OVERHEAD) -> None:
-        """Send what OpenSSL has made of about `size` bytes of ours."""
-        while True:
+        With nothing left in either buffer a read would only raise, which costs more
+        than asking.
+        """
+        incoming, tls = self._incoming, self._tls
+        while (incoming.pending or tls.pending()) and not self._wire.closed:
             try:
-                records = self._tls.bio_read(size)
-            except SSL.WantReadError:
+                content = tls.read(size)
+            except ssl.SSLWantReadError:
                 return
+            except ssl.SSLError as error:
+                self._break(error)
+                return
+            if not content:  # close_notify
+                self._end = ConnectionDone()
+                self.loseConnection()
+                return
+            self._inner.dataReceived(content)
+
+    def _break(self, error: ssl.SSLError) -> None:
+        why = describe(error)
+        self._end = AlertReceived(why) if "alert" in why else ConnectionLost(why)
+        self._wire.abort()
+
+    def _flush(self) -> None:
+        """Send what OpenSSL has to say beside our data."""
+        records = self._outgoing.read()
+        if records:
             self._wire.write(records)
-            if len(records) < size:
-                return
 
     def _fail(self, why: str) -> None:
         self._wire.abort()

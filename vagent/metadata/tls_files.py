@@ -7,59 +7,58 @@ requests are held, so a certificate replaced file by file is not noticed by gues
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import NoReturn
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
-from OpenSSL import SSL
 
 from vagent.config.model import ClientTls
 from vagent.errors import UpstreamError
 from vagent.metadata.events import TlsFilesLoaded, TlsFilesRefused
-from vagent.metadata.tls import describe
+from vagent.metadata.tls import TlsClient, describe
 from vagent.observe.event import Emit
-
-_RELEASE_BUFFERS = 0x10
-"""SSL_MODE_RELEASE_BUFFERS: an idle connection gives back some 34 KiB."""
 
 _State = tuple[tuple[int, int, int], ...]
 
 
-def build_context(files: ClientTls) -> tuple[SSL.Context, str, str]:
-    """Context, subject, end of validity. Raises UpstreamError (503) naming the file."""
-    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_options(SSL.OP_NO_RENEGOTIATION)
-    context.set_mode(_RELEASE_BUFFERS)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_verify(SSL.VERIFY_PEER, None)
+def build_context(files: ClientTls) -> tuple[ssl.SSLContext, str, str]:
+    """Context, subject, end of validity. Raises UpstreamError (503) naming the file.
+
+    No handshake completes with a server whose chain or name is wrong.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.check_hostname = True
+    context.hostname_checks_common_name = False  # RFC 9525 §2
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     with _blame(files.ca_cert):
-        context.load_verify_locations(str(files.ca_cert))
+        context.load_verify_locations(files.ca_cert)
     with _blame(files.client_cert):
-        chain = load_pem_x509_certificates(files.client_cert.read_bytes())
-        context.use_certificate(chain[0])
-        for certificate in chain[1:]:
-            context.add_extra_chain_cert(certificate)
+        certificate = load_pem_x509_certificates(files.client_cert.read_bytes())[0]
     with _blame(files.client_key):
-        key = load_pem_private_key(files.client_key.read_bytes(), None)
-        context.use_privatekey(cast("Any", key))  # any kind of key that PEM can hold
-        context.check_privatekey()
-    expires = chain[0].not_valid_after_utc.isoformat()
-    return context, chain[0].subject.rfc4514_string(), expires
+        context.load_cert_chain(
+            files.client_cert, files.client_key, password=_no_password
+        )
+    expires = certificate.not_valid_after_utc.isoformat()
+    return context, certificate.subject.rfc4514_string(), expires
+
+
+def _no_password() -> NoReturn:
+    """Without this, OpenSSL would ask at the terminal."""
+    raise ValueError("the key needs a password")
 
 
 @contextmanager
 def _blame(path: Path) -> Iterator[None]:
     try:
         yield
-    except SSL.Error as error:
+    except ssl.SSLError as error:
         raise UpstreamError(f"{path}: {describe(error)}", status=503) from error
-    # TypeError is a key that needs a password.
-    except (OSError, TypeError, ValueError, UnsupportedAlgorithm) as error:
+    except (OSError, ValueError) as error:
         raise UpstreamError(
             f"{path}: cannot be used: {type(error).__name__}", status=503
         ) from error
@@ -72,11 +71,11 @@ class TlsFiles:
         self._files = files
         self._emit = emit
         self._state: _State | None = None
-        self._context: SSL.Context | None = None
+        self._context: ssl.SSLContext | None = None
         self._problem = ""
-        self._sessions: dict[str, SSL.Session] = {}
+        self._sessions: dict[tuple[str, str], ssl.SSLSession] = {}
 
-    def context(self) -> SSL.Context:
+    def context(self) -> ssl.SSLContext:
         """The context of the files as they are now. Raises UpstreamError (503)."""
         try:
             state = self._look()
@@ -89,14 +88,17 @@ class TlsFiles:
             raise UpstreamError(self._problem, status=503)
         return self._context
 
-    def session(self, name: str) -> SSL.Session | None:
-        """A session that may be resumed with this server."""
-        return self._sessions.get(name)
+    def session(self, server: tuple[str, str]) -> ssl.SSLSession | None:
+        """A session that may be resumed with this server: its address, and the name
+        that its certificate was verified for.
+        """
+        return self._sessions.get(server)
 
-    def keep_session(self, name: str, session: SSL.Session | None) -> None:
-        """Remember a session of a connection that was made with the current context."""
-        if session is not None and self._context is not None:
-            self._sessions[name] = session
+    def keep_session(self, server: tuple[str, str], connection: TlsClient) -> None:
+        """Remember the connection's session, if the files are still the same."""
+        session = connection.session
+        if session is not None and connection.context is self._context:
+            self._sessions[server] = session
 
     def _look(self) -> _State:
         return tuple(
