@@ -10,6 +10,7 @@ TEST_PACKAGES := chromium curl dpkg apt
 BENCH_PACKAGES := haproxy nginx-light wrk
 STOCK_KERNEL_PACKAGES := debootstrap qemu-system-x86 e2fsprogs
 STOCK_KERNEL := var/stock-kernel
+NEUTRON := var/neutron
 
 .PHONY: help demo demo-stop test test-stock-kernel test-clients lint bench install clean
 
@@ -53,6 +54,7 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.run
 	@.ci/debian-packages $(BENCH_PACKAGES)
+	@.ci/python-environment $(PYTHON) $(NEUTRON) neutron==29.0.0
 	@$(BIN)/python -m bench
 
 install: $(VENV)/.run
@@ -72,5 +74,5 @@ $(VENV)/.test: $(VENV)/.run
 
 clean:
 	rm -rf $(VENV) *.egg-info build .mypy_cache .ruff_cache .pytest_cache \
-		.hypothesis .import_linter_cache bench/results.json $(STOCK_KERNEL) var/clients
+		.hypothesis .import_linter_cache bench/results.json $(STOCK_KERNEL) var/clients $(NEUTRON)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

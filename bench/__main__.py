@@ -4,10 +4,13 @@ A   the metadata proxy alone beside haproxy doing the same work: same upstream (
     static identity headers, plain and over mutual TLS
 A2  the whole path of a guest (tap, identity, trap, NAT, agent) beside haproxy reached
     through the same tap
+A3  the metadata proxy alone beside Neutron's metadata agent, and beside the haproxy of
+    its newer kind that needs no agent
 B   setting up TCP connections from a guest through the trap, beside the same kernel
     rules without it; CPU of the agent for each trapped packet
 C   attaching ports at 10 and at 1,000 registered, 1,000 in one call, memory of 1,000,
     and restart to the first answer
+E   a boot storm: 500 guests at once, each asking as cloud-init does, beside Neutron's
 
 Contestants take turns within each round; a figure is the median of all rounds, with
 the least and the greatest beside it. Load generators, upstream and contestants are
@@ -30,10 +33,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from bench.attaching import measure_ports
+from bench.booting import measure_storm
 from bench.figures import Part, as_json
 from bench.goals import MET, MISSED, UNKNOWN
 from bench.pace import Pace
 from bench.proxying import measure_alone, measure_whole_path
+from bench.racing_neutron import measure_beside_neutron
 from bench.stage import Cpus, Stage
 from bench.table import render
 from bench.trapping import measure_trap
@@ -55,9 +60,14 @@ PARTS: dict[str, Measure] = {
         measure_alone(stage, pace, tls=False),
         measure_alone(stage, pace, tls=True),
     ],
+    "A3": lambda stage, pace: [
+        measure_beside_neutron(stage, pace, tls=False),
+        measure_beside_neutron(stage, pace, tls=True),
+    ],
     "A2": lambda stage, pace: [measure_whole_path(stage, pace)],
     "B": lambda stage, pace: [measure_trap(stage, pace)],
     "C": lambda stage, pace: [measure_ports(stage, pace)],
+    "E": lambda stage, pace: [measure_storm(stage, pace)],
 }
 
 

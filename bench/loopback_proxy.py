@@ -1,7 +1,7 @@
 """The metadata proxy alone, on loopback, composed as the agent composes it.
 
 Identity, limits, signature, traces and counters are the real ones; only the registry
-is a dictionary with one port in it, for 127.0.0.1. A process of its own.
+is a dictionary, of guests that ask from loopback addresses. A process of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from twisted.internet.main import installReactor
 from twisted.logger import globalLogBeginner
 
+from bench.crowd import Member, load
 from vagent.agent import LISTEN_BACKLOG
 from vagent.config.model import ClientTls, MetadataProxyConfig, Secret
 from vagent.metadata.proxy import MetadataProxy
@@ -47,7 +49,10 @@ def main() -> None:
     )
     observer = Observer(clock=_WallClock(), log_level="info")
     observer.expect(*Event.__subclasses__())
-    registered = {LOOPBACK: _registration(options)}
+    registered = {
+        member.address: _registration(number, member)
+        for number, member in enumerate(load(options.crowd), 2)
+    }
     proxy = MetadataProxy(
         _config(options),
         identify=registered.get,
@@ -66,38 +71,47 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--upstream", type=int, required=True)
-    parser.add_argument("--instance", required=True)
-    parser.add_argument("--tenant", required=True)
+    parser.add_argument("--crowd", type=Path, required=True)
     parser.add_argument("--secret", required=True)
+    parser.add_argument(
+        "--unlimited", action="store_true", help="no ceiling on one guest's requests"
+    )
+    parser.add_argument("--cache-ttl", type=float, default=0.0, help="seconds")
     parser.add_argument("--tls", type=Path, nargs=3, metavar=("CERT", "KEY", "CA"))
     return parser.parse_args()
 
 
 def _config(options: argparse.Namespace) -> MetadataProxyConfig:
-    return MetadataProxyConfig(
+    config = MetadataProxyConfig(
         shared_secret=Secret(options.secret.encode()),
         port=options.port,
         tls=ClientTls(*options.tls) if options.tls else None,
+        cache_ttl=options.cache_ttl,
+    )
+    if not options.unlimited:
+        return config
+    return replace(
+        config,
         max_guest_connections=MAX_CONNECTIONS,
         max_guest_requests=MAX_CONNECTIONS,
         guest_request_rate=0.0,
-        cache_ttl=0.0,
     )
 
 
-def _registration(options: argparse.Namespace) -> Registration:
+def _registration(number: int, member: Member) -> Registration:
+    address = IPv4Address(member.address)
     port = Port(
-        id=options.instance,
-        instance_id=options.instance,
-        tenant_id=options.tenant,
+        id=member.instance_id,
+        instance_id=member.instance_id,
+        tenant_id=member.tenant_id,
         network_id="",
         display_name="bench",
-        tap="tap-bench",
-        mac="02:00:00:00:00:01",
-        address=IPv4Address(LOOPBACK),
+        tap=f"tap-{number}",
+        mac=f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}",
+        address=address,
         address6=None,
     )
-    return Registration(port, 2, IPv4Address(LOOPBACK))
+    return Registration(port, number, address)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from bench.contestants import UNLIMITED, haproxy, loopback_proxy
 from bench.figures import Column, Part, Run
 from bench.goals import Goal
 from bench.load import Shape, drive
 from bench.pace import Pace
 from bench.service import start_agent
-from bench.stage import GATEWAY, LOOPBACK, Contestant, Stage
+from bench.stage import GATEWAY, LOOPBACK, NGINX, Contestant, Stage
 from bench.usage import OTHERS, Others, usage
 from lab.namespaces import LabError, Machine
 
@@ -51,8 +52,8 @@ def measure_alone(stage: Stage, pace: Pace, *, tls: bool) -> Part:
         ),
     )
     contestants = (
-        stage.loopback_proxy(OUR_PORT + tls, tls=tls),
-        stage.haproxy(LOOPBACK, RIVAL_PORT + tls, tls=tls),
+        loopback_proxy(stage, OUR_PORT + tls, NGINX[tls], UNLIMITED),
+        haproxy(stage, LOOPBACK, RIVAL_PORT + tls, tls=tls),
     )
     shapes = FEW_SHAPES if pace.quick else SHAPES
     take_turns(stage, pace, part, stage.host, contestants, shapes)
@@ -69,7 +70,7 @@ def measure_whole_path(stage: Stage, pace: Pace) -> Part:
     )
     agent = start_agent(stage)
     stage.check_echo(stage.guest.machine, agent)
-    rival = stage.haproxy(GATEWAY, RIVAL_PORT + 2, tls=True)
+    rival = haproxy(stage, GATEWAY, RIVAL_PORT + 2, tls=True)
     take_turns(stage, pace, part, stage.guest.machine, (agent, rival), FEW_SHAPES)
     stage.agent.stop()
     return part

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import NamedTuple
 
+from bench.crowd import Member, save
 from lab.agent import SECRET, SOURCE, RunningAgent, configuration
 from lab.guests import Lab, Wiring
 from lab.namespaces import LabError, Machine, inside
@@ -56,6 +57,17 @@ class Cpus:
         ordered = sorted(allowed)
         upstream = ordered[1] if len(ordered) > 2 else ordered[0]
         return cls(load=ordered[0], upstream=upstream, contestant=ordered[-1])
+
+
+class Upstream(NamedTuple):
+    """Where something answers as nova-api, on loopback; `tls`: over mutual TLS."""
+
+    port: int
+    tls: bool
+
+
+NGINX = {False: Upstream(PLAIN_PORT, False), True: Upstream(TLS_PORT, True)}
+"""The usual one, by whether it is asked over mutual TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +119,7 @@ class Stage:
         """Start nginx as nova-api."""
         (self.folder / "large.txt").write_bytes(b"x" * LARGE)
         pki = self.agent_folder / "pki"
-        conf = self._render(
+        conf = self.render(
             "nginx.conf.in",
             "nginx.conf",
             folder=self.folder,
@@ -125,47 +137,20 @@ class Stage:
         )
         self._await_answer("nginx", f"http://{LOOPBACK}:{PLAIN_PORT}/")
 
-    def haproxy(self, address: str, port: int, *, tls: bool) -> Contestant:
-        """Start haproxy at this address of the host."""
+    def client_tls(self) -> list[str]:
+        """Files of a client of the upstream: certificate, key, authority."""
         pki = self.agent_folder / "pki"
-        pair = self.folder / "haproxy.pem"
-        pair.touch(mode=0o600)
-        pair.write_bytes(
-            (pki / "agent.crt").read_bytes() + (pki / "agent.key").read_bytes()
-        )
-        conf = self._render(
-            "haproxy.cfg.in",
-            f"haproxy-{port}.cfg",
-            address=address,
-            port=port,
-            upstream_port=TLS_PORT if tls else PLAIN_PORT,
-            tls=f"ssl crt {pair} ca-file {pki / 'ca.crt'} verify required"
-            " sni str(localhost) verifyhost localhost"
-            if tls
-            else "",
-            **self.identity(),
-        )
-        process = self.start(
-            f"haproxy-{port}", self.cpus.contestant, ["haproxy", "-db", "-f", str(conf)]
-        )
-        return self._contestant("haproxy", f"http://{address}:{port}", process)
+        return [str(pki / name) for name in ("agent.crt", "agent.key", "ca.crt")]
 
-    def loopback_proxy(self, port: int, *, tls: bool) -> Contestant:
-        """Start our proxy alone, on loopback."""
-        pki = self.agent_folder / "pki"
+    def everyone(self, crowd: Sequence[Member]) -> Path:
+        """A file with the crowd and, in its middle, the guest, asking from loopback."""
         mine = self.identity()
-        files = [str(pki / name) for name in ("agent.crt", "agent.key", "ca.crt")]
-        process = self.start(
-            f"proxy-{port}",
-            self.cpus.contestant,
-            [
-                *(sys.executable, "-m", "bench.loopback_proxy", "--port", str(port)),
-                *("--upstream", str(TLS_PORT if tls else PLAIN_PORT)),
-                *("--instance", mine["instance_id"], "--tenant", mine["tenant_id"]),
-                *("--secret", SECRET, *(["--tls", *files] if tls else [])),
-            ],
+        member = Member(LOOPBACK, mine["instance_id"], mine["tenant_id"])
+        half = len(crowd) // 2
+        return save(
+            self.folder / f"crowd-{len(crowd)}.json",
+            [*crowd[:half], member, *crowd[half:]],
         )
-        return self._contestant("vagent", f"http://{LOOPBACK}:{port}", process)
 
     def identity(self) -> dict[str, str]:
         """What the upstream must be told of the guest, whoever tells it."""
@@ -203,15 +188,18 @@ class Stage:
         """Return when something listens at this loopback port. Raises LabError."""
         inside(self.host.name, lambda: _knock(port))
 
-    def _contestant(
-        self, name: str, origin: str, process: subprocess.Popen[bytes]
+    def contestant(
+        self, name: str, origin: str, *processes: subprocess.Popen[bytes]
     ) -> Contestant:
+        """What these are, when it answers and does its work. Raises LabError."""
         self._await_answer(name, f"{origin}/")
-        contestant = Contestant(name, origin, (process.pid,))
+        pids = tuple(process.pid for process in processes)
+        contestant = Contestant(name, origin, pids)
         self.check_echo(self.host, contestant)
         return contestant
 
-    def _render(self, source: str, name: str, **values: object) -> Path:
+    def render(self, source: str, name: str, **values: object) -> Path:
+        """Fill in a template of this folder; where it is now."""
         text = Template((HERE / source).read_text()).substitute(values)
         path = self.folder / name
         path.write_text(text)
