@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 
 RUN_PACKAGES := python3 python3-venv python3-dev gcc libnetfilter-queue-dev \
 	nftables iproute2 curl wget ca-certificates procps
-TEST_PACKAGES := chromium curl dpkg apt
+TEST_PACKAGES := chromium curl dpkg apt qemu-system-x86
 BENCH_PACKAGES := haproxy nginx-light wrk
 STOCK_KERNEL_PACKAGES := debootstrap qemu-system-x86 e2fsprogs
 STOCK_KERNEL := var/stock-kernel
+VIRTUAL_MACHINE := var/virtual-machine
 NEUTRON := var/neutron
 
 .PHONY: help demo demo-stop test test-stock-kernel test-clients lint bench install clean
@@ -34,6 +35,7 @@ demo-stop: $(VENV)/.run
 test: lint
 	@.ci/debian-packages $(TEST_PACKAGES)
 	@tests/clients/install $(PYTHON)
+	@tests/virtual_machine/build $(VIRTUAL_MACHINE)
 	$(BIN)/python -m pytest
 
 test-stock-kernel: $(VENV)/.run
@@ -74,5 +76,6 @@ $(VENV)/.test: $(VENV)/.run
 
 clean:
 	rm -rf $(VENV) *.egg-info build .mypy_cache .ruff_cache .pytest_cache \
-		.hypothesis .import_linter_cache bench/results.json $(STOCK_KERNEL) var/clients $(NEUTRON)
+		.hypothesis .import_linter_cache bench/results.json $(STOCK_KERNEL) \
+		$(VIRTUAL_MACHINE) var/clients $(NEUTRON)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
