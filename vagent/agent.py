@@ -32,6 +32,7 @@ from vagent.linklocal.dns import DnsLookup
 from vagent.linklocal.resolution import NameFollower
 from vagent.linklocal.table import ServiceTable
 from vagent.linklocal.watcher import ServiceWatcher
+from vagent.metadata.hops import keep_opening_packets
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.session_keys import SessionKeys, boot_name, seconds_since_boot
 from vagent.metadata.sessions import Sessions
@@ -257,6 +258,8 @@ class Agent:
             listener.setsockopt(
                 socket.SOL_SOCKET, socket.SO_BINDTODEVICE, names.host_side.encode()
             )
+            if self._config.metadata_proxy.refuse_beyond_hop_limit:
+                keep_opening_packets(listener)
             try:
                 listener.bind((address, names.listener_port))
                 listener.listen(LISTEN_BACKLOG)

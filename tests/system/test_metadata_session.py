@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lab.agent import configuration, port_add
-from lab.namespaces import PATIENCE
+from lab.guests import Wiring
+from lab.namespaces import PATIENCE, Machine, run
 
 pytestmark = pytest.mark.system
 
@@ -150,3 +153,92 @@ def session_of_open(guest: Any) -> str:
         "http://169.254.169.254/latest/api/token",
     )
     return code
+
+
+@pytest.fixture
+def behind() -> Iterator[Callable[[Any], Machine]]:
+    """`behind(guest)`: a container that the guest routes and translates for."""
+    made: list[Machine] = []
+
+    def begin(guest: Any) -> Machine:
+        inner = Machine.create(f"{guest.machine.name}-in")
+        made.append(inner)
+        run(
+            *("ip", "link", "add", "inner0", "netns", guest.machine.name),
+            *("type", "veth", "peer", "name", "eth0", "netns", inner.name),
+        )
+        guest.machine.run("ip", "link", "set", "inner0", "up")
+        inner.run("ip", "link", "set", "eth0", "up")
+        for machine, device, last in ((guest.machine, "inner0", 1), (inner, "eth0", 2)):
+            for address in (f"172.31.0.{last}/24", f"fd31::{last}/64"):
+                nodad = ("nodad",) if ":" in address else ()
+                machine.run("ip", "address", "add", address, "dev", device, *nodad)
+        inner.run("ip", "route", "add", "default", "via", "172.31.0.1")
+        inner.run("ip", "route", "add", "default", "via", "fd31::1")
+        for switch in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+            guest.machine.run("sysctl", "-qw", f"{switch}=1")
+        guest.machine.run("nft", "-f", "-", text=MASQUERADE)
+        return inner
+
+    yield begin
+    for machine in made:
+        machine.destroy()
+
+
+MASQUERADE = """
+table inet docker {
+  chain postrouting {
+    type nat hook postrouting priority 100
+    oifname eth0 masquerade
+  }
+}
+"""
+
+
+def token_of(machine: Machine, address: str = "169.254.169.254") -> tuple[int, str]:
+    """curl's exit code and, if there was an answer, its status and body in a line."""
+    said = machine.run(
+        *("sh", "-c", 'curl -s -g -m 4 -w " %{http_code}" -X PUT "$@"; echo " $?"'),
+        *("sh", "-H", "X-aws-ec2-metadata-token-ttl-seconds: 60"),
+        f"http://{address}/latest/api/token",
+    )
+    text, _, code = " ".join(said.split()).rpartition(" ")
+    return int(code), text
+
+
+TIMED_OUT = 28
+"""curl's exit code."""
+
+
+def test_a_client_beyond_the_hop_limit_hears_nothing_or_why(
+    idle_site: Any, ask: Any, behind: Any
+) -> None:
+    """A container behind the guest: without the switch its PUT gets no answer, with it
+    403 and the reason, over IPv4 and IPv6. The guest itself gets a token in any case.
+    """
+    site = idle_site
+    demanding(site)
+    alice = site.lab.guest(
+        "alice",
+        Wiring.BRIDGED,
+        address="10.0.0.5/24",
+        gateway="10.0.0.1",
+        bridge="blue",
+        address6="2001:db8::5/64",
+    )
+    site.introduce(alice)
+    site.provision()
+    inner = behind(alice)
+    assert "401" == status(ask, SimpleNamespace(machine=inner))
+    assert TIMED_OUT == token_of(inner)[0]
+    site.agent.stop()
+    demanding(site, "<refuse-beyond-hop-limit>true</refuse-beyond-hop-limit>")
+    for address in ("169.254.169.254", "[fd00:ec2::254]"):
+        code, text = token_of(inner, address)
+        assert (0, True) == (code, text.startswith("This request came through a "))
+        assert text.endswith(" 403")
+        assert " 200" == token_of(alice.machine, address)[1][-4:]
+    assert "403" == status(ask, SimpleNamespace(machine=inner))
+    assert f"I am {alice.name}\n" == session(alice)["text"]
+    trace = site.agent.tool("vagent.ctl", "trace", "Metadata")
+    assert 3 == trace.count("Error: 403 too-far; Request for VM : ")

@@ -90,6 +90,7 @@ def _metadata_proxy(proxy: MetadataProxyConfig) -> Texts:
         "cache-ttl": _seconds(proxy.cache_ttl),
         "session-tokens": proxy.session_tokens.value,
         "hop-limit": str(proxy.hop_limit),
+        "refuse-beyond-hop-limit": _switch(proxy.refuse_beyond_hop_limit),
     }
 
 

@@ -113,6 +113,9 @@ def _metadata_proxy(
             "session-tokens", SessionMode, default.session_tokens
         ),
         hop_limit=section.value("hop-limit", int, default.hop_limit),
+        refuse_beyond_hop_limit=section.value(
+            "refuse-beyond-hop-limit", _switch, default.refuse_beyond_hop_limit
+        ),
     )
 
 

@@ -66,6 +66,7 @@ class MetadataProxyConfig:
     cache_ttl: float = 15.0
     session_tokens: SessionMode = SessionMode.OFF
     hop_limit: int = 1
+    refuse_beyond_hop_limit: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,17 @@ def status_line(status: int) -> bytes:
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
 
 
-def own_answer(status: int, *, close: bool) -> bytes:
-    """A complete reply of our own; 503 and 429 ask to come back in a second."""
+def own_answer(status: int, *, close: bool, text: bytes = b"") -> bytes:
+    """A complete reply of our own; 503 and 429 ask to come back in a second.
+
+    `text` is one short line for people.
+    """
     retry = b"Retry-After: 1\r\n" if status in (429, 503) else b""
     closing = b"Connection: close\r\n" if close else b""
-    return b"%bContent-Length: 0\r\n%b%b\r\n" % (status_line(status), retry, closing)
+    kind = b"Content-Type: text/plain\r\n" if text else b""
+    return b"%bContent-Length: %d\r\n%b%b%b\r\n%b" % (
+        *(status_line(status), len(text), kind, retry, closing, text),
+    )
 
 
 def relayed_head(

@@ -78,7 +78,7 @@ class GuestConnection(TwistedProtocol):
         self.account: Account
         self.exchange: Waiting | None = None
         self.registration: Registration | None = None
-        self.has_sessions = False
+        self.has_sessions = self.is_far = False
         self.address = ""
         self.block = b""
         self.started = 0.0
@@ -195,9 +195,9 @@ class GuestConnection(TwistedProtocol):
         self._desk.replied(self, status, size)
         self._next(close=close)
 
-    def answer(self, status: int, *, close: bool) -> None:
-        """See `Asker`."""
-        self.relay(own_answer(status, close=close))
+    def answer(self, status: int, *, close: bool, text: bytes = b"") -> None:
+        """See `Asker`. `text` is the body."""
+        self.relay(own_answer(status, close=close, text=text))
         self._next(close=close)
 
     def cut(self) -> None:

@@ -35,6 +35,7 @@ from vagent.metadata.events import (
 )
 from vagent.metadata.guest import GuestConnection
 from vagent.metadata.heads import RequestHeads
+from vagent.metadata.hops import hops_of, opening_packet
 from vagent.metadata.limits import MAX_GUEST_CONNECTIONS_TOTAL, MAX_TURNED_AWAY
 from vagent.metadata.pool import Pool
 from vagent.metadata.request import Refusal, Request
@@ -201,21 +202,27 @@ class MetadataProxy:
         """Does the matter of session tokens end here?"""
         assert self._sessions is not None  # noqa: S101  for the type checker
         request = guest.request
-        match self._sessions.decide(request, registration):
-            case Issue(data, size):
+        match self._sessions.decide(request, registration, is_far=guest.is_far):
+            case Issue(data, size, missed):
                 self._emit(RequestParsed())
+                if missed:
+                    self._miss(guest, missed)
                 self._emit(TokenIssued(guest.address))
                 guest.issue(data, size, hops=self._config.hop_limit)
                 return True
-            case Deny(status, reason):
+            case Deny(status, reason, text):
                 self._emit(RequestParsed())
                 self._emit(TokenRefused(guest.address, status, reason))
-                guest.answer(status, close=not request.keep_alive)
+                guest.answer(status, close=not request.keep_alive, text=text)
                 return True
             case Let(missed) if missed:
-                guest.account.missed += 1
-                self._emit(TokenMissed(guest.address, missed, request.path))
+                self._miss(guest, missed)
         return False
+
+    def _miss(self, guest: GuestConnection, reason: str) -> None:
+        """Audit: required tokens would have refused the request."""
+        guest.account.missed += 1
+        self._emit(TokenMissed(guest.address, reason, guest.request.path))
 
     def settled(self, guest: GuestConnection) -> None:
         """See `Desk`."""
@@ -268,6 +275,9 @@ class MetadataProxy:
         )
         guest.address = guest_address(registration, guest.source)
         if before is None:
+            if self._config.refuse_beyond_hop_limit:
+                hops = hops_of(opening_packet(guest.transport))
+                guest.is_far = hops >= self._config.hop_limit
             self._emit(SessionReachedUpstream())
         return True
 

@@ -26,18 +26,23 @@ _TTL = re.compile(rb"[0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Give the guest this reply, which holds a token; `size` counts the body."""
+    """Give the guest this reply, which holds a token; `size` counts the body.
+
+    `missed` as in `Let`.
+    """
 
     data: bytes = field(repr=False)
     size: int = TOKEN_LENGTH
+    missed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Answer with this status; `reason` is of a closed set."""
+    """Answer with this status; `reason` is of a closed set, `text` for the guest."""
 
     status: int
     reason: str
+    text: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,11 @@ class Let:
 
 
 GO_ON = Let()
+
+TOO_FAR = "too-far"
+_TOO_FAR = (
+    b"This request came through a router; a session token does not get that far.\n"
+)
 
 
 class Sessions:
@@ -72,16 +82,23 @@ class Sessions:
         self._keys.load()
 
     def decide(
-        self, request: Request, registration: Registration
+        self, request: Request, registration: Registration, *, is_far: bool = False
     ) -> Issue | Deny | Let:
-        """What becomes of the request.
+        """What becomes of the request; `is_far`: it is to be refused for its distance.
 
         A wrong token is refused where tokens are optional too, as Amazon does: whoever
-        shows one means it.
+        shows one means it. Only whoever asks for a token is told a reason: scripts take
+        any other body for the document they wait for.
         """
-        if request.method == b"PUT" and request.path == TOKEN_PATH:
-            return self._issue(request, registration)
         mode = self.mode_of(registration)
+        is_audit = mode is SessionMode.AUDIT
+        is_asking = request.method == b"PUT" and request.path == TOKEN_PATH
+        if is_far and not is_audit:
+            return Deny(403, TOO_FAR, _TOO_FAR if is_asking else b"")
+        if is_asking:
+            return self._issue(request, registration, TOO_FAR if is_far else "")
+        if is_far:
+            return Let(TOO_FAR)
         verdict = judge(
             request.session.token,
             key_of=self._keys.pair().key_of,
@@ -90,13 +107,15 @@ class Sessions:
         )
         if verdict is Verdict.VALID:
             return GO_ON
-        if mode is SessionMode.AUDIT:
+        if is_audit:
             return Let(verdict.value)
         if mode is SessionMode.OPTIONAL and verdict is Verdict.MISSING:
             return GO_ON
         return Deny(401, verdict.value)
 
-    def _issue(self, request: Request, registration: Registration) -> Issue | Deny:
+    def _issue(
+        self, request: Request, registration: Registration, missed: str
+    ) -> Issue | Deny:
         if request.session.is_forwarded:
             return Deny(403, "forwarded-token-request")
         ttl = request.session.ttl
@@ -109,7 +128,7 @@ class Sessions:
             expires=int(self._keys.now()) + int(ttl),
             holder=holder_of(registration),
         )
-        return Issue(_reply(request, int(ttl), token))
+        return Issue(_reply(request, int(ttl), token), missed=missed)
 
 
 def _reply(request: Request, ttl: int, token: bytes) -> bytes:

@@ -38,6 +38,7 @@ class FakeTransport:
         self.bufferSize = 65536
         self._peer = peer
         self.family = socket.AF_INET
+        self.opening = b""
         self.options: list[tuple[int, int, int]] = []
 
     def getPeer(self) -> PeerAddress:
@@ -48,6 +49,11 @@ class FakeTransport:
 
     def getHandle(self) -> FakeTransport:
         return self
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        assert (socket.IPPROTO_TCP, 28) == (level, option)
+        taken, self.opening = self.opening[:size], b""
+        return taken
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
         self.options.append((level, option, value))

@@ -273,6 +273,73 @@ def test_hops_are_limited_until_the_next_request(
     assert 2 == len(transport.options)
 
 
+def opened_with(ttl: int) -> bytes:
+    """The packet that a connection was opened with."""
+    return b"\x45" + bytes(7) + bytes((ttl,)) + bytes(31)
+
+
+def far(site: Site, request: bytes, ttl: int) -> bytes:
+    """The answer to a client whose packets arrive with this TTL; two requests."""
+    guest, transport = site.guest()
+    transport.opening = opened_with(ttl)
+    for _ in range(2):
+        transport.take()
+        guest.dataReceived(request)
+        if not transport.sent:
+            site.connections[-1].dataReceived(HELLO)
+    return transport.sent
+
+
+@pytest.mark.parametrize(("hops", "is_far"), [(0, False), (1, False), (2, True)])
+@pytest.mark.parametrize("initial", [64, 128, 255])
+def test_who_is_beyond_the_hop_limit_is_told(
+    tmp_path: Path, initial: int, hops: int, is_far: bool
+) -> None:
+    """403 instead of a token that would not arrive, with a line that says why."""
+    site = Site(
+        tmp_path, SessionMode.OPTIONAL, hop_limit=2, refuse_beyond_hop_limit=True
+    )
+    told = far(site, put(), initial - hops)
+    assert (b"403" if is_far else b"200") == told[9:12]
+    assert is_far == (b"came through a router" in told)
+    assert (["too-far"] * 2 if is_far else []) == site.labels()
+    if is_far:
+        head, _, body = told.partition(b"\r\n\r\n")
+        assert b"Content-Length: %d" % len(body) in head
+        assert 1 == body.count(b"\n")
+
+
+def test_who_is_too_far_gets_nothing_else_either(tmp_path: Path) -> None:
+    """Also with a good token, and without a body that a script could mistake."""
+    site = Site(tmp_path, SessionMode.OPTIONAL, refuse_beyond_hop_limit=True)
+    for request in (GET, get(site.token())):
+        told = far(site, request, 63)
+        assert told.startswith(b"HTTP/1.1 403 ")
+        assert told.endswith(b"\r\n\r\n")
+    assert b"" == site.sent()
+
+
+@pytest.mark.parametrize("switch", [False, True])
+def test_far_clients_are_served_where_nothing_says_otherwise(
+    tmp_path: Path, switch: bool
+) -> None:
+    """The switch is off, or the guest's tokens are; an unknown TTL is no distance."""
+    mode = SessionMode.OFF if switch else SessionMode.OPTIONAL
+    site = Site(tmp_path, mode, refuse_beyond_hop_limit=switch)
+    assert HELLO == far(site, GET, 63)
+    assert [] == site.labels()
+    unknown = Site(tmp_path, SessionMode.OPTIONAL, refuse_beyond_hop_limit=True)
+    assert 200 == unknown.status(put())
+
+
+def test_audit_counts_who_is_too_far(tmp_path: Path) -> None:
+    """And refuses nothing; the reply with the token is limited all the same."""
+    site = Site(tmp_path, SessionMode.AUDIT, refuse_beyond_hop_limit=True)
+    assert far(site, put(), 63).startswith(b"HTTP/1.1 200 ")
+    assert HELLO == far(site, GET, 63)
+    assert ["too-far"] * 4 == site.labels()
+
+
 def test_tokens_do_not_show(tmp_path: Path) -> None:
     """In no event, trace, snapshot or repr; heads with one are not remembered."""
     site = Site(tmp_path, SessionMode.AUDIT)
