@@ -220,7 +220,7 @@ class Agent:
         config = self._config.metadata_server
         if config is None:
             return
-        site = metadata_site(
+        site: IProtocolFactory = metadata_site(
             self._instances,
             StoredPasswords(self._store),
             Authority(config.shared_secret),
@@ -229,19 +229,12 @@ class Agent:
             reactor=self._reactor,
         )
         contexts = server_tls_context(config, self._observer.emit)
-        address = str(config.listen.address)
-        try:
-            self._listening.append(
-                self._reactor.listenSSL(
-                    config.listen.port, site, contexts, interface=address
-                )
-                if contexts is not None
-                else self._reactor.listenTCP(
-                    config.listen.port, site, interface=address
-                )
-            )
-        except CannotListenError as failure:
-            raise KernelError(f"metadata server: {failure}") from failure
+        if contexts is not None:
+            # Late: it brings pyOpenSSL, see `metadata/without_pyopenssl`.
+            from twisted.protocols.tls import TLSMemoryBIOFactory
+
+            site = TLSMemoryBIOFactory(contexts, False, site)
+        self._listen(config.listen, site, "metadata server")
 
     def _listen_for_guests(self) -> None:
         names = self._names

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError, DNSLookupError, UserError
 from twisted.internet.interfaces import IAddress, IConnector
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
@@ -23,6 +22,7 @@ from vagent.metadata.heads import ReplyHeads
 from vagent.metadata.target import HostPort
 from vagent.metadata.tls import TlsClient
 from vagent.metadata.tls_files import TlsFiles
+from vagent.metadata.without_pyopenssl import without_pyopenssl
 from vagent.observe.event import Emit
 
 _CONNECT_ERRORS = (
@@ -122,6 +122,10 @@ class Dialler:
                 address.host, address.port, factory, self._config.connect_timeout
             )
             return cast("Callable[[], object]", connector.disconnect)
+        with without_pyopenssl():
+            # Late: few endpoints are names, and this costs 3 MiB.
+            from twisted.internet.endpoints import HostnameEndpoint
+
         stream = HostnameEndpoint(
             self._reactor,
             address.host.encode("idna"),

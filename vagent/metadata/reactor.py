@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.epollreactor import EPollReactor
+from vagent.metadata.without_pyopenssl import without_pyopenssl
+
+with without_pyopenssl():
+    from twisted.internet.epollreactor import EPollReactor
 
 
 class QuietEpollReactor(EPollReactor):

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from cryptography.x509 import load_pem_x509_certificates
-
 from vagent.config.model import ClientTls
 from vagent.errors import UpstreamError
 from vagent.metadata.events import TlsFilesLoaded, TlsFilesRefused
@@ -29,6 +27,9 @@ def build_context(files: ClientTls) -> tuple[ssl.SSLContext, str, str]:
 
     No handshake completes with a server whose chain or name is wrong.
     """
+    # Late, because it costs 7 MiB that an agent without TLS can do without.
+    from cryptography.x509 import load_pem_x509_certificates
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.verify_mode = ssl.CERT_REQUIRED
     context.check_hostname = True

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLContextFactory
 from zope.interface import implementer
 
@@ -19,6 +19,9 @@ from vagent.config.model import MetadataServerConfig
 from vagent.errors import ConfigError, Problem
 from vagent.nova.events import NovaTlsReloaded
 from vagent.observe.event import Emit
+
+if TYPE_CHECKING:  # loaded late, with the first context: 9 MiB
+    from OpenSSL import SSL
 
 # RFC 9325 §4.2: forward secrecy and authenticated encryption only (for TLS 1.2;
 # TLS 1.3 has nothing else).
@@ -73,9 +76,9 @@ class ServerContexts:
 def server_tls_context(
     config: MetadataServerConfig, emit: Emit
 ) -> ServerContexts | None:
-    """What to give to listenSSL; None where none of the three files is configured,
-    which is for a loopback address only. Raises ConfigError when the files cannot be
-    used, or are not all there.
+    """The contexts of its connections; None where none of the three files is
+    configured, which is for a loopback address only. Raises ConfigError when the files
+    cannot be used, or are not all there.
     """
     paths = (config.server_cert, config.server_key, config.client_ca)
     certificate, key, client_ca = paths
@@ -102,6 +105,8 @@ def _stamp(files: PemFiles) -> Stamp | None:
 
 
 def _context(files: PemFiles) -> SSL.Context:
+    from OpenSSL import SSL
+
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
