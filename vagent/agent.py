@@ -82,6 +82,7 @@ class Agent:
         self._registry = PortRegistry(config.data_path.identity_range, emit=emit)
         # A thread of its own: a large flow table must not hold up a port's fsync.
         self._flow_worker = Worker("vagent-flows", reactor=reactor)
+        self._kernel_worker = Worker("vagent-rules", reactor=reactor)
         self._flows = FlowReader(
             config.data_path.identity_range,
             registrations=self._registry.registrations,
@@ -94,7 +95,9 @@ class Agent:
             self._names,
             limits=self._limits,
             count_flows=self._flows.count,
-            system=LinuxSystem(reactor=reactor, clock=reactor),
+            system=LinuxSystem(
+                reactor=reactor, clock=reactor, run_in_thread=self._kernel_worker
+            ),
             choose=random.SystemRandom().choice,
             emit=emit,
             reactor=reactor,
@@ -142,6 +145,7 @@ class Agent:
         self._sessions.load()
         self._worker.start()
         self._flow_worker.start()
+        self._kernel_worker.start()
         await self._store.open()
         self._instances.start()
         await self._registrar.restore()
@@ -175,6 +179,7 @@ class Agent:
                 self._observer.own(_failed(failure), "stop")
         self._worker.stop()
         self._flow_worker.stop()
+        self._kernel_worker.stop()
         return clean
 
     def _add_gauges(self) -> None:

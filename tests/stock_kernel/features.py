@@ -10,13 +10,15 @@ import sys
 from typing import Any
 
 from twisted.internet import task
+from twisted.internet.threads import deferToThread
 
 from vagent.datapath.features import probe
 from vagent.datapath.system import LinuxSystem
 
 
 async def _show(reactor: Any, *wanted: str) -> None:
-    features = await probe(LinuxSystem(reactor=reactor, clock=reactor), "vagent")
+    system = LinuxSystem(reactor=reactor, clock=reactor, run_in_thread=deferToThread)
+    features = await probe(system, "vagent")
     print(features)
     if not all(getattr(features, name) for name in wanted):
         raise SystemExit(1)

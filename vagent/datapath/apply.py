@@ -17,11 +17,8 @@ from twisted.internet.interfaces import IReactorTime
 from vagent.datapath.events import RulesApplied, RulesRefused
 from vagent.datapath.features import Features
 from vagent.datapath.names import Names
-from vagent.datapath.render import (
-    change_of_ports,
-    change_of_services,
-    ruleset,
-)
+from vagent.datapath.port_change import change_of_ports
+from vagent.datapath.render import change_of_services, ruleset
 from vagent.datapath.state import (
     ENDPOINT_MASK,
     INDEX_BITS,
@@ -236,7 +233,8 @@ class Applier:
             for ifindex in leaving.keys() | {new.ifindex for new in come}
             if self._taps[ifindex] > leaving[ifindex]
         )
-        await self._system.run_nft(change_of_ports(self._names, gone, come, kept))
+        steps = change_of_ports(self._names, gone, come, kept)
+        await self._system.transact(steps)
         for attachment in gone:
             del self._applied[attachment.index]
         self._applied.update((attachment.index, attachment) for attachment in come)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from vagent.datapath.flow import FlowList, lives, of_guests, told
 from vagent.datapath.flow_codec import Tracked, decode_part, encode_dump
@@ -20,6 +20,7 @@ from vagent.datapath.state import INDEX_MASK
 from vagent.errors import KernelError, LimitError, WireError
 from vagent.linklocal.table import ServiceTable
 from vagent.ports.port import Registration
+from vagent.store.worker import RunInThread
 
 MAX_READINGS = 4
 """Readings that may wait for the thread: some operators at once, not a polling loop
@@ -29,15 +30,6 @@ DEADLINE = 5.0
 _READ = 8_192
 """Bytes of one read, and so of one of the kernel's answers (it would send 32 KiB): 34
 flows, after which the reactor gets its turn."""
-
-T = TypeVar("T")
-
-
-class RunInThread(Protocol):
-    """Runs a blocking function elsewhere."""
-
-    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
-        """What `work` returns or raises."""
 
 
 class Dump(Protocol):

@@ -9,6 +9,8 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from vagent.errors import KernelError
 
@@ -18,6 +20,13 @@ NLM_ACK = 0x4
 NLM_CREATE = 0x400
 NLA_NESTED = 0x8000
 _NLMSG_ERROR = 2
+_CAPPED, _HAS_ATTRIBUTES = 0x100, 0x200
+_FAULT_OFFSET = 2
+_SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
+_SO_SNDBUFFORCE = 32
+_SEND_OVERHEAD = 4096
+"""Bytes that the kernel's book-keeping takes of a send buffer, generously."""
+_READ = 65536
 _HEADER = struct.Struct("=IHHII")
 _TIMEOUT = 5.0
 """Seconds to wait for the kernel's acknowledgement, which comes within milliseconds."""
@@ -37,15 +46,26 @@ def netfilter_message(
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
 
 
-def error_code(reply: bytes) -> int:
-    """The errno of an acknowledgement, 0 for success. Raises KernelError."""
+class Acknowledgement(NamedTuple):
+    """The kernel's answer to one message: its sequence number, errno (0 for success),
+    and where in the message the fault is, 0 where it does not say.
+    """
+
+    sequence: int
+    code: int
+    offset: int = 0
+
+
+def acknowledgement(reply: bytes) -> Acknowledgement:
+    """Read one answer. Raises KernelError for anything else."""
     if len(reply) < _HEADER.size + 4:
         raise KernelError(f"netlink reply of {len(reply)} bytes, expected 20 or more")
-    kind = _HEADER.unpack_from(reply)[1]
+    _, kind, flags, sequence, _ = _HEADER.unpack_from(reply)
     if kind != _NLMSG_ERROR:
         raise KernelError(f"netlink reply of type {kind}, expected {_NLMSG_ERROR}")
     (code,) = struct.unpack_from("=i", reply, _HEADER.size)
-    return -int(code)
+    offset = _fault(reply) if flags & _CAPPED and flags & _HAS_ATTRIBUTES else 0
+    return Acknowledgement(sequence, -int(code), offset)
 
 
 def transact(message: bytes, what: str) -> None:
@@ -55,9 +75,50 @@ def transact(message: bytes, what: str) -> None:
         try:
             link.bind((0, 0))
             link.send(message)
-            code = error_code(link.recv(65536))
+            code = acknowledgement(link.recv(_READ)).code
         except OSError as failure:
             raise KernelError(f"{what}: {failure}") from failure
     if code:
         name = errno.errorcode.get(code, str(code))
         raise KernelError(f"{what}: the kernel says {name} ({os.strerror(code)})")
+
+
+def transact_batch(batch: bytes) -> list[Acknowledgement]:
+    """Send a batch, which the kernel works off before the call returns, and read all
+    that it answered. Raises KernelError.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
+        try:
+            link.setsockopt(
+                socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(batch) + _SEND_OVERHEAD
+            )
+            link.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+            link.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
+            link.bind((0, 0))
+            link.send(batch)
+            return list(_answers(link))
+        except OSError as failure:
+            raise KernelError(f"netlink batch: {failure}") from failure
+
+
+def _answers(link: socket.socket) -> Iterator[Acknowledgement]:
+    while True:
+        try:
+            yield acknowledgement(link.recv(_READ, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return
+        except OSError as failure:
+            # More faults than the buffer holds: the first of them is in it.
+            if failure.errno != errno.ENOBUFS:
+                raise
+
+
+def _fault(reply: bytes) -> int:
+    """The offset of the fault, from the attributes behind the capped message."""
+    at = 2 * _HEADER.size + 4
+    while at + 8 <= len(reply):
+        length, kind = struct.unpack_from("=HH", reply, at)
+        if kind == _FAULT_OFFSET and length == 8:
+            return int(struct.unpack_from("=I", reply, at + 4)[0])
+        at += max(4, (length + 3) & ~3)
+    return 0

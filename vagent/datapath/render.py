@@ -27,11 +27,13 @@ from vagent.datapath.features import Features
 from vagent.datapath.names import SERVICE_MAC, Names
 from vagent.datapath.state import INDEX_BITS, Address, Attachment, Endpoint, Services
 from vagent.datapath.tables import (
+    FROM_TAPS,
     NETDEV_PRIORITY,
     family4,
     family6,
     host_table,
     netdev_table,
+    tap_chain,
 )
 from vagent.ports.identity6 import link_local_word
 
@@ -58,11 +60,8 @@ def ruleset(
         *([host_table(names, family6(names), nft_queue=nft_queue)] if ipv6 else []),
         *_add_addresses(names, services.addresses),
         *_add_endpoints(names, services.endpoints),
+        *_attach(names, attachments),
     ]
-    taps: set[int] = set()
-    for attachment in attachments:
-        parts += _attach(names, attachment, new_tap=attachment.ifindex not in taps)
-        taps.add(attachment.ifindex)
     return "\n".join(parts) + "\n"
 
 
@@ -72,29 +71,6 @@ def removal(names: Names, features: Features) -> str:
         f"table {family} {names.table}\ndelete table {family} {names.table}\n"
         for family in ("netdev", "ip", *["ip6"] * features.ip6_tables)
     )
-
-
-def change_of_ports(
-    names: Names,
-    gone: Iterable[Attachment],
-    come: Iterable[Attachment],
-    kept_taps: frozenset[int],
-) -> str:
-    """Detach and attach ports. `kept_taps` are the ifindexes of taps with other
-    attachments before and after, whose chain must not be touched.
-    """
-    parts: list[str] = []
-    closed: set[int] = set()
-    for attachment in gone:
-        last = attachment.ifindex not in kept_taps | closed
-        parts += _detach(names, attachment, last_on_tap=last)
-        closed.add(attachment.ifindex)
-    opened: set[int] = set()
-    for attachment in come:
-        first = attachment.ifindex not in kept_taps | opened
-        parts += _attach(names, attachment, new_tap=first)
-        opened.add(attachment.ifindex)
-    return "\n".join(parts) + "\n"
 
 
 def change_of_services(names: Names, old: Services, new: Services) -> str:
@@ -211,35 +187,26 @@ def _elements(attachment: Attachment) -> list[tuple[str, str]]:
     ]
 
 
-def _attach(names: Names, attachment: Attachment, *, new_tap: bool) -> list[str]:
+def _attach(names: Names, attachments: Iterable[Attachment]) -> list[str]:
+    """One statement for each map and for each tap: nft takes half the time that it
+    takes with one for each element.
+    """
     table = names.table
+    by_map: dict[str, list[str]] = {}
+    taps: dict[int, str] = {}
+    for attachment in attachments:
+        taps[attachment.ifindex] = attachment.tap
+        for name, element in _elements(attachment):
+            by_map.setdefault(name, []).append(element)
     parts = [
-        f"add element netdev {table} {name} {{ {element} }}"
-        for name, element in _elements(attachment)
+        f"add element netdev {table} {name} {{ {', '.join(elements)} }}"
+        for name, elements in by_map.items()
     ]
-    if new_tap:
-        chain = f"in_{attachment.ifindex}"
+    for ifindex, tap in taps.items():
+        chain = tap_chain(ifindex)
         parts += [
             f"add chain netdev {table} {chain} {{ type filter hook ingress"
-            f' device "{attachment.tap}" priority {NETDEV_PRIORITY}; }}',
-            f"add rule netdev {table} {chain} jump from_vm",
-        ]
-    return parts
-
-
-def _detach(names: Names, attachment: Attachment, *, last_on_tap: bool) -> list[str]:
-    table = names.table
-    parts = [
-        f"delete element netdev {table} {name} {{ {element} }}"
-        for name, element in _elements(attachment)
-    ]
-    if last_on_tap:
-        chain = f"in_{attachment.ifindex}"
-        # Some kernels remove the chain with its device: add it first, to be sure that
-        # there is one to delete.
-        parts += [
-            f"add chain netdev {table} {chain}",
-            f"flush chain netdev {table} {chain}",
-            f"delete chain netdev {table} {chain}",
+            f' device "{tap}" priority {NETDEV_PRIORITY}; }}',
+            f"add rule netdev {table} {chain} jump {FROM_TAPS}",
         ]
     return parts

@@ -11,6 +11,7 @@ import json
 import shutil
 import socket
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,8 +21,10 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from vagent.datapath import conntrack, netlink, queue_rule
+from vagent.datapath import conntrack, netlink, nf_tables, queue_rule
+from vagent.datapath.nf_tables import Step
 from vagent.errors import KernelError
+from vagent.store.worker import RunInThread
 
 COMMAND_DEADLINE = 30.0
 """Seconds for one transaction: one of 5,000 ports takes about one."""
@@ -70,6 +73,9 @@ class System(Protocol):
         the kernel only says whether it would.
         """
 
+    async def transact(self, steps: Sequence[Step]) -> None:
+        """One nf_tables transaction of messages: all of it, or nothing."""
+
     async def run_ip(self, batch: str) -> None:
         """iproute2 commands, a line each; the first failure ends them."""
 
@@ -111,13 +117,32 @@ class System(Protocol):
 class LinuxSystem:
     """The kernel of this host, in the network namespace of this process."""
 
-    def __init__(self, *, reactor: IReactorProcess, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        *,
+        reactor: IReactorProcess,
+        clock: IReactorTime,
+        run_in_thread: RunInThread,
+    ) -> None:
         self._reactor = reactor
         self._clock = clock
+        self._run_in_thread = run_in_thread
 
     async def run_nft(self, script: str, *, check: bool = False) -> None:
         """See System."""
         await self._run("nft", ["-c"] * check + ["-f", "-"], script)
+
+    async def transact(self, steps: Sequence[Step]) -> None:
+        """See System. In a thread: another program's transaction may be under way, and
+        the kernel works them off one by one. Without a deadline: what the kernel has
+        begun cannot be taken back, and a second transaction beside it would be worse.
+        """
+        answers = await self._run_in_thread(
+            lambda: netlink.transact_batch(nf_tables.encode(steps))
+        )
+        refused = nf_tables.refusal(steps, answers)
+        if refused:
+            raise KernelError(refused)
 
     async def run_ip(self, batch: str) -> None:
         """See System."""

@@ -22,6 +22,9 @@ QUEUE_CHAIN = "to_agent"
 """Chain that ends in the queue. It is closed by a drop, so that it fails closed while
 its queue rule is not there yet."""
 
+FROM_TAPS = "from_vm"
+"""Chain to which the chain of each tap jumps."""
+
 ASKING_RATE = 10
 """Neighbour solicitations a second that one guest may send to the agent. A guest needs
 one for each service address in a minute, and three more where it got no answer."""
@@ -38,6 +41,11 @@ class Family(NamedTuple):
     guest: str
     sets: str
     before_new: str
+
+
+def tap_chain(ifindex: int) -> str:
+    """Name of the chain at the ingress of a tap."""
+    return f"in_{ifindex}"
 
 
 def netdev_table(names: Names, host_mac: str, *, ipv6: bool) -> str:
@@ -59,7 +67,7 @@ table netdev {names.table} {{
   map mark_mac {{ type mark : ether_addr; }}
   map mark_dev {{ type mark : iface_index; }}
 {_tap_chains6(names, up, down) if ipv6 else ""}\
-  chain from_vm {{
+  chain {FROM_TAPS} {{
     ip daddr @service_addresses goto trap
     ether type arp arp saddr ip @service_addresses counter name claimed drop
     arp operation request arp daddr ip @service_addresses goto arp_reply

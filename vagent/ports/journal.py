@@ -12,11 +12,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from vagent.errors import StoreError, WireError
 from vagent.observe.event import Emit
@@ -24,6 +23,7 @@ from vagent.ports.codec import PortRecord, decode_record, encode_record
 from vagent.ports.events import PortFileSkipped
 from vagent.ports.members import UUID
 from vagent.ports.port import Registration
+from vagent.store.worker import RunInThread
 
 MAX_FILE = 64 * 1024
 """Bytes; a port needs about 700."""
@@ -31,15 +31,6 @@ LEFTOVER = re.compile(rf"\.{UUID.pattern}\.tmp")
 """What a write that was killed leaves behind."""
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-
-T = TypeVar("T")
-
-
-class RunInThread(Protocol):
-    """Runs a blocking function elsewhere (`deferToThreadPool` with its pool)."""
-
-    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
-        """What `work` returns or raises."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError
 
@@ -29,6 +29,7 @@ from vagent.store.value import (
     to_text,
 )
 from vagent.store.watches import Watches
+from vagent.store.worker import RunInThread
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process (an operator's sqlite3) to let go of the file."""
@@ -37,13 +38,6 @@ MAX_FILE_BYTES = 1024 * 1024 * 1024
 fill the host's disk."""
 
 Result = TypeVar("Result")
-
-
-class RunInThread(Protocol):
-    """Runs a job where it may block, one after another; see `store.worker.Worker`."""
-
-    def __call__(self, job: Callable[[], Result]) -> Awaitable[Result]:
-        """The job's result or exception."""
 
 
 class SqliteStore:

@@ -6,8 +6,8 @@ a read after a write see it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
@@ -15,6 +15,13 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 Result = TypeVar("Result")
+
+
+class RunInThread(Protocol):
+    """Runs a blocking function elsewhere: a Worker, or what stands for one."""
+
+    def __call__(self, work: Callable[[], Result], /) -> Awaitable[Result]:
+        """What `work` returns or raises."""
 
 
 class Worker:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vagent.datapath.conntrack import encode_end
 from vagent.datapath.links import names_in
-from vagent.datapath.netlink import attribute, error_code
+from vagent.datapath.netlink import Acknowledgement, acknowledgement, attribute
 from vagent.datapath.queue_rule import encode
 from vagent.errors import KernelError
 
@@ -31,12 +31,44 @@ def test_an_attribute_is_padded_to_four_bytes() -> None:
 
 def test_an_acknowledgement_of_zero_is_success() -> None:
     """An error message with code 0 is netlink's yes."""
-    assert 0 == error_code(struct.pack("=IHHIIi", 20, 2, 0, 1, 0, 0))
+    reply = struct.pack("=IHHIIi", 20, 2, 0, 1, 0, 0)
+    assert Acknowledgement(sequence=1, code=0) == acknowledgement(reply)
 
 
 def test_an_error_gives_its_errno() -> None:
     """The kernel sends it negative."""
-    assert 2 == error_code(struct.pack("=IHHIIi", 20, 2, 0, 1, 0, -2))
+    reply = struct.pack("=IHHIIi", 20, 2, 0, 7, 0, -2)
+    assert Acknowledgement(sequence=7, code=2) == acknowledgement(reply)
+
+
+def fault(*attributes: bytes, flags: int = 0x300) -> bytes:
+    """An error about message 3, whose own header follows, then attributes."""
+    body = struct.pack("=iIHHII", -17, 99, 0, 0, 3, 0) + b"".join(attributes)
+    return struct.pack("=IHHII", 16 + len(body), 2, flags, 3, 0) + body
+
+
+def test_an_error_tells_where_the_fault_is() -> None:
+    """Behind the kernel's own words for it, which are skipped."""
+    words, offset = attribute(1, b"no\0"), attribute(2, struct.pack("=I", 44))
+    assert Acknowledgement(3, 17, 44) == acknowledgement(fault(words, offset))
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_a_cut_attribute_is_no_place(cut: int) -> None:
+    """The errno is still read."""
+    offset = attribute(2, struct.pack("=I", 44))
+    assert Acknowledgement(3, 17, 0) == acknowledgement(fault(offset)[:-cut])
+
+
+def test_attributes_of_length_zero_are_stepped_over() -> None:
+    """The kernel sends none; reading them ends all the same."""
+    assert Acknowledgement(3, 17, 0) == acknowledgement(fault(b"\0" * 40))
+
+
+def test_without_the_flags_nothing_is_looked_for() -> None:
+    """The rest is then the message itself."""
+    offset = attribute(2, struct.pack("=I", 44))
+    assert Acknowledgement(3, 17, 0) == acknowledgement(fault(offset, flags=0))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +77,7 @@ def test_an_error_gives_its_errno() -> None:
 def test_a_reply_that_is_no_acknowledgement_is_refused(reply: bytes) -> None:
     """Too short, or of another type."""
     with pytest.raises(KernelError):
-        error_code(reply)
+        acknowledgement(reply)
 
 
 def test_the_queue_rule_names_its_place_and_queue() -> None:

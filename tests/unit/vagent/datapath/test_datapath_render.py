@@ -8,7 +8,6 @@ from ipaddress import IPv6Address
 from vagent.datapath.features import Features
 from vagent.datapath.names import Names
 from vagent.datapath.render import (
-    change_of_ports,
     change_of_services,
     removal,
     ruleset,
@@ -16,7 +15,6 @@ from vagent.datapath.render import (
 from vagent.datapath.state import Attachment, Services
 from vagent.linklocal.service import LinkLocalService
 
-NOTHING: frozenset[int] = frozenset()
 ALL = Features(nft_queue=True, ip6_tables=True, ipv6=True)
 XT_ONLY = Features(nft_queue=False)
 
@@ -49,53 +47,45 @@ def test_without_nft_queue_the_chain_is_only_closed(names: Names) -> None:
     assert ["counter name no_agent drop"] == chain.strip().splitlines()
 
 
+def attached(names: Names, *attachments: Attachment) -> list[str]:
+    """The statements about ports, which are the last ones."""
+    services = Services.of((), names, None)
+    bare = ruleset(names, services, [], host_mac="02::", features=ALL)
+    whole = ruleset(names, services, attachments, host_mac="02::", features=ALL)
+    assert whole.startswith(bare)
+    return whole.removeprefix(bare).splitlines()
+
+
 def test_attach(names: Names, alice: Attachment) -> None:
     """Five elements and the tap's own chain."""
-    assert (
+    assert [
         'add element netdev vagent identity { "tap-alice" . 02:00:00:00:00:01'
-        " . 10.0.0.5 : 169.254.64.2 }\n"
-        "add element netdev vagent id_mark { 169.254.64.2 : 2 }\n"
-        "add element netdev vagent mark_ip { 2 : 10.0.0.5 }\n"
-        "add element netdev vagent mark_mac { 2 : 02:00:00:00:00:01 }\n"
-        "add element netdev vagent mark_dev { 2 : 11 }\n"
+        " . 10.0.0.5 : 169.254.64.2 }",
+        "add element netdev vagent id_mark { 169.254.64.2 : 2 }",
+        "add element netdev vagent mark_ip { 2 : 10.0.0.5 }",
+        "add element netdev vagent mark_mac { 2 : 02:00:00:00:00:01 }",
+        "add element netdev vagent mark_dev { 2 : 11 }",
         "add chain netdev vagent in_11 { type filter hook ingress"
-        ' device "tap-alice" priority -300; }\n'
-        "add rule netdev vagent in_11 jump from_vm\n"
-    ) == change_of_ports(names, [], [alice], NOTHING)
+        ' device "tap-alice" priority -300; }',
+        "add rule netdev vagent in_11 jump from_vm",
+    ] == attached(names, alice)
 
 
-def test_a_second_address_of_a_tap_keeps_its_chain(
-    names: Names, alice: Attachment
+def test_one_statement_fills_a_map(
+    names: Names, alice: Attachment, bob: Attachment
 ) -> None:
-    """The chain is the tap's, not the port's."""
-    script = change_of_ports(names, [], [alice], frozenset({alice.ifindex}))
-    assert "chain" not in script
+    """However many ports there are."""
+    lines = attached(names, alice, bob)
+    assert "add element netdev vagent mark_dev { 2 : 11, 3 : 12 }" in lines
+    assert 5 + 2 * 2 == len(lines)
 
 
-def test_two_addresses_that_come_together_share_one_chain(
+def test_two_addresses_of_a_tap_share_one_chain(
     names: Names, alice: Attachment
 ) -> None:
     """It is made once."""
-    second = replace(alice, index=9)
-    script = change_of_ports(names, [], [alice, second], NOTHING)
-    assert 1 == script.count("add chain")
-
-
-def test_detach(names: Names, alice: Attachment) -> None:
-    """The chain is deleted even where the kernel did so already with the device."""
-    script = change_of_ports(names, [alice], [], NOTHING)
-    assert [
-        "add chain netdev vagent in_11",
-        "flush chain netdev vagent in_11",
-        "delete chain netdev vagent in_11",
-    ] == script.splitlines()[-3:]
-    assert 5 == script.count("delete element")
-
-
-def test_what_goes_goes_first(names: Names, alice: Attachment, bob: Attachment) -> None:
-    """An address may move from one port to another in one transaction."""
-    script = change_of_ports(names, [alice], [bob], NOTHING)
-    assert script.index("delete element") < script.index("add element")
+    lines = attached(names, alice, replace(alice, index=9))
+    assert 1 == sum("add chain" in line for line in lines)
 
 
 def test_a_change_of_one_service_does_not_name_another(
@@ -174,7 +164,8 @@ def test_attach_with_ipv6(names: Names, alice: Attachment) -> None:
         "mark_dev { 2 : 11 }",
     ] == [
         line.removeprefix("add element netdev vagent ")
-        for line in change_of_ports(names, [], [six], frozenset({11})).splitlines()
+        for line in attached(names, six)
+        if "element" in line
     ]
 
 

@@ -1,0 +1,338 @@
+"""What is written as netlink bytes, held against what nft writes, on this kernel."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from lab.namespaces import Machine, inside
+from vagent.config.model import DataPathConfig
+from vagent.datapath.features import Features
+from vagent.datapath.names import Names
+from vagent.datapath.nf_tables import Step, add_elements, encode
+from vagent.datapath.port_change import change_of_ports
+from vagent.datapath.render import ruleset
+from vagent.datapath.state import Attachment, Services
+from vagent.datapath.system import LinuxSystem
+from vagent.errors import KernelError
+
+pytestmark = pytest.mark.system
+
+NAMES = Names.of(DataPathConfig(), listener_port=8097, guest_rate=1000)
+FEATURES = Features(nft_queue=False, ip6_tables=True, ipv6=True)
+NOTHING: frozenset[int] = frozenset()
+
+
+class Kernel:
+    """nftables of a namespace with the two interfaces of the agent and some taps."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        sides = NAMES.guest_side, NAMES.host_side
+        machine.run("ip", "link", "add", sides[0], "type", "veth", "peer", sides[1])
+        self.add_taps("tap-one", "tap-two", "a-name-of-15-by")
+        self.fill()
+
+    def add_taps(self, *taps: str) -> None:
+        lines = "".join(f"link add {tap} type veth\n" for tap in taps)
+        self.machine.run("ip", "-batch", "-", text=lines)
+
+    def fill(self, *attachments: Attachment) -> None:
+        """Everything anew, by nft."""
+        services = Services.of((), NAMES, None)
+        script = ruleset(
+            NAMES, services, attachments, host_mac="02::1", features=FEATURES
+        ).replace("02::1", "02:00:00:00:00:01")
+        self.machine.run("nft", "-f", "-", text=script)
+
+    def transact(self, *steps: Step) -> None:
+        """One transaction by messages. Raises KernelError."""
+        system = LinuxSystem(
+            reactor=Any, clock=Clock(), run_in_thread=self._in_namespace
+        )
+        outcome: list[Any] = []
+        Deferred.fromCoroutine(system.transact(steps)).addBoth(outcome.append)
+        if outcome[0] is not None:
+            outcome[0].raiseException()
+
+    def complaint(self, *steps: Step) -> str:
+        """What the kernel says against a transaction, "" if it took it."""
+        try:
+            self.transact(*steps)
+        except KernelError as failure:
+            return str(failure)
+        return ""
+
+    def state(self) -> list[str]:
+        """All that is in the kernel, without the numbers that it gives."""
+        listed = json.loads(self.machine.run("nft", "-j", "list", "ruleset"))
+        items = sorted(
+            json.dumps(_without_handles(item), sort_keys=True)
+            for item in listed["nftables"]
+        )
+        return items + self.hooks()
+
+    def hooks(self) -> list[str]:
+        """Which chain is at which device: nft 1.0.6's JSON does not tell."""
+        lines = self.machine.run("nft", "list", "chains", "netdev").splitlines()
+        return sorted(
+            before + hook
+            for before, hook in itertools.pairwise(lines)
+            if " device " in hook
+        )
+
+    def attachment(self, index: int, tap: str, **more: Any) -> Attachment:
+        """A port at this tap."""
+        ifindex = inside(self.machine.name, lambda: socket.if_nametoindex(tap))
+        base = int(NAMES.identity_range.network_address)
+        values: dict[str, Any] = {
+            "index": index,
+            "identity": IPv4Address(base + index),
+            "tap": tap,
+            "ifindex": ifindex,
+            "mac": f"02:00:00:00:{index >> 8:02x}:{index & 255:02x}",
+            "address": IPv4Address((10 << 24) + index),
+        }
+        return Attachment(**(values | more))
+
+    async def _in_namespace(self, work: Any) -> Any:
+        return inside(self.machine.name, work)
+
+
+def _without_handles(item: Any) -> Any:
+    if isinstance(item, dict):
+        return {k: _without_handles(v) for k, v in item.items() if k != "handle"}
+    if isinstance(item, list):
+        found = [_without_handles(each) for each in item]
+        # The elements of a map have no order.
+        return sorted(found, key=json.dumps) if item and _is_elements(item) else found
+    return item
+
+
+def _is_elements(items: list[Any]) -> bool:
+    return all(isinstance(item, list) and len(item) == 2 for item in items)
+
+
+@pytest.fixture
+def kernel() -> Iterator[Kernel]:
+    """With our rules, without a port."""
+    machine = Machine.create(f"vt{os.getpid()}-encoders")
+    yield Kernel(machine)
+    machine.destroy()
+
+
+def some(kernel: Kernel) -> list[Attachment]:
+    """Each kind: both families, one of them, two addresses at one tap, a long name."""
+    one = kernel.attachment(
+        2, "tap-one", address6=IPv6Address("2001:db8::5"), takes_link_local=True
+    )
+    return [
+        one,
+        replace(
+            kernel.attachment(3, "tap-one"),
+            mac=one.mac,
+            address=IPv4Address("10.9.9.9"),
+        ),
+        kernel.attachment(
+            4,
+            "tap-two",
+            address=None,
+            address6=IPv6Address("2001:db8::5"),
+            takes_link_local=True,
+        ),
+        kernel.attachment(300, "a-name-of-15-by"),
+    ]
+
+
+def test_both_encoders_write_the_same(kernel: Kernel) -> None:
+    """What nft makes of the text is what the messages make, byte order and all."""
+    ports = some(kernel)
+    empty = kernel.state()
+    kernel.fill(*ports)
+    by_nft = kernel.state()
+    kernel.fill()
+    assert empty == kernel.state()
+    kernel.transact(*change_of_ports(NAMES, [], ports, NOTHING))
+    assert by_nft == kernel.state()
+    assert by_nft != empty
+
+
+def test_what_one_wrote_the_other_takes_away(kernel: Kernel) -> None:
+    """A start writes everything by nft; what is detached later goes by messages."""
+    ports = some(kernel)
+    empty = kernel.state()
+    kernel.fill(*ports)
+    kernel.transact(*change_of_ports(NAMES, ports, [], NOTHING))
+    assert empty == kernel.state()
+
+
+def test_a_port_is_replaced_in_one_transaction(kernel: Kernel) -> None:
+    """Old and new may share tap, MAC and address."""
+    old = kernel.attachment(2, "tap-one")
+    new = replace(old, index=5, identity=IPv4Address(int(old.identity) + 3))
+    kernel.fill(new)
+    wanted = kernel.state()
+    kernel.fill(old)
+    kernel.transact(*change_of_ports(NAMES, [old], [new], NOTHING))
+    assert wanted == kernel.state()
+
+
+def test_an_address_of_a_tap_goes_without_the_tap(kernel: Kernel) -> None:
+    """The chain, and the rule in it, are not touched."""
+    first, second, *_ = some(kernel)
+    kernel.fill(first)
+    wanted = kernel.state()
+    kernel.fill(first, second)
+    kept = frozenset({first.ifindex})
+    kernel.transact(*change_of_ports(NAMES, [second], [], kept))
+    assert wanted == kernel.state()
+
+
+def refused(kernel: Kernel, *steps: Step) -> str:
+    """What the kernel says; the state before must still be in force."""
+    before = kernel.state()
+    said = kernel.complaint(*steps)
+    assert before == kernel.state()
+    return said
+
+
+def test_an_element_that_exists_is_named(kernel: Kernel) -> None:
+    """The last of three has an address that the tap has already, for another port."""
+    kernel.add_taps("tap-three", "tap-four")
+    there = kernel.attachment(2, "tap-one")
+    kernel.fill(there)
+    come = [
+        kernel.attachment(3, "tap-three"),
+        kernel.attachment(4, "tap-four"),
+        replace(there, index=5, identity=IPv4Address(int(there.identity) + 3)),
+    ]
+    kept = frozenset({there.ifindex})
+    said = refused(kernel, *change_of_ports(NAMES, [], come, kept))
+    assert "map identity, tap tap-one: File exists (EEXIST)" == said
+
+
+def test_an_element_that_is_not_there_is_named(kernel: Kernel) -> None:
+    """Of two ports to detach, one is unknown to the kernel."""
+    known, unknown = kernel.attachment(2, "tap-one"), kernel.attachment(3, "tap-two")
+    kernel.fill(known)
+    said = refused(kernel, *change_of_ports(NAMES, [known, unknown], [], NOTHING))
+    assert said.startswith(
+        "map identity, tap tap-two: No such file or directory (ENOENT)"
+    )
+
+
+def test_a_tap_that_went_meanwhile_is_named(kernel: Kernel) -> None:
+    """Or the kernel waits for its return (since Linux 6.16); the port can be taken
+    away again then, and nothing of it is left.
+    """
+    ports = [kernel.attachment(2, "tap-one"), kernel.attachment(3, "tap-two")]
+    kernel.machine.run("ip", "link", "del", "tap-two")
+    before = kernel.state()
+    said = kernel.complaint(*change_of_ports(NAMES, [], ports, NOTHING))
+    if said:
+        chain = f"chain in_{ports[1].ifindex} at device tap-two"
+        assert said.startswith(f"{chain}: No such file or directory (ENOENT)")
+    else:
+        kernel.transact(*change_of_ports(NAMES, ports, [], NOTHING))
+    assert before == kernel.state()
+
+
+def test_a_tap_that_went_can_be_detached(kernel: Kernel) -> None:
+    """Whether or not the kernel took its chain away with it."""
+    port = kernel.attachment(2, "tap-one")
+    empty = kernel.state()
+    kernel.fill(port)
+    kernel.machine.run("ip", "link", "del", "tap-one")
+    kernel.transact(*change_of_ports(NAMES, [port], [], NOTHING))
+    assert empty == kernel.state()
+
+
+def test_a_table_that_is_gone_is_told(kernel: Kernel) -> None:
+    """`nft flush ruleset` by somebody else, and many answers at once."""
+    kernel.machine.run("nft", "flush", "ruleset")
+    ports = [kernel.attachment(n, "tap-one") for n in range(2, 250)]
+    taps = [replace(port, ifindex=n) for n, port in enumerate(ports, start=1000)]
+    said = refused(kernel, *change_of_ports(NAMES, [], taps, NOTHING))
+    assert said.startswith("map identity, tap tap-one: No such file or directory")
+
+
+def test_two_thousand_ports_in_one_transaction(kernel: Kernel) -> None:
+    """It fits into the socket's buffer, and is taken whole."""
+    taps = [f"t{n}" for n in range(2000)]
+    kernel.add_taps(*taps)
+    index = {name: n for n, name in inside(kernel.machine.name, socket.if_nameindex)}
+    base = int(NAMES.identity_range.network_address)
+    ports = [
+        Attachment(
+            index=n,
+            identity=IPv4Address(base + n),
+            tap=tap,
+            ifindex=index[tap],
+            mac=f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}",
+            address=IPv4Address((10 << 24) + n),
+            takes_link_local=True,
+        )
+        for n, tap in enumerate(taps, start=2)
+    ]
+    empty = kernel.state()
+    kernel.transact(*change_of_ports(NAMES, [], ports, NOTHING))
+    assert 2000 == sum('device "t' in hook for hook in kernel.hooks())
+    kernel.transact(*change_of_ports(NAMES, ports, [], NOTHING))
+    assert empty == kernel.state()
+
+
+def test_a_transaction_waits_for_another_program(kernel: Kernel) -> None:
+    """The kernel works transactions off one by one; none is lost between them."""
+    stop = threading.Event()
+    script = "".join(f"add table ip other{n}\n" for n in range(200))
+    script += "".join(f"delete table ip other{n}\n" for n in range(200))
+
+    def meddle() -> None:
+        while not stop.is_set():
+            kernel.machine.run("nft", "-f", "-", text=script)
+
+    empty = kernel.state()
+    port = kernel.attachment(2, "tap-one")
+    meddler = threading.Thread(target=meddle)
+    meddler.start()
+    try:
+        for _ in range(50):
+            kernel.transact(*change_of_ports(NAMES, [], [port], NOTHING))
+            kernel.transact(*change_of_ports(NAMES, [port], [], NOTHING))
+    finally:
+        stop.set()
+        meddler.join()
+    assert empty == kernel.state()
+
+
+def test_without_the_right_the_kernel_says_so(kernel: Kernel) -> None:
+    """A process without CAP_NET_ADMIN gets words, not a traceback."""
+    steps = add_elements("vagent", "mark_dev", [])
+    code = (
+        "import os, sys\n"
+        "from vagent.datapath.netlink import transact_batch\n"
+        "from vagent.errors import KernelError\n"
+        "os.setuid(65534)\n"
+        "try: transact_batch(bytes.fromhex(sys.argv[1]))\n"
+        "except KernelError as failure: print(failure)\n"
+    )
+    said = subprocess.run(
+        kernel.machine.argv(sys.executable, "-c", code, encode(steps).hex()),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Operation not permitted" in said.stdout, said.stderr

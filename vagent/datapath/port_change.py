@@ -1,0 +1,103 @@
+"""Ports come and go: attachments become the steps of one nf_tables transaction.
+
+`render` writes the same as text where everything is replaced; tests hold both against
+each other on a real kernel. Pure: values in, values out.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+
+from vagent.datapath.names import Names
+from vagent.datapath.nf_tables import (
+    Element,
+    Step,
+    add_device_chain,
+    add_elements,
+    delete_chain,
+    delete_elements,
+)
+from vagent.datapath.state import Attachment
+from vagent.datapath.tables import FROM_TAPS, NETDEV_PRIORITY, tap_chain
+from vagent.ports.identity6 import link_local_word
+
+_HOST_ORDER, _BIG_ENDIAN = struct.Struct("=I"), struct.Struct("!I")
+_TAP_AND_MAC = struct.Struct("16s6s2x")
+"""An interface's name (IFNAMSIZ) and a MAC, padded to four bytes, in one key."""
+
+_ChangeElements = Callable[[str, str, Sequence[Element]], list[Step]]
+
+
+def change_of_ports(
+    names: Names,
+    gone: Iterable[Attachment],
+    come: Iterable[Attachment],
+    kept_taps: frozenset[int],
+) -> list[Step]:
+    """Detach and attach ports. `kept_taps` are the ifindexes of taps with other
+    attachments before and after, whose chain must not be touched.
+    """
+    gone, come = tuple(gone), tuple(come)
+    table = names.table
+    closed = {each.ifindex for each in gone} - kept_taps
+    opened = {each.ifindex: each.tap for each in come if each.ifindex not in kept_taps}
+    steps = _change(delete_elements, table, gone)
+    for ifindex in sorted(closed):
+        steps += delete_chain(table, tap_chain(ifindex))
+    steps += _change(add_elements, table, come)
+    for ifindex, tap in sorted(opened.items()):
+        steps += add_device_chain(
+            table, tap_chain(ifindex), tap, NETDEV_PRIORITY, FROM_TAPS
+        )
+    return steps
+
+
+def _change(
+    change: _ChangeElements, table: str, attachments: Iterable[Attachment]
+) -> list[Step]:
+    by_map: dict[str, list[Element]] = {}
+    for attachment in attachments:
+        about = f"tap {attachment.tap}"
+        for name, key, value in _elements(attachment):
+            by_map.setdefault(name, []).append(Element(key, value, about))
+    return [
+        step
+        for name, elements in by_map.items()
+        for step in change(table, name, elements)
+    ]
+
+
+def _elements(attachment: Attachment) -> list[tuple[str, bytes, bytes]]:
+    """Map, key and value of each element; addresses and what stands for them in the
+    order of the wire, marks and interface indexes in the order of the host.
+    """
+    mark = _HOST_ORDER.pack(attachment.index)
+    mac = bytes.fromhex(attachment.mac.replace(":", ""))
+    where = _TAP_AND_MAC.pack(attachment.tap.encode(), mac)
+    elements: list[tuple[str, bytes, bytes]] = []
+    if attachment.address is not None:
+        address, identity = attachment.address.packed, attachment.identity.packed
+        elements += [
+            ("identity", where + address, identity),
+            ("id_mark", identity, mark),
+            ("mark_ip", mark, address),
+        ]
+    if attachment.address6 is not None:
+        address, identity = attachment.address6.packed, attachment.identity6.packed
+        elements += [
+            ("identity6", where + address, identity),
+            ("id6_mark", identity, mark),
+            ("mark_ip6", mark, address),
+        ]
+    if attachment.takes_link_local:
+        word = _BIG_ENDIAN.pack(link_local_word(attachment.index))
+        elements += [
+            ("link_local", where, word),
+            ("link_local_mark", word, mark),
+        ]
+    return [
+        *elements,
+        ("mark_mac", mark, mac),
+        ("mark_dev", mark, _HOST_ORDER.pack(attachment.ifindex)),
+    ]
