@@ -13,6 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ MAX_FILE = 64 * 1024
 """Bytes; a port needs about 700."""
 LEFTOVER = re.compile(rf"\.{UUID.pattern}\.tmp")
 """What a write that was killed leaves behind."""
+SYNCS_AT_ONCE = 16
+"""Threads that wait for the disk; 4 take a third longer, 64 are no faster (ext4)."""
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -104,7 +107,8 @@ def read_all(directory: Path) -> Contents:
 def write_all(directory: Path, files: Sequence[tuple[str, bytes]]) -> None:
     """All of the files, or StoreError and none that is new.
 
-    Written first and synced after: over 1,000 files that is a third faster on ext4.
+    Written first, then synced, some at a time: the file system commits those together
+    that wait together, so 1,000 files cost a third of as many syncs one by one.
     """
     appeared: list[Path] = []
     port_id = ""
@@ -112,8 +116,13 @@ def write_all(directory: Path, files: Sequence[tuple[str, bytes]]) -> None:
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         for port_id, content in files:
             _write(_temporary(directory, port_id), content)
-        for port_id, _content in files:
-            _sync(_temporary(directory, port_id))
+        with ThreadPoolExecutor(min(len(files), SYNCS_AT_ONCE)) as syncing:
+            begun = [
+                (port_id, syncing.submit(_sync, _temporary(directory, port_id)))
+                for port_id, _content in files
+            ]
+            for port_id, synced in begun:  # noqa: B007 a StoreError names it
+                synced.result()
         for port_id, _content in files:
             final = directory / port_id
             if not os.path.lexists(final):
