@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUN_PACKAGES := python3 python3-venv python3-dev gcc libnetfilter-queue-dev \
 	nftables iproute2 curl wget ca-certificates procps
 TEST_PACKAGES := chromium curl dpkg apt qemu-system-x86
-BENCH_PACKAGES := haproxy nginx-light wrk
+BENCH_PACKAGES := haproxy iperf3 nginx-light wrk
 STOCK_KERNEL_PACKAGES := debootstrap qemu-system-x86 e2fsprogs
 STOCK_KERNEL := var/stock-kernel
 VIRTUAL_MACHINE := var/virtual-machine
@@ -33,7 +33,7 @@ demo-stop: $(VENV)/.run
 	@$(BIN)/python -m demo --stop
 
 test: lint
-	@.ci/debian-packages $(TEST_PACKAGES)
+	@.ci/debian-packages $(TEST_PACKAGES) $(BENCH_PACKAGES)
 	@tests/clients/install $(PYTHON)
 	@tests/virtual_machine/build $(VIRTUAL_MACHINE)
 	$(BIN)/python -m pytest

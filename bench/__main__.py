@@ -10,6 +10,8 @@ B   setting up TCP connections from a guest through the trap, beside the same ke
     rules without it; CPU of the agent for each trapped packet
 C   attaching ports at 10 and at 1,000 registered, 1,000 in one call, memory of 1,000,
     and restart to the first answer
+D   a service elsewhere: stream, datagrams and round trips that the kernel carries,
+    beside plain routing between the same namespaces
 E   a boot storm: 500 guests at once, each asking as cloud-init does, beside Neutron's
 
 Contestants take turns within each round; a figure is the median of all rounds, with
@@ -34,6 +36,7 @@ from pathlib import Path
 
 from bench.attaching import measure_ports
 from bench.booting import measure_storm
+from bench.carrying import measure_carried
 from bench.figures import Part, as_json
 from bench.goals import MET, MISSED, UNKNOWN
 from bench.pace import Pace
@@ -46,11 +49,17 @@ from bench.usage import OTHERS
 from lab.namespaces import LabError, run
 
 RESULTS = Path(__file__).with_name("results.json")
-PROGRAMS = ("haproxy", "nginx", "wrk", "nft", "ip", "taskset", "curl")
+PROGRAMS = ("haproxy", "nginx", "wrk", "nft", "ip", "taskset", "curl", "iperf3")
 LOCK = "\0vagent-bench"
 """Abstract socket: the kernel frees it however we end."""
 NOISY = 20.0
 """Per cent of one CPU, used by others, from which on the table warns."""
+EPILOG = """\
+Needs root, haproxy, iperf3, nginx and wrk, and Neutron for its rows; `make bench`
+installs them. Takes about 12 minutes. Figures of different machines do not compare;
+ratios do, more or less. On a machine that does other work, trust CPU per answer more
+than requests per second.
+"""
 DONE, FAILED, UNAVAILABLE, NO_PERMISSION = 0, 1, 69, 77
 
 Measure = Callable[[Stage, Pace], list[Part]]
@@ -67,6 +76,7 @@ PARTS: dict[str, Measure] = {
     "A2": lambda stage, pace: [measure_whole_path(stage, pace)],
     "B": lambda stage, pace: [measure_trap(stage, pace)],
     "C": lambda stage, pace: [measure_ports(stage, pace)],
+    "D": lambda stage, pace: [measure_carried(stage, pace)],
     "E": lambda stage, pace: [measure_storm(stage, pace)],
 }
 
@@ -102,10 +112,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Needs root, haproxy, nginx and wrk; `make bench` installs them. Takes"
-        " about 5 minutes.\nFigures of different machines do not compare; ratios do,"
-        " more or less. On a machine that\ndoes other work, trust CPU per answer more"
-        " than requests per second.",
+        epilog=EPILOG,
     )
     parser.add_argument(
         "--only",
@@ -117,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="one round of one second each, fewer cases, within a minute:"
+        help="one round of one second each, fewer cases, within two minutes:"
         " to see that it works",
     )
     parser.add_argument(
@@ -125,6 +132,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seconds", type=_positive, help="of each run (default 2; --quick 1)"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=RESULTS,
+        metavar="FILE",
+        help="where every run goes (default: %(default)s)",
     )
     return parser
 
@@ -185,8 +199,8 @@ def _run(options: argparse.Namespace) -> None:
         print(render(part))
     pace.say(_tally(parts))
     document = {"about": about, "parts": [as_json(part) for part in parts]}
-    RESULTS.write_text(json.dumps(document, indent=1) + "\n")
-    pace.say(f"all runs with their ranges are in {RESULTS}")
+    options.results.write_text(json.dumps(document, indent=1) + "\n")
+    pace.say(f"all runs with their ranges are in {options.results}")
 
 
 def _note_noise(part: Part) -> None:

@@ -38,11 +38,19 @@ def provision(
     stage: Stage, name: str, address: str, port: int, fabric_port: int
 ) -> None:
     """Offer a service of the host's loopback to the guest."""
+    offer(stage, name, (address, port), ("127.0.0.1", fabric_port))
+
+
+def offer(
+    stage: Stage, name: str, service: tuple[str, int], fabric: tuple[str, int]
+) -> None:
+    """Offer what is at an address and port of the fabric, at one of the guest's."""
     stage.agent.tool(
         *("provision.provision_linklocal", "--linklocal_service_name", name),
-        *("--linklocal_service_ip", address, "--linklocal_service_port", str(port)),
-        *("--ipfabric_service_ip", "127.0.0.1"),
-        *("--ipfabric_service_port", str(fabric_port)),
+        *("--linklocal_service_ip", service[0]),
+        *("--linklocal_service_port", str(service[1])),
+        *("--ipfabric_service_ip", fabric[0]),
+        *("--ipfabric_service_port", str(fabric[1])),
     )
 
 

@@ -162,11 +162,13 @@ class Stage:
         }
 
     def start(
-        self, name: str, cpu: int, argv: Sequence[str]
+        self, name: str, cpu: int, argv: Sequence[str], *, on: Machine | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a program on the host and on one CPU; its words go to `name`.log."""
+        """Start a program on one CPU, on the host unless told otherwise; its words go
+        to `name`.log.
+        """
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = self.host.start(
+            process = (on or self.host).start(
                 ["taskset", "-c", str(cpu), *argv],
                 cwd=SOURCE,
                 stdin=subprocess.DEVNULL,
@@ -184,9 +186,9 @@ class Stage:
         if not said.startswith(expected):
             raise LabError(f"{contestant.name} does not do the work: {said!r}")
 
-    def await_port(self, port: int) -> None:
+    def await_port(self, port: int, *, on: Machine | None = None) -> None:
         """Return when something listens at this loopback port. Raises LabError."""
-        inside(self.host.name, lambda: _knock(port))
+        inside((on or self.host).name, lambda: _knock(port))
 
     def contestant(
         self, name: str, origin: str, *processes: subprocess.Popen[bytes]

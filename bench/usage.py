@@ -49,6 +49,13 @@ def usage(*pids: int) -> Usage:
     )
 
 
+def busy_seconds() -> float:
+    """CPU seconds so far of the whole machine, the kernel's own work included."""
+    _, *fields = Path("/proc/stat").read_text().partition("\n")[0].split()
+    user, nice, system, _, _, irq, softirq = map(int, fields[:7])
+    return (user + nice + system + irq + softirq) / TICKS
+
+
 OTHERS = Column("others", "others %", compare=False)
 """CPU that the rest of the machine used meanwhile, 100 being one CPU: the noise."""
 

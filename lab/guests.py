@@ -136,6 +136,18 @@ class Lab:
         self.guests.append(guest)
         return guest
 
+    def beyond(self, name: str, address: str, gateway: str) -> Machine:
+        """A machine of the fabric: the host is its router, at `gateway`. `address` has
+        the prefix length of both.
+        """
+        machine = self._machine(name)
+        self._wire(machine, name)
+        length = address.partition("/")[2]
+        self.host.run("ip", "address", "add", f"{gateway}/{length}", "dev", name)
+        machine.run("ip", "address", "add", address, "dev", "eth0")
+        machine.run("ip", "route", "add", "default", "via", gateway)
+        return machine
+
     def _machine(self, name: str) -> Machine:
         machine = Machine.create(f"{self.prefix}-{name}")
         self._machines.append(machine)

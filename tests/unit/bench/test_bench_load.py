@@ -61,7 +61,7 @@ def test_parts_run_in_their_order_once() -> None:
     assert ["A", "B"] == _parts("b, a,B")
 
 
-@pytest.mark.parametrize("text", ["", "D", "A,,B", "A B"])
+@pytest.mark.parametrize("text", ["", "Z", "A,,B", "A B"])
 def test_an_unknown_part_is_refused(text: str) -> None:
     """With what is allowed."""
     with pytest.raises(argparse.ArgumentTypeError, match="allowed: A, A3, A2, B"):
