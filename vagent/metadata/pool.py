@@ -229,6 +229,9 @@ class Pool:
             return
         exchange = None
         if self._waiting:
+            if self._makes_room(endpoint, connection):
+                connection.close()  # its end brings us to dial for who waits
+                return
             exchange = self._waiting.first(
                 lambda one: (
                     endpoint.record not in one.avoid
@@ -240,6 +243,22 @@ class Pool:
             return
         self.withdraw(exchange)
         self._send(exchange, endpoint, connection)
+
+    def _makes_room(self, endpoint: Endpoint, connection: UpstreamConnection) -> bool:
+        """Must it go, so that the request that waits longest gets a new connection?
+
+        Where all are busy, requests that can be sent on any of them would otherwise
+        pass by one that needs a new one until its time is up.
+        """
+        oldest = self._waiting.first(lambda one: endpoint.record not in one.avoid)
+        if oldest is None or not oldest.needs_fresh or not connection.served:
+            return False
+        coming = endpoint.record.connecting
+        leaving = sum(not one.is_open for one in endpoint.connections)
+        return (
+            len(endpoint.connections) + coming >= MAX_UPSTREAM_CONNECTIONS
+            and coming + leaving < self._waiting.needing_fresh
+        )
 
     def _open_for(self, exchange: Exchange, endpoint: Endpoint) -> None:
         used = len(endpoint.connections) + endpoint.record.connecting

@@ -15,6 +15,7 @@ class WaitingRoom:
     def __init__(self) -> None:
         self._exchanges: dict[Exchange, None] = {}
         self._of: Counter[str] = Counter()
+        self.needing_fresh = 0
 
     def admit(self, exchange: Exchange) -> bool:
         """Let it wait; False when the room, or its guest's share of it, is full."""
@@ -25,6 +26,7 @@ class WaitingRoom:
             return False
         self._exchanges[exchange] = None
         self._of[exchange.peer] += 1
+        self.needing_fresh += exchange.needs_fresh
         return True
 
     def dismiss(self, exchange: Exchange) -> bool:
@@ -32,6 +34,7 @@ class WaitingRoom:
         if exchange not in self._exchanges:
             return False
         del self._exchanges[exchange]
+        self.needing_fresh -= exchange.needs_fresh
         self._of[exchange.peer] -= 1
         if not self._of[exchange.peer]:
             del self._of[exchange.peer]

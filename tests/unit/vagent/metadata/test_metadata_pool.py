@@ -26,6 +26,7 @@ from vagent.observe.event import Event
 from vagent.ports.port import Port, Registration
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+ONCE = b"GET /openstack/latest/vendor_data2.json HTTP/1.1\r\nHost: a\r\n\r\n"
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 PORT = Port("p", "i", "t", "", "", "tap", "", IPv4Address("10.0.0.3"), None)
 REGISTRATION = Registration(PORT, 2, IPv4Address("169.254.64.2"))
@@ -59,12 +60,22 @@ class Bench:
     def use(self, *hosts: str) -> None:
         self.proxy.set_target(Target(tuple(HostPort(host, 80) for host in hosts), ""))
 
-    def ask(self, peer: str = "169.254.64.2") -> tuple[Any, Transport]:
+    def ask(
+        self, peer: str = "169.254.64.2", head: bytes = GET
+    ) -> tuple[Any, Transport]:
         transport = Transport(peerAddress=PeerAddress("TCP", peer, 40000))
         guest: Any = self.proxy.factory.buildProtocol(None)
         guest.makeConnection(transport)
-        guest.dataReceived(GET)
+        guest.dataReceived(head)
         return guest, transport
+
+    def fill(self) -> list[Any]:
+        """As many connections as may be open, each with a request."""
+        made = []
+        for number in range(MAX_UPSTREAM_CONNECTIONS):
+            self.ask(f"169.254.{number}.2")
+            made.append(self.connect(number))
+        return made
 
     @property
     def attempts(self) -> list[str]:
@@ -144,15 +155,36 @@ def test_one_guest_may_hold_so_many(number: int, status: bytes) -> None:
 def test_connections_to_an_endpoint_are_bounded() -> None:
     """Above the ceiling requests wait for a connection that is freed."""
     bench = Bench()
-    for number in range(MAX_UPSTREAM_CONNECTIONS + 1):
-        bench.ask(f"169.254.{number}.2")
-        if number < MAX_UPSTREAM_CONNECTIONS:
-            bench.connect(number)
+    bench.fill()
+    bench.ask()
     assert MAX_UPSTREAM_CONNECTIONS == len(bench.attempts)
     assert (MAX_UPSTREAM_CONNECTIONS, 1) == (
         bench.proxy.snapshot().in_flight,
         bench.proxy.snapshot().waiting,
     )
+
+
+def test_what_is_never_sent_twice_gets_a_new_connection_among_busy_ones() -> None:
+    """Where every connection is busy, one that is freed makes room for a new one: the
+    request waits its turn, not for its time to be up.
+    """
+    bench = Bench()
+    (upstream, transport), *others = bench.fill()
+    _, guest = bench.ask(head=ONCE)
+    bench.ask("169.254.200.2")
+    upstream.dataReceived(HELLO)
+    assert transport.disconnecting
+    busy, busy_transport = others[0]
+    busy.dataReceived(HELLO)
+    assert not busy_transport.disconnecting, "one request makes room once"
+    assert 2 == busy_transport.value().count(b"GET "), "others go on meanwhile"
+    upstream.connectionLost(Failure(ConnectionDone()))
+    assert MAX_UPSTREAM_CONNECTIONS + 1 == len(bench.attempts)
+    fresh, fresh_transport = bench.connect(MAX_UPSTREAM_CONNECTIONS)
+    assert b"vendor_data2.json" in fresh_transport.value()
+    fresh.dataReceived(HELLO)
+    assert HELLO == guest.value()
+    assert 0 == bench.proxy.snapshot().waiting
 
 
 def test_refused_endpoint_is_left_for_the_other() -> None:
@@ -225,12 +257,14 @@ def test_waiting_room_keeps_order_and_forgets_who_left() -> None:
     """First come, first served; leaving twice is harmless."""
 
     class One:
+        needs_fresh = False
+
         def __init__(self, peer: str) -> None:
             self.peer = peer
 
     room = WaitingRoom()
     first, second = One("a"), One("b")
-    assert room.admit(first)  # type: ignore[arg-type]  # only the peer is looked at
+    assert room.admit(first)  # type: ignore[arg-type]  # no more is looked at
     assert room.admit(second)  # type: ignore[arg-type]  # as above
     assert first is room.first(lambda _: True)
     assert second is room.first(lambda one: one.peer == "b")
