@@ -18,7 +18,7 @@ from introspect.pages.flows_contrail import (
     next_records,
 )
 from introspect.pages.interfaces import FILTERS, interfaces, page_request
-from introspect.pages.linklocal import service_info
+from introspect.pages.linklocal import endpoint_list, service_info
 from introspect.pages.metadata import clear_all_info, metadata_info
 from introspect.pages.overview import init_state
 from introspect.pages.statistics import statistics_info
@@ -66,6 +66,9 @@ REQUESTS = (
         tuple(Parameter(name) for name in FILTERS),
     ),
     Request("LinkLocalServiceInfo", "agent", service_info, "The link-local services."),
+    Request(
+        "EndpointListReq", "agent", endpoint_list, "Fabric endpoints, and their health."
+    ),
     Request(
         "PageReq",
         "agent",

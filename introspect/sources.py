@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from vagent.datapath.flow import FlowList
+from vagent.datapath.liveness import EndpointState
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.statistics import Statistics
 from vagent.observe.traces import TraceBuffers
@@ -27,6 +28,11 @@ async def no_flows(_registration: Registration | None) -> FlowList:
     return FlowList()
 
 
+def no_endpoints(_service: LinkLocalService) -> Iterable[EndpointState]:
+    """Where there is no data path, there are none."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Everything that introspection shows.
@@ -35,6 +41,7 @@ class Sources:
     writes it (`Inactive < no-dev >`). `ready` is None, or why the agent is not ready.
     `proxy` gives free rows (what, state) about the way to nova-api. `flows` reads one
     port's flows or all from the kernel, later; it raises KernelError and LimitError.
+    `endpoints_of` gives a service's fabric endpoints and how they are.
     """
 
     metadata_port: Callable[[], int]
@@ -47,4 +54,5 @@ class Sources:
     version: str
     proxy: Callable[[], Iterable[tuple[str, str]]] = tuple
     flows: Callable[[Registration | None], Awaitable[FlowList]] = no_flows
+    endpoints_of: Callable[[LinkLocalService], Iterable[EndpointState]] = no_endpoints
     baseline: Baseline = field(default_factory=Baseline)

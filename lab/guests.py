@@ -59,7 +59,7 @@ class Lab:
     _switches: dict[str, Switch] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.host = self._machine("host")
+        self.host = self.machine("host")
 
     def close(self) -> None:
         """Take everything away."""
@@ -82,7 +82,7 @@ class Lab:
             switch.bridge(name)
             self._switches[name] = switch
         self.host.run("ip", "link", "set", name, "up")
-        router = self._machine(f"{name}-gw")
+        router = self.machine(f"{name}-gw")
         self._wire(router, f"{name}-gw")
         self._plug(f"{name}-gw", name)
         router.run("ip", "address", "add", gateway, "dev", "eth0")
@@ -104,7 +104,7 @@ class Lab:
         address in any case, and the way to EC2's IPv6 service address is on-link.
         """
         number = len(self.guests) + 1
-        machine = self._machine(name)
+        machine = self.machine(name)
         tap = f"tap-{name}"[:15]
         mac = mac or f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"
         self._wire(machine, tap, mac=mac)
@@ -140,7 +140,7 @@ class Lab:
         """A machine of the fabric: the host is its router, at `gateway`. `address` has
         the prefix length of both.
         """
-        machine = self._machine(name)
+        machine = self.machine(name)
         self._wire(machine, name)
         length = address.partition("/")[2]
         self.host.run("ip", "address", "add", f"{gateway}/{length}", "dev", name)
@@ -148,7 +148,8 @@ class Lab:
         machine.run("ip", "route", "add", "default", "via", gateway)
         return machine
 
-    def _machine(self, name: str) -> Machine:
+    def machine(self, name: str) -> Machine:
+        """One more machine, without any interface; it goes with the lab."""
         machine = Machine.create(f"{self.prefix}-{name}")
         self._machines.append(machine)
         return machine

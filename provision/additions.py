@@ -4,19 +4,26 @@ services in force. Refuses to know what makes a good instance: `check_instance` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from provision.reply import ApiRequest, RefusedError, Reply, json_object, json_reply
 from provision.routes import Route, expected_revision
 from provision.vrouter_config import parse_uuid
+from vagent.datapath.liveness import EndpointState
 from vagent.errors import WireError
 from vagent.linklocal.codec import encode_entry
+from vagent.linklocal.service import LinkLocalService
 from vagent.linklocal.table import ServiceTable
 from vagent.store.store import ConfigStore
 
 INSTANCE = "instance"
 """Kind in the store; the id is the instance's UUID, lower case with dashes."""
+
+
+def no_endpoints(_service: LinkLocalService) -> Iterable[EndpointState]:
+    """Where there is no data path, there are none."""
+    return ()
 
 
 class Additions:
@@ -29,11 +36,15 @@ class Additions:
         services: Callable[[], ServiceTable],
         check_instance: Callable[[dict[str, Any]], None],
         companions: Collection[str] = (),
+        endpoints_of: Callable[
+            [LinkLocalService], Iterable[EndpointState]
+        ] = no_endpoints,
     ) -> None:
         self._store = store
         self._companions = companions
         self._services = services
         self._check_instance = check_instance
+        self._endpoints_of = endpoints_of
 
     def routes(self) -> tuple[Route, ...]:
         """What is answered here."""
@@ -46,7 +57,9 @@ class Additions:
         )
 
     async def list_services(self, _request: ApiRequest) -> Reply:
-        """The table in force and the entries that are not in it, with the reason."""
+        """The table in force, with the health of each service's fabric endpoints, and
+        the entries that are not in force, with the reason.
+        """
         table = self._services()
         left_out = [
             {
@@ -57,7 +70,13 @@ class Additions:
             }
             for entry in table.left_out
         ]
-        services = [encode_entry(service) for service in table]
+        services = [
+            {
+                **encode_entry(service),
+                "endpoints": [_endpoint(each) for each in self._endpoints_of(service)],
+            }
+            for service in table
+        ]
         return json_reply({"services": services, "left_out": left_out})
 
     async def list_instances(self, _request: ApiRequest) -> Reply:
@@ -97,6 +116,16 @@ class Additions:
         if not await self._store.delete(INSTANCE, wanted):
             raise _missing(wanted)
         return json_reply({"uuid": wanted})
+
+
+def _endpoint(state: EndpointState) -> dict[str, Any]:
+    endpoint = state.endpoint
+    return {
+        "address": str(endpoint.address),
+        "port": endpoint.port,
+        "tcp": state.tcp.value,
+        "udp": state.udp.value,
+    }
 
 
 def _check_name(value: dict[str, Any], wanted: str) -> None:

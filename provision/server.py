@@ -6,7 +6,7 @@ is there, and while chunks arrive. Refuses to know what the calls mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,12 +17,14 @@ from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
-from provision.additions import Additions
+from provision.additions import Additions, no_endpoints
 from provision.admission import check_host, check_origin
 from provision.api import ConfigApi
 from provision.events import ApiAnswered, ApiFailed
 from provision.reply import MAX_BODY, ApiRequest, RefusedError, Reply, text_reply
 from provision.routes import Route, dispatch
+from vagent.datapath.liveness import EndpointState
+from vagent.linklocal.service import LinkLocalService
 from vagent.linklocal.table import ServiceTable
 from vagent.observe.event import Emit
 from vagent.store.store import ConfigStore
@@ -48,13 +50,15 @@ def config_api_site(
     companions: Collection[str] = (),
     names: Collection[str] = (),
     new_uuid: Callable[[], UUID] = uuid4,
+    endpoints_of: Callable[[LinkLocalService], Iterable[EndpointState]] = no_endpoints,
 ) -> Site:
     """The factory to listen with.
 
     `services` gives the table in force; `check_instance` raises WireError for what the
     metadata server could not use; `companions` are the kinds of entries that go when
     an instance is deleted; `names` are host names of this server that clients may call
-    it by, beside IP addresses and localhost.
+    it by, beside IP addresses and localhost; `endpoints_of` gives a service's fabric
+    endpoints and how they are.
     """
     api = ConfigApi(store, new_uuid=new_uuid)
     additions = Additions(
@@ -62,6 +66,7 @@ def config_api_site(
         services=services,
         check_instance=check_instance,
         companions=companions,
+        endpoints_of=endpoints_of,
     )
     allowed = frozenset(name.lower() for name in names)
     resource = _ApiResource(api.routes() + additions.routes(), emit, allowed)

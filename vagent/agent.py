@@ -23,8 +23,10 @@ from provision.server import config_api_site
 from vagent import __version__
 from vagent.config.model import AgentConfig, Listen
 from vagent.datapath.datapath import DataPath
+from vagent.datapath.endpoint_check import EndpointChecks, connector
 from vagent.datapath.flows import FlowReader
 from vagent.datapath.limits import FlowLimits
+from vagent.datapath.liveness import Liveness
 from vagent.datapath.names import Names
 from vagent.datapath.system import LinuxSystem
 from vagent.errors import KernelError
@@ -90,6 +92,9 @@ class Agent:
             run_in_thread=self._flow_worker,
             now=time.time,
         )
+        self._liveness = Liveness(
+            config.endpoint_check, pick=random.SystemRandom().choice, emit=emit
+        )
         self._data_path = DataPath(
             config.data_path,
             self._names,
@@ -98,7 +103,13 @@ class Agent:
             system=LinuxSystem(
                 reactor=reactor, clock=reactor, run_in_thread=self._kernel_worker
             ),
-            choose=random.SystemRandom().choice,
+            liveness=self._liveness,
+            checks=EndpointChecks(
+                config.endpoint_check,
+                connect=connector(reactor),
+                checked=self._liveness.checked,
+                clock=reactor,
+            ),
             emit=emit,
             reactor=reactor,
             clock=reactor,
@@ -292,6 +303,7 @@ class Agent:
                 services=lambda: self._services.table,
                 check_instance=check_instance,
                 companions=(PASSWORD_KIND,),
+                endpoints_of=self._data_path.endpoints_of,
             ),
             "config API",
         )
@@ -327,6 +339,7 @@ class Agent:
             version=__version__,
             proxy=self._proxy_rows,
             flows=self._flows.read,
+            endpoints_of=self._data_path.endpoints_of,
         )
 
     def _proxy_rows(self) -> Iterable[tuple[str, str]]:

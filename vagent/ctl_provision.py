@@ -18,6 +18,7 @@ SERVICE_COLUMNS = {
     "fabric address": "ip_fabric_service_ip",
     "fabric port": "ip_fabric_service_port",
     "fabric name": "ip_fabric_DNS_service_name",
+    "endpoints": "endpoints",
 }
 INSTANCE_COLUMNS = {"uuid": "uuid", "name": "name", "tenant": "tenant_id"}
 
@@ -43,7 +44,10 @@ def list_services(session: Session, _args: Namespace) -> None:
     """What is in force; entries that are not, with the reason, go to stderr."""
     reply = session.config_api.json("GET", "/vagent/services")
     services = reply.get("services", []) if isinstance(reply, Mapping) else reply
-    session.show_table(_objects(services), SERVICE_COLUMNS)
+    shown = _objects(services)
+    if session.output != "json":
+        shown = [{**each, "endpoints": _health(each)} for each in shown]
+    session.show_table(shown, SERVICE_COLUMNS)
     left_out = reply.get("left_out", []) if isinstance(reply, Mapping) else []
     for entry in _objects(left_out):
         name = entry.get("linklocal_service_name")
@@ -99,6 +103,19 @@ def show_instance(session: Session, args: Namespace) -> None:
     """One of them."""
     path = f"/vagent/instance/{uuid_argument(args.uuid)}"
     session.show_record(session.config_api.json("GET", path))
+
+
+def _health(service: Mapping[str, Any]) -> str:
+    """How many fabric endpoints are up, and which are not, in words."""
+    endpoints = _objects(service.get("endpoints", []))
+    ill = [
+        f"{each.get('address')} {name.upper()} {each.get(name)}"
+        for each in endpoints
+        for name in ("tcp", "udp")
+        if each.get(name) != "up"
+    ]
+    well = len(endpoints) - len({text.split()[0] for text in ill})
+    return ", ".join([f"{well} of {len(endpoints)} up", *ill]) if endpoints else ""
 
 
 def _objects(value: Any) -> Sequence[Mapping[str, Any]]:

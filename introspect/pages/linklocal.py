@@ -34,7 +34,8 @@ class LinkLocalServiceResponse:
         1,
         item="struct",
         title="Services",
-        note="provision_linklocal.py adds and deletes them.",
+        note="provision_linklocal.py adds and deletes them; EndpointListReq says how"
+        " their fabric endpoints are.",
     )
 
 
@@ -45,6 +46,62 @@ def service_info(sources: Sources, _arguments: Mapping[str, str]) -> Page:
     return Page(
         "Link-local services",
         "Addresses that every guest may ask, and where the answers come from.",
+        (response,),
+        blocks_of(response),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointData:
+    """One fabric endpoint of one service.
+
+    `tcp` and `udp` are up, suspect (one guest got no reply there) or down.
+    """
+
+    service: str = attribute("string", 1, title="Service")
+    service_address: str = attribute("string", 2, title="Guests ask")
+    service_port: int = attribute("i32", 3, title="Port")
+    address: str = attribute("string", 4, title="Fabric endpoint")
+    port: int = attribute("i32", 5, title="Fabric port")
+    tcp: str = attribute("string", 6, title="TCP")
+    udp: str = attribute("string", 7, title="UDP")
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointListResp:
+    """All of them, by service. Ours: Contrail does not know how they are."""
+
+    endpoint_list: tuple[EndpointData, ...] = attribute(
+        "list",
+        1,
+        item="struct",
+        title="Fabric endpoints",
+        note="Suspect: one guest got no reply and goes elsewhere, the others do not."
+        " Down: two guests, or the agent's checks, got none; flows go elsewhere while"
+        " there is another. The metadata service has none: see MetadataInfo.",
+    )
+
+
+def endpoint_list(sources: Sources, _arguments: Mapping[str, str]) -> Page:
+    """Where flows to each service may go, and whether anybody answers there."""
+    response = EndpointListResp(
+        tuple(
+            EndpointData(
+                service.name,
+                str(service.address),
+                service.port,
+                str(state.endpoint.address),
+                state.endpoint.port,
+                state.tcp.value,
+                state.udp.value,
+            )
+            for service in sorted(sources.services(), key=_place)
+            for state in sources.endpoints_of(service)
+        )
+    )
+    return Page(
+        "Fabric endpoints",
+        "Where the services really are, and whether anybody answers there.",
         (response,),
         blocks_of(response),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.agent import PROVISION, RunningAgent, configuration
+from lab.fabric import Fabric
 from lab.guests import Guest, Lab, Wiring
 from lab.namespaces import PATIENCE
 
@@ -132,6 +133,15 @@ def ask_fixture() -> Ask:
 def idle_site(tmp_path: Path) -> Iterator[Site]:
     """A lab whose agent has not been started."""
     made = Site(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fabric(idle_site: Site) -> Iterator[Fabric]:
+    """The network behind that lab's host, with IPv6 forwarded, no server yet."""
+    made = Fabric(idle_site.lab)
+    made.forward6()
     yield made
     made.close()
 

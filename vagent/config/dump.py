@@ -37,6 +37,13 @@ def dump_config(config: AgentConfig) -> str:
                 "max-vm-flows": str(config.linklocal_flows.max_vm_flows),
                 "max-vm-new-flows": str(config.linklocal_flows.max_vm_new_flows),
             },
+            "endpoint-check": {
+                "services": " ".join(config.endpoint_check.services),
+                "interval": _seconds(config.endpoint_check.interval),
+                "timeout": _seconds(config.endpoint_check.timeout),
+                "rise": str(config.endpoint_check.rise),
+                "fall": str(config.endpoint_check.fall),
+            },
             "data-path": {
                 "name": config.data_path.name,
                 "identity-range": str(config.data_path.identity_range),

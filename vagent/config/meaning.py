@@ -23,6 +23,7 @@ from vagent.config.model import (
     AgentConfig,
     ClientTls,
     DataPathConfig,
+    EndpointCheckConfig,
     LinkLocalFlowsConfig,
     Listen,
     MetadataProxyConfig,
@@ -62,6 +63,7 @@ def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConf
         log_level=agent.value("log-level", str, DEFAULTS.log_level),
         metadata_proxy=proxy,
         linklocal_flows=_flows(agent.section("linklocal-flows"), findings),
+        endpoint_check=_endpoint_check(agent.section("endpoint-check"), findings),
         data_path=_data_path(agent.section("data-path"), findings),
         port_api=read_listen(agent.section("port-api"), DEFAULTS.port_api),
         config_api=read_listen(agent.section("config-api"), DEFAULTS.config_api),
@@ -144,6 +146,24 @@ def _flows(section: Section, findings: Findings) -> LinkLocalFlowsConfig:
     return LinkLocalFlowsConfig(system, per_guest, rate)
 
 
+def _endpoint_check(section: Section, findings: Findings) -> EndpointCheckConfig:
+    default = DEFAULTS.endpoint_check
+    interval = section.value("interval", float, default.interval)
+    timeout = section.value("timeout", float, min(default.timeout, interval))
+    if timeout > interval and section.sound("interval"):
+        findings.refuse(
+            section.place_of("timeout"),
+            f"got {timeout:g}; allowed: at most interval, which is {interval:g}",
+        )
+    return EndpointCheckConfig(
+        services=section.value("services", _names, default.services),
+        interval=interval,
+        timeout=timeout,
+        rise=section.value("rise", int, default.rise),
+        fall=section.value("fall", int, default.fall),
+    )
+
+
 def _data_path(section: Section, findings: Findings) -> DataPathConfig:
     default = DEFAULTS.data_path
     return DataPathConfig(
@@ -223,6 +243,10 @@ def _check_servers(agent: Section, config: AgentConfig, findings: Findings) -> N
         Listen(identities.network_address, config.metadata_proxy.port),
     )
     check_distinct([proxy, *servers], findings)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.lower().split())
 
 
 def _switch(text: str) -> bool:

@@ -79,6 +79,22 @@ class LinkLocalFlowsConfig:
     max_vm_new_flows: int = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointCheckConfig:
+    """`<endpoint-check>`: connections that the agent itself makes to fabric endpoints.
+
+    `services` names those whose endpoints are checked, `*` all; none by default.
+    `interval` and `timeout` are seconds; an endpoint is down after `fall` failures in a
+    row, and up again after `rise` successes.
+    """
+
+    services: tuple[str, ...] = ()
+    interval: float = 5.0
+    timeout: float = 2.0
+    rise: int = 2
+    fall: int = 3
+
+
 IDENTITY_RANGE = IPv4Network("169.254.64.0/18")
 
 
@@ -119,6 +135,7 @@ class AgentConfig:
     log_level: str = "info"
     metadata_proxy: MetadataProxyConfig = MetadataProxyConfig()
     linklocal_flows: LinkLocalFlowsConfig = LinkLocalFlowsConfig()
+    endpoint_check: EndpointCheckConfig = EndpointCheckConfig()
     data_path: DataPathConfig = DataPathConfig()
     port_api: Listen = Listen(IPv4Address("127.0.0.1"), 9091)
     config_api: Listen = Listen(IPv4Address("127.0.0.1"), 8082)

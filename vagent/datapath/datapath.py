@@ -4,25 +4,28 @@ kernel state out. Wires the pure parts of this room to the kernel; decides nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 
 from vagent.config.model import DataPathConfig
 from vagent.datapath.apply import Applier
+from vagent.datapath.endpoint_check import EndpointChecks
 from vagent.datapath.events import Ipv6Missing, PortState
 from vagent.datapath.features import Features, probe
 from vagent.datapath.ipv6 import open_ipv6
 from vagent.datapath.judge import CountFlows, Judge
 from vagent.datapath.limits import FlowLimits
 from vagent.datapath.links import LinkMonitor
+from vagent.datapath.liveness import EndpointState, Liveness
 from vagent.datapath.names import Names
 from vagent.datapath.render import removal
 from vagent.datapath.state import Attachment, Services
 from vagent.datapath.system import System
 from vagent.datapath.trap import PacketTrap
 from vagent.datapath.watch import KernelWatch
+from vagent.datapath.witness import Witness
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit
 from vagent.ports.port import Port, Registration
@@ -36,8 +39,9 @@ NOT_YET = "Inactive < kernel-pending >"
 class DataPath:
     """Everything between the taps and the listener.
 
-    `choose` takes one of several endpoints (random in production); `count_flows` asks
-    the kernel how many flows each port has, by its index.
+    `liveness` takes one of several endpoints, as well as `check` and the flows that the
+    kernel carries say; `count_flows` asks the kernel how many flows each port has, by
+    its index.
     """
 
     def __init__(
@@ -48,7 +52,8 @@ class DataPath:
         limits: FlowLimits,
         count_flows: CountFlows,
         system: System,
-        choose: Callable[[tuple[int, ...]], int],
+        liveness: Liveness,
+        checks: EndpointChecks,
         emit: Emit,
         reactor: IReactorFDSet,
         clock: IReactorTime,
@@ -70,11 +75,15 @@ class DataPath:
             emit=emit,
             clock=clock,
         )
+        self._liveness = liveness
+        self._checks = checks
+        self._witness = Witness(liveness, find=system.find_flow, emit=emit, clock=clock)
         self._judge = Judge(
             int(config.identity_range.network_address),
             limits=limits,
             count_flows=count_flows,
-            choose=choose,
+            liveness=liveness,
+            witness=self._witness,
             attachment_of=self._applier.applied,
             system=system,
             emit=emit,
@@ -119,6 +128,7 @@ class DataPath:
         self._owned = True
         self._links.open()
         self.watch.start()
+        self._checks.start()
         self._look_at_all()
         await self._applier.start(
             self._features, self._system.mac(self._names.host_side)
@@ -130,6 +140,8 @@ class DataPath:
         """
         self._applier.stop()
         self.watch.stop()
+        self._checks.stop()
+        self._witness.stop()
         self._links.close()
         self._trap.close()
         if self._owned:
@@ -163,7 +175,16 @@ class DataPath:
         self._services = Services.of(services, self._names, self._services)
         self._judge.offers = self._services.offers
         self._judge.addresses = self._services.addresses
+        self._liveness.follow(self._services.fabric())
+        self._witness.follow(self._services.offered())
+        self._checks.follow(self._services)
         self._applier.offer(self._services)
+
+    def endpoints_of(self, service: LinkLocalService) -> tuple[EndpointState, ...]:
+        """The fabric endpoints that a service has now, and how they are."""
+        offer = self._services.offers.get((int(service.address), service.port))
+        states = map(self._liveness.state, offer.endpoints if offer else ())
+        return tuple(state for state in states if state is not None)
 
     def state(self, registration: Registration) -> str:
         """The port's state in Contrail's words: `Active` or `Inactive < why >`."""
@@ -251,6 +272,8 @@ class DataPath:
         self._registered.pop(registration.index, None)
         self._judge.guests.discard(registration.index)
         self._limits.forget(registration.index)
+        self._liveness.forget(registration.index)
+        self._witness.forget(registration.index)
         self._applier.detach(registration.index)
 
     def _forget_tap(self, registration: Registration) -> None:

@@ -15,6 +15,7 @@ class Reason(StrEnum):
 
     METADATA = "metadata"
     SERVICE = "service"
+    NO_LIVE_ENDPOINT = "no-live-endpoint"
     NOT_PROVISIONED = "not-provisioned"
     NO_ENDPOINT = "no-endpoint"
     UNKNOWN_GUEST = "unknown-guest"
@@ -42,12 +43,13 @@ def decide(
     offers: Mapping[tuple[int, int], Offer],
     is_guest: Callable[[int], bool],
     over_limit: Callable[[int], Reason | None],
-    choose: Callable[[tuple[int, ...]], int],
+    choose: Callable[[OpeningPacket, tuple[int, ...]], tuple[int, bool]],
 ) -> Verdict:
     """Judge a packet that opens a flow above the tap.
 
     `is_guest` tells whether an identity (as integer) belongs to a registered port,
-    `over_limit` why it may have no more flows; `choose` takes one of several endpoints.
+    `over_limit` why it may have no more flows; `choose` takes one of several endpoints
+    and says whether it is thought to live.
     Refused flows are reset at once,
     those of no guest get silence: who is not registered learns nothing.
     """
@@ -63,9 +65,10 @@ def decide(
     full = over_limit(packet.source)
     if full is not None:
         return Verdict(REFUSE, full, offer.service)
-    endpoint = choose(offer.endpoints)
-    if endpoint == LISTENER:
+    if offer.endpoints[0] == LISTENER:
         if packet.protocol != TCP:
             return Verdict(REFUSE, Reason.PROTOCOL, offer.service)
-        return Verdict(endpoint, Reason.METADATA, offer.service)
-    return Verdict(endpoint, Reason.SERVICE, offer.service)
+        return Verdict(LISTENER, Reason.METADATA, offer.service)
+    endpoint, is_live = choose(packet, offer.endpoints)
+    reason = Reason.SERVICE if is_live else Reason.NO_LIVE_ENDPOINT
+    return Verdict(endpoint, reason, offer.service)

@@ -41,6 +41,75 @@ class FlowDecided(Event):
 
 
 @dataclass(slots=True)
+class EndpointChanged(Event):
+    """A fabric endpoint is down for all guests, or is used again.
+
+    Counted by `health` (`vagent.datapath.liveness.Health`); `protocol` is TCP or UDP.
+    """
+
+    counter: ClassVar[str | None] = "datapath_endpoint_changes_total"
+    buffer: ClassVar[str | None] = "LinkLocalFlow"
+    sandesh: ClassVar[str] = "LinkLocalFlowTrace"
+    level: ClassVar[str | None] = "warn"
+
+    address: IPv4Address | IPv6Address
+    port: int
+    protocol: str
+    health: str
+    why: str
+
+    def label(self) -> str:
+        return self.health
+
+    def text(self) -> str:
+        where = _shown(self.address.version, int(self.address))
+        return (
+            f"endpoint {where}:{self.port} {self.protocol}: {self.health} ({self.why})"
+        )
+
+
+@dataclass(slots=True)
+class EndpointSuspected(Event):
+    """One guest's flows avoid a fabric endpoint, or do so no more.
+
+    Not logged: a guest can provoke it.
+    """
+
+    counter: ClassVar[str | None] = "datapath_endpoint_suspicions_total"
+    buffer: ClassVar[str | None] = "LinkLocalFlow"
+    sandesh: ClassVar[str] = "LinkLocalFlowTrace"
+
+    address: IPv4Address | IPv6Address
+    port: int
+    protocol: str
+    health: str
+    why: str
+
+    def label(self) -> str:
+        return self.health
+
+    def text(self) -> str:
+        where = _shown(self.address.version, int(self.address))
+        return (
+            f"endpoint {where}:{self.port} {self.protocol}: {self.health} ({self.why})"
+        )
+
+
+@dataclass(slots=True)
+class FlowNotSeen(Event):
+    """The kernel could not be asked what became of a flow; it says nothing then."""
+
+    counter: ClassVar[str | None] = "datapath_flow_looks_failed_total"
+    buffer: ClassVar[str | None] = "LinkLocalFlow"
+    sandesh: ClassVar[str] = "LinkLocalFlowTrace"
+
+    why: str
+
+    def text(self) -> str:
+        return f"a flow could not be looked at: {self.why}"
+
+
+@dataclass(slots=True)
 class PacketMalformed(Event):
     """A trapped packet whose lengths do not hold was dropped."""
 

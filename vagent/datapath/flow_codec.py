@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import struct
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
@@ -16,9 +17,11 @@ from typing import NamedTuple
 from vagent.datapath.netlink import (
     NLA_NESTED,
     NLM_REQUEST,
+    acknowledgement,
     attribute,
     netfilter_message,
 )
+from vagent.datapath.packet import OpeningPacket
 from vagent.errors import KernelError, WireError
 
 Address = IPv4Address | IPv6Address
@@ -135,6 +138,50 @@ def encode_dump(*, family: int, mark: int = 0, mask: int = 0) -> bytes:
         resource=0,
         payload=payload,
     )
+
+
+def encode_find(packet: OpeningPacket) -> bytes:
+    """The message that asks for the one flow that this packet opened."""
+    if packet.version == 4:
+        family, kinds, size = socket.AF_INET, (_V4_SOURCE, _V4_DESTINATION), 4
+    else:
+        family, kinds, size = socket.AF_INET6, (_V6_SOURCE, _V6_DESTINATION), 16
+    addresses = b"".join(
+        attribute(kind, address.to_bytes(size, "big"))
+        for kind, address in zip(
+            kinds, (packet.source, packet.destination), strict=True
+        )
+    )
+    protocol = (
+        attribute(_PROTOCOL, _U8.pack(packet.protocol))
+        + attribute(_SOURCE_PORT, _U16.pack(packet.source_port))
+        + attribute(_DESTINATION_PORT, _U16.pack(packet.destination_port))
+    )
+    return netfilter_message(
+        _GET,
+        NLM_REQUEST,
+        sequence=1,
+        family=family,
+        resource=0,
+        payload=attribute(
+            NLA_NESTED | _ORIGINAL,
+            attribute(NLA_NESTED | _TUPLE_IP, addresses)
+            + attribute(NLA_NESTED | _TUPLE_PROTOCOL, protocol),
+        ),
+    )
+
+
+def decode_found(data: bytes) -> Tracked | None:
+    """The answer to `encode_find`: None where there is no such flow, or none of ours.
+
+    Raises WireError where a length does not hold, KernelError with the kernel's own.
+    """
+    if len(data) >= _HEADER.size and _HEADER.unpack_from(data)[1] == _NLMSG_ERROR:
+        code = acknowledgement(data).code
+        if code in (0, errno.ENOENT):
+            return None
+        raise KernelError(f"flow: the kernel says {os.strerror(code)}")
+    return next(iter(decode_part(data).flows), None)
 
 
 def decode_part(data: bytes) -> Part:

@@ -22,11 +22,20 @@ from vagent.datapath.events import (
     PacketMalformed,
 )
 from vagent.datapath.limits import FlowLimits
+from vagent.datapath.liveness import Liveness
 from vagent.datapath.names import SERVICE_MAC
 from vagent.datapath.packet import ICMP6, UDP, OpeningPacket, parse
-from vagent.datapath.state import INDEX_BITS, REFUSE, Address, Attachment, Offer
+from vagent.datapath.state import (
+    INDEX_BITS,
+    LISTENER,
+    REFUSE,
+    Address,
+    Attachment,
+    Offer,
+)
 from vagent.datapath.system import System
 from vagent.datapath.unreachable import craft
+from vagent.datapath.witness import Witness
 from vagent.errors import KernelError, WireError
 from vagent.observe.event import Emit
 from vagent.ports import identity6
@@ -45,7 +54,8 @@ class Judge:
     `guests` holds the indexes of the registered ports, `offers` the services,
     `addresses` those that are guarded. `base` is
     the first address of the identity range as an integer; `attachment_of` tells where
-    the kernel serves an index; `choose` takes one of several endpoints.
+    the kernel serves an index; `liveness` takes one of several endpoints, and
+    `witness` looks at what becomes of flows to them.
     """
 
     def __init__(
@@ -54,7 +64,8 @@ class Judge:
         *,
         limits: FlowLimits,
         count_flows: CountFlows,
-        choose: Callable[[tuple[int, ...]], int],
+        liveness: Liveness,
+        witness: Witness,
         attachment_of: Callable[[int], Attachment | None],
         system: System,
         emit: Emit,
@@ -67,7 +78,8 @@ class Judge:
         self._prefix6 = identity6.prefix_of(base)
         self._limits = limits
         self._count_flows = count_flows
-        self._choose = choose
+        self._liveness = liveness
+        self._witness = witness
         self._attachment_of = attachment_of
         self._system = system
         self._emit = emit
@@ -102,6 +114,8 @@ class Judge:
         index = self._index(packet.source)
         if verdict.endpoint != REFUSE:
             self._limits.opened(index)
+            if verdict.endpoint != LISTENER:
+                self._witness.opened(packet, verdict.endpoint, index)
         elif packet.protocol == UDP:
             self._tell_unreachable(data, packet, index)
             return 0
@@ -116,6 +130,16 @@ class Judge:
             return source - self._base
         found = identity6.read(self._prefix6, source)
         return -1 if found is None else found.index
+
+    def _choose(
+        self, packet: OpeningPacket, endpoints: tuple[int, ...]
+    ) -> tuple[int, bool]:
+        return self._liveness.choose(
+            endpoints,
+            packet.protocol,
+            self._index(packet.source),
+            self._clock.seconds(),
+        )
 
     def _over_limit(self, source: int) -> Reason | None:
         limits = self._limits

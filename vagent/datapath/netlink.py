@@ -70,17 +70,22 @@ def acknowledgement(reply: bytes) -> Acknowledgement:
 
 def transact(message: bytes, what: str) -> None:
     """Send a message that asks for one acknowledgement. Raises KernelError."""
+    code = acknowledgement(ask(message, what)).code
+    if code:
+        name = errno.errorcode.get(code, str(code))
+        raise KernelError(f"{what}: the kernel says {name} ({os.strerror(code)})")
+
+
+def ask(message: bytes, what: str) -> bytes:
+    """Send a message that gets one datagram as its answer. Raises KernelError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
         link.settimeout(_TIMEOUT)
         try:
             link.bind((0, 0))
             link.send(message)
-            code = acknowledgement(link.recv(_READ)).code
+            return link.recv(_READ)
         except OSError as failure:
             raise KernelError(f"{what}: {failure}") from failure
-    if code:
-        name = errno.errorcode.get(code, str(code))
-        raise KernelError(f"{what}: the kernel says {name} ({os.strerror(code)})")
 
 
 def transact_batch(batch: bytes) -> list[Acknowledgement]:

@@ -98,6 +98,15 @@ class Services:
             number for offer in self.offers.values() for number in offer.endpoints
         )
 
+    def fabric(self) -> tuple[Endpoint, ...]:
+        """The endpoints that some service leads to, without the local listener."""
+        offered = self.offered()
+        return tuple(
+            each
+            for each in self.endpoints
+            if each.number in offered and each.number != LISTENER
+        )
+
     @classmethod
     def of(
         cls, table: Iterable[LinkLocalService], names: Names, before: Services | None

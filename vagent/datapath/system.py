@@ -22,7 +22,9 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from vagent.datapath import conntrack, netlink, nf_tables, queue_rule
+from vagent.datapath.flow_codec import Tracked, decode_found, encode_find
 from vagent.datapath.nf_tables import Step
+from vagent.datapath.packet import OpeningPacket
 from vagent.errors import KernelError
 from vagent.store.worker import RunInThread
 
@@ -97,6 +99,11 @@ class System(Protocol):
 
     def end_flows(self, mark: int, mask: int) -> None:
         """Delete the flows whose conntrack mark, under the mask, is `mark`."""
+
+    def find_flow(self, packet: OpeningPacket) -> Tracked | None:
+        """The flow that a packet opened; None where there is none, or it is not ours.
+        Raises WireError, too.
+        """
 
     def ifindex(self, name: str) -> int | None:
         """Index of an interface, None when there is none of that name."""
@@ -182,6 +189,10 @@ class LinuxSystem:
     def end_flows(self, mark: int, mask: int) -> None:
         """See System."""
         netlink.transact(conntrack.encode_end(mark, mask), "end of flows")
+
+    def find_flow(self, packet: OpeningPacket) -> Tracked | None:
+        """See System."""
+        return decode_found(netlink.ask(encode_find(packet), "flow"))
 
     def ifindex(self, name: str) -> int | None:
         """See System."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from twisted.internet.defer import Deferred
 from provision.additions import INSTANCE, Additions
 from provision.reply import ApiRequest, Reply
 from provision.routes import dispatch
+from vagent.datapath.liveness import EndpointState, Health
+from vagent.datapath.state import Endpoint
 from vagent.errors import WireError
 from vagent.linklocal.codec import wire_entry
 from vagent.linklocal.table import ServiceTable
@@ -24,11 +27,13 @@ class Calls:
     def __init__(self) -> None:
         self.store = MemoryStore()
         self.table = ServiceTable()
+        self.endpoints: list[EndpointState] = []
         self.routes = Additions(
             self.store,
             services=lambda: self.table,
             check_instance=self.check,
             companions=("left-behind",),
+            endpoints_of=lambda _service: self.endpoints,
         ).routes()
 
     def check(self, instance: dict[str, Any]) -> None:
@@ -107,7 +112,7 @@ def test_services(call: Calls) -> None:
     good = wire_entry(name="ntp", address="169.254.1.1", port=123, fabric_port=123)
     call.table = ServiceTable.of([good, {**good, "x": 1}], lambda _event: None)
     assert json.loads(call("GET", "/vagent/services").body) == {
-        "services": [good],
+        "services": [{**good, "endpoints": []}],
         "left_out": [
             {
                 "position": 2,
@@ -117,6 +122,17 @@ def test_services(call: Calls) -> None:
             }
         ],
     }
+
+
+def test_services_have_endpoints_and_their_health(call: Calls) -> None:
+    """Where flows really go, and whether anybody answers."""
+    good = wire_entry(name="ntp", address="169.254.1.1", port=123, fabric_port=123)
+    call.table = ServiceTable.of([good], lambda _event: None)
+    endpoint = Endpoint(2, IPv4Address("192.0.2.1"), 123)
+    call.endpoints = [EndpointState(endpoint, Health.DOWN, Health.UP)]
+    (service,) = json.loads(call("GET", "/vagent/services").body)["services"]
+    expected = {"address": "192.0.2.1", "port": 123, "tcp": "down", "udp": "up"}
+    assert [expected] == service["endpoints"]
 
 
 @pytest.mark.parametrize("name", ["00000000-0000-0000-0000-000000000001", "", 7])

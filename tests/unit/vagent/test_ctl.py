@@ -237,8 +237,23 @@ def test_service_list(run: Run, wire: Wire, reply: Any) -> None:
     code, out, err = run("service", "list")
     assert (code, err) == (0, "")
     assert out.splitlines()[1].split() == [
-        "metadata", "169.254.169.254", "80", "10.0.0.5,", "10.0.0.6", "8775", "-"
+        "metadata", "169.254.169.254", "80", "10.0.0.5,", "10.0.0.6", "8775", "-", "-"
     ]  # fmt: skip
+
+
+def test_service_list_says_how_endpoints_are(run: Run, wire: Wire) -> None:
+    """How many are up, and which are not; in JSON all that is known."""
+    endpoints = [
+        {"address": "10.0.0.5", "port": 1, "tcp": "up", "udp": "up"},
+        {"address": "10.0.0.6", "port": 1, "tcp": "down", "udp": "suspect"},
+    ]
+    service = {**SERVICE, "endpoints": endpoints}
+    wire.answers["GET", "/vagent/services"] = {"services": [service]}
+    _, out, _ = run("service", "list")
+    shown = "1 of 2 up, 10.0.0.6 TCP down, 10.0.0.6 UDP suspect"
+    assert out.splitlines()[1].endswith(shown)
+    _, out, _ = run("-o", "json", "service", "list")
+    assert endpoints == json.loads(out)[0]["endpoints"]
 
 
 def test_service_list_says_what_is_not_in_force(run: Run, wire: Wire) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
-from introspect.pages.linklocal import service_info
+from introspect.pages.linklocal import EndpointData, endpoint_list, service_info
 from introspect.sandesh import STYLESHEET, document
+from vagent.datapath.liveness import EndpointState, Health
+from vagent.datapath.state import Endpoint
 
 
 def test_services_are_contrails(world: Any) -> None:
@@ -66,3 +69,25 @@ def test_several_fabric_addresses(world: Any) -> None:
     written = document(service_info(world.sources(), {}).parts).decode()
     elements = "<element>10.0.0.5</element><element>10.0.0.4</element>"
     assert f'<list type="string" size="2">{elements}</list>' in written
+
+
+def test_endpoints_say_how_they_are(world: Any) -> None:
+    """By service; the page of services stays Contrail's."""
+    world.service("ntp", "169.254.20.1", 123)
+    world.service("metadata", "169.254.169.254", 80)
+    endpoint = Endpoint(2, IPv4Address("10.0.0.5"), 123)
+    state = EndpointState(endpoint, Health.UP, Health.DOWN)
+    sources = replace(
+        world.sources(),
+        endpoints_of=lambda service: [state] if service.name == "ntp" else [],
+    )
+    (response,) = endpoint_list(sources, {}).parts
+    expected = EndpointData("ntp", "169.254.20.1", 123, "10.0.0.5", 123, "up", "down")
+    assert (expected,) == response.endpoint_list
+
+
+def test_without_a_data_path_there_are_no_endpoints(world: Any) -> None:
+    """The list is there, and empty."""
+    world.service("ntp", "169.254.20.1", 123)
+    (response,) = endpoint_list(world.sources(), {}).parts
+    assert () == response.endpoint_list

@@ -288,6 +288,36 @@ def test_a_refused_limit_is_told_once(load: Load) -> None:
     assert len(refusals(load, text)) == 1
 
 
+# -- checks of endpoints
+
+
+def check_elements(interval: str, timeout: str) -> str:
+    one = f"<interval>{interval}</interval>" if interval else ""
+    two = f"<timeout>{timeout}</timeout>" if timeout else ""
+    return f"<endpoint-check>{one}{two}</endpoint-check>"
+
+
+@pytest.mark.parametrize(
+    ("interval", "timeout", "expected"),
+    [("", "", 2.0), ("1", "", 1.0), ("1", "1", 1.0), ("", "5", 5.0)],
+)
+def test_a_check_ends_before_the_next(
+    load: Load, interval: str, timeout: str, expected: float
+) -> None:
+    """The time-out is at most the interval; its default follows."""
+    config = load(check_elements(interval, timeout)).config
+    assert expected == config.endpoint_check.timeout
+
+
+def test_a_check_that_outlives_its_interval_is_refused(load: Load) -> None:
+    """Given both, and against the default; not told twice where one is wrong anyway."""
+    for interval, most in (("3", "3"), ("", "5")):
+        (told,) = refusals(load, check_elements(interval, "5.5"))
+        allowed = f"allowed: at most interval, which is {most}"
+        assert f"endpoint-check/timeout: got 5.5; {allowed}" == told
+    assert len(refusals(load, check_elements("0.1", "7"))) == 1
+
+
 # -- identity range
 
 

@@ -20,6 +20,7 @@ from vagent.config.model import (
     AgentConfig,
     ClientTls,
     DataPathConfig,
+    EndpointCheckConfig,
     LinkLocalFlowsConfig,
     Listen,
     MetadataProxyConfig,
@@ -81,6 +82,9 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
         <port-api><address>10.0.0.3</address><port>3</port></port-api>
         <data-path><name>x_1</name><identity-range>10.64.0.0/16</identity-range>
           <queue-number>0</queue-number><queue-length>5</queue-length></data-path>
+        <endpoint-check><fall>1</fall><rise>3</rise><timeout>0.5</timeout>
+          <interval>0.75</interval><services> DNS
+          ntp </services></endpoint-check>
         <linklocal-flows><max-system-flows>7</max-system-flows>
           <max-vm-flows>6</max-vm-flows></linklocal-flows>
         <metadata-proxy><shared-secret> a
@@ -119,6 +123,7 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
             hop_limit=2,
         ),
         linklocal_flows=LinkLocalFlowsConfig(7, 6),
+        endpoint_check=EndpointCheckConfig(("dns", "ntp"), 0.75, 0.5, 3, 1),
         data_path=DataPathConfig("x_1", IPv4Network("10.64.0.0/16"), 0, 5),
         port_api=Listen(IPv4Address("10.0.0.3"), 3),
         config_api=Listen(IPv4Address("10.0.0.2"), 2),

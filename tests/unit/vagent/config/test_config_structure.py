@@ -59,6 +59,11 @@ TEXTS_OF = {
     "linklocal-flows/max-system-flows": (["1", "1000000"], ["0", "1000001"]),
     "linklocal-flows/max-vm-flows": (["1", "1000000"], ["0", "1000001"]),
     "linklocal-flows/max-vm-new-flows": (["1", "1000000"], ["0", "1000001"]),
+    "endpoint-check/services": (["", "*", "dns ntp"], ["a" * 4097]),
+    "endpoint-check/interval": (["0.5", "3600"], ["0.499", "3600.1", ""]),
+    "endpoint-check/timeout": (["0.1", "60"], ["0.09", "60.1", ""]),
+    "endpoint-check/rise": (["1", "100"], ["0", "101", "-1"]),
+    "endpoint-check/fall": (["1", "100"], ["0", "101", "-1"]),
     "data-path/name": (
         ["v", "a" * 14, "a_1"],
         ["a" * 15, "A", "1a", "_a", "a-b", "a b", "é", ""],

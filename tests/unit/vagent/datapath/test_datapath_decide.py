@@ -26,6 +26,8 @@ def verdict(
     port: int,
     source: int = GUEST,
     full: Reason | None = None,
+    *,
+    live: bool = True,
 ) -> Verdict:
     packet = OpeningPacket(protocol, source, destination, 40000, port)
     return decide(
@@ -33,7 +35,7 @@ def verdict(
         offers=OFFERS,
         is_guest=lambda who: who == GUEST,
         over_limit=lambda _: full,
-        choose=max,
+        choose=lambda _, endpoints: (max(endpoints), live),
     )
 
 
@@ -46,6 +48,12 @@ def test_metadata_goes_to_the_listener() -> None:
 def test_another_service_goes_to_the_chosen_endpoint(protocol: int) -> None:
     """One of its endpoints is chosen; a service has no protocol of its own."""
     assert Verdict(8, Reason.SERVICE, "dns") == verdict(protocol, DNS, 53)
+
+
+def test_without_a_live_endpoint_one_is_chosen_anyway() -> None:
+    """It may have come back; the reason counts such flows."""
+    expected = Verdict(8, Reason.NO_LIVE_ENDPOINT, "dns")
+    assert expected == verdict(TCP, DNS, 53, live=False)
 
 
 def test_a_port_that_is_not_provisioned_is_refused() -> None:

@@ -16,10 +16,13 @@ from vagent.datapath.flow_codec import (
     SEEN_REPLY,
     Traffic,
     Tuple,
+    decode_found,
     decode_part,
     encode_dump,
+    encode_find,
 )
 from vagent.datapath.netlink import attribute
+from vagent.datapath.packet import OpeningPacket
 from vagent.errors import KernelError, WireError
 
 NESTED = 0x8000
@@ -238,3 +241,41 @@ def test_the_question_may_be_for_one_mark() -> None:
     """The kernel filters, not we."""
     asked = encode_dump(family=socket.AF_INET, mark=2, mask=0xFFFF)
     assert asked.endswith(number(8, "!I", 2) + number(21, "!I", 0xFFFF))
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "family", "version"),
+    [
+        ("169.254.64.2", "169.254.1.7", socket.AF_INET, 4),
+        ("fd40:140:2::1", "fd00:5e::7", socket.AF_INET6, 6),
+    ],
+)
+def test_the_question_may_be_for_one_flow(
+    source: str, destination: str, family: int, version: int
+) -> None:
+    """By what its opening packet says; no dump, no acknowledgement."""
+    first, second = (
+        int.from_bytes(socket.inet_pton(family, each)) for each in (source, destination)
+    )
+    asked = encode_find(OpeningPacket(17, first, second, 40000, 53, version))
+    length, kind, flags, *_ = struct.unpack_from("=IHHII", asked)
+    assert (len(asked), 0x101, 0x1) == (length, kind, flags)
+    assert family == asked[16]
+    assert direction(1, source, destination, (40000, 53), 17) == asked[20:]
+
+
+def error(code: int) -> bytes:
+    return struct.pack("=IHHIIi", 20, 2, 0, 1, 0, code)
+
+
+def test_one_flow_is_found_or_not() -> None:
+    """None where there is none, or one that is not ours; other errors are told."""
+    found = decode_found(WHOLE)
+    assert found is not None
+    assert 0x10002 == found.mark
+    assert decode_found(error(-2)) is None
+    assert decode_found(message(ORIGINAL, REPLY)) is None
+    with pytest.raises(KernelError, match="not permitted"):
+        decode_found(error(-1))
+    with pytest.raises(KernelError):
+        decode_found(error(-1)[:18])

@@ -18,11 +18,13 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from twisted.internet.task import Clock
 
-from vagent.config.model import LinkLocalFlowsConfig
+from vagent.config.model import EndpointCheckConfig, LinkLocalFlowsConfig
 from vagent.datapath.events import FlowDecided, NeighbourAnswered
 from vagent.datapath.judge import Judge
 from vagent.datapath.limits import FlowLimits
+from vagent.datapath.liveness import Liveness
 from vagent.datapath.state import INDEX_BITS, LISTENER, REFUSE, Attachment, Services
+from vagent.datapath.witness import Witness
 
 if TYPE_CHECKING:
     from vagent.datapath.names import Names
@@ -43,15 +45,20 @@ class Bench:
     ) -> None:
         self.events: list[Event] = []
         self.frames: list[tuple[int, Any]] = []
+        clock = Clock()
+        liveness = Liveness(EndpointCheckConfig(), pick=max, emit=self.events.append)
         self.judge = Judge(
             int(names.identity_range.network_address),
             limits=FlowLimits(LinkLocalFlowsConfig(max_vm_flows=most)),
             count_flows=self.count,
-            choose=max,
+            liveness=liveness,
+            witness=Witness(
+                liveness, find=lambda _: None, emit=self.events.append, clock=clock
+            ),
             attachment_of={2: guest}.get,
             system=cast("System", self),
             emit=self.events.append,
-            clock=Clock(),
+            clock=clock,
         )
         self.judge.guests.add(2)
         self.judge.offers = services.offers

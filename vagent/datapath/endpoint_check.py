@@ -1,0 +1,157 @@
+"""The agent's own connections to fabric endpoints, where agent.conf asks for them.
+
+It connects to what is provisioned and to nothing else, a few at a time, says nothing
+and resets at once. What an outcome means is `liveness`'s to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
+
+from vagent.config.model import EndpointCheckConfig
+from vagent.datapath.state import LISTENER, Endpoint, Services
+
+MAX_AT_ONCE = 64
+"""Connections under way: 1,000 dead endpoints take some 30 s with the default timeout,
+and a thousand that live a fraction of a second."""
+EVERY = "*"
+"""Stands for all services."""
+
+Connect = Callable[[Endpoint, float], Deferred[None]]
+"""Connects within so many seconds and hangs up; fails where it could not."""
+
+
+class EndpointChecks:
+    """Checks what `follow` was told of last, every interval from `start` to `stop`, and
+    reports to `checked`.
+    """
+
+    def __init__(
+        self,
+        config: EndpointCheckConfig,
+        *,
+        connect: Connect,
+        checked: Callable[..., None],
+        clock: IReactorTime,
+    ) -> None:
+        self._config = config
+        self._connect = connect
+        self._checked = checked
+        self._endpoints: Mapping[int, Endpoint] = {}
+        self._under_way: set[Deferred[None]] = set()
+        self._loop = LoopingCall(self._check_all)
+        self._loop.clock = clock
+
+    def __repr__(self) -> str:
+        return f"<EndpointChecks of {len(self._endpoints)} endpoints>"
+
+    def start(self) -> None:
+        """Begin, if any service is to be checked."""
+        if self._config.services:
+            self._loop.start(self._config.interval)
+
+    def stop(self) -> None:
+        """End it, connections under way included."""
+        if self._loop.running:
+            self._loop.stop()
+        self._endpoints = {}
+        for connection in [*self._under_way]:
+            connection.cancel()
+
+    def follow(self, services: Services) -> None:
+        """These are the services now."""
+        numbers = {
+            number
+            for offer in services.offers.values()
+            if self._is_checked(offer.service)
+            for number in offer.endpoints
+            if number != LISTENER
+        }
+        self._endpoints = {
+            each.number: each for each in services.endpoints if each.number in numbers
+        }
+
+    def _is_checked(self, service: str) -> bool:
+        return EVERY in self._config.services or service in self._config.services
+
+    def _check_all(self) -> Deferred[Any]:
+        waiting = iter([*self._endpoints])
+        lanes = range(min(MAX_AT_ONCE, len(self._endpoints)))
+        return gatherResults(
+            [Deferred.fromCoroutine(self._check_some(waiting)) for _ in lanes]
+        )
+
+    async def _check_some(self, waiting: Iterator[int]) -> None:
+        for number in waiting:
+            endpoint = self._endpoints.get(number)
+            if endpoint is not None:
+                await self._check(endpoint)
+
+    async def _check(self, endpoint: Endpoint) -> None:
+        connection = self._connect(endpoint, self._config.timeout)
+        self._under_way.add(connection)
+        try:
+            await connection
+        except CancelledError:
+            return
+        except (ConnectError, OSError) as failure:
+            why = str(failure) or type(failure).__name__
+            self._report(endpoint, passed=False, why=why)
+            return
+        finally:
+            self._under_way.discard(connection)
+        self._report(endpoint, passed=True)
+
+    def _report(self, endpoint: Endpoint, *, passed: bool, why: str = "") -> None:
+        # It may have been taken away, or be another one, meanwhile.
+        if self._endpoints.get(endpoint.number) == endpoint:
+            self._checked(endpoint.number, passed=passed, why=why)
+
+
+def connector(reactor: Any) -> Connect:
+    """Real connections."""
+
+    def connect(endpoint: Endpoint, timeout: float) -> Deferred[None]:
+        # Not twisted.internet.endpoints, which loads a second TLS library.
+        attempt: Deferred[None] = Deferred(lambda _: begun.disconnect())
+        begun = reactor.connectTCP(
+            str(endpoint.address), endpoint.port, _Attempt(attempt), timeout=timeout
+        )
+        return attempt
+
+    return connect
+
+
+class _Attempt(ClientFactory):
+    """Tells whether the connection was made, and hangs up."""
+
+    noisy = False
+
+    def __init__(self, attempt: Deferred[None]) -> None:
+        self._attempt = attempt
+
+    def buildProtocol(self, addr: object) -> Protocol:
+        return _HangUp(self._attempt)
+
+    def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
+        if not self._attempt.called:
+            self._attempt.errback(reason)
+
+
+class _HangUp(Protocol):
+    def __init__(self, attempt: Deferred[None]) -> None:
+        self._attempt = attempt
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
+        if not self._attempt.called:
+            self._attempt.callback(None)
