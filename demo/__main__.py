@@ -10,18 +10,20 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from demo.stage import Stage
 from lab.agent import PROVISION, RunningAgent, configuration, port_add
 from lab.guests import Guest, Lab, Wiring
-from lab.namespaces import LabError, run
+from lab.namespaces import LabError, inside, run
 
 PREFIX = "vagent-demo"
 FOLDER = Path("/var/lib/vagent-demo")
 ROOM_NAMES = ("host", "blue-gw", "green-gw", "alice", "bob", "carol")
-METADATA = "http://169.254.169.254"
+METADATA_ADDRESS = "169.254.169.254"
+METADATA = f"http://{METADATA_ADDRESS}"
 PATHS = (
     "/latest/meta-data/instance-id",
     "/openstack/latest/meta_data.json",
@@ -130,6 +132,7 @@ class Demo:
         else:
             self.unprovision()
             self.stop()
+            self.remove()
 
     def build(self) -> None:
         """A host and three guests."""
@@ -268,10 +271,25 @@ class Demo:
         stage.check("alice gets nothing again", True, "connect" in said)
 
     def stop(self) -> None:
-        """A clean stop takes back what was made."""
-        stage = self.stage
-        stage.step("Stopping the agent")
+        """A stopped agent leaves a guard: what guests ask does not leave the host."""
+        stage, alice = self.stage, self.guests[0]
+        stage.step("Stopping the agent; its rules stay and guard")
         stage.check("it ends with exit code 0", 0, self.agent.stop())
+        with listening(f"{PREFIX}-blue-gw") as gateway:
+            stage.command(f"[alice] curl {METADATA}{PATHS[0]}")
+            stage.show(curl_error(alice, seconds=2))
+            other = ("curl", "-s", "-m", "1", "http://10.0.0.1/")
+            alice.machine.run(*other, check=False)
+            heard = destinations(gateway)
+        stage.check("her gateway hears what is for it", True, "10.0.0.1" in heard)
+        stage.check("but not her question", False, METADATA_ADDRESS in heard)
+
+    def remove(self) -> None:
+        """Everything is taken back on purpose."""
+        stage = self.stage
+        stage.step("Taking the guard away")
+        stage.command("vagentctl data-path remove")
+        stage.show(self.agent.tool("vagent.ctl", "data-path", "remove"))
         stage.check(
             "no rule of it is left", "", self.lab.host.run("nft", "list", "ruleset")
         )
@@ -311,15 +329,38 @@ def fetch(guest: Guest, client: str, path: str, *options: str) -> str:
     return guest.machine.run(*argv)
 
 
-def curl_error(guest: Guest) -> str:
+def curl_error(guest: Guest, *, seconds: int = 5) -> str:
     """What curl says when it gets nothing."""
     done = subprocess.run(
-        guest.machine.argv("curl", "-sS", "-m", "5", METADATA + PATHS[0]),
+        guest.machine.argv("curl", "-sS", "-m", str(seconds), METADATA + PATHS[0]),
         capture_output=True,
         text=True,
         check=False,
     )
     return (done.stderr or done.stdout).strip()
+
+
+@contextmanager
+def listening(machine: str) -> Iterator[socket.socket]:
+    """All that a machine's eth0 carries while the block runs."""
+
+    def open_socket() -> socket.socket:
+        return socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+
+    wire = inside(machine, open_socket)
+    wire.bind(("eth0", 0x0800))
+    wire.setblocking(False)
+    yield wire
+    wire.close()
+
+
+def destinations(wire: socket.socket) -> set[str]:
+    """Where the IPv4 packets go that were heard so far."""
+    found = set()
+    with suppress(BlockingIOError):
+        while frame := wire.recv(2048):
+            found.add(socket.inet_ntoa(frame[30:34]))
+    return found
 
 
 def relay_port() -> int:

@@ -59,8 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vagent",
         description="Serve link-local services, first of all metadata, to the guests"
-        " of this host. Runs in the foreground; stop it with SIGTERM or SIGINT, which"
-        " also takes its interfaces and kernel rules away.",
+        " of this host. Runs in the foreground; stop it with SIGTERM or SIGINT, after"
+        " which its kernel rules guard service addresses until the next start"
+        " (vagentctl data-path remove takes them away).",
         epilog="exit codes: 0 done, 1 failed, 2 usage, 69 something needed is"
         " unavailable, 77 no permission, 78 configuration",
     )

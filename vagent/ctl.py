@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from vagent import (
+    ctl_data_path,
     ctl_doctor,
     ctl_explain,
     ctl_flows,
@@ -31,6 +32,7 @@ GROUPS = (
     ctl_provision,
     ctl_flows,
     ctl_introspect,
+    ctl_data_path,
     ctl_doctor,
     ctl_explain,
     ctl_import,

@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from vagent import ctl_session
 from vagent.config.model import AgentConfig
-from vagent.ctl_client import BAD_CONFIG, FAILED, UNAVAILABLE, USAGE, CommandError
+from vagent.ctl_client import FAILED, UNAVAILABLE, USAGE, CommandError
 from vagent.ctl_doctor import Servers, needs_root, servers
 from vagent.ctl_introspect import TRACE, parse_sandesh
 from vagent.ctl_parser import add_command
 from vagent.ctl_session import Session, uuid_argument
 from vagent.ctl_table import as_json, printable
-from vagent.errors import ConfigError, VagentError
+from vagent.errors import VagentError
 from vagent.explain.observed import (
     Answered,
     Asked,
@@ -127,7 +126,7 @@ def _line(step: Step) -> str:
 
 
 def _steps(session: Session, port_id: str, asked: Asked) -> Iterator[Step]:
-    config = _config(session)
+    config = session.agent_config
     apis = servers(session, config)
     try:
         apis.introspect.call("GET", "/readyz")
@@ -250,19 +249,6 @@ def _counters(config: AgentConfig) -> dict[str, int]:
 
     listed = ask(["nft", "-j", "list", "counters"])
     return read_counters(listed.out, config.data_path.name)
-
-
-def _config(session: Session) -> AgentConfig:
-    path = session.config_path or ctl_session.DEFAULT_CONFIG
-    if session.config_path is None and not path.exists():
-        return AgentConfig()
-    # lxml and a schema: only commands that need the file pay for them
-    from vagent.config.read import read_config
-
-    try:
-        return read_config(path).config
-    except ConfigError as error:
-        raise CommandError(str(error), code=BAD_CONFIG) from error
 
 
 @contextmanager

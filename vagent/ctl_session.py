@@ -106,10 +106,12 @@ class Session:
         given = self.urls.get(name)
         if given is not None:
             return ApiClient(what, parse_url(given))
-        listen: Listen = getattr(self._agent_config(), name)
+        listen: Listen = getattr(self.agent_config, name)
         return ApiClient(what, reachable(listen))
 
-    def _agent_config(self) -> AgentConfig:
+    @property
+    def agent_config(self) -> AgentConfig:
+        """agent.conf, or the defaults where there is none. Raises CommandError."""
         if self._config is None:
             self._config = self._read_config()
         return self._config

@@ -78,6 +78,17 @@ class Site:
         """Provision the metadata service."""
         self.agent.tool(*PROVISION, *more)
 
+    def uplink(self) -> str:
+        """A machine beyond the host, which the host's default route leads to; the name
+        of its namespace.
+        """
+        self.lab.bridge("uplink", "198.51.100.1/24")
+        host = self.lab.host
+        host.run("ip", "address", "add", "198.51.100.2/24", "dev", "uplink")
+        host.run("ip", "route", "add", "default", "via", "198.51.100.1")
+        host.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        return self.gateway("uplink")
+
     def gateway(self, bridge: str) -> str:
         """Name of the namespace of a bridge's gateway."""
         return f"{self.lab.prefix}-{bridge}-gw"

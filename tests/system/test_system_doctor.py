@@ -141,13 +141,19 @@ def test_forwarding_is_asked_of_the_kernel(served: Any) -> None:
     assert [] == wrong(served)
 
 
-def test_a_killed_agent(served: Any) -> None:
-    """It is named, and services, TLS and upstream are judged from its files."""
-    served.agent.stop(signal.SIGKILL)
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_an_agent_that_is_away(served: Any, how: signal.Signals) -> None:
+    """It is named with what its rules do meanwhile, and services, TLS and upstream are
+    judged from its files.
+    """
+    served.agent.stop(how)
     findings = wrong(served)
     assert {"agent", "upstream"} == {finding["check"] for finding in findings}
     assert "the agent does not run" in findings[0]["what"]
     assert str(served.agent.conf) in findings[0]["mend"]
+    assert "the rules that it left guard" in findings[0]["means"]
+    served.lab.host.run("nft", "flush", "ruleset")
+    assert "nothing guards" in wrong(served)[0]["means"]
 
 
 def test_a_frozen_agent(served: Any) -> None:

@@ -310,6 +310,8 @@ def test_kill_and_restart(site: Any) -> None:
     site.agent.start()
     assert "I am alice\n" == wait_for(lambda: ask6(guest, "/latest/user-data"))
     assert 0 == site.agent.stop()
+    assert "" == ask6(guest, "/latest/user-data", "-m", "1")
+    site.agent.tool("vagent.ctl", "data-path", "remove")
     left = site.lab.host.run("nft", "list", "tables")
     assert "vagent" not in left
 

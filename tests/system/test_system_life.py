@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import socket
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
+from scapy.layers.inet import IP
+from scapy.layers.l2 import ARP
+from scapy.packet import Packet
 
-from lab.agent import RunningAgent
+from lab.agent import RunningAgent, configuration
 from lab.namespaces import PATIENCE, inside, run
 from lab.waiting import wait_for
+from tests.system.test_system_flows import ECHO, ECHO_SERVER
+from tests.system.test_system_identity import heard, wire
 
 pytestmark = pytest.mark.system
 
@@ -22,17 +30,90 @@ USER_DATA = "/latest/user-data"
 PATIENT = ("curl", "-sS", "-m", str(20 * PATIENCE), "-o")
 TIMED_OUT = "28"
 """curl's exit code: neither answered nor refused (7)."""
-SLOW_SERVER = """
-import socket, time
-listener = socket.socket()
-listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-listener.bind(("127.0.0.1", 7777))
-listener.listen()
-while True:
-    guest, _ = listener.accept()
-    while data := guest.recv(100):
-        guest.sendall(data.upper())
-"""
+
+
+def offer_echo(site: Any) -> None:
+    """An echo of this host, TCP and UDP, that the kernel carries."""
+    site.agent.tool(
+        *("provision.provision_linklocal", "--linklocal_service_name", "echo"),
+        *("--linklocal_service_ip", ECHO[0], "--linklocal_service_port", "7"),
+        *("--ipfabric_service_ip", "127.0.0.1", "--ipfabric_service_port", "7777"),
+    )
+    site.start_on_host([sys.executable, "-c", ECHO_SERVER])
+    wait_for(lambda: ":7777" in site.lab.host.run("ss", "-ltn"))
+    wait_for(lambda: ":7777" in site.lab.host.run("ss", "-lun"))
+
+
+class Talk:
+    """A guest says numbers to the echo without a pause, and notes what comes back,
+    while the block runs.
+    """
+
+    PAUSE = 0.001
+    AHEAD = 500
+    """Bytes not yet echoed: a busy echo loses datagrams that its socket cannot hold."""
+
+    def __init__(self, guest: Any, kind: int) -> None:
+        self._open = lambda: inside(guest.machine.name, lambda: self._connect(kind))
+        self._ended = threading.Event()
+        self.sent = ""
+        self.echoed = ""
+
+    @staticmethod
+    def _connect(kind: int) -> socket.socket:
+        made = socket.socket(socket.AF_INET, kind)
+        made.settimeout(10 * PATIENCE)
+        made.connect(ECHO)
+        return made
+
+    def __enter__(self) -> Self:
+        self._socket = self._open()
+        self._threads = [
+            threading.Thread(target=each) for each in (self._say, self._listen)
+        ]
+        for thread in self._threads:
+            thread.start()
+        wait_for(lambda: self.echoed)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+        self._socket.close()
+
+    def _say(self) -> None:
+        number = 0
+        while not self._ended.is_set():
+            time.sleep(self.PAUSE)
+            if len(self.sent) - len(self.echoed) < self.AHEAD:
+                said = f"{number}\n"
+                self.sent += said
+                self._socket.sendall(said.encode())
+                number += 1
+
+    def _listen(self) -> None:
+        with suppress(OSError):
+            while not self._ended.is_set() or len(self.echoed) < len(self.sent):
+                self.echoed += self._socket.recv(4096).decode()
+
+
+def datagram(guest: Any) -> socket.socket:
+    """A socket of the guest that has asked the echo for a new flow."""
+
+    def make() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.sendto(b"new", ECHO)
+        return made
+
+    return inside(guest.machine.name, make)
+
+
+def to_any_service(frame: Packet) -> bool:
+    """Is this a packet or a question for a link-local address?"""
+    about = [frame[IP].dst] if IP in frame else []
+    about += [frame[ARP].pdst] if ARP in frame else []
+    return any(address.startswith("169.254.") for address in about)
 
 
 def more(connection: socket.socket, request: bytes) -> bytes:
@@ -57,14 +138,89 @@ def port_state(site: Any, guest: Any) -> str:
     return state
 
 
-def test_a_clean_stop_leaves_nothing(site: Any) -> None:
-    """No rule, no interface, exit code 0."""
+def remove(site: Any, *options: str) -> str:
+    """Take away what a stopped agent left; what was said, with the exit code."""
+    argv = [sys.executable, "-m", "vagent.ctl", "data-path", "remove", *options]
+    said: str = site.lab.host.run(
+        "sh", "-c", f"{shlex.join(argv)} 2>&1; echo $?", check=False
+    )
+    return said
+
+
+def assert_nothing_is_left(site: Any) -> None:
+    """No rule, no interface."""
+    assert "" == site.lab.host.run("nft", "list", "ruleset")
+    assert "vagent" not in site.lab.host.run("ip", "link")
+
+
+def test_a_clean_stop_without_ports_leaves_nothing(site: Any) -> None:
+    """There is nothing to guard: no rule, no interface, exit code 0."""
+    site.introduce(site.alice())
+    site.provision()
+    site.agent.tool("vagent.ctl", "port", "del", site.lab.guests[0].port_id)
+    assert 0 == site.agent.stop()
+    assert_nothing_is_left(site)
+
+
+def test_a_stop_may_be_told_to_leave_nothing(idle_site: Any) -> None:
+    """`when-stopped` says `remove`: then the ports do not matter."""
+    idle_site.agent.config = configuration(
+        idle_site.folder,
+        extra="<data-path><when-stopped>remove</when-stopped></data-path>",
+    )
+    idle_site.agent.start()
+    idle_site.introduce(idle_site.alice())
+    assert 0 == idle_site.agent.stop()
+    assert_nothing_is_left(idle_site)
+
+
+def test_the_guard_is_taken_away_on_purpose(site: Any) -> None:
+    """`vagentctl data-path remove` says what it took, and a second time that there is
+    nothing; it refuses while an agent runs or is frozen. It needs no agent.conf.
+    """
+    site.introduce(site.alice())
+    for change in (signal.SIGCONT, signal.SIGSTOP, signal.SIGCONT):
+        site.agent.process.send_signal(change)
+        said = remove(site)
+        assert said.endswith("\n1\n"), said
+        assert "stop the agent first" in said
+    refused = remove(site, "--config", str(site.agent.conf))
+    assert "has NFQUEUE 8097" in refused or "listens on 169.254.64.1" in refused
+    assert 0 == site.agent.stop()
+    assert "table netdev vagent" in site.lab.host.run("nft", "list", "ruleset")
+    site.agent.conf.unlink()
+    assert [
+        "table netdev vagent",
+        "table ip vagent",
+        "interfaces vagent0 and vagent1",
+        "0",
+    ] == [line for line in remove(site).splitlines() if "ip6" not in line]
+    assert_nothing_is_left(site)
+    assert "nothing of vagent is in this host's kernel\n0\n" == remove(site)
+
+
+def test_only_a_pair_of_ours_is_taken_away(idle_site: Any) -> None:
+    """A name that others' interfaces begin with costs them nothing."""
+    host = idle_site.lab.host
+    host.run("ip", "link", "add", "eth0", "type", "bridge")
+    assert remove(idle_site, "--name", "eth").endswith("\n0\n")
+    assert "eth0" in host.run("ip", "link", "show", "dev", "eth0")
+
+
+def test_another_identity_range_replaces_the_pair(site: Any, ask: Any) -> None:
+    """What a guard of the old range holds is not in the way of the new one."""
     alice = site.alice()
     site.introduce(alice)
     site.provision()
-    assert 0 == site.agent.stop()
-    assert "" == site.lab.host.run("nft", "list", "ruleset")
-    assert "vagent" not in site.lab.host.run("ip", "link")
+    site.agent.stop()
+    site.agent.config = site.agent.config.replace(
+        "</agent>",
+        "<data-path><identity-range>172.30.0.0/20</identity-range></data-path></agent>",
+    )
+    site.agent.start()
+    assert site.identity(alice).startswith("172.30.")
+    assert "I am alice\n" == ask(alice, USER_DATA)
+    assert "169.254.64." not in site.lab.host.run("ip", "address")
 
 
 def test_kill_9_loses_nothing(site: Any, ask: Any) -> None:
@@ -83,18 +239,20 @@ def test_kill_9_loses_nothing(site: Any, ask: Any) -> None:
     assert "I am bob\n" == ask(bob, USER_DATA)
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_connection_made_while_the_agent_is_away_succeeds_later(
-    site: Any, ask: Any
+    site: Any, how: signal.Signals
 ) -> None:
     """TCP repeats its SYN; the guest sees a delay, not an error."""
     alice = site.alice()
     site.introduce(alice)
     site.provision()
-    site.agent.stop(signal.SIGKILL)
+    site.agent.stop(how)
     waiting = alice.machine.start(
         [*PATIENT, str(site.folder / "late"), f"http://169.254.169.254{USER_DATA}"]
     )
     time.sleep(0.5)
+    assert waiting.poll() is None
     site.agent.start()
     assert 0 == waiting.wait(25 * PATIENCE)
     assert "I am alice\n" == (site.folder / "late").read_text()
@@ -116,27 +274,59 @@ def test_a_frozen_agent_is_only_a_delay(site: Any, ask: Any) -> None:
     assert "I am alice\n" == (site.folder / "late").read_text()
 
 
-def test_flows_of_other_services_outlive_the_agent(site: Any) -> None:
-    """The kernel carries them: killing the agent does not disturb an echo."""
-    alice = site.alice()
-    site.introduce(alice)
-    site.agent.tool(
-        *("provision.provision_linklocal", "--linklocal_service_name", "echo"),
-        *("--linklocal_service_ip", "169.254.1.7", "--linklocal_service_port", "7"),
-        *("--ipfabric_service_ip", "127.0.0.1", "--ipfabric_service_port", "7777"),
-    )
-    site.start_on_host([sys.executable, "-c", SLOW_SERVER])
-    wait_for(lambda: ":7777" in site.lab.host.run("ss", "-ltn"))
-    guest = inside(
-        alice.machine.name,
-        lambda: socket.create_connection(("169.254.1.7", 7), 5 * PATIENCE),
-    )
-    guest.sendall(b"before")
-    assert b"BEFORE" == guest.recv(100)
-    site.agent.stop(signal.SIGKILL)
-    guest.sendall(b"after")
-    assert b"AFTER" == guest.recv(100)
-    guest.close()
+def away(site: Any, how: signal.Signals) -> None:
+    """The agent is stopped, killed or frozen."""
+    if how is signal.SIGSTOP:
+        site.agent.process.send_signal(how)
+    else:
+        site.agent.stop(how)
+
+
+def back(site: Any, how: signal.Signals) -> None:
+    """It is there again."""
+    if how is signal.SIGSTOP:
+        site.agent.process.send_signal(signal.SIGCONT)
+    else:
+        site.agent.start()
+
+
+WAYS_TO_GO = {
+    "stopped": signal.SIGTERM,
+    "killed": signal.SIGKILL,
+    "frozen": signal.SIGSTOP,
+}
+
+
+@pytest.mark.parametrize("how", WAYS_TO_GO.values(), ids=WAYS_TO_GO.keys())
+def test_while_the_agent_is_away(site: Any, ask: Any, how: signal.Signals) -> None:
+    """Nothing for a service address leaves the host, and a new flow is neither answered
+    nor refused. What the kernel carries goes on, through the start as well: not a
+    byte of a TCP stream is missing, and not one of a stream of datagrams. Then all is
+    as it was, identities too.
+    """
+    alice, carol = site.alice(), site.carol()
+    site.introduce(alice, carol)
+    site.provision()
+    offer_echo(site)
+    uplink = site.uplink()
+    before = [site.identity(guest) for guest in (alice, carol)]
+    wires = [wire(site.gateway("blue")), wire(uplink)]
+    with Talk(alice, socket.SOCK_STREAM) as tcp, Talk(alice, socket.SOCK_DGRAM) as udp:
+        away(site, how)
+        for guest in (alice, carol):
+            answer = ask(guest, USER_DATA, "-w", "%{exitcode}", timeout=1)
+            assert TIMED_OUT == answer
+        stray = datagram(carol)
+        back(site, how)
+        for guest in (alice, carol):
+            assert f"I am {guest.name}\n" == ask(guest, USER_DATA, timeout=20)
+    assert tcp.sent == tcp.echoed
+    assert udp.sent == udp.echoed
+    assert before == [site.identity(guest) for guest in (alice, carol)]
+    stray.close()
+    for leak in wires:
+        assert [] == heard(leak, to_any_service)
+        leak.close()
 
 
 def test_a_port_may_be_registered_before_its_tap(site: Any, ask: Any) -> None:

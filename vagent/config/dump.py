@@ -49,6 +49,7 @@ def dump_config(config: AgentConfig) -> str:
                 "identity-range": str(config.data_path.identity_range),
                 "queue-number": str(config.data_path.queue_number),
                 "queue-length": str(config.data_path.queue_length),
+                "when-stopped": config.data_path.when_stopped.value,
             },
             "port-api": _listen(config.port_api),
             "config-api": _listen(config.config_api),

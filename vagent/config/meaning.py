@@ -29,6 +29,7 @@ from vagent.config.model import (
     MetadataProxyConfig,
     MetadataServerConfig,
     SessionMode,
+    WhenStopped,
 )
 from vagent.config.pem_files import CLIENT_FILES, SERVER_FILES, named, read_pem_files
 from vagent.config.section import Section
@@ -171,6 +172,7 @@ def _data_path(section: Section, findings: Findings) -> DataPathConfig:
         identity_range=_identity_range(section, findings),
         queue_number=section.value("queue-number", int, default.queue_number),
         queue_length=section.value("queue-length", int, default.queue_length),
+        when_stopped=section.value("when-stopped", WhenStopped, default.when_stopped),
     )
 
 

@@ -98,6 +98,13 @@ class EndpointCheckConfig:
 IDENTITY_RANGE = IPv4Network("169.254.64.0/18")
 
 
+class WhenStopped(StrEnum):
+    """What a clean stop does with rules and interfaces while ports are registered."""
+
+    GUARD = "guard"
+    REMOVE = "remove"
+
+
 @dataclass(frozen=True, slots=True)
 class DataPathConfig:
     """`<data-path>`: names and numbers of what the agent owns in the kernel.
@@ -109,6 +116,7 @@ class DataPathConfig:
     identity_range: IPv4Network = IDENTITY_RANGE
     queue_number: int = 8097
     queue_length: int = 4096
+    when_stopped: WhenStopped = WhenStopped.GUARD
 
 
 @dataclass(frozen=True, slots=True)

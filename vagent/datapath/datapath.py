@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 
-from vagent.config.model import DataPathConfig
+from vagent.config.model import DataPathConfig, WhenStopped
 from vagent.datapath.apply import Applier
 from vagent.datapath.endpoint_check import EndpointChecks
-from vagent.datapath.events import Ipv6Missing, PortState
+from vagent.datapath.events import GuardStays, Ipv6Missing, PortState
 from vagent.datapath.features import Features, probe
 from vagent.datapath.ipv6 import open_ipv6
 from vagent.datapath.judge import CountFlows, Judge
@@ -63,8 +63,10 @@ class DataPath:
         self._emit = emit
         self._services = Services.of((), names, None)
         self._features = Features(nft_queue=True)
+        self._when_stopped = config.when_stopped
         self._owned = False
         self._made_interfaces = False
+        self._in_force = False
         self._registered: dict[int, Registration] = {}
         self._by_tap: dict[str, set[int]] = {}
         self._applier = Applier(
@@ -133,10 +135,13 @@ class DataPath:
         await self._applier.start(
             self._features, self._system.mac(self._names.host_side)
         )
+        self._in_force = True
 
     async def stop(self) -> None:
-        """Take away everything that is ours, as far as the kernel lets us. Another
-        agent's rules of the same name are not: whoever has the queue owns them.
+        """Leave rules and interfaces as a guard, closed for new flows, where there are
+        ports to guard; else take away everything that is ours, as far as the kernel
+        lets us. Another agent's rules of the same name are not: whoever has the queue
+        owns them.
         """
         self._applier.stop()
         self.watch.stop()
@@ -144,6 +149,9 @@ class DataPath:
         self._witness.stop()
         self._links.close()
         self._trap.close()
+        if self._guards():
+            self._emit(GuardStays(len(self._registered)))
+            return
         if self._owned:
             await self._system.run_nft(removal(self._names, self._features))
         if self._made_interfaces or self._owned:
@@ -196,28 +204,49 @@ class DataPath:
             return NO_DEVICE
         return NOT_YET
 
+    def _guards(self) -> bool:
+        """Are there ports to guard, and rules that do, be they of an agent before?"""
+        return (
+            self._when_stopped is WhenStopped.GUARD
+            and self._owned
+            and bool(self._registered)
+            and (self._in_force or not self._made_interfaces)
+        )
+
     async def _make_interfaces(self) -> None:
         names, system = self._names, self._system
         guest_side, host_side = names.guest_side, names.host_side
-        if system.ifindex(guest_side) is None or system.ifindex(host_side) is None:
+        if not await self._adopts_interfaces():
             await system.run_ip(
                 f"link add {guest_side} type veth peer name {host_side}\n"
             )
             self._made_interfaces = True
-        for side in (guest_side, host_side):
-            # No router or neighbour discovery on interfaces without neighbours, and no
-            # IPv6 at all before `open_ipv6`. The key is absent where IPv6 is.
-            if system.has_sysctl(f"net/ipv6/conf/{side}/disable_ipv6"):
-                system.write_sysctl(f"net/ipv6/conf/{side}/disable_ipv6", "1")
+            for side in (guest_side, host_side):
+                # No router or neighbour discovery on interfaces without neighbours, and
+                # no IPv6 at all before `open_ipv6`. The key is absent where IPv6 is.
+                if system.has_sysctl(f"net/ipv6/conf/{side}/disable_ipv6"):
+                    system.write_sysctl(f"net/ipv6/conf/{side}/disable_ipv6", "1")
         # A fabric endpoint 127.0.0.1 means this host; only translated flows get there.
         system.write_sysctl(f"net/ipv4/conf/{host_side}/route_localnet", "1")
         system.write_sysctl(f"net/ipv4/conf/{host_side}/forwarding", "1")
         await system.run_ip(
             f"link set {guest_side} up\n"
             f"link set {host_side} arp off up\n"
-            f"addr replace {names.listener_address}/{names.identity_range.prefixlen}"
-            f" dev {host_side}\n"
+            f"addr replace {names.listener_interface} dev {host_side}\n"
         )
+
+    async def _adopts_interfaces(self) -> bool:
+        """Is the pair of an agent before us there, to be used without a gap? One that
+        is half made, or has another identity range, is taken away with its routes.
+        """
+        names, system = self._names, self._system
+        sides = (names.guest_side, names.host_side)
+        if any(system.ifindex(side) is None for side in sides):
+            return False
+        if system.address(names.host_side) == names.listener_interface:
+            return True
+        await system.run_ip(f"link del {names.guest_side}\n")
+        return False
 
     def _look_at(self, taps: set[str] | None) -> None:
         if taps is None:

@@ -265,6 +265,24 @@ class RulesLost(Event):
 
 
 @dataclass(slots=True)
+class GuardStays(Event):
+    """The agent stops and leaves its rules in force for the ports registered."""
+
+    counter: ClassVar[str | None] = "datapath_guards_left_total"
+    buffer: ClassVar[str | None] = "DataPath"
+    sandesh: ClassVar[str] = "DataPathTrace"
+    level: ClassVar[str | None] = "info"
+
+    ports: int
+
+    def text(self) -> str:
+        return (
+            f"rules and interfaces stay and guard {self.ports} ports until the next"
+            " start; vagentctl data-path remove takes them away"
+        )
+
+
+@dataclass(slots=True)
 class PortState(Event):
     """A port was attached, or waits for something."""
 

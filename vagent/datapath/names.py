@@ -7,7 +7,13 @@ prefixes never touch each other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+)
 
 from vagent.config.model import DataPathConfig
 from vagent.ports.identity import AGENT_INDEX
@@ -61,6 +67,11 @@ class Names:
             queue_number=config.queue_number,
             guest_rate=guest_rate,
         )
+
+    @property
+    def listener_interface(self) -> IPv4Interface:
+        """The address of the host side, with the length of the identity range."""
+        return IPv4Interface(f"{self.listener_address}/{self.identity_range.prefixlen}")
 
     @property
     def identity_range6(self) -> IPv6Network:

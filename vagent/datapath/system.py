@@ -12,6 +12,7 @@ import shutil
 import socket
 import struct
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Protocol
 
@@ -35,7 +36,7 @@ MAX_MESSAGE = 2000
 MAX_ANSWER = 1 << 20
 """Bytes of a tool's answer that are kept: our counters take a few hundred each, other
 tables' are listed with them."""
-_SIOCGIFHWADDR = 0x8927
+_SIOCGIFADDR, _SIOCGIFNETMASK, _SIOCGIFHWADDR = 0x8915, 0x891B, 0x8927
 _IFNAMSIZ = 16
 _QUEUE_DROPPED, _USER_DROPPED = 5, 6
 
@@ -110,6 +111,9 @@ class System(Protocol):
 
     def mac(self, name: str) -> str:
         """Hardware address of an interface."""
+
+    def address(self, name: str) -> IPv4Interface | None:
+        """IPv4 address of an interface, None when it has none or is not there."""
 
     def has_sysctl(self, key: str) -> bool:
         """Is there such a key below /proc/sys?"""
@@ -203,13 +207,20 @@ class LinuxSystem:
 
     def mac(self, name: str) -> str:
         """See System."""
-        request = struct.pack("256s", name.encode()[: _IFNAMSIZ - 1])
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                answer = fcntl.ioctl(probe.fileno(), _SIOCGIFHWADDR, request)
-            except OSError as failure:
-                raise KernelError(f"interface {name}: {failure}") from failure
+        try:
+            answer = _ask_interface(name, _SIOCGIFHWADDR)
+        except OSError as failure:
+            raise KernelError(f"interface {name}: {failure}") from failure
         return answer[18:24].hex(":")
+
+    def address(self, name: str) -> IPv4Interface | None:
+        """See System."""
+        try:
+            address = IPv4Address(_ask_interface(name, _SIOCGIFADDR)[20:24])
+            mask = IPv4Address(_ask_interface(name, _SIOCGIFNETMASK)[20:24])
+        except OSError:
+            return None
+        return IPv4Interface(f"{address}/{mask}")
 
     def has_sysctl(self, key: str) -> bool:
         """See System."""
@@ -245,6 +256,13 @@ class LinuxSystem:
         finally:
             if deadline.active():
                 deadline.cancel()
+
+
+def _ask_interface(name: str, what: int) -> bytes:
+    """An ifreq of netdevice(7): 16 bytes of name, then what was asked for."""
+    request = struct.pack("256s", name.encode()[: _IFNAMSIZ - 1])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return fcntl.ioctl(probe.fileno(), what, request)
 
 
 class _Child(ProcessProtocol):

@@ -89,9 +89,26 @@ def check_life(facts: Facts) -> Iterator[Finding]:
     else:
         yield wrong(
             f"the agent does not run: {agent.silence}",
-            "guests get nothing, and what they send goes nowhere",
+            _without_agent(facts),
             agent.start,
         )
+
+
+def _without_agent(facts: Facts) -> str:
+    """What a guest meets: the rules of a stopped agent, or none."""
+    ruleset, table = facts.host.ruleset, facts.ours.table
+    if ruleset is None:
+        return "guests get nothing"
+    if ("netdev", table) in ruleset.tables:
+        return (
+            "the rules that it left guard: what registered guests ask waits for the"
+            " next start, flows that the kernel carries go on; taps that come now are"
+            " not guarded"
+        )
+    return (
+        "nothing guards service addresses: what guests send there goes to their bridge"
+        " or gateway, and whoever is there may answer"
+    )
 
 
 def check_queue(facts: Facts) -> Iterator[Finding]:

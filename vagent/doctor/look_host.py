@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ _OF_AN_INTERFACE = ("rp_filter", "forwarding")
 def look_at_host(ours: Ours, fabric: Iterable[IPv4Address]) -> Host:
     """Everything but the agent. `fabric` are the endpoints that are not this host."""
     tools = {name: there(name) for name in ("nft", "ip")}
-    listeners, queue = _sockets(ours)
+    listeners, queue = look_at_sockets(ours.queue_number, [SERVICE])
     links = _links()
     targets = (ours.listener, *fabric)
     has_side = any(link.name == ours.host_side for link in links)
@@ -155,20 +155,23 @@ def _sysctls(ours: Ours) -> Mapping[str, str]:
     return {key: value for key, value in values.items() if value}
 
 
-def _sockets(ours: Ours) -> tuple[tuple[Listener, ...], Queue | None]:
-    on_service = [
+def look_at_sockets(
+    queue_number: int, addresses: Collection[IPv4Address]
+) -> tuple[tuple[Listener, ...], Queue | None]:
+    """Who listens on these addresses, and who has the queue."""
+    waiting = [
         (bound, protocol)
         for protocol in ("tcp", "udp")
         for bound in parse_bound(_read(_PROC_NET / protocol))
-        if bound.address == SERVICE
+        if bound.address in addresses
     ]
     queues = parse_queues(_read(_PROC_NET / "netfilter/nfnetlink_queue"))
-    line = next((line for line in queues if line.number == ours.queue_number), None)
+    line = next((line for line in queues if line.number == queue_number), None)
     netlink = parse_netlink(_read(_PROC_NET / "netlink"))
     inode = netlink.get(line.port_id, 0) if line else 0
-    held = owners([inode, *(bound.inode for bound, _protocol in on_service)])
+    held = owners([inode, *(bound.inode for bound, _protocol in waiting)])
     return (
-        tuple(_listener(bound, protocol, held) for bound, protocol in on_service),
+        tuple(_listener(bound, protocol, held) for bound, protocol in waiting),
         _queue(line, held.get(inode)),
     )
 

@@ -335,6 +335,25 @@ def test_an_empty_secret_is_said_once(facts: Facts) -> None:
     assert 1 == len(found(sick))
 
 
+@pytest.mark.parametrize(
+    ("ruleset", "expected"),
+    [
+        (Ruleset(tables=frozenset({("netdev", "vagent")})), "the rules that it left"),
+        (Ruleset(), "nothing guards service addresses"),
+        (None, "guests get nothing"),
+    ],
+)
+def test_without_an_agent_it_matters_what_it_left(
+    facts: Facts, ruleset: Ruleset | None, expected: str
+) -> None:
+    """A guard closes, no rules leave the way open; where nobody can tell, it is not
+    said.
+    """
+    gone = agent(host(facts, ruleset=ruleset), readiness="", process=None)
+    means = [finding.means for finding in found(gone) if "does not run" in finding.what]
+    assert [True] == [each.startswith(expected) for each in means]
+
+
 def test_one_endpoint_of_two_is_a_warning(facts: Facts) -> None:
     """Guests are served as long as one answers."""
     dead = UpstreamTrial("192.0.2.8:8775", "192.0.2.8", "connect", "refused")
