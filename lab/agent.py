@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib
 import io
 import signal
@@ -126,24 +127,22 @@ class RunningAgent:
         while time.monotonic() < deadline:
             if self.process is None or self.process.poll() is not None:
                 break
-            answer = self.lab.host.run(
-                *(
-                    "curl",
-                    "-s",
-                    "-m",
-                    str(2 * PATIENCE),
-                    "-o",
-                    "/dev/null",
-                    "-w",
-                    "%{http_code}",
-                ),
-                "http://127.0.0.1:8085/readyz",
-                check=False,
-            )
-            if answer == "200":
+            if inside(self.lab.host.name, _ready):
                 return
             time.sleep(0.05)
         raise LabError(f"the agent did not get ready; it said:\n{self.log.read_text()}")
+
+
+def _ready() -> bool:
+    """Does the agent of this network say that it is ready?"""
+    connection = http.client.HTTPConnection("127.0.0.1", 8085, timeout=2 * PATIENCE)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _call(argv: Sequence[str], *, check: bool) -> str:

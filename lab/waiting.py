@@ -9,8 +9,8 @@ from typing import TypeVar
 from lab.namespaces import PATIENCE, LabError
 
 T = TypeVar("T")
-PAUSE = 0.02
-"""Seconds between two looks."""
+PAUSE = 0.02 * PATIENCE
+"""Seconds between two looks, which cost something too."""
 
 
 def wait_for(
