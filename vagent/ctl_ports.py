@@ -38,9 +38,13 @@ def register(groups: Any) -> None:
     add.add_argument("--tap", required=True, metavar="NAME",
                      help="its interface on this host")  # fmt: skip
     add.add_argument("--mac", required=True, help="its MAC address")
-    add.add_argument("--ip", metavar="ADDRESS",
-                     help="its IPv4 address; without one no IPv4 service")  # fmt: skip
-    add.add_argument("--ip6", metavar="ADDRESS", help="its IPv6 address")
+    add.add_argument("--ip", metavar="ADDRESS", action="append", default=[],
+                     help="its IPv4 address; without one no IPv4 service;"
+                     " may be repeated")  # fmt: skip
+    add.add_argument("--ip6", metavar="ADDRESS", action="append", default=[],
+                     help="its IPv6 address; may be repeated")  # fmt: skip
+    add.add_argument("--vlan", type=int, default=-1, metavar="ID",
+                     help="the VLAN tag of its frames (default: none)")  # fmt: skip
     add.add_argument("--tenant", default="", metavar="UUID",
                      help="its project, with or without dashes")  # fmt: skip
     add.add_argument("--name", help="a name for people (default: the tap)")
@@ -62,6 +66,8 @@ def register(groups: Any) -> None:
 def add_port(session: Session, args: Namespace) -> None:
     """Register and show."""
     port_id = uuid_argument(args.uuid) if args.uuid else str(uuid4())
+    ip, *further = args.ip or ["0.0.0.0"]  # noqa: S104 - Contrail's "unknown"
+    ip6, *further6 = args.ip6 or ["None"]
     session.port_api.call(
         "POST",
         "/port",
@@ -71,14 +77,15 @@ def add_port(session: Session, args: Namespace) -> None:
             "vn-id": uuid_argument(args.network),
             "vm-project-id": uuid_argument(args.tenant) if args.tenant else "",
             "display-name": args.tap if args.name is None else args.name,
-            "ip-address": args.ip or "0.0.0.0",  # noqa: S104 - Contrail's "unknown"
-            "ip6-address": args.ip6 or "None",
+            "ip-address": ip,
+            "ip6-address": ip6,
             "mac-address": args.mac,
             "system-name": args.tap,
             "type": TYPES[args.type],
-            "rx-vlan-id": -1,
-            "tx-vlan-id": -1,
+            "rx-vlan-id": args.vlan,
+            "tx-vlan-id": args.vlan,
             "author": "vagentctl",
+            **({"further-addresses": further + further6} if further + further6 else {}),
             **_tokens(args.session_tokens),
         },
     )

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,8 +16,19 @@ from lab.agent import PROVISION, RunningAgent, configuration
 from lab.fabric import Fabric
 from lab.guests import Guest, Lab, Wiring
 from lab.namespaces import PATIENCE
+from lab.waiting import wait_for
 
 METADATA = "http://169.254.169.254"
+ECHO = """
+import socketserver
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(100):
+            self.request.sendall(data.upper())
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = daemon_threads = True
+Server(("127.0.0.1", 7777), Echo).serve_forever()
+"""
 _numbers = itertools.count(1)
 
 
@@ -113,6 +125,17 @@ class Site:
     def start_on_host(self, argv: Sequence[str]) -> None:
         """Leave a command running on the host until the test ends."""
         self._started.append(self.lab.host.start(argv))
+
+    def serve_echo(self) -> None:
+        """Provision ECHO at 169.254.1.7 port 7, to a server on the host."""
+        self.agent.tool(
+            *("provision.provision_linklocal", "--linklocal_service_name", "echo"),
+            *("--linklocal_service_ip", "169.254.1.7"),
+            *("--linklocal_service_port", "7"),
+            *("--ipfabric_service_ip", "127.0.0.1", "--ipfabric_service_port", "7777"),
+        )
+        self.start_on_host([sys.executable, "-c", ECHO])
+        wait_for(lambda: ":7777" in self.lab.host.run("ss", "-ltn"))
 
     def close(self) -> None:
         """Stop the agent and take the lab away."""

@@ -25,14 +25,14 @@ from vagent.datapath.names import Names
 from vagent.datapath.nf_tables import Step, add_elements, encode
 from vagent.datapath.port_change import change_of_ports
 from vagent.datapath.render import ruleset
-from vagent.datapath.state import Attachment, Services
+from vagent.datapath.state import Attachment, Services, Tag
 from vagent.datapath.system import LinuxSystem
 from vagent.errors import KernelError
 
 pytestmark = pytest.mark.system
 
 NAMES = Names.of(DataPathConfig(), listener_port=8097, guest_rate=1000)
-FEATURES = Features(nft_queue=False, ip6_tables=True, ipv6=True)
+FEATURES = Features(nft_queue=False, ip6_tables=True, ipv6=True, vlan=True)
 NOTHING: frozenset[int] = frozenset()
 
 
@@ -135,7 +135,9 @@ def kernel() -> Iterator[Kernel]:
 
 
 def some(kernel: Kernel) -> list[Attachment]:
-    """Each kind: both families, one of them, two addresses at one tap, a long name."""
+    """Each kind: both families, one of them, two addresses at one tap, a long name, a
+    VLAN.
+    """
     one = kernel.attachment(
         2, "tap-one", address6=IPv6Address("2001:db8::5"), takes_link_local=True
     )
@@ -154,6 +156,13 @@ def some(kernel: Kernel) -> list[Attachment]:
             takes_link_local=True,
         ),
         kernel.attachment(300, "a-name-of-15-by"),
+        kernel.attachment(
+            301,
+            "tap-two",
+            address6=IPv6Address("2001:db8::5"),
+            takes_link_local=True,
+            tag=Tag(sent=100, got=4094, ifindex=one.ifindex),
+        ),
     ]
 
 

@@ -4,7 +4,7 @@ kernel state out. Wires the pure parts of this room to the kernel; decides nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
@@ -12,20 +12,21 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from vagent.config.model import DataPathConfig, WhenStopped
 from vagent.datapath.apply import Applier
 from vagent.datapath.endpoint_check import EndpointChecks
-from vagent.datapath.events import GuardStays, Ipv6Missing, PortState
+from vagent.datapath.events import GuardStays, Ipv6Missing, PortState, VlanMissing
 from vagent.datapath.features import Features, probe
 from vagent.datapath.ipv6 import open_ipv6
 from vagent.datapath.judge import CountFlows, Judge
 from vagent.datapath.limits import FlowLimits
 from vagent.datapath.links import LinkMonitor
 from vagent.datapath.liveness import EndpointState, Liveness
-from vagent.datapath.names import Names
+from vagent.datapath.names import TAG, Names
 from vagent.datapath.render import removal
-from vagent.datapath.state import Attachment, Services
+from vagent.datapath.state import Attachment, Services, Tag
 from vagent.datapath.system import System
 from vagent.datapath.trap import PacketTrap
 from vagent.datapath.watch import KernelWatch
 from vagent.datapath.witness import Witness
+from vagent.errors import KernelError
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit
 from vagent.ports.port import Port, Registration
@@ -33,6 +34,7 @@ from vagent.ports.port import Port, Registration
 ACTIVE = "Active"
 NO_DEVICE = "Inactive < no-dev >"
 NO_ADDRESS = "Inactive < no-address >"
+NO_VLAN = "Inactive < no-vlan >"
 NOT_YET = "Inactive < kernel-pending >"
 
 
@@ -115,7 +117,10 @@ class DataPath:
         missing = await open_ipv6(self._names, self._features, self._system)
         if missing:
             self._emit(Ipv6Missing(missing))
-        self._features = replace(self._features, ipv6=not missing)
+        no_vlan = await self._make_tag_side()
+        if no_vlan:
+            self._emit(VlanMissing(no_vlan))
+        self._features = replace(self._features, ipv6=not missing, vlan=not no_vlan)
 
     @property
     def carries_ipv6(self) -> bool:
@@ -165,18 +170,17 @@ class DataPath:
 
     def port_changed(self, old: Registration | None, new: Registration | None) -> None:
         """A port was registered (old is None), replaced, or removed (new is None)."""
-        if old is not None and (new is None or new.index != old.index):
-            self._forget(old)
-            self._look_at({old.port.tap})
+        taps = set()
+        if old is not None:
+            taps.add(old.port.tap)
+            self._forget(old, kept=() if new is None else new.indexes)
         if new is not None:
-            if old is not None and old.index == new.index:
-                self._forget_tap(old)
-                if old.port.tap != new.port.tap:
-                    self._look_at({old.port.tap})
-            self._registered[new.index] = new
-            self._judge.guests.add(new.index)
-            self._by_tap.setdefault(new.port.tap, set()).add(new.index)
-            self._look_at({new.port.tap})
+            taps.add(new.port.tap)
+            for index in new.indexes:
+                self._registered[index] = new
+                self._judge.guests[index] = new.index
+            self._by_tap.setdefault(new.port.tap, set()).update(new.indexes)
+        self._look_at(taps)
 
     def services_changed(self, services: Iterable[LinkLocalService]) -> None:
         """The provisioned services are these now."""
@@ -196,9 +200,10 @@ class DataPath:
 
     def state(self, registration: Registration) -> str:
         """The port's state in Contrail's words: `Active` or `Inactive < why >`."""
-        if not self._has_address(registration.port):
-            return NO_ADDRESS
-        if self._applier.is_applied(registration.index):
+        why_not = self._why_not(registration.port)
+        if why_not:
+            return why_not
+        if all(map(self._applier.is_applied, registration.indexes)):
             return ACTIVE
         if self._system.ifindex(registration.port.tap) is None:
             return NO_DEVICE
@@ -248,6 +253,22 @@ class DataPath:
         await system.run_ip(f"link del {names.guest_side}\n")
         return False
 
+    async def _make_tag_side(self) -> str:
+        """Make the interface that tags replies; why this kernel cannot, or ""."""
+        names, system = self._names, self._system
+        if system.ifindex(names.tag_side) is None:
+            try:
+                await system.run_ip(
+                    f"link add link {names.guest_side} name {names.tag_side}"
+                    f" type vlan id {TAG}\n"
+                )
+            except KernelError as failure:
+                return str(failure)
+        if system.has_sysctl(f"net/ipv6/conf/{names.tag_side}/disable_ipv6"):
+            system.write_sysctl(f"net/ipv6/conf/{names.tag_side}/disable_ipv6", "1")
+        await system.run_ip(f"link set {names.tag_side} up\n")
+        return ""
+
     def _look_at(self, taps: set[str] | None) -> None:
         if taps is None:
             self._look_at_all()
@@ -264,49 +285,63 @@ class DataPath:
         registration = self._registered[index]
         port = registration.port
         ifindex = self._system.ifindex(port.tap)
-        has_address = self._has_address(port)
-        if not has_address or ifindex is None:
+        why_not = self._why_not(port)
+        address, address6 = registration.addresses_at(index)
+        if why_not or ifindex is None:
             self._applier.detach(index)
-            state = NO_DEVICE if has_address else NO_ADDRESS
+            state = why_not or NO_DEVICE
         else:
             self._applier.attach(
                 Attachment(
                     index=index,
-                    identity=registration.identity,
+                    identity=registration.identity_at(index),
                     tap=port.tap,
                     ifindex=ifindex,
                     mac=port.mac,
-                    address=port.address,
-                    address6=port.address6 if self._features.ipv6 else None,
-                    takes_link_local=self._takes_link_local(registration),
+                    address=address,
+                    address6=address6 if self._features.ipv6 else None,
+                    takes_link_local=self._takes_link_local(index, port),
+                    tag=self._tag(port),
                 )
             )
             state = f"wanted at interface {ifindex}"
         self._emit(PortState(port.id, port.tap, state))
 
-    def _has_address(self, port: Port) -> bool:
-        """A guest has a link-local address, where IPv6 is, whatever is registered."""
-        return port.address is not None or self._features.ipv6
+    def _why_not(self, port: Port) -> str:
+        """Why a port cannot be served at any tap, or "". A guest has a link-local
+        address, where IPv6 is, whatever is registered.
+        """
+        if port.address is None and not self._features.ipv6:
+            return NO_ADDRESS
+        return NO_VLAN if port.vlan and not self._features.vlan else ""
 
-    def _takes_link_local(self, registration: Registration) -> bool:
-        """One port of a tap and MAC does: the first."""
-        index, port = registration.index, registration.port
+    def _takes_link_local(self, index: int, port: Port) -> bool:
+        """One port of a tap, VLAN and MAC does: the first."""
         return self._features.ipv6 and not any(
-            other < index and self._registered[other].port.mac == port.mac
+            other < index and _is_beside(self._registered[other].port, port)
             for other in self._by_tap[port.tap]
         )
 
-    def _forget(self, registration: Registration) -> None:
-        self._forget_tap(registration)
-        self._registered.pop(registration.index, None)
-        self._judge.guests.discard(registration.index)
-        self._limits.forget(registration.index)
-        self._liveness.forget(registration.index)
-        self._witness.forget(registration.index)
-        self._applier.detach(registration.index)
+    def _tag(self, port: Port) -> Tag | None:
+        if not port.vlan:
+            return None
+        ifindex = self._system.ifindex(self._names.tag_side)
+        return None if ifindex is None else Tag(port.rx_vlan, port.tx_vlan, ifindex)
 
-    def _forget_tap(self, registration: Registration) -> None:
-        indexes = self._by_tap.get(registration.port.tap, set())
-        indexes.discard(registration.index)
+    def _forget(self, registration: Registration, kept: Collection[int]) -> None:
+        """The port is not at this place any more; indexes that it keeps stay wanted."""
+        indexes = self._by_tap[registration.port.tap]
+        indexes.difference_update(registration.indexes)
         if not indexes:
-            self._by_tap.pop(registration.port.tap, None)
+            del self._by_tap[registration.port.tap]
+        for index in set(registration.indexes).difference(kept):
+            del self._registered[index]
+            del self._judge.guests[index]
+            self._limits.forget(index)
+            self._liveness.forget(index)
+            self._witness.forget(index)
+            self._applier.detach(index)
+
+
+def _is_beside(one: Port, other: Port) -> bool:
+    return (one.mac, one.vlan) == (other.mac, other.vlan)

@@ -151,6 +151,20 @@ class Ipv6Missing(Event):
 
 
 @dataclass(slots=True)
+class VlanMissing(Event):
+    """This host cannot tag replies; ports with a VLAN are not served."""
+
+    counter: ClassVar[str | None] = "datapath_vlan_missing_total"
+    buffer: ClassVar[str | None] = "DataPath"
+    sandesh: ClassVar[str] = "DataPathTrace"
+
+    why: str
+
+    def text(self) -> str:
+        return f"Ports with a VLAN are not served: {self.why}"
+
+
+@dataclass(slots=True)
 class QueueOverrun(Event):
     """The kernel dropped queued packets because the agent was too slow (ENOBUFS)."""
 

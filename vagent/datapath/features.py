@@ -12,12 +12,13 @@ from vagent.errors import KernelError
 class Features:
     """`nft_queue`: nftables has its own `queue` statement (CONFIG_NFT_QUEUE). Where it
     is missing, the xt target NFQUEUE does the same. `ip6_tables`: nftables has tables
-    for IPv6; `ipv6`: this host carries it.
+    for IPv6; `ipv6`: this host carries it. `vlan`: it can put a VLAN tag on a reply.
     """
 
     nft_queue: bool
     ip6_tables: bool = False
     ipv6: bool = False
+    vlan: bool = False
 
 
 async def probe(system: System, table: str) -> Features:

@@ -6,7 +6,7 @@ index; the mark, the registered ports and the provisioned services say the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from itertools import islice
@@ -81,15 +81,9 @@ class Flow:
     @property
     def source(self) -> Address:
         """The guest's own address, or its identity where that is not known."""
-        if self.registration is not None and self.identity.version == 6:
-            found = identity6.read(self.registration.prefix6, int(self.identity))
-            if found is not None and found.link_local is not None:
-                return found.link_local
-        port = None if self.registration is None else self.registration.port
-        known = None
-        if port is not None:
-            known = port.address if self.address.version == 4 else port.address6
-        return self.identity if known is None else known
+        if self.registration is None:
+            return self.identity
+        return self.registration.address_behind(str(self.identity)) or self.identity
 
     @property
     def key(self) -> Key:
@@ -133,6 +127,11 @@ def of_guests(tracked: Iterable[Tracked], network: IPv4Network) -> Iterator[Trac
             is_identity = found is not None and found.index == index
         if is_identity and index and number not in (0, REFUSE):
             yield each
+
+
+def of_port(tracked: Iterable[Tracked], indexes: Collection[int]) -> Iterator[Tracked]:
+    """Those that one port opened, from any of its addresses."""
+    return (each for each in tracked if each.mark & INDEX_MASK in indexes)
 
 
 def told(

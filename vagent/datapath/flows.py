@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network
 from typing import Protocol
 
-from vagent.datapath.flow import FlowList, lives, of_guests, told
+from vagent.datapath.flow import FlowList, lives, of_guests, of_port, told
 from vagent.datapath.flow_codec import Tracked, decode_part, encode_dump
 from vagent.datapath.netlink import NETLINK_NETFILTER
 from vagent.datapath.state import INDEX_MASK
@@ -74,14 +74,19 @@ class FlowReader:
             )
         chosen, services = tuple(self._registrations()), self._services()
 
+        # The kernel can pick one index, or give all.
+        single = None if registration and registration.further else registration
+
         def work() -> FlowList:
             question = encode_dump(
                 family=socket.AF_UNSPEC,
-                mark=0 if registration is None else registration.index,
-                mask=0 if registration is None else INDEX_MASK,
+                mark=0 if single is None else single.index,
+                mask=0 if single is None else INDEX_MASK,
             )
-            by_index = {each.index: each for each in chosen}
+            by_index = {index: each for each in chosen for index in each.indexes}
             tracked = of_guests(self._dump(question, now=self._now), self._network)
+            if registration is not None:
+                tracked = of_port(tracked, registration.indexes)
             return told(tracked, by_index, services, self._now())
 
         self._readings += 1

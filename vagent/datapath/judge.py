@@ -6,6 +6,7 @@ ceilings, and its consequences: the packet's mark, the count, the word to the gu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import IPv6Address
 
@@ -34,7 +35,7 @@ from vagent.datapath.state import (
     Offer,
 )
 from vagent.datapath.system import System
-from vagent.datapath.unreachable import craft
+from vagent.datapath.unreachable import craft, tagged
 from vagent.datapath.witness import Witness
 from vagent.errors import KernelError, WireError
 from vagent.observe.event import Emit
@@ -51,7 +52,8 @@ CountFlows = Callable[[], Awaitable[Mapping[int, int]]]
 class Judge:
     """`judge` is called for each trapped packet.
 
-    `guests` holds the indexes of the registered ports, `offers` the services,
+    `guests` holds the index of a registered port for each index that it has: a guest's
+    share does not grow with its addresses. `offers` are the services,
     `addresses` those that are guarded. `base` is
     the first address of the identity range as an integer; `attachment_of` tells where
     the kernel serves an index; `liveness` takes one of several endpoints, and
@@ -71,7 +73,7 @@ class Judge:
         emit: Emit,
         clock: IReactorTime,
     ) -> None:
-        self.guests: set[int] = set()
+        self.guests: dict[int, int] = {}
         self.offers: Mapping[tuple[int, int], Offer] = {}
         self.addresses: frozenset[Address] = frozenset()
         self._base = base
@@ -113,7 +115,7 @@ class Judge:
             return 0
         index = self._index(packet.source)
         if verdict.endpoint != REFUSE:
-            self._limits.opened(index)
+            self._limits.opened(self.guests[index])
             if verdict.endpoint != LISTENER:
                 self._witness.opened(packet, verdict.endpoint, index)
         elif packet.protocol == UDP:
@@ -143,7 +145,7 @@ class Judge:
 
     def _over_limit(self, source: int) -> Reason | None:
         limits = self._limits
-        if limits.guest_is_full(self._index(source)):
+        if limits.guest_is_full(self.guests[self._index(source)]):
             reason = Reason.GUEST_LIMIT
         elif limits.host_is_full():
             reason = Reason.HOST_LIMIT
@@ -155,7 +157,10 @@ class Judge:
 
     async def _recount(self) -> None:
         try:
-            self._limits.recounted(await self._count_flows())
+            alive: Counter[int] = Counter()
+            for index, count in (await self._count_flows()).items():
+                alive[self.guests.get(index, index)] += count
+            self._limits.recounted(alive)
         except Exception as failure:  # border: the ceiling holds until a count succeeds
             self._emit(CountFailed(str(failure)))
 
@@ -170,7 +175,7 @@ class Judge:
             target, guest=guest, guest_mac=attachment.mac, own_mac=SERVICE_MAC
         )
         try:
-            self._system.send_frame(attachment.ifindex, frame)
+            self._send(attachment, frame)
         except KernelError as failure:
             self._emit(NotTold(str(failure)))
             return "failed"
@@ -197,9 +202,15 @@ class Judge:
         try:
             frame = self._unreachable(data, packet, attachment)
             if frame is not None:
-                self._system.send_frame(attachment.ifindex, frame)
+                self._send(attachment, frame)
         except (WireError, KernelError) as failure:
             self._emit(NotTold(str(failure)))
+
+    def _send(self, attachment: Attachment, frame: bytes) -> None:
+        tag = attachment.tag
+        self._system.send_frame(
+            attachment.ifindex, frame if tag is None else tagged(frame, tag.got)
+        )
 
     def _unreachable(
         self, data: bytes, packet: OpeningPacket, attachment: Attachment

@@ -31,6 +31,10 @@ METADATA_ADDRESSES6 = (IPv6Address("fe80::a9fe:a9fe"), IPv6Address("fd00:ec2::25
 """The same for IPv6: OpenStack's (Neutron, Contrail's `metadata6`) and EC2's."""
 METADATA_PORT6 = 80
 
+TAG = 1
+"""VLAN id with which the kernel makes a reply that is to be tagged; it carries another
+by the time it leaves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -38,12 +42,14 @@ class Names:
 
     Also the few numbers that stand in the rules. `guest_side` is the end of the veth
     pair into which taps forward; `host_side` is where the host's routing, conntrack,
-    NFQUEUE and the listener see the packets.
+    NFQUEUE and the listener see the packets. `tag_side` is a VLAN interface on the
+    guests' side, there for the tag that it adds.
     """
 
     table: str
     guest_side: str
     host_side: str
+    tag_side: str
     identity_range: IPv4Network
     listener_address: IPv4Address
     listener_port: int
@@ -61,6 +67,7 @@ class Names:
             table=config.name,
             guest_side=f"{config.name}0",
             host_side=f"{config.name}1",
+            tag_side=f"{config.name}2",
             identity_range=config.identity_range,
             listener_address=config.identity_range.network_address + 1,
             listener_port=listener_port,

@@ -18,13 +18,15 @@ from vagent.datapath.nf_tables import (
     delete_chain,
     delete_elements,
 )
-from vagent.datapath.state import Attachment
+from vagent.datapath.state import Attachment, Tag
 from vagent.datapath.tables import FROM_TAPS, NETDEV_PRIORITY, tap_chain
 from vagent.ports.identity6 import link_local_word
 
 _HOST_ORDER, _BIG_ENDIAN = struct.Struct("=I"), struct.Struct("!I")
 _TAP_AND_MAC = struct.Struct("16s6s2x")
 """An interface's name (IFNAMSIZ) and a MAC, padded to four bytes, in one key."""
+_TAP_VLAN_AND_MAC = struct.Struct("!16sH2x6s2x")
+_VLAN = struct.Struct("!H")
 
 _ChangeElements = Callable[[str, str, Sequence[Element]], list[Step]]
 
@@ -72,6 +74,8 @@ def _elements(attachment: Attachment) -> list[tuple[str, bytes, bytes]]:
     """Map, key and value of each element; addresses and what stands for them in the
     order of the wire, marks and interface indexes in the order of the host.
     """
+    if attachment.tag is not None:
+        return _tagged_elements(attachment, attachment.tag)
     mark = _HOST_ORDER.pack(attachment.index)
     mac = bytes.fromhex(attachment.mac.replace(":", ""))
     where = _TAP_AND_MAC.pack(attachment.tap.encode(), mac)
@@ -100,4 +104,43 @@ def _elements(attachment: Attachment) -> list[tuple[str, bytes, bytes]]:
         *elements,
         ("mark_mac", mark, mac),
         ("mark_dev", mark, _HOST_ORDER.pack(attachment.ifindex)),
+    ]
+
+
+def _tagged_elements(
+    attachment: Attachment, tag: Tag
+) -> list[tuple[str, bytes, bytes]]:
+    mark = _HOST_ORDER.pack(attachment.index)
+    mac = bytes.fromhex(attachment.mac.replace(":", ""))
+    where = _TAP_VLAN_AND_MAC.pack(attachment.tap.encode(), tag.sent, mac)
+    elements: list[tuple[str, bytes, bytes]] = []
+    if attachment.address is not None:
+        address, identity = attachment.address.packed, attachment.identity.packed
+        elements += [
+            ("tagged", where + address, mark),
+            ("mark_identity", mark, identity),
+            ("id_mark", identity, mark),
+            ("mark_ip", mark, address),
+        ]
+    if attachment.address6 is not None:
+        address, identity = attachment.address6.packed, attachment.identity6.packed
+        elements += [
+            ("tagged6", where + address, mark),
+            ("mark_identity6", mark, identity),
+            ("id6_mark", identity, mark),
+            ("mark_ip6", mark, address),
+        ]
+    if attachment.takes_link_local:
+        word = _BIG_ENDIAN.pack(link_local_word(attachment.index))
+        elements += [
+            ("tagged_link_local", where, mark),
+            ("mark_link_local", mark, word),
+            ("link_local_mark", word, mark),
+        ]
+    return [
+        *elements,
+        ("mark_mac", mark, mac),
+        ("mark_dev", mark, _HOST_ORDER.pack(tag.ifindex)),
+        ("mark_vlan", mark, _VLAN.pack(tag.got)),
+        ("mark_tap", mark, _HOST_ORDER.pack(attachment.ifindex)),
     ]

@@ -25,7 +25,14 @@ from ipaddress import IPv4Address, IPv6Address
 
 from vagent.datapath.features import Features
 from vagent.datapath.names import SERVICE_MAC, Names
-from vagent.datapath.state import INDEX_BITS, Address, Attachment, Endpoint, Services
+from vagent.datapath.state import (
+    INDEX_BITS,
+    Address,
+    Attachment,
+    Endpoint,
+    Services,
+    Tag,
+)
 from vagent.datapath.tables import (
     FROM_TAPS,
     NETDEV_PRIORITY,
@@ -55,7 +62,7 @@ def ruleset(
     nft_queue, ipv6 = features.nft_queue, features.ipv6
     parts = [
         removal(names, features).rstrip(),
-        netdev_table(names, host_mac, ipv6=ipv6),
+        netdev_table(names, host_mac, features=features),
         host_table(names, family4(names), nft_queue=nft_queue),
         *([host_table(names, family6(names), nft_queue=nft_queue)] if ipv6 else []),
         *_add_addresses(names, services.addresses),
@@ -160,6 +167,8 @@ def _arp_reply(address: IPv4Address) -> str:
 
 def _elements(attachment: Attachment) -> list[tuple[str, str]]:
     index = attachment.index
+    if attachment.tag is not None:
+        return _tagged_elements(attachment, attachment.tag)
     where = f'"{attachment.tap}" . {attachment.mac}'
     elements: list[tuple[str, str]] = []
     if attachment.address is not None:
@@ -184,6 +193,40 @@ def _elements(attachment: Attachment) -> list[tuple[str, str]]:
         *elements,
         ("mark_mac", f"{index} : {attachment.mac}"),
         ("mark_dev", f"{index} : {attachment.ifindex}"),
+    ]
+
+
+def _tagged_elements(attachment: Attachment, tag: Tag) -> list[tuple[str, str]]:
+    index = attachment.index
+    where = f'"{attachment.tap}" . {tag.sent} . {attachment.mac}'
+    elements: list[tuple[str, str]] = []
+    if attachment.address is not None:
+        elements += [
+            ("tagged", f"{where} . {attachment.address} : {index}"),
+            ("mark_identity", f"{index} : {attachment.identity}"),
+            ("id_mark", f"{attachment.identity} : {index}"),
+            ("mark_ip", f"{index} : {attachment.address}"),
+        ]
+    if attachment.address6 is not None:
+        elements += [
+            ("tagged6", f"{where} . {attachment.address6} : {index}"),
+            ("mark_identity6", f"{index} : {attachment.identity6}"),
+            ("id6_mark", f"{attachment.identity6} : {index}"),
+            ("mark_ip6", f"{index} : {attachment.address6}"),
+        ]
+    if attachment.takes_link_local:
+        word = f"{link_local_word(index):#x}"
+        elements += [
+            ("tagged_link_local", f"{where} : {index}"),
+            ("mark_link_local", f"{index} : {word}"),
+            ("link_local_mark", f"{word} : {index}"),
+        ]
+    return [
+        *elements,
+        ("mark_mac", f"{index} : {attachment.mac}"),
+        ("mark_dev", f"{index} : {tag.ifindex}"),
+        ("mark_vlan", f"{index} : {tag.got}"),
+        ("mark_tap", f"{index} : {attachment.ifindex}"),
     ]
 
 

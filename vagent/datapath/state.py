@@ -31,11 +31,23 @@ REFUSE = 0xFFFF
 
 
 @dataclass(frozen=True, slots=True)
+class Tag:
+    """The VLAN of a guest behind a tap: ids of the frames that it sends and gets, and
+    the ifindex of the interface through which a reply gets its tag.
+    """
+
+    sent: int
+    got: int
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """One port at one tap that exists now, by its addresses.
 
     `takes_link_local`: any link-local IPv6 source at this tap with this MAC is this
-    port's. `identity6` is used only where there is IPv6.
+    port's. `identity6` is used only where there is IPv6. Without a `tag` the guest's
+    frames have none, or one that names no VLAN.
     """
 
     index: int
@@ -46,6 +58,7 @@ class Attachment:
     address: IPv4Address | None
     address6: IPv6Address | None = None
     takes_link_local: bool = False
+    tag: Tag | None = None
 
     @property
     def identity6(self) -> IPv6Address:

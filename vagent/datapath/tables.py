@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from vagent.datapath.names import SERVICE_MAC, Names
+from vagent.datapath.features import Features
+from vagent.datapath.names import SERVICE_MAC, TAG, Names
 from vagent.datapath.state import ENDPOINT_MASK, INDEX_BITS, REFUSE
 from vagent.ports.identity6 import LINK_LOCAL
 
@@ -48,9 +49,22 @@ def tap_chain(ifindex: int) -> str:
     return f"in_{ifindex}"
 
 
-def netdev_table(names: Names, host_mac: str, *, ipv6: bool) -> str:
-    """The table at the taps and at the guests' side of the veth pair."""
+VLAN_ID = "@ll,116,12"
+"""nft's own `vlan id` cannot stand beside a MAC address in one key."""
+TAGGED = "ether type { vlan, 8021ad }"
+UNTAGGED = "@ll,96,16 0x8100 @ll,116,12 0"
+"""A tag of VLAN 0 names none (IEEE 802.1Q 9.6)."""
+
+
+def netdev_table(names: Names, host_mac: str, *, features: Features) -> str:
+    """The table at the taps and at the guests' side of the veth pair.
+
+    What a frame carries is asked as `meta protocol`, which sees behind a VLAN tag.
+    """
     up = f'ether daddr set {host_mac} fwd to "{names.guest_side}"'
+    # A tag of VLAN 0 comes off at the host's side by itself.
+    tagged_up = f"@ll,112,16 set 0 meta mark set 0 {up}"
+    ipv6 = features.ipv6
     down = (
         f"ether saddr set {SERVICE_MAC} ether daddr set meta mark map @mark_mac"
         " fwd to meta mark map @mark_dev"
@@ -66,18 +80,39 @@ table netdev {names.table} {{
   map mark_ip {{ type mark : ipv4_addr; }}
   map mark_mac {{ type mark : ether_addr; }}
   map mark_dev {{ type mark : iface_index; }}
-{_tap_chains6(names, up, down) if ipv6 else ""}\
-  chain {FROM_TAPS} {{
-    ip daddr @service_addresses goto trap
-    ether type arp arp saddr ip @service_addresses counter name claimed drop
-    arp operation request arp daddr ip @service_addresses goto arp_reply
-    {"ether type ip6 goto from_vm6" if ipv6 else ""}
-  }}
-  chain trap {{
+{_tagged_maps(names, ipv6=ipv6) if features.vlan else ""}\
+  chain arp_reply {{ }}
+  chain trap_untagged {{
     ip saddr set iifname . ether saddr . ip saddr map @identity {up}
     counter name spoofed drop
   }}
-  chain arp_reply {{ }}
+  chain trap {{
+    {TAGGED} goto trap_tagged
+    goto trap_untagged
+  }}
+  chain trap_tagged {{
+    {UNTAGGED} goto trap_untagged
+    {_tagged("ip saddr", "tagged", "mark_identity", tagged_up) if features.vlan else ""}
+    counter name spoofed drop
+  }}
+  chain arp_tagged {{
+    {UNTAGGED} goto arp_reply
+    {_TAGGED_ARP if features.vlan else ""}
+    counter name spoofed drop
+  }}
+  chain from_vm4 {{
+    ip daddr @service_addresses goto trap
+  }}
+  chain from_vm_arp {{
+    meta protocol arp arp saddr ip @service_addresses counter name claimed drop
+    arp operation request arp daddr ip @service_addresses {TAGGED} goto arp_tagged
+    arp operation request arp daddr ip @service_addresses goto arp_reply
+  }}
+{_tap_chains6(names, up, down, tagged_up if features.vlan else "") if ipv6 else ""}\
+  chain {FROM_TAPS} {{
+    meta protocol vmap {{ ip : goto from_vm4, arp : goto from_vm_arp\
+{", ip6 : goto from_vm6" if ipv6 else ""} }}
+  }}
   chain to_vm {{
     type filter hook ingress device "{names.guest_side}" priority {NETDEV_PRIORITY};
     {"ether type ip6 goto to_vm6" if ipv6 else ""}
@@ -88,12 +123,62 @@ table netdev {names.table} {{
 }}"""
 
 
-def _tap_chains6(names: Names, up: str, down: str) -> str:
+_TAGGED_ARP = (
+    f"meta protocol arp @ll,96,16 0x8100 meta mark set iifname . {VLAN_ID}"
+    " . ether saddr . arp saddr ip map @tagged"
+    " @ll,112,16 set meta mark map @mark_vlan goto arp_reply"
+)
+
+
+def _tagged(source: str, by_guest: str, by_mark: str, up: str) -> str:
+    """Give a tagged frame its identity and send it up."""
+    protocol = source.split(maxsplit=1)[0]
+    return (
+        f"meta protocol {protocol} @ll,96,16 0x8100 meta mark set"
+        f" iifname . {VLAN_ID} . ether saddr . {source} map @{by_guest}"
+        f" {source} set meta mark map @{by_mark} {up}"
+    )
+
+
+def _tagged_maps(names: Names, *, ipv6: bool) -> str:
+    """Guests whose frames are tagged, and the way back to them: the reply gets a tag
+    from the tag side, and there, on the host's side, its guest's.
+    """
+    tag = f"@ll,96,32 {0x8100 << 16 | TAG:#x}"
+    key = "typeof iifname . @ll,112,16 . ether saddr"
+    maps6 = f"""\
+  map tagged6 {{ {key} . ip6 saddr : meta mark; }}
+  map tagged_link_local {{ {key} : meta mark; }}
+  map mark_identity6 {{ typeof meta mark : ip6 saddr; }}
+  map mark_link_local {{ typeof meta mark : tcp sequence; }}
+"""
+    return f"""\
+  map tagged {{ {key} . ip saddr : meta mark; }}
+  map mark_identity {{ typeof meta mark : ip saddr; }}
+  map mark_vlan {{ typeof meta mark : @ll,112,16; }}
+  map mark_tap {{ type mark : iface_index; }}
+{maps6 if ipv6 else ""}\
+  chain to_tagged_vm {{
+    type filter hook ingress device "{names.host_side}" priority {NETDEV_PRIORITY};
+    {tag} @ll,112,16 set meta mark map @mark_vlan fwd to meta mark map @mark_tap
+  }}
+"""
+
+
+def _tap_chains6(names: Names, up: str, down: str, tagged_up: str) -> str:
     # The upper half of a link-local address is replaced as raw bytes: nft has no name
     # for it, and no checksum changes (see ports.identity6). "tcp sequence" stands for a
     # big-endian number of 32 bits.
     prefix = f"{names.prefix6:#x}"
     upper = f"{int(LINK_LOCAL.network_address) >> 64:#x}"
+    tagged = tagged_link_local = ""
+    if tagged_up:
+        tagged = _tagged("ip6 saddr", "tagged6", "mark_identity6", tagged_up)
+        tagged_link_local = (
+            f"ip6 saddr {LINK_LOCAL} @ll,96,16 0x8100 meta mark set"
+            f" iifname . {VLAN_ID} . ether saddr map @tagged_link_local @nh,96,32 set"
+            f" meta mark map @mark_link_local @nh,64,32 set {prefix} {tagged_up}"
+        )
     return f"""\
   set service_addresses6 {{ type ipv6_addr; }}
   map identity6 {{ typeof iifname . ether saddr . ip6 saddr : ip6 saddr; }}
@@ -101,12 +186,22 @@ def _tap_chains6(names: Names, up: str, down: str) -> str:
   map link_local_mark {{ typeof tcp sequence : meta mark; }}
   map id6_mark {{ type ipv6_addr : mark; }}
   map mark_ip6 {{ type mark : ipv6_addr; }}
-  chain trap6 {{
-    exthdr frag exists counter name spoofed drop
+  chain trap6_untagged {{
     ip6 saddr set iifname . ether saddr . ip6 saddr map @identity6 {up}
     ip6 saddr {LINK_LOCAL} @nh,96,32 set iifname . ether saddr map @link_local \
 @nh,64,32 set {prefix} {up}
     counter name spoofed drop
+  }}
+  chain trap6_tagged {{
+    {UNTAGGED} goto trap6_untagged
+    {tagged}
+    {tagged_link_local}
+    counter name spoofed drop
+  }}
+  chain trap6 {{
+    exthdr frag exists counter name spoofed drop
+    {TAGGED} goto trap6_tagged
+    goto trap6_untagged
   }}
   chain neighbours {{ }}
   chain from_vm6 {{

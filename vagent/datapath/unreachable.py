@@ -21,7 +21,10 @@ QUOTED_PAYLOAD = 8
 _ETHERNET = struct.Struct("!6s6sH")
 _IPV4 = struct.Struct("!BBHHHBBHII")
 _ICMP = struct.Struct("!BBHI")
-_ETHERTYPE_IPV4 = 0x0800
+_ADDRESSES = 12
+"""Bytes of a frame before its tag or type."""
+_TAG = struct.Struct("!HH")
+_ETHERTYPE_IPV4, _ETHERTYPE_VLAN = 0x0800, 0x8100
 _DESTINATION_UNREACHABLE, _PORT_UNREACHABLE = 3, 3
 _PROTOCOL_ICMP = 1
 _TTL = 64
@@ -59,6 +62,11 @@ def craft(trapped: bytes, *, guest: IPv4Address, guest_mac: str, own_mac: str) -
     header[10:12] = checksum(header)
     ethernet = _ETHERNET.pack(mac_bytes(guest_mac), mac_bytes(own_mac), _ETHERTYPE_IPV4)
     return ethernet + bytes(header) + bytes(icmp)
+
+
+def tagged(frame: bytes, vlan: int) -> bytes:
+    """An Ethernet frame with a VLAN tag (IEEE 802.1Q 9.6)."""
+    return frame[:_ADDRESSES] + _TAG.pack(_ETHERTYPE_VLAN, vlan) + frame[_ADDRESSES:]
 
 
 def checksum(data: bytes | bytearray) -> bytes:

@@ -39,7 +39,7 @@ class Answering:
     def answer(self, guest: Client, body: bytes) -> None:
         """Answer the guest's request, now or when the upstream has."""
         request, cache, registration = guest.request, self._cache, guest.registration
-        key = request.key
+        key = _key(guest)
         if not key or not cache.ttl or registration is None:
             if self._admits(guest):
                 if not request.is_safe:
@@ -116,7 +116,7 @@ class Answering:
 
     def _serve_stale(self, guest: Client, shelf: Shelf) -> bool:
         now = self._deadlines.now()
-        kept = self._cache.stale(shelf, guest.request.key, now)
+        kept = self._cache.stale(shelf, _key(guest), now)
         if kept is None:
             return False
         self._emit(StaleServed(guest.address, now - kept.fresh_until))
@@ -124,7 +124,7 @@ class Answering:
         return True
 
     def _join(self, guest: Client, shelf: Shelf) -> None:
-        key = guest.request.key
+        key = _key(guest)
         flight = shelf.flights.get(key)
         if flight is not None:
             self._cache.joined += 1
@@ -151,3 +151,9 @@ class Answering:
             guest=guest.address,
             block=guest.block,
         )
+
+
+def _key(guest: Client) -> bytes:
+    """What replies to the guest's request are kept by; b"" for one that is not."""
+    key = guest.request.key
+    return guest.variant + key if key and guest.variant else key

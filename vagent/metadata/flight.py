@@ -34,6 +34,7 @@ class Client(Protocol):
     peer: str
     address: str
     block: bytes
+    variant: bytes
     started: float
     registration: Registration | None
     request: Request

@@ -80,7 +80,7 @@ class GuestConnection(TwistedProtocol):
         self.registration: Registration | None = None
         self.has_sessions = self.is_far = False
         self.address = ""
-        self.block = b""
+        self.block = self.variant = b""
         self.started = 0.0
 
     def connectionMade(self) -> None:

@@ -41,7 +41,7 @@ from vagent.metadata.pool import Pool
 from vagent.metadata.request import Refusal, Request
 from vagent.metadata.session_events import TokenIssued, TokenMissed, TokenRefused
 from vagent.metadata.sessions import Deny, Issue, Let, Sessions
-from vagent.metadata.signing import IdentityBlocks, guest_address
+from vagent.metadata.signing import IdentityBlocks, guest_address, variant
 from vagent.metadata.snapshot import (
     ProxySnapshot,
     conspicuous,
@@ -249,11 +249,13 @@ class MetadataProxy:
         self._emit(GuestCut(guest.address or guest.peer, reason))
 
     def _owner(self, source: str) -> str:
-        """What a guest's connections are counted and kept by: its IPv4 identity, also
-        for its IPv6 ones, because it chooses how many link-local addresses it has.
+        """What a guest's connections are counted and kept by: its port's main identity,
+        whichever address it asks from, or its share would grow with them.
         """
-        registration = self._identify(source) if ":" in source else None
-        return source if registration is None else str(registration.identity)
+        registration = self._identify(source)
+        if registration is None or (":" not in source and not registration.further):
+            return source
+        return str(registration.identity)
 
     def _meet(self, guest: GuestConnection, registration: Registration) -> bool:
         """The connection's port is new to it, or changed. False: it was cut."""
@@ -274,6 +276,7 @@ class MetadataProxy:
             and self._sessions.mode_of(registration) is not SessionMode.OFF
         )
         guest.address = guest_address(registration, guest.source)
+        guest.variant = variant(registration, guest.source)
         if before is None:
             if self._config.refuse_beyond_hop_limit:
                 hops = hops_of(opening_packet(guest.transport))

@@ -12,7 +12,6 @@ from hashlib import sha256
 from vagent.config.model import Secret
 from vagent.errors import UpstreamError
 from vagent.metadata.limits import MAX_SIGNED
-from vagent.ports import identity6
 from vagent.ports.port import Registration
 
 
@@ -27,17 +26,28 @@ def signature(secret: Secret, instance_id: str) -> str:
 def guest_address(registration: Registration, source: str = "") -> str:
     """The address that the guest asks from; Contrail's `0.0.0.0` where it has none.
 
-    `source` is the identity of the connection, as a socket spells it: an IPv6 one is
-    that of the registered IPv6 address, or holds the guest's link-local address.
+    `source` is the identity of the connection, as a socket spells it.
     """
     port = registration.port
-    if ":" in source:
-        found = identity6.read_text(registration.prefix6, source)
-        if found is not None and found.link_local is not None:
-            return str(found.link_local)
-        if port.address6 is not None:
-            return str(port.address6)
+    if not _is_main(registration, source):
+        behind = registration.address_behind(source)
+        if behind is not None:
+            return str(behind)
     return str(port.address or port.address6 or "0.0.0.0")  # noqa: S104  not a bind
+
+
+def variant(registration: Registration, source: str) -> bytes:
+    """What distinguishes the upstream's replies to this identity from those to the
+    port's main one, which is b"": the upstream is told the address, and may say it.
+    """
+    return b"" if _is_main(registration, source) else source.encode() + b" "
+
+
+def _is_main(registration: Registration, source: str) -> bool:
+    """Is this surely the port's IPv4 identity, or none?"""
+    if not source or (":" not in source and not registration.further):
+        return True
+    return source == str(registration.identity)
 
 
 def identity_block(
@@ -65,11 +75,11 @@ class IdentityBlocks:
 
     def of(self, registration: Registration, source: str = "") -> bytes:
         """The block; computed again when the registration is another object, or the
-        guest asks from another of its link-local addresses.
+        guest asks from another of its addresses.
         """
         is_ipv6 = ":" in source
         key = (str(registration.identity), is_ipv6)
-        asks_from = source if is_ipv6 else ""
+        asks_from = "" if _is_main(registration, source) else source
         known = self._blocks.get(key)
         if known is not None and known[0] is registration and known[1] == asks_from:
             return known[2]

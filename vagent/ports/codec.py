@@ -15,12 +15,13 @@ from vagent.errors import WireError
 from vagent.ports.members import (
     INT32,
     MAX_ADDRESS,
+    MAX_FURTHER,
     NIL,
-    VLANS,
     Json,
     dashed,
     parse_address,
     read_address,
+    read_further,
     read_integer,
     read_mac,
     read_name,
@@ -31,8 +32,9 @@ from vagent.ports.members import (
     read_tokens,
     read_uuid,
     read_uuid_or_nil,
+    read_vlans,
 )
-from vagent.ports.port import Port, Registration
+from vagent.ports.port import Port, Registration, Slot
 
 VM_PORT, NAMESPACE_PORT, REMOTE_PORT = 0, 1, 2
 """Contrail's port types; every other number is a VM port."""
@@ -40,10 +42,18 @@ VM_PORT, NAMESPACE_PORT, REMOTE_PORT = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class PortRecord:
-    """A file of the journal: the port, and the identity it had, if it says so."""
+    """A file of the journal: the port, and the identity it had, if it says so;
+    `further` are those of its further addresses, in their order, as far as it says.
+    """
 
     port: Port
     identity: IPv4Address | None
+    further: tuple[IPv4Address | None, ...] = ()
+
+    def identities(self) -> dict[Slot, IPv4Address]:
+        """Which were whose."""
+        said = zip(self.port.slots, (self.identity, *self.further), strict=False)
+        return {slot: identity for slot, identity in said if identity is not None}
 
 
 def decode_ports(body: bytes) -> tuple[Port, ...]:
@@ -76,7 +86,17 @@ def decode_record(text: bytes) -> PortRecord:
     if "mdata-ip" not in value:
         return PortRecord(port, None)
     identity = read_text(value, "mdata-ip", MAX_ADDRESS)
-    return PortRecord(port, parse_address(identity, IPv4Address))
+    further = value.get("further-mdata-ips", [])
+    if not isinstance(further, list) or len(further) > MAX_FURTHER:
+        raise WireError("Invalid or missing field for <further-mdata-ips>")
+    return PortRecord(
+        port,
+        parse_address(identity, IPv4Address),
+        tuple(
+            parse_address(text, IPv4Address) if isinstance(text, str) else None
+            for text in further
+        ),
+    )
 
 
 def decode_port(value: Json) -> Port:
@@ -89,6 +109,7 @@ def decode_port(value: Json) -> Port:
     if port_id == NIL:
         raise WireError("Invalid or missing data for <id>")
     link = read_integer(value, "link-state", INT32, 0 if kind == REMOTE_PORT else 1)
+    rx_vlan, tx_vlan = read_vlans(value)
     return Port(
         id=port_id,
         instance_id=read_uuid(value, "instance-id"),
@@ -100,13 +121,14 @@ def decode_port(value: Json) -> Port:
         address=read_address(value, "ip-address", IPv4Address),
         address6=read_address(value, "ip6-address", IPv6Address),
         kind=kind,
-        rx_vlan=read_integer(value, "rx-vlan-id", VLANS),
-        tx_vlan=read_integer(value, "tx-vlan-id", VLANS),
+        rx_vlan=rx_vlan,
+        tx_vlan=tx_vlan,
         vhostuser_mode=read_integer(value, "vhostuser-mode", INT32, 0),
         link_up=link != 0,
         author=read_remark(value, "author"),
         time=read_remark(value, "time"),
         session_tokens=read_tokens(value, "session-tokens"),
+        further=read_further(value, "further-addresses"),
     )
 
 
@@ -134,6 +156,7 @@ def encode_record(registration: Registration) -> bytes:
         "time": port.time,
         "mdata-ip": str(registration.identity),
         **_tokens(port),
+        **_further(registration),
     }
     return pretty(members)
 
@@ -172,6 +195,17 @@ def describe(registration: Registration, *, state: str) -> dict[str, Any]:
         "mdata-ip": str(registration.identity),
         "state": state,
         **_tokens(port),
+        **_further(registration),
+    }
+
+
+def _further(registration: Registration) -> dict[str, list[str]]:
+    if not registration.further:
+        return {}
+    identities = map(registration.identity_at, registration.further)
+    return {
+        "further-addresses": [str(each) for each in registration.port.further],
+        "further-mdata-ips": [str(each) for each in identities],
     }
 
 

@@ -22,11 +22,13 @@ MAX_NAME = 255
 """Nova's ceiling for a display name."""
 MAX_ADDRESS = 64
 """Longer than any IPv6 text; what is longer is not a mistyped address."""
+MAX_FURTHER = 63
+"""With the main one as many as a tap may have (`tap.MAX_ON_TAP`)."""
 MAX_MAC = 17
 INT32 = range(-(2**31), 2**31)
 """What Contrail's parser takes for an int."""
 VLANS = range(-1, 4095)
-"""-1 = none (IEEE 802.1Q: 0 to 4094)."""
+"""-1 = none (IEEE 802.1Q: 0 to 4094, of which 0 is none, too)."""
 
 TAP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 """A subset of what the kernel takes: nothing that nft, a shell, a path or a command
@@ -150,6 +152,37 @@ def parse_address(text: str, family: type[Address]) -> Address | None:
         or address == BROADCAST
     )
     return None if unusable else address
+
+
+def read_vlans(value: Json) -> tuple[int, int]:
+    """VLAN ids of the frames from the guest, and of those to it."""
+    rx, tx = (read_integer(value, name, VLANS) for name in ("rx-vlan-id", "tx-vlan-id"))
+    if (rx > 0) != (tx > 0):
+        said, other = ("RX (isolated)", "TX") if rx > 0 else ("TX", "RX (isolated)")
+        raise WireError(f"Invalid request. {said} vlan set, but {other} vlan not set")
+    return rx, tx
+
+
+def read_further(value: Json, name: str) -> tuple[IPv4Address | IPv6Address, ...]:
+    """More addresses of a guest: a list of texts, each of which must be one."""
+    texts = value.get(name, [])
+    if not isinstance(texts, list) or len(texts) > MAX_FURTHER:
+        raise WireError(
+            f"Invalid or missing field for <{name}>: "
+            f"not a list of at most {MAX_FURTHER} addresses"
+        )
+    addresses = [
+        parse_address(text, IPv4Address) or parse_address(text, IPv6Address)
+        for text in texts
+        if isinstance(text, str) and len(text) <= MAX_ADDRESS
+    ]
+    found = tuple(address for address in addresses if address is not None)
+    if len(found) < len(texts) or len(set(found)) < len(found):
+        raise WireError(
+            f"Invalid or missing field for <{name}>: "
+            "not a guest's address, or one that occurs twice"
+        )
+    return found
 
 
 def read_remark(value: Json, name: str) -> str:

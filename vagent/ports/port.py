@@ -8,6 +8,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 from vagent.ports import identity6
 
+Address = IPv4Address | IPv6Address
+
+Slot = tuple[str, Address | None]
+"""What has an index: a port by its id (None), and each of its further addresses."""
+
 
 class PortTokens(StrEnum):
     """What is said of a port's session tokens; the modes are those of agent.conf."""
@@ -28,7 +33,10 @@ class Port:
 
     UUIDs are lower case with dashes; `tenant_id` is 32 lower-case hex digits without
     dashes, as Nova compares it, or "" where it was not given. `address` and `address6`
-    are None where the orchestrator did not know them. `mac` is lower case with colons.
+    are None where the orchestrator did not know them; `further` are more addresses of
+    the guest, of either family. `mac` is lower case with colons.
+    `rx_vlan` is the VLAN id of the guest's frames, `tx_vlan` of those that it gets; -1
+    and 0 stand for none, and both have one or neither.
     """
 
     id: str
@@ -48,6 +56,23 @@ class Port:
     author: str = ""
     time: str = ""
     session_tokens: PortTokens = PortTokens.UNSAID
+    further: tuple[Address, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All that are known."""
+        main = (self.address, self.address6)
+        return (*(each for each in main if each is not None), *self.further)
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """What of it has an index, in the order of `Registration.indexes`."""
+        return ((self.id, None), *((self.id, address) for address in self.further))
+
+    @property
+    def vlan(self) -> int:
+        """The VLAN that the guest's frames are in, 0 for none."""
+        return max(self.rx_vlan, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +81,46 @@ class Registration:
 
     `index` numbers the identity inside the identity range (1 is the agent's own
     address, so guests start at 2) and is the packet mark of the reply path;
-    `identity` is the address itself (Contrail's mdata ip).
+    `identity` is the address itself (Contrail's mdata ip). `further` are the indexes of
+    the port's further addresses, in their order: a reply goes to the address that
+    asked, so each has an identity of its own.
     """
 
     port: Port
     index: int
     identity: IPv4Address
+    further: tuple[int, ...] = ()
+
+    @property
+    def indexes(self) -> tuple[int, ...]:
+        """All of the port's."""
+        return (self.index, *self.further)
+
+    def identity_at(self, index: int) -> IPv4Address:
+        """The identity of one of the port's indexes."""
+        return self.identity + (index - self.index)
+
+    def addresses_at(self, index: int) -> tuple[IPv4Address | None, IPv6Address | None]:
+        """The guest's addresses that one of its indexes stands for."""
+        if index == self.index:
+            return self.port.address, self.port.address6
+        address = self.port.further[self.further.index(index)]
+        if isinstance(address, IPv4Address):
+            return address, None
+        return None, address
+
+    def address_behind(self, source: str) -> Address | None:
+        """The guest's address behind one of its identities, as a socket spells that.
+
+        None where that address is not known, or the identity is not the port's.
+        """
+        if ":" not in source:
+            index = int(IPv4Address(source)) - int(self.identity) + self.index
+            return self.addresses_at(index)[0] if index in self.indexes else None
+        found = identity6.read_text(self.prefix6, source)
+        if found is None or found.index not in self.indexes:
+            return None
+        return found.link_local or self.addresses_at(found.index)[1]
 
     @property
     def identity6(self) -> IPv6Address:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.defer import TimeoutError as DeferredTimeout
@@ -33,7 +34,7 @@ from vagent.ports.events import (
     StalePortsRemoved,
 )
 from vagent.ports.journal import Journal
-from vagent.ports.port import Port, Registration
+from vagent.ports.port import Port, Registration, Slot
 from vagent.ports.registry import PortRegistry
 
 SETTLE_DEADLINE = 5.0
@@ -79,14 +80,16 @@ class Registrar:
         """
         async with self._lock:
             records = await self._journal.load()
-            wanted = {r.port.id: r.identity for r in records if r.identity is not None}
+            wanted: dict[Slot, IPv4Address] = {}
+            for record in records:
+                wanted |= record.identities()
             held = self.registry.hold(wanted)
             restored = [
                 registration
                 for record in records
                 if (registration := self._restore(record.port, held)) is not None
             ]
-            new = [r for r in restored if wanted.get(r.port.id) != r.identity]
+            new = [each for each in restored if not _has(each, wanted)]
             try:
                 await self._journal.write(new)
             except StoreError as error:
@@ -146,12 +149,12 @@ class Registrar:
         self._sweep = None
         self._unseen = set()
 
-    def _restore(self, port: Port, held: Mapping[str, int]) -> Registration | None:
+    def _restore(self, port: Port, held: Mapping[Slot, int]) -> Registration | None:
         try:
             plan = self.registry.plan([port], held=held)
         except (ConflictError, LimitError) as error:
-            if port.id in held:
-                self.registry.release(held[port.id])
+            for slot in held.keys() & port.slots:
+                self.registry.release(held[slot])
             path = str(self._journal.directory / port.id)
             self._emit(PortFileSkipped(path, str(error)))
             return None
@@ -211,6 +214,16 @@ class Registrar:
 
     def _report(self, failure: Failure) -> None:
         self._emit(PortsUnsettled(f"sweep of stale ports: {failure.value!r}"))
+
+
+def _has(registration: Registration, wanted: Mapping[Slot, IPv4Address]) -> bool:
+    """Has it the identities that it was to have?"""
+    return all(
+        wanted.get(slot) == registration.identity_at(index)
+        for slot, index in zip(
+            registration.port.slots, registration.indexes, strict=True
+        )
+    )
 
 
 def _shielded(settle: Settle) -> Deferred[None]:

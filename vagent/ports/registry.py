@@ -11,7 +11,7 @@ Knows neither JSON, disk nor kernel.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from vagent.errors import LimitError
@@ -19,7 +19,7 @@ from vagent.observe.event import Emit
 from vagent.ports import identity6
 from vagent.ports.events import PortRegistered, PortRemoved
 from vagent.ports.identity import IdentityRange
-from vagent.ports.port import Port, Registration
+from vagent.ports.port import Port, Registration, Slot
 from vagent.ports.tap import check_tap, is_same_guest, renewed
 
 MAX_PORTS = 16_000
@@ -115,18 +115,18 @@ class PortRegistry:
         self.commit(plan)
         return list(plan.registrations)
 
-    def hold(self, wanted: Mapping[str, IPv4Address]) -> dict[str, int]:
-        """Set aside the identities that ports had before a restart, by port id.
+    def hold(self, wanted: Mapping[Slot, IPv4Address]) -> dict[Slot, int]:
+        """Set aside the identities that ports had before a restart, by slot.
 
         Returns the numbers to pass to `plan`; of ports that claim one identity the
         first gets it, and an identity outside the range is forgotten. Call once, before
         anything is added, and plan every port that is returned.
         """
-        numbers: dict[int, str] = {}
-        for port_id, identity in wanted.items():
+        numbers: dict[int, Slot] = {}
+        for slot, identity in wanted.items():
             index = self._range.index_of(identity)
             if index is not None:
-                numbers.setdefault(index, port_id)
+                numbers.setdefault(index, slot)
         held = self._range.hold(numbers)
         return {numbers[index]: index for index in held}
 
@@ -135,7 +135,7 @@ class PortRegistry:
         self._range.give_back(index)
 
     def plan(
-        self, ports: Iterable[Port], *, held: Mapping[str, int] | None = None
+        self, ports: Iterable[Port], *, held: Mapping[Slot, int] | None = None
     ) -> Plan:
         """Decide on ports, all or none; of two with one id the later counts.
 
@@ -163,11 +163,12 @@ class PortRegistry:
 
     def commit(self, plan: Plan) -> None:
         """Put a plan in force and tell the subscribers, once."""
-        kept = {registration.index for registration in plan.registrations}
+        kept = {index for each in plan.registrations for index in each.indexes}
         for old in plan.change.removed:
             self._forget(old)
-            if old.index not in kept:
-                self._range.give_back(old.index)
+            for index in old.indexes:
+                if index not in kept:
+                    self._range.give_back(index)
         for registration in plan.change.added:
             self._remember(registration)
         replaced = {old.port.id for old in plan.change.removed}
@@ -188,7 +189,8 @@ class PortRegistry:
         if old is None:
             return None
         self._forget(old)
-        self._range.give_back(old.index)
+        for index in old.indexes:
+            self._range.give_back(index)
         self._emit(PortRemoved(port_id, old.port.tap, str(old.identity)))
         self._tell(Change(removed=(old,)))
         return old
@@ -210,18 +212,36 @@ class PortRegistry:
             check_tap(tap, [*(self._by_id[i].port for i in staying), *ports])
 
     def _register(
-        self, port: Port, held: Mapping[str, int], fresh: list[int]
+        self, port: Port, held: Mapping[Slot, int], fresh: list[int]
     ) -> Registration:
         old = self._by_id.get(port.id)
         if old is not None and old.port.instance_id == port.instance_id:
             port = renewed(old.port, port)
+        known: dict[Slot, int] = {}
         if old is not None and is_same_guest(old.port, port):
-            return old if port == old.port else replace(old, port=port)
-        index = held.get(port.id)
+            if port == old.port:
+                return old
+            known = dict(zip(old.port.slots, old.indexes, strict=True))
+        index, *further = (
+            self._index_of(slot, known, held, fresh) for slot in port.slots
+        )
+        return Registration(port, index, self._range.address_of(index), tuple(further))
+
+    def _index_of(
+        self,
+        slot: Slot,
+        known: Mapping[Slot, int],
+        held: Mapping[Slot, int],
+        fresh: list[int],
+    ) -> int:
+        """The one that it has, or had before a restart, or a new one."""
+        index = known.get(slot)
         if index is None:
-            index = self._range.take()
-        fresh.append(index)
-        return Registration(port, index, self._range.address_of(index))
+            index = held.get(slot)
+            if index is None:
+                index = self._range.take()
+            fresh.append(index)
+        return index
 
     def _change_of(self, registrations: Sequence[Registration]) -> Change:
         added = tuple(
@@ -238,14 +258,16 @@ class PortRegistry:
 
     def _remember(self, registration: Registration) -> None:
         self._by_id[registration.port.id] = registration
-        self._by_identity[str(registration.identity)] = registration
-        self._by_index[registration.index] = registration
+        for index in registration.indexes:
+            self._by_identity[str(registration.identity_at(index))] = registration
+            self._by_index[index] = registration
         self._on_tap.setdefault(registration.port.tap, set()).add(registration.port.id)
 
     def _forget(self, old: Registration) -> None:
         del self._by_id[old.port.id]
-        del self._by_identity[str(old.identity)]
-        del self._by_index[old.index]
+        for index in old.indexes:
+            del self._by_identity[str(old.identity_at(index))]
+            del self._by_index[index]
         on_tap = self._on_tap[old.port.tap]
         on_tap.remove(old.port.id)
         if not on_tap:

@@ -15,14 +15,18 @@ from vagent.errors import ConflictError, LimitError
 from vagent.ports.port import Port, PortTokens
 
 MAX_ON_TAP = 64
-"""Ports of one tap, that is addresses of one guest: more than any cloud gives, and
-few enough to compare each with each."""
+"""Identities of one tap, that is ports and their further addresses: more than any cloud
+gives, and few enough to look at each time one of them changes."""
+
+Place = tuple[int, IPv4Address | IPv6Address]
+"""A VLAN of the tap (0 for none), and an address in it."""
 
 
 def is_same_guest(old: Port, new: Port) -> bool:
     """May `new` keep the identity of `old`? An address that was unknown may appear."""
     return (
-        (old.tap, old.mac, old.instance_id) == (new.tap, new.mac, new.instance_id)
+        (old.tap, old.vlan, old.tx_vlan, old.mac, old.instance_id)
+        == (new.tap, new.vlan, new.tx_vlan, new.mac, new.instance_id)
         and old.address in (None, new.address)
         and old.address6 in (None, new.address6)
     )
@@ -50,8 +54,10 @@ def check_tap(tap: str, ports: Iterable[Port]) -> None:
     LimitError.
     """
     owner: Port | None = None
-    holders: dict[IPv4Address | IPv6Address, Port] = {}
-    for number, port in enumerate(ports, start=1):
+    holders: dict[Place, Port] = {}
+    number = 0
+    for port in ports:
+        number += len(port.slots)
         owner = owner or port
         if port.instance_id != owner.instance_id:
             raise ConflictError(
@@ -59,17 +65,20 @@ def check_tap(tap: str, ports: Iterable[Port]) -> None:
                 f"(port {owner.id}); delete that port first"
             )
         if number > MAX_ON_TAP:
-            raise LimitError(f"tap {tap} has {MAX_ON_TAP} ports already, the most")
+            raise LimitError(
+                f"tap {tap} would have {number} ports and further addresses, "
+                f"at most {MAX_ON_TAP}"
+            )
         _claim(port, holders)
 
 
-def _claim(port: Port, holders: dict[IPv4Address | IPv6Address, Port]) -> None:
-    for address in (port.address, port.address6):
-        if address is None:
-            continue
-        holder = holders.setdefault(address, port)
-        if holder is not port:
+def _claim(port: Port, holders: dict[Place, Port]) -> None:
+    for address in port.addresses:
+        holder = holders.get((port.vlan, address))
+        holders[port.vlan, address] = port
+        if holder is not None:
+            where = f"tap {port.tap}" + (f" VLAN {port.vlan}" if port.vlan else "")
             raise ConflictError(
-                f"tap {port.tap} already has {address} (port {holder.id}); "
+                f"{where} already has {address} (port {holder.id}); "
                 "delete that port first"
             )

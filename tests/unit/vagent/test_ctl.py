@@ -115,6 +115,21 @@ def test_port_add_sends_contrails_object(run: Run, wire: Wire) -> None:
     assert "tap1" in out
 
 
+def test_port_add_with_addresses_and_a_vlan(run: Run, wire: Wire) -> None:
+    """The first of a family is the port's, the others are further ones."""
+    wire.answers["POST", "/port"] = {}
+    run(
+        *("port", "add", "--instance", VM, "--tap", "tap1"),
+        *("--mac", "02:00:00:00:00:01", "--vlan", "100"),
+        *("--ip", "10.0.0.5", "--ip", "10.0.0.6"),
+        *("--ip6", "fd00::5", "--ip6", "fd00::6"),
+    )
+    body = wire.asked[0][2]
+    assert ("10.0.0.5", "fd00::5") == (body["ip-address"], body["ip6-address"])
+    assert ["10.0.0.6", "fd00::6"] == body["further-addresses"]
+    assert (100, 100) == (body["rx-vlan-id"], body["tx-vlan-id"])
+
+
 def test_port_add_is_accepted_by_the_codec(run: Run, wire: Wire) -> None:
     """The defaults are good; the port's UUID is new each time."""
     from vagent.ports.codec import decode_port

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -169,3 +170,21 @@ def test_a_dump_has_a_deadline(late: float, ends: bool) -> None:
         return
     with pytest.raises(KernelError, match="not done"):
         list(reading)
+
+
+def test_a_port_of_several_addresses_has_all_of_their_flows() -> None:
+    """The kernel gives all, and those of others are left out."""
+    port = replace(PORT, further=(IPv4Address("10.0.0.9"),))
+    alice = replace(ALICE, port=port, further=(7,))
+    kernel = Kernel(tracked(), tracked(7), tracked(8))
+    reader_ = FlowReader(
+        NETWORK,
+        registrations=lambda: [alice],
+        services=lambda: SERVICES,
+        run_in_thread=lambda work: succeed(work()),
+        now=lambda: NOW,
+        dump=kernel,
+    )
+    read = result(reader_.read(alice))
+    assert [encode_dump(family=socket.AF_UNSPEC)] == kernel.asked
+    assert ["10.0.0.5", "10.0.0.9"] == [str(flow.source) for flow in read.flows]

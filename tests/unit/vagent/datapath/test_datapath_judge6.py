@@ -15,7 +15,7 @@ from scapy.layers.inet6 import (
     ICMPv6ND_NS,
     IPv6,
 )
-from scapy.layers.l2 import Ether
+from scapy.layers.l2 import Dot1Q, Ether
 from twisted.internet.task import Clock
 
 from vagent.config.model import EndpointCheckConfig, LinkLocalFlowsConfig
@@ -23,7 +23,14 @@ from vagent.datapath.events import FlowDecided, NeighbourAnswered
 from vagent.datapath.judge import Judge
 from vagent.datapath.limits import FlowLimits
 from vagent.datapath.liveness import Liveness
-from vagent.datapath.state import INDEX_BITS, LISTENER, REFUSE, Attachment, Services
+from vagent.datapath.state import (
+    INDEX_BITS,
+    LISTENER,
+    REFUSE,
+    Attachment,
+    Services,
+    Tag,
+)
 from vagent.datapath.witness import Witness
 
 if TYPE_CHECKING:
@@ -43,6 +50,7 @@ class Bench:
     def __init__(
         self, names: Names, guest: Attachment, services: Services, most: int = 2
     ) -> None:
+        self.alive = {2: 2}
         self.events: list[Event] = []
         self.frames: list[tuple[int, Any]] = []
         clock = Clock()
@@ -60,12 +68,12 @@ class Bench:
             emit=self.events.append,
             clock=clock,
         )
-        self.judge.guests.add(2)
+        self.judge.guests[2] = 2
         self.judge.offers = services.offers
         self.judge.addresses = services.addresses
 
     async def count(self) -> dict[int, int]:
-        return {2: 2}
+        return self.alive
 
     def send_frame(self, ifindex: int, frame: bytes) -> None:
         self.frames.append((ifindex, Ether(frame)))
@@ -156,3 +164,29 @@ def test_a_refused_datagram_is_told(bench: Bench, source: str, asks_from: str) -
     ((_, frame),) = bench.frames
     assert asks_from == frame[IPv6].dst
     assert 4 == frame[ICMPv6DestUnreach].code
+
+
+def test_a_tagged_guest_hears_in_its_vlan(
+    names: Names, alice: Attachment, metadata: LinkLocalService
+) -> None:
+    """Both the answer to its question and the refusal."""
+    guest = replace(alice, takes_link_local=True, tag=Tag(sent=100, got=101, ifindex=7))
+    bench = Bench(names, guest, Services.of([metadata], names, None))
+    bench.judge.judge(packet(OWN, ICMPv6ND_NS(tgt=SERVICE), hlim=255))
+    bench.judge.judge(packet(OWN, UDP(dport=53)))
+    assert [(11, 101), (11, 101)] == [
+        (ifindex, frame[Dot1Q].vlan) for ifindex, frame in bench.frames
+    ]
+
+
+def test_further_addresses_share_the_guests_ceiling(bench: Bench) -> None:
+    """And a count of the kernel's flows, by their indexes, is theirs together."""
+    bench.judge.guests[5] = 2
+    sources = (REGISTERED, "fd40:140:5::1", "fd40:140:5::1")
+    marks = [bench.judge.judge(packet(each, TCP(dport=80))) for each in sources]
+    assert [LISTENER << INDEX_BITS | 2, LISTENER << INDEX_BITS | 5] == marks[:2]
+    assert REFUSE << INDEX_BITS | 5 == marks[2]
+    bench.alive = {2: 1, 5: 1}
+    assert REFUSE << INDEX_BITS | 2 == bench.judge.judge(
+        packet(REGISTERED, TCP(dport=80))
+    )

@@ -11,7 +11,7 @@ from vagent.datapath.names import Names
 from vagent.datapath.nf_tables import Step
 from vagent.datapath.port_change import change_of_ports
 from vagent.datapath.render import ruleset
-from vagent.datapath.state import Attachment, Services
+from vagent.datapath.state import Attachment, Services, Tag
 
 NOTHING: frozenset[int] = frozenset()
 ALL = Features(nft_queue=True, ip6_tables=True, ipv6=True)
@@ -57,10 +57,11 @@ def test_the_same_maps_as_the_text_has(names: Names, alice: Attachment) -> None:
     """Whoever adds a map to one of the two encoders is told of the other."""
     six = with_ipv6(alice)
     services = Services.of((), names, None)
-    text = ruleset(names, services, [six], host_mac="02::", features=ALL)
-    filled = set(re.findall(r"^add element netdev vagent (\w+)", text, re.MULTILINE))
-    steps = change_of_ports(names, [], [six], NOTHING)
-    assert filled - {"service_addresses", "service_addresses6"} == maps(steps)
+    for port in (six, replace(six, tag=Tag(sent=100, got=101, ifindex=7))):
+        text = ruleset(names, services, [port], host_mac="02::", features=ALL)
+        found = re.findall(r"^add element netdev vagent (\w+)", text, re.MULTILINE)
+        steps = change_of_ports(names, [], [port], NOTHING)
+        assert set(found) - {"service_addresses", "service_addresses6"} == maps(steps)
 
 
 def test_a_second_address_of_a_tap_keeps_its_chain(

@@ -12,7 +12,7 @@ from vagent.datapath.render import (
     removal,
     ruleset,
 )
-from vagent.datapath.state import Attachment, Services
+from vagent.datapath.state import Attachment, Services, Tag
 from vagent.linklocal.service import LinkLocalService
 
 ALL = Features(nft_queue=True, ip6_tables=True, ipv6=True)
@@ -167,6 +167,50 @@ def test_attach_with_ipv6(names: Names, alice: Attachment) -> None:
         for line in attached(names, six)
         if "element" in line
     ]
+
+
+def test_attach_with_a_vlan(names: Names, alice: Attachment) -> None:
+    """A tagged guest is in the maps of tagged ones alone, and the way back to it leads
+    through the tag side.
+    """
+    tagged = replace(
+        alice,
+        address6=IPv6Address("2001:db8::5"),
+        takes_link_local=True,
+        tag=Tag(sent=100, got=101, ifindex=7),
+    )
+    where = '"tap-alice" . 100 . 02:00:00:00:00:01'
+    assert [
+        f"tagged {{ {where} . 10.0.0.5 : 2 }}",
+        "mark_identity { 2 : 169.254.64.2 }",
+        "id_mark { 169.254.64.2 : 2 }",
+        "mark_ip { 2 : 10.0.0.5 }",
+        f"tagged6 {{ {where} . 2001:db8::5 : 2 }}",
+        "mark_identity6 { 2 : fd40:140:2::1 }",
+        "id6_mark { fd40:140:2::1 : 2 }",
+        "mark_ip6 { 2 : 2001:db8::5 }",
+        f"tagged_link_local {{ {where} : 2 }}",
+        "mark_link_local { 2 : 0x2fffd }",
+        "link_local_mark { 0x2fffd : 2 }",
+        "mark_mac { 2 : 02:00:00:00:00:01 }",
+        "mark_dev { 2 : 7 }",
+        "mark_vlan { 2 : 101 }",
+        "mark_tap { 2 : 11 }",
+    ] == [
+        line.removeprefix("add element netdev vagent ")
+        for line in attached(names, tagged)
+        if "element" in line
+    ]
+
+
+def test_without_vlans_every_tagged_frame_is_nobodys(names: Names) -> None:
+    """There is no map that could know it; it is dropped all the same."""
+    services = Services.of((), names, None)
+    script = ruleset(names, services, [], host_mac="02::", features=ALL)
+    assert "map tagged" not in script
+    chain = script.split("chain trap_tagged {")[1].split("}")[0].split("\n")
+    assert "counter name spoofed drop" == chain[-2].strip()
+    assert "map" not in chain
 
 
 def test_endpoints_go_to_the_table_of_their_family(

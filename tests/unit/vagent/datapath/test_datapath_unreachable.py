@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, IPOption, UDPerror
-from scapy.layers.l2 import Ether
+from scapy.layers.l2 import Dot1Q, Ether
 
-from vagent.datapath.unreachable import craft
+from vagent.datapath.unreachable import craft, tagged
 from vagent.errors import WireError
 
 GUEST = IPv4Address("10.0.0.5")
@@ -82,3 +82,11 @@ def test_arbitrary_bytes_are_answered_or_refused(trapped: bytes) -> None:
         answer(trapped)
     except WireError:
         return
+
+
+def test_a_tagged_guest_gets_a_tagged_frame() -> None:
+    """The tag stands where scapy looks for it, and nothing else has moved."""
+    frame = craft(datagram(), guest=GUEST, guest_mac=GUEST_MAC, own_mac=OWN_MAC)
+    seen = Ether(tagged(frame, 100))
+    assert (100, GUEST_MAC, OWN_MAC) == (seen[Dot1Q].vlan, seen.dst, seen.src)
+    assert bytes(Ether(frame)[IP]) == bytes(seen[IP])

@@ -250,3 +250,16 @@ def test_what_is_too_old_is_thrown_away() -> None:
     bench.advance(STALE_SECONDS + 1)
     assert 0 == bench.proxy.snapshot().kept_bytes
     assert [] == bench.clock.getDelayedCalls()
+
+
+def test_replies_to_another_address_are_kept_apart() -> None:
+    """The upstream is told the address, and may say it; a port's connections are
+    counted together all the same.
+    """
+    bench = caching()
+    guests = [bench.guest(), bench.guest("fd40:140:2::1")]
+    for guest, _ in guests:
+        guest.dataReceived(GET)
+    assert 2 == sent(bench)
+    assert 0 == bench.proxy.snapshot().joined
+    assert 1 == bench.proxy.snapshot().guests

@@ -21,6 +21,7 @@ from vagent.metadata.signing import (
     guest_address,
     identity_block,
     signature,
+    variant,
 )
 from vagent.metadata.target import HostPort, Target, target_of
 from vagent.observe.event import Event
@@ -288,3 +289,22 @@ def test_blocks_are_remembered_for_each_family() -> None:
     assert found[3] is blocks.of(REGISTRATION, sources[3])
     blocks.forget("169.254.64.2")
     assert 0 == len(blocks)
+
+
+def test_a_further_address_is_the_one_that_asks() -> None:
+    """Each identity of a port stands for one of the guest's addresses."""
+    port = replace(PORT, further=(IPv4Address("10.0.0.9"), IPv6Address("fd00::9")))
+    registration = replace(REGISTRATION, port=port, further=(5, 9))
+    blocks = IdentityBlocks(SECRET)
+    for source, address in (
+        ("169.254.64.2", "10.0.0.3"),
+        ("169.254.64.5", "10.0.0.9"),
+        ("fd40:140:9::1", "fd00::9"),
+        ("169.254.64.5", "10.0.0.9"),
+    ):
+        assert address == guest_address(registration, source)
+        line = f"X-Forwarded-For: {address}\r\n".encode()
+        assert blocks.of(registration, source).startswith(line)
+    sources = ("169.254.64.2", "169.254.64.5", "fd40:140:2::1", "fd40:140:9::1")
+    assert 4 == len({variant(registration, source) for source in sources})
+    assert b"" == variant(registration, sources[0])

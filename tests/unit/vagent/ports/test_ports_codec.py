@@ -245,11 +245,24 @@ def test_a_group_mac_is_refused(body: Make, mac: str) -> None:
 def test_vlans_have_bounds(body: Make, vlan: int, good: int) -> None:
     """-1 is none, 4095 is reserved."""
     if good:
-        assert vlan == decode_port(body(rx_vlan_id=vlan)).rx_vlan
+        port = decode_port(body(rx_vlan_id=vlan, tx_vlan_id=vlan))
+        assert (vlan, vlan) == (port.rx_vlan, port.tx_vlan)
     else:
         assert error_of(body(rx_vlan_id=vlan)) == (
             "Invalid or missing field for <rx-vlan-id>: not in -1 to 4094"
         )
+
+
+def test_a_vlan_is_one_both_ways_or_none(body: Make) -> None:
+    """A reply must find back; the first text is Contrail's. VLAN 0 is none."""
+    assert 0 == decode_port(body(rx_vlan_id=0, tx_vlan_id=-1)).vlan
+    assert 7 == decode_port(body(rx_vlan_id=7, tx_vlan_id=8)).vlan
+    assert error_of(body(rx_vlan_id=7)) == (
+        "Invalid request. RX (isolated) vlan set, but TX vlan not set"
+    )
+    assert error_of(body(rx_vlan_id=0, tx_vlan_id=7)) == (
+        "Invalid request. TX vlan set, but RX (isolated) vlan not set"
+    )
 
 
 @pytest.mark.parametrize("junk", [1, None, "a\nb", "a" * 256, ["x"]])
@@ -454,3 +467,53 @@ def test_every_accepted_port_comes_back_from_its_file(
     assert decode_port(again) == replace(
         port, link_up=port.kind != 2
     )  # GET does not show it
+
+
+def test_further_addresses_are_of_either_family(body: Make) -> None:
+    """Ours; absent they are none, and then nothing is said of them."""
+    port = decode_port(body(further_addresses=["10.0.0.6", "2001:DB8::6"]))
+    assert (IPv4Address("10.0.0.6"), IPv6Address("2001:db8::6")) == port.further
+    record = Registration(port, 11, IDENTITY, (12, 14))
+    identities = (IPv4Address("169.254.64.12"), IPv4Address("169.254.64.14"))
+    decoded = decode_record(encode_record(record))
+    assert (port, IDENTITY, identities) == (
+        decoded.port,
+        decoded.identity,
+        decoded.further,
+    )
+    described = describe(record, state="")
+    assert ["10.0.0.6", "2001:db8::6"] == described["further-addresses"]
+    assert ["169.254.64.12", "169.254.64.14"] == described["further-mdata-ips"]
+    plain = Registration(decode_port(body()), 11, IDENTITY)
+    assert b"further" not in encode_record(plain)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "10.0.0.6",
+        None,
+        ["None"],
+        [7],
+        ["0.0.0.0"],
+        ["10.0.0.6", "10.0.0.6"],
+        ["fe80::1%eth0"],
+        ["1" * 65],
+        [f"10.0.1.{n}" for n in range(64)],
+    ],
+)
+def test_further_addresses_are_addresses(body: Make, wrong: Any) -> None:
+    """Nobody sends them by habit, so nothing else is meant."""
+    assert error_of(body(further_addresses=wrong)).startswith(
+        "Invalid or missing field for <further-addresses>: not a"
+    )
+
+
+@pytest.mark.parametrize("wrong", ["169.254.64.12", None, ["1"] * 64])
+def test_a_journal_with_odd_identities_is_refused(body: Make, wrong: Any) -> None:
+    """Length before content; a single one that is none is only not kept."""
+    record = {**body(), "mdata-ip": "169.254.64.11", "further-mdata-ips": wrong}
+    with pytest.raises(WireError, match="further-mdata-ips"):
+        decode_record(json.dumps(record).encode())
+    record["further-mdata-ips"] = [7, "x"]
+    assert (None, None) == decode_record(json.dumps(record).encode()).further

@@ -337,3 +337,28 @@ def test_a_broken_sweep_is_reported(desk: Desk, port: Make, result: Make) -> Non
 def test_repr_says_what_is_awaited(desk: Desk) -> None:
     """For logs and failing tests."""
     assert repr(desk.registrar).endswith("0 unseen since sync>")
+
+
+def test_further_addresses_have_the_identities_of_their_files(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """Those that a file does not name get new ones, and the file is written again; of a
+    port that cannot come back all are free.
+    """
+    network = IPv4Address("169.254.64.0")
+    more = {"further_addresses": ["10.9.0.1", "10.9.0.2"]}
+    mine = port(1, **more)
+    twin = port(2, system_name="tap1")
+    desk.journal.records = (
+        PortRecord(mine, network + 5, (network + 9,)),
+        PortRecord(twin, network + 6, (network + 7,)),
+        PortRecord(port(3, **more), network + 3, (network + 4, network + 8)),
+    )
+    assert 2 == result(desk.registrar.restore())
+    made = desk.registry.get(mine.id)
+    assert made is not None
+    assert (5, 9) == made.indexes[:2]
+    assert [mine.id] == list(desk.journal.files)
+    assert 1 == len(desk.of(PortFileSkipped))
+    last = result(desk.registrar.add([port(n) for n in range(4, 11)]))
+    assert 7 == len(last)

@@ -231,6 +231,24 @@ def test_one_ipv6_address_on_one_tap_is_one_port(
         registry.add([port(2, ip6_address="2001:db8::1", **mine)])
 
 
+def test_one_address_in_two_vlans_of_one_tap_is_two_ports(
+    registry: PortRegistry, port: Make
+) -> None:
+    """Each VLAN is a network of its own; in one of them an address is one port's."""
+    instance = port(1).instance_id
+    mine = {"instance_id": instance, "system_name": "tap1", "ip_address": "10.0.0.5"}
+    registry.add([port(1, **mine), port(2, **mine, rx_vlan_id=7, tx_vlan_id=7)])
+    with pytest.raises(ConflictError, match=r"tap tap1 VLAN 7 already has 10\.0\.0\.5"):
+        registry.add([port(3, **mine, rx_vlan_id=7, tx_vlan_id=8)])
+
+
+def test_another_vlan_is_another_guest(registry: PortRegistry, port: Make) -> None:
+    """What was answered in one network is not said in another."""
+    (before,) = registry.add([port(1)])
+    (after,) = registry.add([port(1, rx_vlan_id=7, tx_vlan_id=7)])
+    assert before.index != after.index
+
+
 def test_a_tap_belongs_to_one_instance(registry: PortRegistry, port: Make) -> None:
     """A reused tap whose old port nobody deleted: the new guest could take the old
     guest's address, and would be served as the old guest.
@@ -325,8 +343,75 @@ def test_there_is_a_ceiling_on_a_tap(
     if fits:
         registry.add(wanted)
     else:
-        with pytest.raises(LimitError, match="tap tap has 64 ports already"):
+        with pytest.raises(LimitError, match="tap tap would have 65 ports"):
             registry.add(wanted)
+
+
+def test_further_addresses_count_towards_the_ceiling_of_a_tap(
+    registry: PortRegistry, port: Make
+) -> None:
+    """Each has an identity, as a port has."""
+    mine = {"system_name": "tap", "instance_id": port(1).instance_id}
+    most = [f"10.9.0.{n}" for n in range(1, MAX_ON_TAP)]
+    registry.add([port(1, **mine, further_addresses=most)])
+    with pytest.raises(LimitError, match="tap tap would have 65"):
+        registry.add([port(2, **mine)])
+
+
+def test_each_further_address_has_an_identity_of_its_own(
+    registry: PortRegistry, port: Make
+) -> None:
+    """It finds the port, and says which of the guest's addresses it stands for."""
+    (made,) = registry.add(
+        [port(1, ip6_address="2001:db8::1", further_addresses=["10.9.0.1", "fd00::1"])]
+    )
+    assert 3 == len(set(made.indexes))
+    main, four, six = made.indexes
+    for peer, address in (
+        (str(made.identity), "10.0.0.2"),
+        (f"fd40:140:{main:x}::1", "2001:db8::1"),
+        (str(made.identity_at(four)), "10.9.0.1"),
+        (f"fd40:140:{six:x}::1", "fd00::1"),
+        (f"fd40:140:{main:x}:{main ^ 0xFFFF:x}::5", "fe80::5"),
+    ):
+        assert registry.at(peer) is made
+        assert address == str(made.address_behind(peer)), peer
+    for peer in (str(made.identity_at(six)), f"fd40:140:{four:x}::1"):
+        assert made.address_behind(peer) is None
+    for stranger in ("169.254.64.99", "fd40:140:63::1", "fe80::5"):
+        assert made.address_behind(stranger) is None
+    registry.remove(made.port.id)
+    assert registry.at(str(made.identity_at(four))) is None
+
+
+def test_a_further_address_keeps_its_identity_while_it_stays(
+    registry: PortRegistry, port: Make
+) -> None:
+    """Others may come and go around it; what went is free for others."""
+    mine = {"further_addresses": ["10.9.0.1", "10.9.0.2"]}
+    (before,) = registry.add([port(1, **mine)])
+    (after,) = registry.add([port(1, further_addresses=["10.9.0.2", "10.9.0.3"])])
+    assert (before.index, before.further[1]) == (after.index, after.further[0])
+    assert before.further[0] not in after.indexes
+    assert registry.by_index(before.further[0]) is None
+    assert registry.by_index(after.further[1]) is after
+    (moved,) = registry.add([port(1, system_name="other", **mine)])
+    assert not set(moved.indexes) & set(after.indexes)
+
+
+def test_a_further_address_is_nobody_elses(registry: PortRegistry, port: Make) -> None:
+    """On one tap it is one port's, main or further."""
+    mine = {"system_name": "tap", "instance_id": port(1).instance_id}
+    registry.add([port(1, **mine, further_addresses=["10.9.0.1"])])
+    for other in (
+        port(2, **mine, ip_address="10.9.0.1"),
+        port(2, **mine, further_addresses=["10.9.0.1"]),
+        port(2, **mine, further_addresses=["10.0.0.2"]),
+    ):
+        with pytest.raises(ConflictError, match="already has"):
+            registry.add([other])
+    with pytest.raises(ConflictError, match="already has"):
+        registry.add([port(1, **mine, further_addresses=["10.0.0.2"])])
 
 
 def test_identities_of_the_journal_are_honoured(
@@ -336,12 +421,12 @@ def test_identities_of_the_journal_are_honoured(
     one, two, three = port(1), port(2), port(3)
     held = registry.hold(
         {
-            one.id: IPv4Address("169.254.64.11"),
-            two.id: IPv4Address("169.254.64.11"),
-            three.id: IPv4Address("10.0.0.1"),
+            (one.id, None): IPv4Address("169.254.64.11"),
+            (two.id, None): IPv4Address("169.254.64.11"),
+            (three.id, None): IPv4Address("10.0.0.1"),
         }
     )
-    assert held == {one.id: 11}
+    assert held == {(one.id, None): 11}
     indexes = []
     for each in (one, two, three):
         plan = registry.plan([each], held=held)
