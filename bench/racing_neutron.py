@@ -12,13 +12,13 @@ from bench.crowd import crowd
 from bench.figures import Part
 from bench.goals import Goal
 from bench.pace import Pace
-from bench.proxying import COLUMNS, EACH, FEW_SHAPES, SIXTY_FOUR, take_turns
+from bench.proxying import COLUMNS, EACH, SIXTY_FOUR, take_turns
 from bench.stage import NGINX, Contestant, Stage
 
 OURS, KEPT = "vagent", "vagent, kept"
 OUR_PORT, KEPT_PORT, AGENT_PORT, HAPROXY_PORT = 18297, 18397, 18497, 18597
 ROUNDS = 3
-SHAPES = (*FEW_SHAPES, SIXTY_FOUR)
+SHAPES = (SIXTY_FOUR, EACH)
 HOST_GUESTS = 99
 """Other guests of the host, whose haproxy has a rule for each; ours is amid them."""
 TIMES = 60.0
@@ -40,11 +40,10 @@ def measure_beside_neutron(stage: Stage, pace: Pace, *, tls: bool) -> Part:
         rivals=(neutron.AGENT, neutron.IN_HAPROXY),
         goals=GOALS,
     )
-    shapes = FEW_SHAPES if pace.quick else SHAPES
     everybody = _contestants(stage, tls=tls)
     if not neutron.is_installed():
         part.notes.append("Neutron is not installed; `make bench` does it.")
-    take_turns(stage, pace, part, stage.host, everybody, shapes, rounds=ROUNDS)
+    take_turns(stage, pace, part, stage.host, everybody, SHAPES, rounds=ROUNDS)
     return part
 
 
