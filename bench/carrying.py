@@ -17,15 +17,17 @@ from bench.goals import Goal
 from bench.pace import Pace
 from bench.service import offer, start_agent
 from bench.stage import GUEST, Stage
-from bench.usage import busy_seconds
+from bench.usage import OTHERS, Others, busy_seconds
 from lab.agent import SOURCE
 from lab.namespaces import LabError, Machine
+from vagent.config.model import DataPathConfig
 
 FABRIC, FABRIC_GATEWAY = "198.51.100.2", "198.51.100.1"
 SERVICE = "169.254.169.252"
 STREAM_PORT, TRIP_PORT = 5201, 5202
 DATAGRAM = 1400
 """Bytes of payload: no fragments at an MTU of 1,500."""
+NAME = DataPathConfig().name
 SECONDS = 1
 ROUNDS = 4
 OURS, BARE, PLAIN = "vagent", "bare NAT", "plain routing"
@@ -47,8 +49,9 @@ COLUMNS = (
     Column("rate", "a second (min–max)", spread=True),
     Column("p50", "p50 µs", digits=1),
     Column("p99", "p99 µs", digits=1),
-    Column("cost", "CPU, all µs each (min–max)", digits=2, spread=True),
+    Column("cost", "CPU µs each (min–max)", digits=2, spread=True),
     Column("lost", "lost %", digits=1, compare=False),
+    OTHERS,
 )
 STREAM = "TCP stream, MiB"
 DATAGRAMS = f"UDP, datagrams of {DATAGRAM} bytes"
@@ -74,7 +77,7 @@ def measure_carried(stage: Stage, pace: Pace) -> Part:
     start_agent(stage)
     for name, port in (("stream", STREAM_PORT), ("trip", TRIP_PORT)):
         offer(stage, name, (SERVICE, port), (FABRIC, port))
-    stage.agent.stop()
+    _stop(stage)
     for number in pace.at_most(ROUNDS, part):
         for way in (_through_agent, _by_bare_nat, _plainly):
             way(stage, part)
@@ -86,7 +89,13 @@ def measure_carried(stage: Stage, pace: Pace) -> Part:
 def _through_agent(stage: Stage, part: Part) -> None:
     stage.agent.start()
     _measure(stage, part, OURS, SERVICE)
+    _stop(stage)
+
+
+def _stop(stage: Stage) -> None:
+    """End the agent, and the rules that guard while it is away."""
     stage.agent.stop()
+    stage.agent.tool("vagent.ctl", "data-path", "remove", "--name", NAME)
 
 
 def _by_bare_nat(stage: Stage, part: Part) -> None:
@@ -113,40 +122,50 @@ def _serve(stage: Stage, fabric: Machine) -> None:
         stage.await_port(port, on=fabric)
 
 
+class _Meter:
+    """CPU seconds of the whole machine from now on, all but what others use."""
+
+    def __init__(self) -> None:
+        self._others = Others()
+        self._before = busy_seconds()
+
+    def per(self, amount: float) -> Run:
+        """The figures of CPU for so many of whatever was done."""
+        used = busy_seconds() - self._before - self._others.seconds()
+        return {
+            "cost": max(0.0, used) / amount * 1e6,
+            "others": self._others.percent(),
+        }
+
+
 def _stream(stage: Stage, address: str) -> Run:
-    told, busy = _iperf(stage, address)
-    received = told["sum_received"]
+    meter = _Meter()
+    received = _iperf(stage, address)["sum_received"]
     mebibytes = received["bytes"] / 2**20
-    return {
-        "rate": mebibytes / received["seconds"],
-        "cost": busy / mebibytes * 1e6,
-    }
+    return {"rate": mebibytes / received["seconds"], **meter.per(mebibytes)}
 
 
 def _datagrams(stage: Stage, address: str) -> Run:
-    told, busy = _iperf(
-        stage, address, "--udp", "--bitrate", "0", "--length", str(DATAGRAM)
-    )
-    whole = told["sum"]
-    received = whole["packets"] - whole["lost_packets"]
+    meter = _Meter()
+    options = ("--udp", "--bitrate", "0", "--length", str(DATAGRAM))
+    told = _iperf(stage, address, *options)["sum"]
+    received = told["packets"] - told["lost_packets"]
     if received <= 0:
-        raise LabError(f"no datagram came through to {address}: {whole}")
+        raise LabError(f"no datagram came through to {address}: {told}")
     return {
-        "rate": received / whole["seconds"],
-        "cost": busy / received * 1e6,
-        "lost": whole["lost_percent"],
+        "rate": received / told["seconds"],
+        "lost": told["lost_percent"],
+        **meter.per(received),
     }
 
 
-def _iperf(
-    stage: Stage, address: str, *options: str
-) -> tuple[dict[str, dict[str, float]], float]:
-    before = busy_seconds()
+def _iperf(stage: Stage, address: str, *options: str) -> dict[str, dict[str, float]]:
     said = stage.guest.machine.run(
         *("taskset", "-c", str(stage.cpus.load), "iperf3", "-c", address, "--json"),
         *("-p", str(STREAM_PORT), "-t", str(SECONDS), *options),
     )
-    return json.loads(said)["end"], busy_seconds() - before
+    told: dict[str, dict[str, float]] = json.loads(said)["end"]
+    return told
 
 
 def _tcp_trips(stage: Stage, address: str) -> Run:
@@ -158,19 +177,18 @@ def _udp_trips(stage: Stage, address: str) -> Run:
 
 
 def _trips(stage: Stage, address: str, *options: str) -> Run:
-    before = busy_seconds()
+    meter = _Meter()
     said = stage.guest.machine.run(
         *("env", f"PYTHONPATH={SOURCE}", "taskset", "-c", str(stage.cpus.load)),
         *(sys.executable, "-m", "bench.round_trips", "--address", address),
         *("--port", str(TRIP_PORT), "--seconds", str(SECONDS), *options),
     )
-    busy = busy_seconds() - before
     told = json.loads(said)
     return {
         "rate": told["trips"] / told["seconds"],
         "p50": told["p50_us"],
         "p99": told["p99_us"],
-        "cost": busy / told["trips"] * 1e6,
+        **meter.per(told["trips"]),
     }
 
 

@@ -69,11 +69,15 @@ class Others:
 
     def percent(self) -> float:
         """Of one CPU, since the beginning; without those that have ended meanwhile."""
+        return self.seconds() / (monotonic() - self._began) * 100
+
+    def seconds(self) -> float:
+        """CPU seconds since the beginning; as above."""
         used = sum(
             seconds - self._before.get(pid, 0.0)
             for pid, seconds in self._seconds().items()
         )
-        return max(0.0, used) / (monotonic() - self._began) * 100
+        return max(0.0, used)
 
     def _seconds(self) -> dict[int, float]:
         found = _all()
