@@ -49,10 +49,21 @@ def relayed_head(
     return b"%b%b%b%b\r\n" % (line, head.fields, framing, closing)
 
 
+def front_of(head: ReplyHead) -> bytes:
+    """The relayed head of the usual reply: to a GET, with a body of the announced
+    length, on a connection that stays open. Empty where there is no such reply.
+    """
+    if head.length is None or head.status in (204, 304):
+        return b""
+    return relayed_head(head, length=head.length, chunked=False, close=False)
+
+
 def whole_reply(
     head: ReplyHead, content: bytes, *, head_only: bool, close: bool
 ) -> bytes:
     """A complete reply that is relayed in one piece."""
+    if head.front and len(content) == head.length and not (head_only or close):
+        return head.front + content
     length: int | None = len(content)
     if head_only or head.status == 304:
         length = head.length

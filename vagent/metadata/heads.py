@@ -11,6 +11,7 @@ import re
 from dataclasses import replace
 from typing import TypeVar
 
+from vagent.metadata.answers import front_of
 from vagent.metadata.reply import ReplyHead, parse_reply_head
 from vagent.metadata.request import Refusal, Request, parse_head
 
@@ -70,6 +71,7 @@ class ReplyHeads:
             parsed = parse_reply_head(dateless)
             _keep(self._dateless, dateless, parsed)
         reply = replace(parsed, fields=parsed.fields + date[1])
+        reply = replace(reply, front=front_of(reply))
         _keep(self._known, head, reply)
         return reply
 

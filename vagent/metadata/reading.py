@@ -78,16 +78,18 @@ class RequestReader:
 
     def _take_head(self) -> Request | Refusal | None:
         buffer = self._buffer
-        if buffer[:2] == b"\r\n":
+        if buffer.startswith(b"\r\n"):
             buffer = buffer[2:]  # RFC 9112 §2.2: one empty line before a request
         end = buffer.find(b"\r\n\r\n") + 4
         if end < 4:
             self.stage = Stage.HEAD if buffer else Stage.NOTHING
             return refuse_partial(buffer)
-        head = buffer if end == len(buffer) else buffer[:end]
-        self._buffer = buffer[end:]
         self.stage = Stage.NOTHING
-        return self._parse(head)
+        if end == len(buffer):
+            self._buffer = b""
+            return self._parse(buffer)
+        self._buffer = buffer[end:]
+        return self._parse(buffer[:end])
 
     def _take_body(self, request: Request) -> tuple[Request, bytes] | Refusal | None:
         body = self._body

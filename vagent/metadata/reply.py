@@ -33,7 +33,8 @@ class ReplyHead:
     """A final reply head. `fields` are the lines to relay, without length or framing.
 
     `length` is the announced content length, None if there is none; with HEAD it is
-    relayed although no body follows.
+    relayed although no body follows. `front`: see `answers.front_of`; empty if nobody
+    has rendered it.
     """
 
     status: int
@@ -41,6 +42,7 @@ class ReplyHead:
     length: int | None
     chunked: bool
     persistent: bool
+    front: bytes = b""
 
 
 class _Fields:
@@ -193,12 +195,14 @@ class ReplyReader:
 
     def _read_body(self, head: ReplyHead | None, data: bytes) -> tuple[bytes, bool]:
         if self._left is not None:
-            content = data
             self._left -= len(data)
+            if self._left > 0:
+                return data, False
             if self._left < 0:
                 raise WireError("bytes after the end of the reply")
-            ended = self._left == 0
-        elif self._chunked is not None:
+            self.reusable = head is not None and head.persistent
+            return data, True
+        if self._chunked is not None:
             content = self._chunked.feed(data)
             if self._chunked.rest:
                 raise WireError("bytes after the end of the reply")

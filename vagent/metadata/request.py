@@ -43,7 +43,8 @@ class Request:
     is None for a chunked body. `forwarded` are the allowed guest headers, rendered.
     `is_repeatable`: may it be sent twice? A second GET of vendor_data2.json resets a
     novajoin password. `forwards_body`: as in Contrail, only POST and PUT. `key`: see
-    `cache_key`. `is_plain`: a GET on HTTP/1.1 whose connection stays open.
+    `cache_key`. `is_plain`: a GET on HTTP/1.1 whose connection stays open. `is_safe`:
+    it changes nothing (RFC 9110 §9.2.1).
     """
 
     method: bytes
@@ -58,12 +59,8 @@ class Request:
     forwards_body: bool
     key: bytes
     is_plain: bool
+    is_safe: bool
     session: SessionFields = NO_SESSION
-
-    @property
-    def is_safe(self) -> bool:
-        """Does it change nothing (RFC 9110 §9.2.1)?"""
-        return self.method in SAFE
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +177,7 @@ def _request(
         forwarded=forwarded,
         key=key_of(method, path, path + query, forwarded),
         is_plain=method == b"GET" and keep_alive,
+        is_safe=method in SAFE,
         session=session_fields(named),
     )
 

@@ -64,7 +64,7 @@ class _Plan:
     """What happens to the events of one class."""
 
     counts: Counts | None
-    labelled: bool
+    label: Callable[[Any], str] | None
     append: Callable[[tuple[float, Event]], None] | None
     observe: Callable[[float], None] | None
     level: Any
@@ -111,12 +111,14 @@ class Observer:
             plan = self._plans[kind]
         except KeyError:
             plan = self._plan(kind)
-        if plan.counts is not None:
-            reason = event.label() if plan.labelled else ""
+        counts = plan.counts
+        if counts is not None:
+            label = plan.label
+            reason = "" if label is None else label(event)
             try:
-                plan.counts[reason] += 1
+                counts[reason] += 1
             except KeyError:
-                plan.counts.add(reason)
+                counts.add(reason)
         if plan.append is not None:
             plan.append((self._seconds(), event))
         if plan.observe is not None:
@@ -141,7 +143,7 @@ class Observer:
         level = LogLevel.levelWithName(kind.level) if kind.level else None
         plan = _Plan(
             counts=self._counts(kind),
-            labelled=kind.label is not Event.label,
+            label=None if kind.label is Event.label else kind.label,
             append=self.traces.ring(kind.buffer).append if kind.buffer else None,
             observe=self._histogram(kind),
             level=level if level is not None and level >= self._level else None,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vagent.errors import WireError
+from vagent.metadata.answers import whole_reply
 from vagent.metadata.heads import MAX_HEADS, ReplyHeads, RequestHeads
 from vagent.metadata.limits import MAX_INTERIM_REPLIES, MAX_REPLY_BODY, MAX_REPLY_HEAD
 from vagent.metadata.reply import ReplyReader, parse_reply_head
@@ -190,6 +192,22 @@ def test_remembered_requests_are_bounded_and_equal() -> None:
     again = heads.parse(form % 0)
     assert (first, False) == (again, first is again)
     assert isinstance(heads.parse(b"GET / HTTP/1.1\r\n\r\n"), Refusal)
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "204 None", "304 Same"])
+@pytest.mark.parametrize("content", [b"hello", b"he", b""])
+@pytest.mark.parametrize("head_only", [False, True])
+@pytest.mark.parametrize("close", [False, True])
+def test_a_head_rendered_beforehand_changes_no_reply(
+    framing: str, status: str, content: bytes, head_only: bool, close: bool
+) -> None:
+    """It is used where it fits, and gives what rendering would."""
+    lines = f"HTTP/1.1 {status}\r\nDate: Sun, 22 Nov 2026 15:54:16 GMT\r\n{framing}"
+    remembered = ReplyHeads().parse(f"{lines}\r\n\r\n".encode())
+    assert whole_reply(
+        replace(remembered, front=b""), content, head_only=head_only, close=close
+    ) == whole_reply(remembered, content, head_only=head_only, close=close)
 
 
 @given(st.binary(max_size=120))

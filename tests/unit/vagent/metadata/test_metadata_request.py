@@ -49,6 +49,7 @@ def test_a_plain_request() -> None:
         forwards_body=False,
         key=b"/a/b?c=d\r\nUser-Agent: curl/8\r\nAccept: */*\r\n",
         is_plain=True,
+        is_safe=True,
     ) == accepted(data)
 
 
