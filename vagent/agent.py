@@ -93,7 +93,7 @@ class Agent:
             now=time.time,
         )
         self._liveness = Liveness(
-            config.endpoint_check, pick=random.SystemRandom().choice, emit=emit
+            config.endpoint_check, pick=random.Random().choice, emit=emit
         )
         self._data_path = DataPath(
             config.data_path,

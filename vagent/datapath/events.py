@@ -27,7 +27,7 @@ class FlowDecided(Event):
     verdict: Verdict
 
     def label(self) -> str:
-        return self.verdict.reason.value
+        return self.verdict.reason
 
     def text(self) -> str:
         packet, verdict = self.packet, self.verdict

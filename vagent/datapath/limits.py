@@ -48,8 +48,9 @@ class FlowLimits:
     def opened(self, index: int) -> None:
         """A flow of this guest was let in."""
         self._by_guest[index] = self._by_guest.get(index, 0) + 1
-        self._total += 1
-        self._peak = max(self._peak, self._total)
+        total = self._total = self._total + 1
+        if total > self._peak:
+            self._peak = total
 
     def should_recount(self, seconds: float) -> bool:
         """A ceiling is reached: is it time to ask the kernel again? Says yes once."""

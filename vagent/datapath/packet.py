@@ -15,6 +15,9 @@ MIN_HEADER = 20
 """Bytes of an IPv4 header without options (RFC 791)."""
 _HEADER = struct.Struct("!BxHxxHxBxxII")
 _PORTS = struct.Struct("!HH")
+_PLAIN = struct.Struct("!xxHxxHxBxxIIHH")
+"""A header without options and the ports behind it, as nearly every packet has."""
+_PLAIN_FIRST = 0x45
 HEADER6 = 40
 """Bytes of an IPv6 header (RFC 8200 3)."""
 MAX_EXTENSIONS = 4
@@ -44,8 +47,20 @@ def parse(data: bytes) -> OpeningPacket:
     Raises WireError when a length does not hold. Fragments other than the first never
     come here: conntrack reassembles before the trap.
     """
+    if len(data) >= _PLAIN.size and data[0] == _PLAIN_FIRST:
+        # In one step; what does not fit is looked at again below, and explained.
+        total, fragment, protocol, source, destination, source_port, port = (
+            _PLAIN.unpack_from(data)
+        )
+        has_ports = protocol in (TCP, UDP)
+        if has_ports and total >= _PLAIN.size and not fragment & _OFFSET:
+            return OpeningPacket(protocol, source, destination, source_port, port)
     if data and data[0] >> 4 == 6:
         return _parse6(data)
+    return _parse4(data)
+
+
+def _parse4(data: bytes) -> OpeningPacket:
     if len(data) < MIN_HEADER:
         raise WireError(f"IPv4 packet of {len(data)} bytes, header has {MIN_HEADER}")
     version, total, fragment, protocol, source, destination = _HEADER.unpack_from(data)

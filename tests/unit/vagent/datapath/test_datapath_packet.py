@@ -23,6 +23,8 @@ from vagent.errors import WireError
 GUEST, SERVICE = "169.254.64.11", "169.254.169.254"
 GUEST_INT, SERVICE_INT = 0xA9FE400B, 0xA9FEA9FE
 SYN = bytes(IP(src=GUEST, dst=SERVICE) / TCP(sport=40000, dport=80, flags="S"))
+PROTOCOL = 9
+"""Where an IPv4 header names it."""
 HEADERS = 24
 """IPv4 header and the two ports: all that is ever read."""
 
@@ -111,6 +113,29 @@ OPENING6 = OpeningPacket(
     6, int(IPv6Address(GUEST6)), int(IPv6Address(SERVICE6)), 40000, 80, 6
 )
 HEADERS6 = 44
+
+
+@given(st.binary(max_size=40), st.sampled_from((0, 1, 6, 17)))
+def test_a_plain_header_is_read_as_one_with_options(rest: bytes, protocol: int) -> None:
+    """The usual kind has a way of its own; both say the same of the same packet."""
+    plain = bytearray(b"\x45" + rest)
+    if len(plain) > PROTOCOL:
+        plain[PROTOCOL] = protocol
+    longer = bytes(plain[:20]) + bytes(4) + bytes(plain[20:])
+    with_options = bytearray(longer if len(plain) >= 20 else plain)
+    with_options[0] = 0x46
+    total = int.from_bytes(plain[2:4], "big")
+    if len(plain) >= 20 and total < 0xFFFC:
+        with_options[2:4] = (total + 4).to_bytes(2, "big")
+        assert read(bytes(with_options)) == read(bytes(plain))
+
+
+def read(data: bytes) -> OpeningPacket | None:
+    """What it says, None where it is refused."""
+    try:
+        return parse(data)
+    except WireError:
+        return None
 
 
 def test_tcp_over_ipv6() -> None:
