@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from vagent.datapath.names import Names
 from vagent.datapath.nf_tables import (
+    MAX_ELEMENTS,
     Element,
     Step,
     add_device_chain,
@@ -56,6 +57,19 @@ def change_of_ports(
 
 
 def _change(
+    change: _ChangeElements, table: str, attachments: Sequence[Attachment]
+) -> list[Step]:
+    """Message by message, so that what is made of many ports is never there at once."""
+    return [
+        step
+        for start in range(0, len(attachments), MAX_ELEMENTS)
+        for step in _change_some(
+            change, table, attachments[start : start + MAX_ELEMENTS]
+        )
+    ]
+
+
+def _change_some(
     change: _ChangeElements, table: str, attachments: Iterable[Attachment]
 ) -> list[Step]:
     by_map: dict[str, list[Element]] = {}
