@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import shutil
 import socket
 import time
-import uuid
-from collections.abc import Iterable
+from collections.abc import Sequence
 
+from bench import ports
 from bench.figures import Column, Part
 from bench.goals import Goal
 from bench.pace import Pace
+from bench.ports import ONE_CALL as MANY
+from bench.ports import Port
 from bench.service import METADATA, pinned, provision
-from bench.stage import GUEST, LOOPBACK, TLS_PORT, Stage
+from bench.stage import GUEST, TLS_PORT, Stage
 from bench.usage import usage
 from lab.namespaces import LabError, inside
 
-PORT_API = 9091
-FEW, MANY = 10, 1000
+FEW, MOST = 10, 5000
 ROUNDS = 3
-SINGLES = 10
+SINGLES = 20
 """Ports attached one by one in each round, and detached again."""
 SERVED_DEADLINE = 30.0
-ONE_CALL = f"attach {MANY} ports in one call, ms"
-RESTART = f"restart to first answer, {MANY} ports, ms"
 ATTEMPT = 0.1
 """Seconds that one attempt of the guest may take while the agent is starting."""
-ATTACH_FEW = f"attach one port, {FEW} registered, ms"
-ATTACH_MANY = f"attach one port, {MANY} registered, ms"
-MEMORY = f"RSS, {MANY} ports more, MiB"
+
+
+def _attach(registered: int) -> str:
+    return f"attach one port, {registered:,} registered, ms"
+
+
+def _one_call(registered: int) -> str:
+    return f"attach {MANY:,} in one call, {registered:,} registered, ms"
+
+
+MEMORY = f"RSS, {MANY:,} ports more, MiB"
+RESTART = f"restart to first answer, {MANY:,} ports, ms"
 
 COLUMNS = (Column("figure", "median (min–max)", digits=1, spread=True),)
 GOALS = (
-    Goal(ATTACH_FEW, "", "figure", at_most=20.0),
-    Goal(ATTACH_MANY, "", "figure", at_most=20.0),
-    Goal(ATTACH_MANY, "", "figure", at_least=0.8, at_most=1.2, rival_case=ATTACH_FEW),
-    Goal(ONE_CALL, "", "figure", at_most=1000.0),
+    *(
+        Goal(_attach(registered), "", "figure", at_most=20.0)
+        for registered in (FEW, MANY, MOST)
+    ),
+    *(
+        Goal(
+            _attach(registered),
+            "",
+            "figure",
+            at_least=0.8,
+            at_most=1.2,
+            rival_case=_attach(FEW),
+        )
+        for registered in (MANY, MOST)
+    ),
+    Goal(_one_call(FEW), "", "figure", at_most=1000.0),
+    Goal(_one_call(MOST - MANY), "", "figure", at_most=1000.0),
     Goal(MEMORY, "", "figure", at_most=5.0),
 )
 
@@ -50,91 +69,44 @@ def measure_ports(stage: Stage, pace: Pace) -> Part:
         COLUMNS,
         goals=GOALS,
     )
-    many = [_port(number) for number in range(MANY)]
-    few = [_port(number) for number in range(MANY, MANY + FEW)]
-    singles = [_port(number) for number in range(MANY + FEW, MANY + FEW + SINGLES)]
-    _make_taps(stage, [*many, *few, *singles])
+    # The guest's own port is the first of the few.
+    everyone = [ports.port(number) for number in range(MOST - 1 + SINGLES)]
+    few, many = everyone[: FEW - 1], everyone[FEW - 1 : FEW - 1 + MANY]
+    rest, singles = everyone[FEW - 1 + MANY : MOST - 1], everyone[MOST - 1 :]
+    ports.make_taps(stage, everyone)
     for number in pace.at_most(ROUNDS, part):
         _fresh_agent(stage, few)
-        _measure_singles(stage, part, f"one port, {FEW} registered", singles)
+        _measure_singles(stage, part, FEW, singles)
         pid = pinned(stage)
         before = usage(pid).resident
-        part.add(ONE_CALL, "", {"figure": _add(stage, many)})
-        _measure_singles(stage, part, f"one port, {MANY} registered", singles)
-        grown = usage(pid).resident - before
-        part.add(MEMORY, "", {"figure": grown})
+        part.add(_one_call(FEW), "", {"figure": ports.add(stage, many)})
+        _measure_singles(stage, part, MANY, singles)
+        part.add(MEMORY, "", {"figure": usage(pid).resident - before})
         part.add(RESTART, "", {"figure": _restart(stage)})
+        *_, last = ports.add_many(stage, rest)
+        part.add(_one_call(MOST - MANY), "", {"figure": last})
+        _measure_singles(stage, part, MOST, singles)
         stage.agent.stop()
-        for case in (ONE_CALL, RESTART):
+        for case in (*map(_attach, (FEW, MANY, MOST)), _one_call(FEW), RESTART):
             pace.show(part, number, case, "figure", "ms")
     return part
 
 
-def _fresh_agent(stage: Stage, few: list[dict[str, object]]) -> None:
+def _fresh_agent(stage: Stage, few: Sequence[Port]) -> None:
     shutil.rmtree(stage.agent_folder / "state", ignore_errors=True)
     stage.agent.start()
     stage.agent.register(stage.guest)
     provision(stage, "metadata", METADATA, 80, TLS_PORT)
-    _add(stage, few[1:])  # the guest's own port is one of them
+    ports.add(stage, few)
 
 
 def _measure_singles(
-    stage: Stage, part: Part, what: str, ports: Iterable[dict[str, object]]
+    stage: Stage, part: Part, registered: int, singles: Sequence[Port]
 ) -> None:
-    for port in ports:
-        part.add(f"attach {what}, ms", "", {"figure": _add(stage, port)})
-        took = _call(stage, "DELETE", f"/port/{port['id']}", "")
-        part.add(f"detach {what}, ms", "", {"figure": took})
-
-
-def _port(number: int) -> dict[str, object]:
-    identity = str(uuid.UUID(int=number + 1))
-    return {
-        "id": identity,
-        "instance-id": identity,
-        "vn-id": identity,
-        "vm-project-id": identity,
-        "display-name": f"bench {number}",
-        "ip-address": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}",
-        "ip6-address": "::",
-        "type": 0,
-        "system-name": f"tap-{number}",
-        "mac-address": f"02:01:00:00:{number >> 8:02x}:{number & 255:02x}",
-        "rx-vlan-id": -1,
-        "tx-vlan-id": -1,
-    }
-
-
-def _make_taps(stage: Stage, ports: Iterable[dict[str, object]]) -> None:
-    lines = (
-        f"link add {port['system-name']} type veth peer name peer-{number}\n"
-        f"link set {port['system-name']} up"
-        for number, port in enumerate(ports)
-    )
-    stage.host.run("ip", "-batch", "-", text="\n".join(lines) + "\n")
-
-
-def _add(stage: Stage, ports: object) -> float:
-    return _call(stage, "POST", "/port", json.dumps(ports))
-
-
-def _call(stage: Stage, method: str, path: str, body: str) -> float:
-    """Milliseconds of one call of the port API. Raises LabError if it is refused."""
-    client = http.client.HTTPConnection(LOOPBACK, PORT_API)
-    client.sock = inside(
-        stage.host.name, lambda: socket.create_connection((LOOPBACK, PORT_API), 60)
-    )
-    try:
-        began = time.perf_counter()
-        client.request(method, path, body)
-        answer = client.getresponse()
-        said = answer.read()
-        took = time.perf_counter() - began
-    finally:
-        client.close()
-    if answer.status != http.client.OK:
-        raise LabError(f"{method} {path}: {answer.status} {said[:300]!r}")
-    return took * 1e3
+    detach = _attach(registered).replace("attach", "detach")
+    for port in singles:
+        part.add(_attach(registered), "", {"figure": ports.add(stage, port)})
+        part.add(detach, "", {"figure": ports.delete(stage, port)})
 
 
 def _restart(stage: Stage) -> float:

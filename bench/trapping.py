@@ -1,15 +1,18 @@
 """Part B: setting up a connection with the trap, and on the same path without it.
 
 Untrapped means: the agent's own tables, with one rule put before the queue rule that
-accepts the packet with the mark which the agent would have given it.
+accepts the packet with the mark which the agent would have given it. At the end, again
+with thousands of ports beside the guest's.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 
+from bench import ports
 from bench.figures import Column, Part, Run
 from bench.goals import Goal
 from bench.pace import Pace
@@ -39,12 +42,18 @@ COLUMNS = (
     OTHERS,
 )
 CASES = {1: "one at a time", 16: "16 at a time"}
+PORTS = 5000
+CROWDED = f"{CASES[16]}, {PORTS:,} ports"
 GOALS = (
     *(
         Goal(case, "trapped", "rate", at_least=0.9, rival="untrapped")
-        for case in CASES.values()
+        for case in (*CASES.values(), CROWDED)
     ),
-    Goal(CASES[16], "trapped", "agent", at_most=25.0),
+    Goal(CASES[16], "trapped", "user", at_most=25.0),
+    *(
+        Goal(CROWDED, "trapped", key, at_least=0.8, at_most=1.2, rival_case=CASES[16])
+        for key in ("agent", "all")
+    ),
 )
 SECONDS = 1.0
 """Of each run: thousands of connections."""
@@ -72,14 +81,24 @@ def measure_trap(stage: Stage, pace: Pace) -> Part:
     mark = f"{_endpoint(stage) | identity_index(stage):#x}"
     pids = (*agent.pids, acceptor.pid)
     _connect(stage, pids, 16, 1)
+
+    def measure(number: int, width: int, case: str) -> None:
+        part.add(case, "trapped", _connect(stage, pids, width, SECONDS))
+        handle = _untrap(stage, mark)
+        part.add(case, "untrapped", _connect(stage, pids, width, SECONDS))
+        _trap(stage, handle)
+        pace.show(part, number, case, "rate", "/s", "agent", "µs")
+
     for number in pace.rounds(part):
         for width, case in CASES.items():
-            part.add(case, "trapped", _connect(stage, pids, width, SECONDS))
-            handle = _untrap(stage, mark)
-            part.add(case, "untrapped", _connect(stage, pids, width, SECONDS))
-            _trap(stage, handle)
-            pace.show(part, number, case, "rate", "/s", "agent", "µs")
+            measure(number, width, case)
+    crowd = [ports.port(number) for number in range(PORTS - 1)]
+    ports.make_taps(stage, crowd)
+    ports.add_many(stage, crowd)
+    for number in pace.rounds(part):
+        measure(number, 16, CROWDED)
     stage.agent.stop()
+    shutil.rmtree(stage.agent_folder / "state")
     return part
 
 
