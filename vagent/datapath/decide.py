@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -39,21 +39,22 @@ NOT_PROVISIONED = Verdict(REFUSE, Reason.NOT_PROVISIONED)
 
 def decide(
     packet: OpeningPacket,
+    index: int,
     *,
     offers: Mapping[tuple[int, int], Offer],
-    is_guest: Callable[[int], bool],
+    guests: Container[int],
     over_limit: Callable[[int], Reason | None],
-    choose: Callable[[OpeningPacket, tuple[int, ...]], tuple[int, bool]],
+    choose: Callable[[int, int, tuple[int, ...]], tuple[int, bool]],
 ) -> Verdict:
     """Judge a packet that opens a flow above the tap.
 
-    `is_guest` tells whether an identity (as integer) belongs to a registered port,
-    `over_limit` why it may have no more flows; `choose` takes one of several endpoints
-    and says whether it is thought to live.
+    `index` tells whose its source is; it must be one of the `guests`. `over_limit` says
+    why this index may have no more flows; `choose` takes, for an index and a protocol,
+    one of several endpoints and says whether it is thought to live.
     Refused flows are reset at once,
     those of no guest get silence: who is not registered learns nothing.
     """
-    if not is_guest(packet.source):
+    if index not in guests:
         return UNKNOWN_GUEST
     if packet.protocol not in (TCP, UDP):
         return NOT_CARRIED
@@ -62,13 +63,13 @@ def decide(
         return NOT_PROVISIONED
     if not offer.endpoints:
         return Verdict(REFUSE, Reason.NO_ENDPOINT, offer.service)
-    full = over_limit(packet.source)
+    full = over_limit(index)
     if full is not None:
         return Verdict(REFUSE, full, offer.service)
     if offer.endpoints[0] == LISTENER:
         if packet.protocol != TCP:
             return Verdict(REFUSE, Reason.PROTOCOL, offer.service)
         return Verdict(LISTENER, Reason.METADATA, offer.service)
-    endpoint, is_live = choose(packet, offer.endpoints)
+    endpoint, is_live = choose(index, packet.protocol, offer.endpoints)
     reason = Reason.SERVICE if is_live else Reason.NO_LIVE_ENDPOINT
     return Verdict(endpoint, reason, offer.service)

@@ -100,20 +100,23 @@ class Judge:
         if target is not None:
             self._emit(NeighbourAnswered(self._advertise(packet, target)))
             return 0
+        index = self._index(packet.source)
         verdict = decide(
             packet,
+            index,
             offers=self.offers,
-            is_guest=self._is_guest,
+            guests=self.guests,
             over_limit=self._over_limit,
             choose=self._choose,
         )
         self._emit(FlowDecided(packet, verdict))
-        return self._mark(data, packet, verdict)
+        return self._mark(data, packet, index, verdict)
 
-    def _mark(self, data: bytes, packet: OpeningPacket, verdict: Verdict) -> int:
+    def _mark(
+        self, data: bytes, packet: OpeningPacket, index: int, verdict: Verdict
+    ) -> int:
         if verdict.endpoint == 0:
             return 0
-        index = self._index(packet.source)
         if verdict.endpoint != REFUSE:
             self._limits.opened(self.guests[index])
             if verdict.endpoint != LISTENER:
@@ -123,9 +126,6 @@ class Judge:
             return 0
         return verdict.endpoint << INDEX_BITS | index
 
-    def _is_guest(self, source: int) -> bool:
-        return self._index(source) in self.guests
-
     def _index(self, source: int) -> int:
         """Whose an identity is, -1 where it is none."""
         if source >> 32 == 0:
@@ -134,18 +134,13 @@ class Judge:
         return -1 if found is None else found.index
 
     def _choose(
-        self, packet: OpeningPacket, endpoints: tuple[int, ...]
+        self, index: int, protocol: int, endpoints: tuple[int, ...]
     ) -> tuple[int, bool]:
-        return self._liveness.choose(
-            endpoints,
-            packet.protocol,
-            self._index(packet.source),
-            self._clock.seconds(),
-        )
+        return self._liveness.choose(endpoints, protocol, index, self._clock.seconds())
 
-    def _over_limit(self, source: int) -> Reason | None:
+    def _over_limit(self, index: int) -> Reason | None:
         limits = self._limits
-        if limits.guest_is_full(self.guests[self._index(source)]):
+        if limits.guest_is_full(self.guests[index]):
             reason = Reason.GUEST_LIMIT
         elif limits.host_is_full():
             reason = Reason.HOST_LIMIT

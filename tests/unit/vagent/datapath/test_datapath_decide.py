@@ -10,7 +10,8 @@ from vagent.datapath.decide import Reason, Verdict, decide
 from vagent.datapath.packet import TCP, UDP, OpeningPacket
 from vagent.datapath.state import LISTENER, REFUSE, Offer
 
-GUEST = int(IPv4Address("169.254.64.11"))
+GUEST = 11
+IDENTITY = int(IPv4Address("169.254.64.11"))
 METADATA = int(IPv4Address("169.254.169.254"))
 DNS = int(IPv4Address("169.254.1.53"))
 OFFERS = {
@@ -24,18 +25,19 @@ def verdict(
     protocol: int,
     destination: int,
     port: int,
-    source: int = GUEST,
+    index: int = GUEST,
     full: Reason | None = None,
     *,
     live: bool = True,
 ) -> Verdict:
-    packet = OpeningPacket(protocol, source, destination, 40000, port)
+    packet = OpeningPacket(protocol, IDENTITY, destination, 40000, port)
     return decide(
         packet,
+        index,
         offers=OFFERS,
-        is_guest=lambda who: who == GUEST,
+        guests={GUEST},
         over_limit=lambda _: full,
-        choose=lambda _, endpoints: (max(endpoints), live),
+        choose=lambda _, __, endpoints: (max(endpoints), live),
     )
 
 
@@ -79,8 +81,8 @@ def test_a_protocol_without_ports_is_dropped() -> None:
 def test_who_is_no_guest_gets_silence() -> None:
     """An unregistered source learns nothing, not even that a service is there."""
     expected = Verdict(0, Reason.UNKNOWN_GUEST)
-    assert expected == verdict(TCP, METADATA, 80, source=GUEST + 1)
-    assert expected == verdict(TCP, METADATA, 81, source=GUEST + 1)
+    assert expected == verdict(TCP, METADATA, 80, index=GUEST + 1)
+    assert expected == verdict(TCP, METADATA, 81, index=-1)
 
 
 @pytest.mark.parametrize("full", [Reason.GUEST_LIMIT, Reason.HOST_LIMIT])
