@@ -39,7 +39,7 @@ from vagent.explain.observed import (
     read_service,
 )
 from vagent.explain.step import Step
-from vagent.explain.tell import about_port, about_service, tell
+from vagent.explain.tell import about_host, about_port, about_service, tell
 
 AUTHOR = "vagentctl explain"
 """Followed by the pid, so that what a killed one left is recognised."""
@@ -141,6 +141,7 @@ def _steps(session: Session, port_id: str, asked: Asked) -> Iterator[Step]:
         yield Step("port", ok=False, detail=f"{port_id} {what}")
         return
     yield about_port(port)
+    yield about_host(port, host_to_guest=config.data_path.host_to_guest)
     service = read_service(apis.config_api.json("GET", "/vagent/services"))
     yield about_service(service)
     if not port.has_address:

@@ -39,7 +39,7 @@ class Site:
         self.lab = Lab(f"vt{os.getpid()}-{next(_numbers)}")
         self.folder = folder
         self.agent = RunningAgent(self.lab, folder, configuration(folder), spawn=False)
-        self._started: list[subprocess.Popen[bytes]] = []
+        self.started: list[subprocess.Popen[bytes]] = []
         for bridge in ("blue", "green"):
             self.lab.bridge(bridge, "10.0.0.1/24")
 
@@ -124,7 +124,7 @@ class Site:
 
     def start_on_host(self, argv: Sequence[str]) -> None:
         """Leave a command running on the host until the test ends."""
-        self._started.append(self.lab.host.start(argv))
+        self.started.append(self.lab.host.start(argv))
 
     def serve_echo(self) -> None:
         """Provision ECHO at 169.254.1.7 port 7, to a server on the host."""
@@ -139,7 +139,7 @@ class Site:
 
     def close(self) -> None:
         """Stop the agent and take the lab away."""
-        for process in self._started:
+        for process in self.started:
             process.kill()
             process.wait()
         if self.agent.process is not None:

@@ -255,3 +255,23 @@ def test_a_configuration_that_others_may_read(site: Any) -> None:
     mend(site, told[0])
     assert 0o600 == site.agent.conf.stat().st_mode & 0o777
     assert not [f for f in run_doctor(site)[1] if f["check"] == "agent.conf"]
+
+
+def test_the_way_from_the_host_to_a_guest(idle_site: Any) -> None:
+    """Once it is wanted, a rule that stops it is named, and the cure opens it."""
+    idle_site.agent.config = configuration(
+        idle_site.folder,
+        extra="<data-path><host-to-guest>true</host-to-guest></data-path>",
+    )
+    idle_site.agent.start()
+    idle_site.provision()
+    assert [] == wrong(idle_site)
+    idle_site.lab.host.run(
+        "nft",
+        "table ip fw { chain out { type filter hook output priority 0;"
+        ' oifname "vagent1" ct state new drop; }; }',
+    )
+    (finding,) = wrong(idle_site)
+    assert "drops a packet of this host to a guest" in finding["what"]
+    mend(idle_site, finding)
+    assert [] == wrong(idle_site)

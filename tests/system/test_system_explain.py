@@ -46,6 +46,7 @@ def test_a_good_port(site: Any, ask: Any) -> None:
     assert 0 == code
     for name in ("agent", "port", "service", "probe", "ARP", "verdict", "connect"):
         assert steps[name]["ok"] is True, steps[name]
+    assert "host-to-guest is false" in steps["host"]["detail"]
     assert "02:00:a9:fe:a9:fe" in steps["ARP"]["detail"]
     assert "metadata: to the metadata proxy" in steps["verdict"]["detail"]
     assert "Response : 200" in steps["proxy"]["detail"]

@@ -173,6 +173,9 @@ def _data_path(section: Section, findings: Findings) -> DataPathConfig:
         queue_number=section.value("queue-number", int, default.queue_number),
         queue_length=section.value("queue-length", int, default.queue_length),
         when_stopped=section.value("when-stopped", WhenStopped, default.when_stopped),
+        host_to_guest=section.value(
+            "host-to-guest", _switch, default=default.host_to_guest
+        ),
     )
 
 

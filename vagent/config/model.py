@@ -117,6 +117,7 @@ class DataPathConfig:
     queue_number: int = 8097
     queue_length: int = 4096
     when_stopped: WhenStopped = WhenStopped.GUARD
+    host_to_guest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

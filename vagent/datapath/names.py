@@ -55,6 +55,7 @@ class Names:
     listener_port: int
     queue_number: int
     guest_rate: int
+    host_to_guest: bool
 
     @classmethod
     def of(
@@ -73,6 +74,7 @@ class Names:
             listener_port=listener_port,
             queue_number=config.queue_number,
             guest_rate=guest_rate,
+            host_to_guest=config.host_to_guest,
         )
 
     @property

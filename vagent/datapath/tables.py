@@ -6,10 +6,17 @@ for each IP family above them; the families' differ only in names of types and f
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from vagent.datapath.features import Features
-from vagent.datapath.names import SERVICE_MAC, TAG, Names
+from vagent.datapath.names import (
+    METADATA_ADDRESS,
+    METADATA_ADDRESSES6,
+    SERVICE_MAC,
+    TAG,
+    Names,
+)
 from vagent.datapath.state import ENDPOINT_MASK, INDEX_BITS, REFUSE
 from vagent.ports.identity6 import LINK_LOCAL
 
@@ -33,13 +40,15 @@ one for each service address in a minute, and three more where it got no answer.
 
 class Family(NamedTuple):
     """What the host tables of the two families differ in. `guest` is the part of a
-    source that names the guest, whichever of its addresses it uses.
+    source that names the guest, whichever of its addresses it uses; `service` is who
+    the host is to a guest.
     """
 
     name: str
     address_type: str
     identities: str
     guest: str
+    service: IPv4Address | IPv6Address
     sets: str
     before_new: str
 
@@ -221,7 +230,15 @@ jump neighbours
 
 def family4(names: Names) -> Family:
     """IPv4's host table."""
-    return Family("ip", "ipv4_addr", str(names.identity_range), "ip saddr", "", "")
+    return Family(
+        "ip",
+        "ipv4_addr",
+        str(names.identity_range),
+        "ip saddr",
+        METADATA_ADDRESS,
+        "",
+        "",
+    )
 
 
 def family6(names: Names) -> Family:
@@ -234,6 +251,7 @@ def family6(names: Names) -> Family:
         "ipv6_addr",
         str(names.identity_range6),
         guest,
+        METADATA_ADDRESSES6[1],
         f"  set asking {{ type ipv6_addr; size {1 << INDEX_BITS}; flags dynamic;"
         " timeout 1m; }\n",
         f"    icmpv6 type nd-neighbor-solicit add @asking {{ {guest} limit rate over"
@@ -249,7 +267,8 @@ def host_table(names: Names, family: Family, *, nft_queue: bool) -> str:
     rate = names.guest_rate
     refuse = REFUSE << INDEX_BITS
     host_side = names.host_side
-    name, address_type, identities, guest, sets, before_new = family
+    name, address_type, identities, guest, _, sets, before_new = family
+    from_host, as_service, answers = _host_to_guest(names, family)
     return f"""\
 table {name} {names.table} {{
   counter foreign_identity {{ }}
@@ -258,6 +277,7 @@ table {name} {names.table} {{
   counter refused {{ }}
   counter untracked {{ }}
   counter untranslated {{ }}
+  counter from_host {{ }}
   map endpoints {{ type mark : {address_type} . inet_service; }}
   set opening {{ type {address_type}; size {1 << INDEX_BITS}; flags dynamic; \
 timeout 1m; }}
@@ -298,10 +318,15 @@ burst {rate} packets }} counter name too_fast meta mark set {refuse:#x} accept
     iifname "{host_side}" meta l4proto {{ tcp, udp }} \
 dnat {name} to meta mark & {ENDPOINT_MASK:#x} map @endpoints
   }}
+  chain from_host {{
+    type filter hook output priority {TRAP_PRIORITY};
+    {from_host}
+  }}
   chain contain_input {{
     type filter hook input priority {NETDEV_PRIORITY};
     iifname != "{host_side}" accept
     ct status dnat accept
+    {answers}
     counter name untranslated drop
   }}
   chain contain_forward {{
@@ -313,5 +338,23 @@ dnat {name} to meta mark & {ENDPOINT_MASK:#x} map @endpoints
   chain from_fabric {{
     type nat hook postrouting priority 100;
     {name} saddr {identities} oifname != "{host_side}" masquerade
+    {as_service}
   }}
 }}"""
+
+
+def _host_to_guest(names: Names, family: Family) -> tuple[str, str, str]:
+    """Rules for flows that a process of the host opens to an identity: at its output,
+    its translation, and for what comes back. Where they are not wanted, the first drops
+    them and there are no others.
+
+    All else that leaves by the host side is an answer, or was translated on its way in.
+    """
+    leaves = f'oifname "{names.host_side}"'
+    if not names.host_to_guest:
+        return f"{leaves} ct direction original counter name from_host drop", "", ""
+    return (
+        "",
+        f"{leaves} ct status & dnat != dnat snat {family.name} to {family.service}",
+        "ct direction reply accept",
+    )

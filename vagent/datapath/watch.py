@@ -29,6 +29,7 @@ COUNTERS = (
     "refused",
     "untracked",
     "untranslated",
+    "from_host",
 )
 """Named counters of our tables (`vagent.datapath.render`)."""
 QUEUE_DROPS = "queue_drops"

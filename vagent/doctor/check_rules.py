@@ -68,6 +68,8 @@ def passages(facts: Facts) -> tuple[Passage, ...]:
     found = [_up(ours, "prerouting"), _up(ours, "input"), _down(ours)]
     fabric = [service for service in facts.agent.services or () if _is_far(service)]
     found += [passage for service in fabric for passage in _forwarded(ours, service)]
+    if ours.host_to_guest:
+        found += _to_a_guest(ours)
     return tuple(found)
 
 
@@ -111,6 +113,44 @@ def _down(ours: Ours) -> Passage:
             "ct direction": "reply",
         },
         ("oifname", ours.host_side),
+    )
+
+
+def _to_a_guest(ours: Ours) -> tuple[Passage, Passage]:
+    """A flow that a process of the host opens, and what comes back."""
+    both: dict[str, str | int | IPv4Network] = {
+        "meta protocol": "ip",
+        "meta nfproto": "ipv4",
+    }
+    here, there = IPv4Network(ours.listener), ours.identities
+    side = ours.host_side
+    return (
+        Passage(
+            "a packet of this host to a guest",
+            "output",
+            {
+                **both,
+                "meta oifname": side,
+                "ip saddr": here,
+                "ip daddr": there,
+                "ct state": "new",
+                "ct direction": "original",
+            },
+            ("oifname", side),
+        ),
+        Passage(
+            "the answer of a guest to this host",
+            "input",
+            {
+                **both,
+                "meta iifname": side,
+                "ip saddr": there,
+                "ip daddr": here,
+                "ct state": "established",
+                "ct direction": "reply",
+            },
+            ("iifname", side),
+        ),
     )
 
 

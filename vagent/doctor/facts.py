@@ -28,6 +28,7 @@ class Ours:
     listener_port: int
     queue_number: int
     queue_length: int
+    host_to_guest: bool = False
 
     @classmethod
     def of(cls, config: AgentConfig) -> Ours:
@@ -46,6 +47,7 @@ class Ours:
             listener_port=names.listener_port,
             queue_number=names.queue_number,
             queue_length=config.data_path.queue_length,
+            host_to_guest=names.host_to_guest,
         )
 
     @property

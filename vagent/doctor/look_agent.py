@@ -103,12 +103,17 @@ def _table(table: ServiceTable) -> Table:
 def _asked_table(config_api: Api) -> Table | None:
     try:
         reply = config_api.json("GET", "/vagent/services")
-        services = ServiceTable.of(reply["services"], lambda _event: None)
+        # What the agent says of their endpoints' health is no member of an entry.
+        entries = [
+            {name: value for name, value in entry.items() if name != "endpoints"}
+            for entry in reply["services"]
+        ]
+        services = ServiceTable.of(entries, lambda _event: None)
         left_out = tuple(
             f"{entry['linklocal_service_name']}: {entry['reason']} {entry['detail']}"
             for entry in reply["left_out"]
         )
-    except (VagentError, KeyError, TypeError):
+    except (VagentError, KeyError, TypeError, AttributeError):
         return None
     return _table(services)[0], left_out
 

@@ -32,6 +32,15 @@ def about_port(port: PortRecord) -> Step:
     )
 
 
+def about_host(port: PortRecord, *, host_to_guest: bool) -> Step:
+    """Whether processes of this host get to the guest; the probe does not try."""
+    if not host_to_guest:
+        detail = "host-to-guest is false: no process of this host opens flows to guests"
+    else:
+        detail = f"host-to-guest is true: this host reaches it at {port.identity}"
+    return Step("host", None, detail)
+
+
 def about_service(service: Service | None) -> Step:
     """What is provisioned."""
     if service is None:

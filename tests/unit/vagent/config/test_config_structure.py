@@ -81,6 +81,7 @@ TEXTS_OF = {
     ),
     "data-path/queue-number": (["0", "65535"], ["-1", "65536"]),
     "data-path/queue-length": (["1", "65536"], ["0", "65537"]),
+    "data-path/host-to-guest": (["true", "0"], ["", "on"]),
     "data-path/when-stopped": (["guard", "remove"], ["", "keep", "GUARD"]),
     "introspect/address": (
         ["0.0.0.0", "127.0.0.1", "255.255.255.255"],

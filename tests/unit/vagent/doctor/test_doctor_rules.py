@@ -258,6 +258,27 @@ def test_forwarding_counts_once_a_service_is_elsewhere(facts: Facts) -> None:
     assert [Severity.WRONG] * 2 == [finding.severity for finding in findings]
 
 
+@pytest.mark.parametrize(
+    ("hook", "side", "what"),
+    [
+        ("output", "oifname", "a packet of this host to a guest"),
+        ("input", "iifname", "the answer of a guest to this host"),
+    ],
+)
+def test_host_to_guest_has_ways_of_its_own(
+    facts: Facts, hook: str, side: str, what: str
+) -> None:
+    """A rule that spares the listener's port still stops them, once they are wanted."""
+    key = "sport" if hook == "output" else "dport"
+    spares = [payload("tcp", key, 8097), {"accept": None}]
+    sick = replace(facts, ours=replace(facts.ours, host_to_guest=True))
+    text = nft(spares, [meta(side, "vagent1"), DROP], hook=hook)
+    assert [] == judge(facts, text)
+    (finding,) = judge(sick, text)
+    assert what in finding.what
+    assert f'{side} "vagent1" accept' in finding.mend
+
+
 def test_our_own_tables_are_not_foreign(facts: Facts) -> None:
     """Drops in them are meant."""
     text = nft(policy="drop", family="ip").replace('"fw"', '"vagent"')

@@ -21,7 +21,7 @@ from vagent.explain.observed import (
     read_trace,
 )
 from vagent.explain.step import Step
-from vagent.explain.tell import about_port, about_service, tell
+from vagent.explain.tell import about_host, about_port, about_service, tell
 
 PORT = PortRecord(
     id="p1",
@@ -136,6 +136,19 @@ def test_a_cut_response_failed() -> None:
 def test_a_port_is_judged(changes: dict[str, str], ok: bool) -> None:
     """It must be active, and have an IPv4 address."""
     assert ok == about_port(replace(PORT, **changes)).ok
+
+
+@pytest.mark.parametrize(
+    ("host_to_guest", "said"),
+    [(True, "true: this host reaches it at 169.254.64.2"), (False, "is false")],
+)
+def test_whether_the_host_reaches_a_guest_is_said(
+    host_to_guest: bool, said: str
+) -> None:
+    """As it is configured; neither is a fault."""
+    step = about_host(PORT, host_to_guest=host_to_guest)
+    assert step.ok is None
+    assert said in step.detail
 
 
 def test_a_service_is_judged() -> None:
