@@ -13,7 +13,9 @@ STOCK_KERNEL := var/stock-kernel
 VIRTUAL_MACHINE := var/virtual-machine
 NEUTRON := var/neutron
 
-.PHONY: help demo demo-stop test test-stock-kernel test-clients lint bench install clean
+SECONDS ?= 60
+
+.PHONY: help demo demo-stop test test-stock-kernel test-clients fuzz lint bench install clean
 
 help:
 	@echo "make demo          show the main job with real packets (root); KEEP=1 leaves it running"
@@ -21,6 +23,7 @@ help:
 	@echo "make test          lint and every test; what CI runs (root)"
 	@echo "make test-stock-kernel   the system tests on Debian's own kernel, emulated (root)"
 	@echo "make test-clients  of these, only: real Nova, cloud-init, botocore (root)"
+	@echo "make fuzz          look for input that breaks a parser's promise; SECONDS=60, TARGETS="
 	@echo "make lint          ruff, mypy, direction of imports"
 	@echo "make bench         figures beside those of rivals, in one run (root)"
 	@echo "make install       only what is needed to run from this checkout, into $(VENV)"
@@ -48,6 +51,9 @@ test-clients: $(VENV)/.test
 	@tests/clients/install $(PYTHON)
 	$(BIN)/python -m pytest tests/clients
 
+fuzz: $(VENV)/.fuzz
+	@$(BIN)/python -m tests.fuzz $(SECONDS) $(TARGETS)
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -74,8 +80,13 @@ $(VENV)/.test: $(VENV)/.run
 		--editable ".[test,lint]"
 	@touch $@
 
+$(VENV)/.fuzz: $(VENV)/.test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--editable ".[fuzz]"
+	@touch $@
+
 clean:
 	rm -rf $(VENV) *.egg-info build .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .import_linter_cache bench/results.json $(STOCK_KERNEL) \
-		$(VIRTUAL_MACHINE) var/clients $(NEUTRON)
+		$(VIRTUAL_MACHINE) var/clients var/fuzz $(NEUTRON)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

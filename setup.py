@@ -33,6 +33,9 @@ setup(
             "pytest>=8,<10",
             "hypothesis>=6.100,<7",
         ],
+        "fuzz": [
+            "atheris>=2.3,<4",
+        ],
         "lint": [
             "ruff>=0.11,<0.18",
             "mypy>=1.15,<3",

@@ -1,0 +1,1 @@
+"""Fuzzing of the pure parsers: promises, a corpus, and the fuzzer's entry."""
