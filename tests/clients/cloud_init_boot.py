@@ -1,6 +1,7 @@
 """Runs in a guest: one datasource of Debian's cloud-init, as a first boot would ask it.
 
-`cloud_init_boot.py PACKAGES FOLDER OpenStack|Ec2`: prints what it found as JSON. Only
+`cloud_init_boot.py PACKAGES FOLDER OpenStack|Ec2|Ec2-aws`: prints what it found as
+JSON. Ec2-aws takes the cloud for Amazon's, which always asks for a session token. Only
 DMI is faked (there is no virtual machine to ask) and what DNS says of names that do not
 exist (nothing). Nothing is written outside FOLDER.
 """
@@ -15,6 +16,7 @@ import time
 from typing import Any
 
 PACKAGES, FOLDER, KIND = sys.argv[1:4]
+KIND, _, PLATFORM = KIND.partition("-")
 sys.path.insert(0, PACKAGES)
 
 from cloudinit import distros, dmi, helpers, util  # noqa: E402 - found by the line above
@@ -35,7 +37,8 @@ PRODUCT = {"system-product-name": "OpenStack Nova"}
 def datasource() -> Any:
     dmi.read_dmi_data = PRODUCT.get
     util._DNS_REDIRECT_IP = set()  # DNS was asked, and found honest
-    DataSourceEc2.identify_platform = lambda: DataSourceEc2.CloudNames.UNKNOWN
+    names = DataSourceEc2.CloudNames
+    DataSourceEc2.identify_platform = lambda: names.AWS if PLATFORM else names.UNKNOWN
     paths = helpers.Paths({"cloud_dir": f"{FOLDER}/lib", "run_dir": f"{FOLDER}/run"})
     distro = distros.fetch("debian")("debian", {}, paths)
     if KIND == "Ec2":

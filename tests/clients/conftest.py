@@ -191,10 +191,10 @@ class Clients:
         self._boots.append(Boot(process, folder))
         return self._boots[-1]
 
-    def python(self, name: str, script: str) -> dict[str, Any]:
+    def python(self, name: str, script: str, *argv: str) -> dict[str, Any]:
         """Run a script of this folder; what it printed."""
         said = self._town.guests[name].machine.run(
-            str(INSTALLED / "guest" / "bin" / "python"), str(HERE / script)
+            str(INSTALLED / "guest" / "bin" / "python"), str(HERE / script), *argv
         )
         found: dict[str, Any] = json.loads(said)
         return found

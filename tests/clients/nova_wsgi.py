@@ -2,8 +2,9 @@
 
 Every request is recorded in $REQUESTS as a line of JSON: address that took it, method,
 path, X- headers as the application sees them. $FAULTS holds a list of faults, each for
-the next request whose path begins with `path`, `times` times: `status` answers, `delay`
-waits, `drop` closes the connection without a byte.
+the next request whose path begins with `path` (and that is of `instance`, if that is
+given), `times` times: `status` answers, `delay` waits, `drop` closes the connection
+without a byte.
 """
 
 from __future__ import annotations
@@ -40,12 +41,13 @@ def record(environ: dict[str, Any]) -> None:
         file.write(json.dumps(line) + "\n")
 
 
-def next_fault(path: str) -> dict[str, Any]:
+def next_fault(path: str, instance: str) -> dict[str, Any]:
     """The fault for this request, taken off the list; {} for none."""
     with _lock:
         faults = json.loads(FAULTS.read_text())
         for fault in faults:
-            if fault["times"] > 0 and path.startswith(fault["path"]):
+            is_meant = instance == fault.get("instance", instance)
+            if fault["times"] > 0 and is_meant and path.startswith(fault["path"]):
                 fault["times"] -= 1
                 FAULTS.write_text(json.dumps(faults))
                 return dict(fault)
@@ -56,7 +58,7 @@ def application(
     environ: dict[str, Any], start_response: Callable[..., Any]
 ) -> Iterable[bytes]:
     record(environ)
-    fault = next_fault(environ["PATH_INFO"])
+    fault = next_fault(environ["PATH_INFO"], environ.get("HTTP_X_INSTANCE_ID", ""))
     time.sleep(fault.get("delay", 0))
     if "status" in fault:
         start_response(f"{fault['status']} Broken", [("Content-Length", "0")])

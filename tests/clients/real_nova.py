@@ -107,7 +107,11 @@ class Nova:
 
     def breaks(self, path: str, *, times: int = 1, **how: Any) -> None:
         """For requests under `path`: `status=503`, `delay=12` or `drop=True`."""
-        self._faults.write_text(json.dumps([{"path": path, "times": times, **how}]))
+        self.breaks_each({"path": path, "times": times, **how})
+
+    def breaks_each(self, *faults: dict[str, Any]) -> None:
+        """Several at a time; see `nova_wsgi`."""
+        self._faults.write_text(json.dumps([{"times": 1, **one} for one in faults]))
 
     def heal(self) -> None:
         """No more faults; forget what was requested."""

@@ -11,6 +11,10 @@ pytestmark = [pytest.mark.system, pytest.mark.usefixtures("nothing_kept")]
 
 FIRST, META_DATA = "/openstack", "/openstack/2018-08-27/meta_data.json"
 USER_DATA = "/openstack/2018-08-27/user_data"
+VENDOR_DATA = "/openstack/2018-08-27/vendor_data.json"
+VENDOR_DATA2 = "/openstack/2018-08-27/vendor_data2.json"
+NETWORK_DATA = "/openstack/2018-08-27/network_data.json"
+EC2_TREE = "/latest/meta-data/"
 EC2_FIRST = "/2009-04-04/meta-data/instance-id"
 PATIENCE = 10.0
 """Seconds that cloud-init 22.4.2 waits for one answer."""
@@ -94,16 +98,62 @@ def test_a_frozen_nova_is_only_a_delay(town: Any, clients: Any, facts: Any) -> N
     facts.check_openstack(boots[1].result(), "bob")
 
 
-def test_nova_gone_in_the_middle_of_a_boot(town: Any, clients: Any, facts: Any) -> None:
-    """Connections are cut and refused between two documents, for 5 s: nothing is
-    missing in the end.
+STAGES = (FIRST, META_DATA, USER_DATA, VENDOR_DATA, NETWORK_DATA, EC2_TREE)
+"""Of a boot, apart from VENDOR_DATA2, which is never sent twice."""
+
+
+@pytest.mark.parametrize("path", STAGES)
+def test_nova_is_killed_at_a_stage_of_a_boot(
+    town: Any, clients: Any, facts: Any, path: str
+) -> None:
+    """Its connections are reset while it answers this request, and refused for 3 s: the
+    guest misses nothing.
     """
-    town.nova.breaks(META_DATA, delay=1)
+    town.nova.breaks(path, delay=1)
     boot = clients.boot("bob")
-    town.wait_for_request(META_DATA)
+    town.wait_for_request(path)
     with town.unreachable("nova"):
-        time.sleep(5)
+        time.sleep(3)
     facts.check_openstack(boot.result(), "bob")
+
+
+@pytest.mark.parametrize("fault", [{"drop": True}, {"status": 503}, "killed"])
+def test_vendor_data2_is_lost_rather_than_asked_for_twice(
+    town: Any, clients: Any, facts: Any, fault: Any
+) -> None:
+    """Whatever befalls that one request, Nova sees it once; the rest of the boot is
+    whole.
+    """
+    how = {"delay": 1} if fault == "killed" else fault
+    town.nova.breaks(VENDOR_DATA2, **how)
+    boot = clients.boot("bob")
+    if fault == "killed":
+        town.wait_for_request(VENDOR_DATA2)
+        with town.unreachable("nova"):
+            time.sleep(1)
+    result = boot.result()
+    facts.check_openstack(result, "bob")
+    assert not result["vendor_data2"]
+    asked = [one["path"] for one in town.nova.requests()]
+    assert 1 == asked.count(VENDOR_DATA2)
+
+
+def test_every_later_document_takes_12_s(town: Any, clients: Any, facts: Any) -> None:
+    """Three guests boot at a time, each waiting for another document: cloud-init gives
+    up after 10 s and asks again, and misses nothing.
+    """
+    late = {"alice": VENDOR_DATA, "bob": NETWORK_DATA, "carol": EC2_TREE}
+    town.nova.breaks_each(
+        *(
+            {"path": path, "instance": facts[name]["uuid"], "delay": 12}
+            for name, path in late.items()
+        )
+    )
+    boots = {name: clients.boot(name) for name in late}
+    for name, boot in boots.items():
+        result = boot.result()
+        facts.check_openstack(result, name)
+        assert result["seconds"] > PATIENCE
 
 
 @pytest.mark.parametrize("path", [META_DATA, USER_DATA])
@@ -131,18 +181,28 @@ def test_a_first_answer_that_takes_12_s_is_lost_for_that_guest_only(
     facts.check_openstack(clients.boot("alice").result(), "alice")
 
 
-def test_nova_s_own_503_is_passed_on(town: Any, clients: Any, facts: Any) -> None:
-    """An answer of Nova is an answer: user data are missing in this boot, as they would
-    be without the agent; the next boot has them.
+FATAL = (FIRST, META_DATA)
+"""Without these the OpenStack datasource of Debian 12 finds nothing."""
+
+
+@pytest.mark.parametrize("path", STAGES)
+def test_nova_s_own_503_is_passed_on(
+    town: Any, clients: Any, facts: Any, path: str
+) -> None:
+    """An answer of Nova is an answer: what cloud-init makes of it is what it would make
+    of it without the agent. The next boot has everything.
     """
-    town.nova.breaks(USER_DATA, status=503)
+    town.nova.breaks(path, status=503)
     result = clients.boot("bob").result()
-    assert result["found"]
-    assert "" == result["user_data"]
+    assert (path not in FATAL) == result["found"]
+    if path == USER_DATA:
+        assert "" == result["user_data"]
+    if path == VENDOR_DATA:
+        assert not result["vendor_data"]
     facts.check_openstack(clients.boot("bob").result(), "bob")
 
 
-@pytest.mark.parametrize("path", [FIRST, META_DATA, USER_DATA, "/latest/meta-data/"])
+@pytest.mark.parametrize("path", STAGES)
 def test_a_connection_that_closes_without_an_answer_is_not_noticed(
     town: Any, clients: Any, facts: Any, path: str
 ) -> None:

@@ -6,6 +6,7 @@ code is plain blocking sockets.
 
 from __future__ import annotations
 
+import itertools
 import re
 import socket
 import ssl
@@ -85,6 +86,56 @@ def test_upstream_sees_our_four_headers_and_nothing_the_guest_forged(
         b"X-Instance-ID-Signature: " + SIGNATURE.encode() + b"\r\n"
         b"Accept: text/plain\r\nUser-Agent: curl/8\r\n\r\n"
     ] == heads
+
+
+NAMES = (
+    *("x instance id", "x instance id signature", "x instance", "x tenant id"),
+    *("x tenant name", "x metadata provider", "x metadata provider signature"),
+    *("x forwarded for", "x forwarded host", "x forwarded proto", "x forwarded"),
+)
+
+
+def spellings(name: str) -> Iterator[bytes]:
+    """With `-` and `_` in every place, in three cases."""
+    words = name.split()
+    for marks in itertools.product("-_", repeat=len(words) - 1):
+        spelled = words[0] + "".join(map("".join, zip(marks, words[1:], strict=True)))
+        yield from (case(spelled).encode() for case in (str, str.upper, str.title))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_spelling_of_an_identity_reaches_the_upstream(
+    name: str, start: Start, upstream: Serving
+) -> None:
+    """In a head, twice in a head, nominated by Connection, and in the trailers of a
+    chunked body: the upstream's bytes are the same as without.
+    """
+    heads: list[bytes] = []
+    server = upstream(always(OK, heads))
+    running = start()
+    running.target(server.port)
+    block = (
+        b"Host: 127.0.0.1:%d\r\nX-Forwarded-For: 10.0.0.3\r\nX-Instance-ID: %b\r\n"
+        b"X-Tenant-ID: 7e0000000000400080000000000000aa\r\n"
+        b"X-Instance-ID-Signature: %b\r\n"
+        % (server.port, INSTANCE.encode(), SIGNATURE.encode())
+    )
+    get = b"GET /x HTTP/1.1\r\n%b\r\n" % block
+    post = b"POST /x HTTP/1.1\r\n%bContent-Length: 1\r\n\r\na" % block
+    one = running.connect()
+    start_line, chunks = b"GET /x HTTP/1.1\r\nHost: a\r\n", b"1\r\na\r\n0\r\n"
+    posted = b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for spelling in spellings(name):
+        field = spelling + b": forged\r\n"
+        nominated = b"Connection: " + spelling + b"\r\n" + field
+        for sent in (
+            *(start_line + lines + b"\r\n" for lines in (field, field * 2, nominated)),
+            *(posted + chunks + lines + b"\r\n" for lines in (field, field * 2)),
+        ):
+            one.sendall(sent)
+            assert read_head(one).endswith(b"hello"), sent
+            assert (post if sent.startswith(b"POST") else get) == heads.pop()
+            assert [] == heads
 
 
 def test_request_followed_at_once_by_fin_is_answered(

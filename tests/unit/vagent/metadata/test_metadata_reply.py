@@ -215,3 +215,20 @@ def test_any_bytes(data: bytes) -> None:
     """Content, patience or WireError; nothing else."""
     with contextlib.suppress(WireError):
         reader().feed(b"HTTP/1.1 200 OK\r\n" + data)
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n"]
+)
+def test_an_endless_body_has_an_end(framing: bytes) -> None:
+    """Without a length it goes on to the ceiling, and there the connection is spent."""
+    reader = ReplyReader(ReplyHeads())
+    reader.feed(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n")
+    size = 1 << 20
+    piece = b"x" * size
+    if b"chunked" in framing:
+        piece = b"%x\r\n%b\r\n" % (size, piece)
+    for _ in range(MAX_REPLY_BODY // size):
+        assert size == len(reader.feed(piece)[0])
+    with pytest.raises(WireError, match="above"):
+        reader.feed(piece)
