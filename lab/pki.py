@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-LIFETIME = dt.timedelta(days=2)
+LIFETIME = dt.timedelta(days=90)
+"""Longer than the time before an end in which the agent warns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +28,20 @@ class KeyPair:
 class Authority:
     """A CA in a folder; `cert` is what the other side trusts."""
 
-    def __init__(self, folder: Path, name: str = "vagent lab CA") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "vagent lab CA",
+        *,
+        lifetime: dt.timedelta = LIFETIME,
+    ) -> None:
         self._folder = folder
+        self._lifetime = lifetime
         folder.mkdir(parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
         subject = _name(name)
         certificate = (
-            _builder(subject, subject, self._key)
+            _builder(subject, subject, self._key, lifetime)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .sign(self._key, hashes.SHA256())
         )
@@ -53,7 +61,7 @@ class Authority:
         self, label: str, names: tuple[str, ...], usage: x509.ObjectIdentifier
     ) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(label), self._certificate.subject, key)
+        builder = _builder(_name(label), self._certificate.subject, key, self._lifetime)
         builder = builder.add_extension(
             x509.BasicConstraints(ca=False, path_length=None), critical=True
         ).add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -88,7 +96,10 @@ def _alternative(name: str) -> x509.GeneralName:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    lifetime: dt.timedelta,
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
@@ -98,5 +109,5 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + LIFETIME)
+        .not_valid_after(now + lifetime)
     )

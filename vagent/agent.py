@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -34,6 +35,7 @@ from vagent.linklocal.dns import DnsLookup
 from vagent.linklocal.resolution import NameFollower
 from vagent.linklocal.table import ServiceTable
 from vagent.linklocal.watcher import ServiceWatcher
+from vagent.metadata.certificates import CertificateWatch, certificates_of
 from vagent.metadata.hops import keep_opening_packets
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.session_keys import SessionKeys, boot_name, seconds_since_boot
@@ -133,6 +135,12 @@ class Agent:
             reactor=reactor,
             sessions=self._sessions,
         )
+        self._certificates = CertificateWatch(
+            lambda: certificates_of(config),
+            emit=emit,
+            clock=reactor,
+            now=time.time,
+        )
         self._instances = StoredInstances(self._store, emit)
         self._first_services: Deferred[None] = Deferred()
         self._names_of_services = NameFollower(
@@ -156,6 +164,7 @@ class Agent:
         """
         self._make_directories()
         self._sessions.load()
+        self._certificates.start()
         self._worker.start()
         self._flow_worker.start()
         self._kernel_worker.start()
@@ -217,6 +226,12 @@ class Agent:
             lambda: int(self._data_path.carries_ipv6),
             "1 where this host serves IPv6; the DataPath trace says why it does not.",
         )
+        for kind in certificates_of(self._config):
+            statistics.gauge(
+                f"metadata_{kind.replace('-', '_')}_valid_days",
+                partial(self._certificates.days, kind),
+                f"Days until the first certificate of {kind} ends.",
+            )
         statistics.gauge("ports", lambda: len(self._registry), "Registered ports.")
 
     def _make_sessions(self) -> Sessions:
@@ -345,7 +360,8 @@ class Agent:
         )
 
     def _proxy_rows(self) -> Iterable[tuple[str, str]]:
-        return self._proxy.snapshot().rows()
+        yield from self._proxy.snapshot().rows()
+        yield from self._certificates.rows()
 
     def _ports_changed(self, change: Change) -> None:
         for old, new in change.pairs():
@@ -367,6 +383,7 @@ class Agent:
 
     async def _stop_watching(self) -> None:
         self._instances.stop()
+        self._certificates.stop()
         self._names_of_services.stop()
         await _finished(self._services.stopService())
 

@@ -99,6 +99,7 @@ def _metadata_proxy(
             "response-timeout", float, default.response_timeout
         ),
         hold_time=section.value("hold-time", float, default.hold_time),
+        probe_interval=section.value("probe-interval", int, default.probe_interval),
         max_guest_connections=section.value(
             "max-guest-connections", int, default.max_guest_connections
         ),
@@ -126,8 +127,12 @@ def _client_tls(section: Section, findings: Findings) -> ClientTls | None:
     if section.value("use-ssl", _switch, default=False):
         why = "use-ssl is true"
         files = read_pem_files(section, CLIENT_FILES, findings, why=why)
-        return ClientTls(*files) if files else None
-    unused = named(section, CLIENT_FILES)
+        if not files:
+            return None
+        cert, key, authority = files
+        folders = section.value("upstream-tls", str, "")
+        return ClientTls(cert, key, authority, Path(folders) if folders else None)
+    unused = named(section, (*CLIENT_FILES, "upstream-tls"))
     if unused and section.sound("use-ssl"):
         what = f"use-ssl is not true, so these are not used: {', '.join(unused)}"
         findings.warn(section.place_of(unused[0]), what)

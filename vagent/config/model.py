@@ -33,11 +33,15 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """Mutual TLS towards nova-api (PEM files). Without `ca_cert` nothing is sent."""
+    """Mutual TLS towards nova-api (PEM files). Without `ca_cert` nothing is sent.
+
+    `by_endpoint` is a directory with a folder for each endpoint that has its own files.
+    """
 
     client_cert: Path
     client_key: Path
     ca_cert: Path
+    by_endpoint: Path | None = None
 
 
 class SessionMode(StrEnum):
@@ -59,6 +63,7 @@ class MetadataProxyConfig:
     connect_timeout: float = 4.0
     response_timeout: float = 30.0
     hold_time: float = 8.0
+    probe_interval: int = 0
     max_guest_connections: int = 64
     guest_request_rate: float = 500.0
     guest_request_burst: int = 1000

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from vagent.doctor.facts import Facts, TlsPair, UpstreamTrial
 from vagent.doctor.finding import Finding, warning, wrong
+from vagent.metadata.expiry import SOON
 
-SOON = timedelta(days=14)
-"""A certificate that expires within this time is worth a warning."""
 _SHOW = "openssl x509 -noout -subject -issuer -dates -in"
 
 
@@ -54,10 +53,17 @@ def check_upstream(facts: Facts) -> Iterator[Finding]:
         yield severity(*_explain(trial, facts))
 
 
+def role_of(endpoint: str) -> str:
+    """What TLS files of the proxy are called; "": those of all other endpoints."""
+    return f"metadata proxy, endpoint {endpoint}" if endpoint else "metadata proxy"
+
+
 def _explain(trial: UpstreamTrial, facts: Facts) -> tuple[str, str, str]:
     host, _, port = trial.endpoint.rpartition(":")
     what = f"metadata endpoint {trial.endpoint}: {trial.said}"
-    tls = next((pair for pair in facts.tls if pair.role == "metadata proxy"), None)
+    roles = (role_of(host.strip("[]")), role_of(trial.name), role_of(""))
+    pairs = {pair.role: pair for pair in facts.tls}
+    tls = next((pairs[role] for role in roles if role in pairs), None)
     match trial.failed:
         case "resolve":
             means = f"the name {trial.name} leads nowhere; guests get 503"

@@ -7,6 +7,7 @@ from datetime import datetime
 from ipaddress import IPv4Address
 
 from vagent.config.model import AgentConfig
+from vagent.doctor.check_upstream import role_of
 from vagent.doctor.commands import there
 from vagent.doctor.facts import Configuration, Facts, Host, Ours, TlsPair, UpstreamTrial
 from vagent.doctor.look_agent import Apis, look_at_agent
@@ -15,6 +16,7 @@ from vagent.doctor.tls import inspect, try_upstream
 from vagent.doctor.trials import try_kernel
 from vagent.linklocal.service import LinkLocalService
 from vagent.metadata.target import target_of
+from vagent.metadata.upstream_tls import all_files
 
 UPSTREAM_DEADLINE = 4.0
 """Seconds for an endpoint to accept, and again to answer."""
@@ -61,8 +63,10 @@ def _far(services: Iterable[LinkLocalService]) -> tuple[IPv4Address, ...]:
 
 def _pairs(config: AgentConfig) -> Iterator[TlsPair]:
     tls = config.metadata_proxy.tls
-    if tls is not None:
-        yield inspect("metadata proxy", tls.client_cert, tls.client_key, tls.ca_cert)
+    for endpoint, files in all_files(tls) if tls else ():
+        yield inspect(
+            role_of(endpoint), files.client_cert, files.client_key, files.ca_cert
+        )
     server = config.metadata_server
     if server and server.server_cert and server.server_key and server.client_ca:
         yield inspect(

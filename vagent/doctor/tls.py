@@ -21,7 +21,9 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from vagent.config.model import ClientTls
 from vagent.doctor.facts import TlsPair, UpstreamTrial
+from vagent.metadata.expiry import deciding
 from vagent.metadata.target import HostPort, Target
+from vagent.metadata.upstream_tls import files_of
 
 _REQUEST = b"GET / HTTP/1.0\r\nHost: %s\r\nUser-Agent: vagentctl-doctor\r\n\r\n"
 """Nova answers it with the list of its versions, whoever asks."""
@@ -55,23 +57,24 @@ def inspect(role: str, cert: Path, key: Path, ca: Path) -> TlsPair:
         problem=problem,
         subject=chain[0].subject.rfc4514_string() if chain else "",
         valid_from=chain[0].not_valid_before_utc if chain else None,
-        valid_until=_first_end(chain),
-        ca_until=_first_end(authorities) if len(authorities) == 1 else None,
+        valid_until=_end(chain),
+        ca_until=_end(authorities),
     )
 
 
 def try_upstream(target: Target, tls: ClientTls | None, timeout: float) -> Trials:
     """Each endpoint once."""
-    context: ssl.SSLContext | None = None
-    if tls is not None:
-        try:
-            context = _context(tls)
-        except (OSError, ssl.SSLError):
-            return ()  # what is wrong with the files is said where they are inspected
-    return tuple(
-        _try(endpoint, target.name_of(endpoint), context, timeout)
-        for endpoint in target.endpoints
-    )
+    trials = []
+    for endpoint in target.endpoints:
+        name = target.name_of(endpoint)
+        context: ssl.SSLContext | None = None
+        if tls is not None:
+            try:
+                context = _context(files_of(tls, endpoint.host, name))
+            except (OSError, ssl.SSLError):
+                continue  # what is wrong with them is said where they are inspected
+        trials.append(_try(endpoint, name, context, timeout))
+    return tuple(trials)
 
 
 Trials = tuple[UpstreamTrial, ...]
@@ -142,5 +145,5 @@ def _public(key: object) -> bytes:
     return encoded
 
 
-def _first_end(chain: list[Certificate]) -> datetime | None:
-    return min((one.not_valid_after_utc for one in chain), default=None)
+def _end(certificates: list[Certificate]) -> datetime | None:
+    return deciding(certificates).not_valid_after_utc if certificates else None

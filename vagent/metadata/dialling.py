@@ -21,7 +21,7 @@ from vagent.metadata.endpoint import Endpoint
 from vagent.metadata.heads import ReplyHeads
 from vagent.metadata.target import HostPort
 from vagent.metadata.tls import TlsClient
-from vagent.metadata.tls_files import TlsFiles
+from vagent.metadata.upstream_tls import UpstreamTls
 from vagent.metadata.without_pyopenssl import without_pyopenssl
 from vagent.observe.event import Emit
 
@@ -54,7 +54,7 @@ class Dialler:
         self._deadlines = deadlines
         self._reactor = reactor
         self._heads = ReplyHeads()
-        self._tls = TlsFiles(config.tls, emit) if config.tls else None
+        self._tls = UpstreamTls(config.tls, emit) if config.tls else None
         self.default_port = 443 if config.tls else 80
 
     async def dial(self, endpoint: Endpoint) -> UpstreamConnection:
@@ -95,14 +95,16 @@ class Dialler:
         """Let the next connection to this endpoint resume this TLS session."""
         transport: object = connection.transport
         if self._tls is not None and isinstance(transport, TlsClient):
-            self._tls.keep_session(_server(endpoint), transport)
+            files = self._tls.of(endpoint.address.host, endpoint.name)
+            files.keep_session(_server(endpoint), transport)
 
     def _secured(self, connection: UpstreamConnection, endpoint: Endpoint) -> Protocol:
         """What TCP talks to: the connection itself, or TLS around it."""
         if self._tls is None:
             return connection
-        context = self._tls.context()
-        session = self._tls.session(_server(endpoint))
+        files = self._tls.of(endpoint.address.host, endpoint.name)
+        context = files.context()
+        session = files.session(_server(endpoint))
         return TlsClient(
             connection,
             context,

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from vagent.metadata.connection import UpstreamConnection
 from vagent.metadata.health import Record
+from vagent.metadata.probing import Probe
 from vagent.metadata.retry import Failure
 from vagent.metadata.target import HostPort
 
@@ -33,7 +34,7 @@ class Owner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EndpointSnapshot:
-    """One endpoint, for people."""
+    """One endpoint, for people. `failures` to connect are those in a row."""
 
     address: str
     name: str
@@ -41,6 +42,13 @@ class EndpointSnapshot:
     busy: int
     idle: int
     failures: int
+    probed: str
+
+    def text(self) -> str:
+        """All of it in a line."""
+        failed = f", {self.failures} failed connects" if self.failures else ""
+        probed = f", probe {self.probed}" if self.probed else ""
+        return f"{self.state}, {self.busy} busy, {self.idle} idle{failed}{probed}"
 
 
 class Endpoint:
@@ -56,6 +64,8 @@ class Endpoint:
         "host",
         "idle",
         "name",
+        "probe",
+        "probed",
         "record",
         "retired",
     )
@@ -71,6 +81,8 @@ class Endpoint:
         text = bare if address.port == default_port else str(host)
         self.host = text.encode("idna" if not host.is_address else "ascii")
         self.record = Record()
+        self.probe: Probe | None = None
+        self.probed: tuple[float, str] | None = None
         self.connections: set[UpstreamConnection] = set()
         self.idle: list[UpstreamConnection] = []
         self.retired = False
@@ -103,14 +115,20 @@ class Endpoint:
                 return connection
         return None
 
+    @property
+    def may_probe(self) -> bool:
+        """Is no probe on its way? One that hangs must not bring others."""
+        return self.probe is None or self.probe.is_over
+
     def retire(self) -> None:
         """Close what is idle; what is busy closes after its reply."""
         self.retired = True
         while self.idle:
             self.idle.pop().close()
 
-    def snapshot(self) -> EndpointSnapshot:
+    def snapshot(self, now: float) -> EndpointSnapshot:
         """The endpoint as it is now."""
+        when, what = self.probed or (now, "")
         return EndpointSnapshot(
             address=str(self.address),
             name=self.name,
@@ -118,6 +136,7 @@ class Endpoint:
             busy=self.record.busy,
             idle=len(self.idle),
             failures=self.record.failures,
+            probed=f"{what} {now - when:.0f} s ago" if what else "",
         )
 
     def __repr__(self) -> str:

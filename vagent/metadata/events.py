@@ -242,6 +242,23 @@ class EndpointSuspected(MetadataEvent):
 
 
 @dataclass(slots=True)
+class EndpointProbed(Event):
+    """A probe of an endpoint is over. Counted only: a change is another event."""
+
+    counter: ClassVar[str | None] = "metadata_upstream_probes_total"
+    endpoint: str
+    problem: str
+
+    def label(self) -> str:
+        """Was it answered?"""
+        return "failed" if self.problem else "answered"
+
+    def text(self) -> str:
+        """Which endpoint, and what was wrong."""
+        return f"Metadata upstream {self.endpoint} probed: {self.problem or 'answered'}"
+
+
+@dataclass(slots=True)
 class EndpointChanged(MetadataEvent):
     """An upstream endpoint went down, or came back."""
 
@@ -286,4 +303,42 @@ class TlsFilesLoaded(MetadataEvent):
         return (
             f"Metadata TLS client certificate {self.certificate}, "
             f"valid until {self.expires}"
+        )
+
+
+@dataclass(slots=True)
+class CertificateEnds(MetadataEvent):
+    """A certificate in use comes to its end: told at 30 days and at 7."""
+
+    counter: ClassVar[str | None] = "metadata_certificate_warnings_total"
+    level: ClassVar[str | None] = "warn"
+    path: str
+    subject: str
+    until: str
+    stage: str
+
+    def label(self) -> str:
+        """How near the end is, of a closed set."""
+        return self.stage
+
+    def text(self) -> str:
+        """Which file, whose, until when."""
+        return f"Metadata certificate {self.path} ({self.subject}) ends on {self.until}"
+
+
+@dataclass(slots=True)
+class CertificateEnded(MetadataEvent):
+    """A certificate in use has come to its end: connections with it fail."""
+
+    counter: ClassVar[str | None] = "metadata_certificates_expired_total"
+    level: ClassVar[str | None] = "error"
+    path: str
+    subject: str
+    until: str
+
+    def text(self) -> str:
+        """Which file, whose, since when."""
+        return (
+            f"Metadata certificate {self.path} ({self.subject}) "
+            f"ended on {self.until}: connections with it fail"
         )

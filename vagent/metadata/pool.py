@@ -8,6 +8,8 @@ only goes on waiting, and is answered 503 when its time is up.
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,13 +20,19 @@ from vagent.metadata.connection import UpstreamConnection
 from vagent.metadata.deadlines import NEVER, Deadlines
 from vagent.metadata.dialling import Dialler
 from vagent.metadata.endpoint import Endpoint, EndpointSnapshot
-from vagent.metadata.events import EndpointChanged, EndpointSuspected, ForwardFailed
+from vagent.metadata.events import (
+    EndpointChanged,
+    EndpointProbed,
+    EndpointSuspected,
+    ForwardFailed,
+)
 from vagent.metadata.exchange import Exchange
 from vagent.metadata.health import Health, Outcome, Record, choose
 from vagent.metadata.limits import (
     MAX_UPSTREAM_CONNECTIONS,
     RETRY_SECONDS,
 )
+from vagent.metadata.probing import Probe, Rounds
 from vagent.metadata.retry import Failure as ReplyFailure
 from vagent.metadata.target import HostPort, Target
 from vagent.metadata.waiting import WaitingRoom
@@ -55,6 +63,7 @@ class Pool:
         self._dialling: set[Deferred[None]] = set()
         self._emptied: Deferred[None] | None = None
         self._turn = 0
+        self._probes = Rounds(config.probe_interval, self._probe_all, deadlines)
         self.deadline = NEVER
 
     def set_target(self, target: Target | None) -> None:
@@ -71,6 +80,7 @@ class Pool:
                 self._retired.add(endpoint)
         self._endpoints = kept
         self._records = [endpoint.record for endpoint in kept]
+        self._probes.run(wanted=bool(kept) and self._emptied is None)
         if not kept:
             for exchange in self._waiting:
                 self.withdraw(exchange)
@@ -155,7 +165,8 @@ class Pool:
 
     def snapshot(self) -> tuple[EndpointSnapshot, ...]:
         """The endpoints as they are now."""
-        return tuple(one.snapshot() for one in self._endpoints)
+        now = self._deadlines.now()
+        return tuple(one.snapshot(now) for one in self._endpoints)
 
     @property
     def is_down(self) -> bool:
@@ -170,6 +181,7 @@ class Pool:
     async def stop(self) -> None:
         """Close every connection and end every attempt; returns when all are closed."""
         self._emptied = Deferred()
+        self._probes.run(wanted=False)
         for exchange in self._waiting:
             self.withdraw(exchange)
         for attempt in list(self._dialling):
@@ -296,9 +308,9 @@ class Pool:
         else:
             self._deadlines.unwatch(self)
 
-    def _dial(self, endpoint: Endpoint) -> None:
+    def _dial(self, endpoint: Endpoint, probe: Probe | None = None) -> None:
         endpoint.record.connecting += 1
-        attempt = Deferred.fromCoroutine(self._connect(endpoint))
+        attempt = Deferred.fromCoroutine(self._connect(endpoint, probe))
         self._dialling.add(attempt)
         attempt.addErrback(self._dialling_broke, endpoint)
         attempt.addBoth(lambda _: self._dialling.discard(attempt))
@@ -306,22 +318,49 @@ class Pool:
     def _dialling_broke(self, reason: Failure, endpoint: Endpoint) -> None:
         """An error that nobody foresaw is a failed connect, and logged."""
         self._log.failure("connecting to {endpoint}", reason, endpoint=endpoint)
+        if endpoint.probe is not None:
+            endpoint.probe.over(str(reason.value))
         self._not_connected(endpoint, str(reason.value))
 
-    async def _connect(self, endpoint: Endpoint) -> None:
+    async def _connect(self, endpoint: Endpoint, probe: Probe | None) -> None:
         try:
             connection = await self._dialler.dial(endpoint)
         except UpstreamError as error:
+            if probe is not None:
+                probe.over(str(error))
             self._not_connected(endpoint, str(error))
             return
         endpoint.record.connecting -= 1
         if not connection.is_open:
+            if probe is not None:
+                probe.over("closed at once")
             return
         endpoint.connections.add(connection)
         if endpoint.retired:
             self._retired.add(endpoint)
         self._note(endpoint, Outcome.CONNECTED, "connected")
-        self._offer(endpoint, connection)
+        if probe is None or endpoint.retired:
+            self._offer(endpoint, connection)
+        else:
+            endpoint.record.busy += 1
+            connection.carry(probe)
+
+    def _probe_all(self) -> None:
+        """On connections of their own; they are pooled afterwards, as any other."""
+        now = self._deadlines.now()
+        for endpoint in self._endpoints:
+            record = endpoint.record
+            used = len(endpoint.connections) + record.connecting
+            is_due = record.may_connect(now, wanted=False) and endpoint.may_probe
+            if is_due and used < MAX_UPSTREAM_CONNECTIONS:
+                endpoint.probe = Probe(partial(self._probed, endpoint))
+                self._dial(endpoint, endpoint.probe)
+
+    def _probed(self, endpoint: Endpoint, problem: str) -> None:
+        endpoint.probed = (self._deadlines.now(), problem or "answered")
+        self._emit(EndpointProbed(str(endpoint.address), problem))
+        if problem.startswith("status"):
+            self._note(endpoint, Outcome.REPLY_FAILED, f"probe: {problem}")
 
     def _not_connected(self, endpoint: Endpoint, why: str) -> None:
         endpoint.record.connecting -= 1

@@ -57,7 +57,7 @@ class ProxySnapshot:
         yield "requests answered from kept replies", str(self.hits)
         yield "requests that joined another", str(self.joined)
         for endpoint in self.endpoints:
-            yield f"endpoint {endpoint.name}", endpoint.state
+            yield f"endpoint {endpoint.address}", endpoint.text()
         for guest in self.conspicuous:
             yield (
                 f"guest {guest.identity}",

@@ -44,6 +44,9 @@ TEXTS_OF = {
     ),
     "metadata-proxy/response-timeout": (["0.1", "600"], ["0", "600.001", "INF"]),
     "metadata-proxy/hold-time": (["0", "0.001", "60"], ["60.001", "-1", ""]),
+    "metadata-proxy/upstream-tls": (["", "/a b"], ["a", "/" + "a" * 1024]),
+    "metadata-proxy/probe-interval": (["0", "3600"], ["3601", "-1", "1.5", ""]),
+    "metadata-proxy/refuse-beyond-hop-limit": (["true", "false"], ["yes", ""]),
     "metadata-proxy/cache-ttl": (["0", "15", "3600"], ["3600.001", "-1", ""]),
     "metadata-proxy/session-tokens": (
         ["off", "optional", "required", "audit"],

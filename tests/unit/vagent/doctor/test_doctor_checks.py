@@ -291,10 +291,10 @@ def test_conntrack_is_nearly_full(facts: Facts, count: int, expected: Any) -> No
 
 @pytest.mark.parametrize(
     ("days", "expected"),
-    [(14.1, None), (14, "warning"), (0.1, "warning"), (0, "wrong")],
+    [(30.1, None), (30, "warning"), (0.1, "warning"), (0, "wrong")],
 )
 def test_a_certificate_near_its_end(facts: Facts, days: float, expected: Any) -> None:
-    """14 days before its end it is said; at its end it is wrong. The CA's as well."""
+    """30 days before its end it is said; at its end it is wrong. The CA's as well."""
     until = facts.now + timedelta(days=days)
     for dates in ({"valid_until": until}, {"ca_until": until}):
         sick = replace(facts, tls=(replace(facts.tls[0], **dates),))

@@ -13,6 +13,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from vagent.config.model import MetadataProxyConfig, Secret
+from vagent.metadata.events import EndpointProbed
 from vagent.metadata.limits import (
     MAX_UPSTREAM_CONNECTIONS,
     MAX_WAITING_PER_GUEST,
@@ -234,6 +235,120 @@ def test_connect_deadline_covers_the_whole_attempt() -> None:
     bench.ask()
     bench.advance(1.25)
     assert ["DOWN"] == bench.states()
+
+
+INTERVAL = 10
+PROBE = b"GET / HTTP/1.1\r\nHost: 127.0.0.%d\r\nUser-Agent: vagent-probe\r\n\r\n"
+
+
+def probes(bench: Bench) -> list[str]:
+    """What became of them."""
+    return [one.label() for one in bench.events if isinstance(one, EndpointProbed)]
+
+
+def probe_state(bench: Bench, number: int = 0) -> str:
+    return bench.proxy.snapshot().endpoints[number].probed
+
+
+def test_no_probe_unless_wanted() -> None:
+    """Off by default: an idle agent does not talk."""
+    bench = Bench()
+    bench.advance(60)
+    assert [] == bench.attempts
+
+
+def test_every_endpoint_is_probed_in_rounds_without_identity() -> None:
+    """Nothing of a guest and no secret is in a probe; its connection is then used."""
+    bench = Bench("127.0.0.1", "127.0.0.2", probe_interval=INTERVAL)
+    bench.advance(0.25)
+    for number in (0, 1):
+        upstream, transport = bench.connect(number)
+        assert PROBE % (number + 1) == transport.value()
+        upstream.dataReceived(HELLO)
+    assert ["answered"] * 2 == probes(bench)
+    assert ["UP"] * 2 == bench.states()
+    bench.ask()
+    assert 2 == len(bench.attempts)
+    bench.advance(INTERVAL)
+    assert 4 == len(bench.attempts)
+    assert "answered 10 s ago" == probe_state(bench)
+
+
+def test_a_dead_endpoint_is_known_before_a_guest_finds_it() -> None:
+    """Nobody waits for the connect that fails."""
+    bench = Bench("127.0.0.1", "127.0.0.2", probe_interval=INTERVAL)
+    bench.advance(0.25)
+    bench.refuse(0)
+    bench.connect(1)[0].dataReceived(HELLO)
+    assert ["DOWN", "UP"] == bench.states()
+    assert ["failed", "answered"] == probes(bench)
+    for peer in ("169.254.64.2", "169.254.64.3"):
+        bench.ask(peer)
+    assert "127.0.0.1" not in bench.attempts[2:]
+
+
+@pytest.mark.parametrize("status", [404, 403, 200])
+def test_any_answer_is_an_answer(status: int) -> None:
+    """The upstream may not be Nova itself."""
+    bench = Bench(probe_interval=INTERVAL)
+    bench.advance(0.25)
+    head = b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status
+    bench.connect(0)[0].dataReceived(head)
+    assert (["answered"], ["UP"]) == (probes(bench), bench.states())
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_probe_s_server_error_is_the_endpoint_s_fault(status: int) -> None:
+    """Nothing about the request can have caused it; the other endpoint goes first."""
+    bench = Bench("127.0.0.1", "127.0.0.2", probe_interval=INTERVAL)
+    bench.advance(0.25)
+    head = b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status
+    bench.connect(0)[0].dataReceived(head)
+    bench.connect(1)
+    assert ["SUSPECT", "UP"] == bench.states()
+    assert f"status {status} 0 s ago" == probe_state(bench)
+
+
+def test_a_probe_that_hangs_brings_no_others() -> None:
+    """One at a time for each endpoint; it ends with the response timeout."""
+    bench = Bench(probe_interval=1, response_timeout=5.0)
+    bench.advance(0.25)
+    bench.connect(0)
+    bench.advance(4)
+    assert 1 == len(bench.attempts)
+    bench.advance(2.5)
+    assert ["failed"] == probes(bench)
+    assert ["SUSPECT"] == bench.states()
+    assert 2 == len(bench.attempts)
+
+
+def test_a_probe_proves_that_an_endpoint_is_well_again() -> None:
+    """A connect alone is not believed (TLS 1.3); an answer is."""
+    bench = Bench(probe_interval=INTERVAL)
+    bench.advance(0.25)
+    bench.refuse(0)
+    assert ["DOWN"] == bench.states()
+    bench.advance(0.75)
+    bench.connect(len(bench.attempts) - 1)
+    assert ["SUSPECT"] == bench.states()
+    bench.advance(INTERVAL)
+    bench.connect(len(bench.attempts) - 1)[0].dataReceived(HELLO)
+    assert ["UP"] == bench.states()
+
+
+def test_stop_ends_probes() -> None:
+    """So does a service that is removed; with a new one they begin again."""
+    bench = Bench(probe_interval=INTERVAL)
+    bench.use()
+    bench.advance(INTERVAL)
+    assert [] == bench.attempts
+    bench.use("127.0.0.3")
+    bench.advance(0.25)
+    assert ["127.0.0.3"] == bench.attempts
+    stopped = Deferred.fromCoroutine(bench.proxy.stop())
+    bench.refuse(0)
+    assert stopped.called
+    assert [] == bench.reactor.getDelayedCalls()
 
 
 def test_stop_leaves_nothing() -> None:
