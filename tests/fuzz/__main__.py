@@ -45,6 +45,7 @@ def run_one(name: str, seconds: str) -> None:
             f"-max_total_time={seconds}",
             f"-max_len={MAX_LENGTH}",
             f"-artifact_prefix={LEARNED}/{name}-",
+            f"-dict={CORPUS.parent / 'words.dict'}",
             "-verbosity=0",
             "-print_final_stats=1",
             str(learned),
