@@ -88,6 +88,10 @@ class Answering:
         """See `Tower`."""
         flight.shelf.flights.pop(flight.key, None)
 
+    def relented(self, flight: Flight, guest: Client) -> bool:
+        """See `Tower`."""
+        return self._serve_stale(guest, flight.shelf)
+
     def failed(self, flight: Flight, guest: Client, status: int) -> None:
         """See `Tower`."""
         if not self._serve_stale(guest, flight.shelf):

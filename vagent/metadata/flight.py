@@ -17,6 +17,10 @@ from vagent.metadata.reply import ReplyHead
 from vagent.metadata.request import Request
 from vagent.ports.port import Registration
 
+SERVER_ERRORS = frozenset((500, 502, 503, 504))
+"""Where what was kept may be given instead (RFC 5861 §4): Nova says 500 while Neutron
+is away, and a balancer before it says 503 while Nova is."""
+
 
 class Waiting(Protocol):
     """What a guest's connection waits for."""
@@ -68,6 +72,9 @@ class Tower(Protocol):
 
     def closed(self, flight: Flight) -> None:
         """Nobody may board any more."""
+
+    def relented(self, flight: Flight, guest: Client) -> bool:
+        """The reply is an error of the server: was there something better to give?"""
 
     def failed(self, flight: Flight, guest: Client, status: int) -> None:
         """There will be no reply: answer this guest, with `status` or better."""
@@ -135,6 +142,12 @@ class Flight:
 
     def whole(self, head: ReplyHead, content: bytes) -> None:
         """See `Asker`."""
+        if head.status in SERVER_ERRORS:
+            self._tower.closed(self)
+            for guest in self._disembark():
+                if not self._tower.relented(self, guest):
+                    guest.whole(head, content)
+            return
         self._tower.landed(self, head, content)
         for guest in self._disembark():
             guest.whole(head, content)

@@ -168,6 +168,42 @@ def test_stale_when_the_upstream_fails() -> None:
     assert transport.sent.startswith(b"HTTP/1.1 502 ")
 
 
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_stale_when_the_upstream_answers_with_its_own_failure(status: int) -> None:
+    """A balancer's 503 is no better than none; what was kept stays, and without it the
+    answer is passed on as it is.
+    """
+    bench = caching()
+    error = b"HTTP/1.1 %d Oh\r\nContent-Length: 2\r\n\r\nno" % status
+    ((guest, transport),) = ask(bench, GET)
+    bench.connections[0].dataReceived(HELLO)
+    transport.take()
+    for _ in range(2):
+        bench.advance(20)
+        guest.dataReceived(GET)
+        (other,) = ask(bench, GET)
+        bench.connections[-1].dataReceived(error)
+        assert (HELLO, HELLO) == (transport.take(), other[1].sent)
+    guest.dataReceived(GET.replace(b"/", b"/new", 1))
+    bench.connections[-1].dataReceived(error)
+    assert transport.take().startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize("status", [404, 403, 501])
+def test_an_answer_is_not_hidden_by_what_was_kept(status: int) -> None:
+    """An instance that is gone is gone, and so is what was kept of it."""
+    bench = caching()
+    ((guest, transport),) = ask(bench, GET)
+    bench.connections[0].dataReceived(HELLO)
+    bench.advance(20)
+    for _ in range(2):
+        transport.take()
+        guest.dataReceived(GET)
+        reply = b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status
+        bench.connections[-1].dataReceived(reply)
+        assert transport.take().startswith(b"HTTP/1.1 %d " % status)
+
+
 @pytest.mark.parametrize("request_", [POST, POST.replace(b"POST", b"PUT")])
 def test_a_guest_that_changes_something_sees_it(request_: bytes) -> None:
     """What was kept goes at once; what was read meanwhile is not kept either."""
