@@ -226,6 +226,11 @@ class Agent:
             lambda: int(self._data_path.carries_ipv6),
             "1 where this host serves IPv6; the DataPath trace says why it does not.",
         )
+        statistics.gauge(
+            "metadata_upstream_up_endpoints",
+            self._proxy.endpoints_up,
+            "Endpoints of the metadata service that are believed to be well.",
+        )
         for kind in certificates_of(self._config):
             statistics.gauge(
                 f"metadata_{kind.replace('-', '_')}_valid_days",

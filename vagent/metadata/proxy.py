@@ -133,6 +133,10 @@ class MetadataProxy:
         await self._pool.stop()
         self._deadlines.stop()
 
+    def endpoints_up(self) -> int:
+        """Endpoints that are neither down nor suspect."""
+        return sum(one.state == "UP" for one in self._pool.snapshot())
+
     def snapshot(self) -> ProxySnapshot:
         """A picture of this moment."""
         endpoints = self._pool.snapshot()

@@ -281,6 +281,7 @@ def test_a_dead_endpoint_is_known_before_a_guest_finds_it() -> None:
     bench.refuse(0)
     bench.connect(1)[0].dataReceived(HELLO)
     assert ["DOWN", "UP"] == bench.states()
+    assert 1 == bench.proxy.endpoints_up()
     assert ["failed", "answered"] == probes(bench)
     for peer in ("169.254.64.2", "169.254.64.3"):
         bench.ask(peer)
