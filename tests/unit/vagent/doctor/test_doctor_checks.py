@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from vagent.doctor.check_upstream import role_of
 from vagent.doctor.checks import diagnose, worst
 from vagent.doctor.facts import (
     Facts,
@@ -372,3 +373,15 @@ def test_without_nftables_nothing_else_of_it_is_blamed(facts: Facts) -> None:
     """One cause, one finding."""
     trials = [KernelTrial(part, "X", "m", "no") for part in ("nf_tables", "fwd")]
     assert 1 == len(found(host(facts, trials=tuple(trials))))
+
+
+@pytest.mark.parametrize("name", ["192.0.2.7", "nova.example"])
+def test_an_endpoint_with_files_of_its_own(facts: Facts, name: str) -> None:
+    """What is prescribed uses its authority, whether its folder is named by address or
+    by the name of its certificate.
+    """
+    trial = UpstreamTrial("192.0.2.7:8775", "nova.example", "tls", "it said why")
+    own = replace(facts.tls[0], role=role_of(name), ca="/by/ca-cert.pem")
+    sick = replace(facts, tls=(*facts.tls, own), upstream=(trial,))
+    (finding,) = found(sick)
+    assert "-CAfile /by/ca-cert.pem " in finding.mend
