@@ -21,7 +21,10 @@ from tests.system.offers import SERVICE4, connect, offer, told
 pytestmark = pytest.mark.system
 
 PORT_API = ("127.0.0.1", 9091)
-MANY = 2000
+MANY = int(2000 / PATIENCE)
+CHANGES = int(200 / PATIENCE)
+"""Fewer on a machine that is known to be slow: an emulated one makes ten taps a second.
+"""
 PORT = 7777
 Port = dict[str, object]
 
@@ -126,7 +129,7 @@ def test_a_neighbour_does_not_notice_two_hundred_changes(
     }
     ports = [port(number) for number in range(4)]
     make_taps(site, ports)
-    for number in range(200):
+    for number in range(CHANGES):
         one = ports[number % len(ports)]
         calls.add(one)
         calls.add(one | {"mac-address": f"02:09:00:01:00:{number:02x}"})
@@ -158,10 +161,10 @@ def test_two_thousand_ports(site: Any, calls: Calls, ask: Any) -> None:
     remove_taps(site, first)
     wait_for(lambda: served(site), lambda count: count == MANY // 2 + 1, seconds=30)
     assert carol.instance_id == uuid_of(ask, carol)
-    make_taps(site, first[:100])
-    wait_for(lambda: served(site), lambda count: count == MANY // 2 + 101, seconds=30)
-    calls.delete(itertools.chain(first, second[:200]))
-    assert MANY // 2 - 200 + 1 == served(site)
+    make_taps(site, first[:50])
+    wait_for(lambda: served(site), lambda count: count == MANY // 2 + 51, seconds=30)
+    calls.delete(itertools.chain(first, second[:100]))
+    assert MANY // 2 - 100 + 1 == served(site)
     assert carol.instance_id == uuid_of(ask, carol)
 
 
