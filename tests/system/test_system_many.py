@@ -46,7 +46,18 @@ class Calls:
         """Of all ports, in Contrail's words."""
         return {each["state"] for each in json.loads(self._call("GET", "/ports"))}
 
+    def refusal(self, method: str, path: str, body: str) -> str:
+        """What it says against a call."""
+        status, said = self._answer(method, path, body)
+        assert http.client.INTERNAL_SERVER_ERROR == status
+        return said.decode()
+
     def _call(self, method: str, path: str, body: str = "") -> bytes:
+        status, said = self._answer(method, path, body)
+        assert http.client.OK == status, said
+        return said
+
+    def _answer(self, method: str, path: str, body: str) -> tuple[int, bytes]:
         client = http.client.HTTPConnection(*PORT_API)
         client.sock = inside(
             self._host, lambda: socket.create_connection(PORT_API, 60 * PATIENCE)
@@ -54,9 +65,7 @@ class Calls:
         with closing(client):
             client.request(method, path, body)
             answer = client.getresponse()
-            said = answer.read()
-        assert http.client.OK == answer.status, said
-        return said
+            return answer.status, answer.read()
 
 
 @pytest.fixture
@@ -183,4 +192,25 @@ def test_a_guest_among_two_thousand_survives_a_restart(
     site.agent.start()
     assert MANY + 1 == served(site)
     assert identity == site.identity(carol)
+    assert carol.instance_id == uuid_of(ask, carol)
+
+
+def test_what_the_kernel_refuses_is_told_and_mended(
+    site: Any, calls: Calls, ask: Any
+) -> None:
+    """Somebody put an element of ours into a map. The call names it; the ports that
+    were there go on being served, and the whole state replaces it a second later.
+    """
+    carol = site.carol()
+    site.introduce(carol)
+    site.provision()
+    one = port(1)
+    make_taps(site, [one])
+    foreign = "add element netdev vagent id_mark { 169.254.64.3 : 999 }"
+    site.lab.host.run("nft", foreign)
+    said = calls.refusal("POST", "/port", json.dumps(one))
+    assert "map id_mark, tap tap-1: File exists (EEXIST)" in said
+    assert carol.instance_id == uuid_of(ask, carol)
+    wait_for(calls.states, lambda states: states == {"Active"})
+    assert 2 == served(site)
     assert carol.instance_id == uuid_of(ask, carol)
