@@ -84,6 +84,7 @@ def measure_ports(stage: Stage, pace: Pace) -> Part:
         part.add(MEMORY, "", {"figure": usage(pid).resident - before})
         part.add(RESTART, "", {"figure": _restart(stage)})
         if not pace.quick:
+            stage.await_port(ports.PORT_API)  # guests are served before it listens
             *_, last = ports.add_many(stage, rest)
             part.add(_one_call(MOST - MANY), "", {"figure": last})
             _measure_singles(stage, part, MOST, singles)
