@@ -208,8 +208,10 @@ class PortRegistry:
         for port in wanted.values():
             coming.setdefault(port.tap, []).append(port)
         for tap, ports in coming.items():
-            staying = self._on_tap.get(tap, set()) - wanted.keys()
-            check_tap(tap, [*(self._by_id[i].port for i in staying), *ports])
+            # Not a difference of sets, which would look at all that is wanted.
+            there = self._on_tap.get(tap, ())
+            staying = [self._by_id[i].port for i in there if i not in wanted]
+            check_tap(tap, [*staying, *ports])
 
     def _register(
         self, port: Port, held: Mapping[Slot, int], fresh: list[int]
