@@ -7,12 +7,9 @@ Pure: knows no transport; time is an argument.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from vagent.metadata.limits import MAX_ACCOUNTS
-
-if TYPE_CHECKING:  # a connection holds on to its account
-    from vagent.metadata.guest import GuestConnection
 
 _BOOT_PATH = re.compile(
     rb"/(?:openstack(?:/.*)?"
@@ -48,13 +45,20 @@ class Allowance:
         self.in_flight = in_flight
 
 
+class Connection(Protocol):
+    """A guest's connection, as its account sees it."""
+
+    def cut(self) -> None:
+        """Reset it."""
+
+
 class Account:
     """One guest. `limited` and `missed` count what was, or would have been, refused."""
 
     __slots__ = ("_paid_until", "connections", "in_flight", "limited", "missed")
 
     def __init__(self) -> None:
-        self.connections: set[GuestConnection] = set()
+        self.connections: set[Connection] = set()
         self.in_flight = 0
         self.limited = 0
         self.missed = 0

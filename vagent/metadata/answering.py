@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from vagent.metadata.account import Allowance, status_when_over
 from vagent.metadata.cache import ReplyCache, Shelf
+from vagent.metadata.client import Client
 from vagent.metadata.deadlines import Deadlines
 from vagent.metadata.events import GuestLimited, StaleServed
 from vagent.metadata.exchange import Asker, Exchange
-from vagent.metadata.flight import Client, Flight
+from vagent.metadata.flight import Flight
 from vagent.metadata.limits import STALE_SECONDS
 from vagent.metadata.pool import Pool
 from vagent.metadata.reply import ReplyHead

@@ -8,10 +8,11 @@ it began with, so what it brings is lost if the shelf was dropped meanwhile.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from vagent.metadata.answers import relayed_head
+from vagent.metadata.client import Client
+from vagent.metadata.kept import Kept
 from vagent.metadata.limits import (
     CACHE_ENTRY_COST,
     MAX_CACHED_PER_GUEST,
@@ -21,10 +22,6 @@ from vagent.metadata.limits import (
 from vagent.metadata.reply import ReplyHead
 from vagent.ports.port import Registration
 
-if TYPE_CHECKING:  # a flight holds on to its shelf
-    from vagent.metadata.flight import Flight
-
-_CLOSE = b"Connection: close\r\n"
 _UNKEPT = re.compile(
     rb"^(?:set-cookie:|vary:[^\r]*\*|"
     rb"cache-control:[^\r]*(?:no-store|no-cache|max-age=0+\b))",
@@ -33,31 +30,11 @@ _UNKEPT = re.compile(
 _SEED = b'"random_seed"'
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """One reply, rendered: `data` is head and body for a keep-alive GET.
+class Joinable(Protocol):
+    """A request under way, as a shelf sees it: a flight."""
 
-    `body_at` is where the body begins. Fresh until `fresh_until`, of no use at all
-    after `dead_at` (the clock's seconds).
-    """
-
-    data: bytes
-    body_at: int
-    fresh_until: float
-    dead_at: float
-
-    @property
-    def size(self) -> int:
-        """Bytes of the body."""
-        return len(self.data) - self.body_at
-
-    def rendered(self, *, head_only: bool, close: bool) -> bytes:
-        """The reply for a request of another kind: HEAD, or not keep-alive."""
-        data = self.data[: self.body_at] if head_only else self.data
-        if close:
-            end = self.body_at - 2
-            data = data[:end] + _CLOSE + data[end:]
-        return data
+    def board(self, guest: Client) -> None:
+        """The guest waits for it too."""
 
 
 class Shelf:
@@ -73,7 +50,7 @@ class Shelf:
         self.registration = registration
         self.dead_at = 0.0
         self.kept: dict[bytes, Kept] = {}
-        self.flights: dict[bytes, Flight] = {}
+        self.flights: dict[bytes, Joinable] = {}
         self.bytes = 0
 
 

@@ -10,58 +10,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from vagent.metadata.account import Account
-from vagent.metadata.cache import Kept, Shelf
+from vagent.metadata.cache import Shelf
+from vagent.metadata.client import Client
 from vagent.metadata.exchange import Exchange
 from vagent.metadata.reply import ReplyHead
-from vagent.metadata.request import Request
-from vagent.ports.port import Registration
 
 SERVER_ERRORS = frozenset((500, 502, 503, 504))
 """Where what was kept may be given instead (RFC 5861 §4): Nova says 500 while Neutron
 is away, and a balancer before it says 503 while Nova is."""
-
-
-class Waiting(Protocol):
-    """What a guest's connection waits for."""
-
-    def caught_up(self) -> None:
-        """The guest has taken what was relayed."""
-
-    def abandoned(self) -> None:
-        """The guest has gone."""
-
-
-class Client(Protocol):
-    """A guest's connection whose guest is known."""
-
-    peer: str
-    address: str
-    block: bytes
-    variant: bytes
-    started: float
-    registration: Registration | None
-    request: Request
-    exchange: Waiting | None
-    account: Account
-
-    def deliver(self, kept: Kept) -> None:
-        """Send a kept reply, which completes the request."""
-
-    def whole(self, head: ReplyHead, content: bytes) -> None:
-        """Send a complete reply, which completes the request."""
-
-    def relay(self, data: bytes) -> bool:
-        """Send a part of the reply; False when the guest must catch up first."""
-
-    def finish(self, status: int, size: int, *, close: bool) -> None:
-        """The relayed reply is complete."""
-
-    def answer(self, status: int, *, close: bool) -> None:
-        """Send a reply of our own, which completes the request."""
-
-    def cut(self) -> None:
-        """Reset: the reply cannot be completed."""
 
 
 class Tower(Protocol):

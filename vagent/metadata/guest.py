@@ -19,10 +19,10 @@ from zope.interface import implementer
 
 from vagent.metadata.account import Account
 from vagent.metadata.answers import CONTINUE, own_answer, whole_reply
-from vagent.metadata.cache import Kept
+from vagent.metadata.client import Waiting
 from vagent.metadata.deadlines import NEVER, Deadlines
 from vagent.metadata.desk import Admission, Desk
-from vagent.metadata.flight import Waiting
+from vagent.metadata.kept import Kept
 from vagent.metadata.limits import (
     BODY_SECONDS,
     DRAIN_SECONDS,

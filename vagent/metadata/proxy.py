@@ -20,7 +20,7 @@ from vagent.metadata.account import Accounts, Allowance
 from vagent.metadata.answering import Answering
 from vagent.metadata.cache import ReplyCache
 from vagent.metadata.deadlines import Deadlines
-from vagent.metadata.desk import Admission
+from vagent.metadata.desk import Admission, Guest
 from vagent.metadata.dialling import Dialler
 from vagent.metadata.events import (
     ForwardFailed,
@@ -159,7 +159,7 @@ class MetadataProxy:
 
     # What a guest's connection asks of us: see `Desk`.
 
-    def arrived(self, guest: GuestConnection) -> Admission:
+    def arrived(self, guest: Guest) -> Admission:
         """See `Desk`."""
         guest.peer = self._owner(guest.source)
         account = guest.account = self._accounts.of(guest.peer)
@@ -174,13 +174,13 @@ class MetadataProxy:
             return Admission.BUSY
         return Admission.RESET
 
-    def departed(self, guest: GuestConnection) -> None:
+    def departed(self, guest: Guest) -> None:
         """See `Desk`."""
         self._connections -= 1
         guest.account.connections.discard(guest)
         self._check_emptied()
 
-    def requested(self, guest: GuestConnection, request: Request, body: bytes) -> None:
+    def requested(self, guest: Guest, request: Request, body: bytes) -> None:
         """See `Desk`."""
         registration = self._identify(guest.peer)
         if registration is None:
@@ -202,7 +202,7 @@ class MetadataProxy:
             self._emit(RequestForwarded(request.method, guest.address, request.path))
             self._answering.answer(guest, body)
 
-    def _is_stopped(self, guest: GuestConnection, registration: Registration) -> bool:
+    def _is_stopped(self, guest: Guest, registration: Registration) -> bool:
         """Does the matter of session tokens end here?"""
         assert self._sessions is not None  # noqa: S101  for the type checker
         request = guest.request
@@ -223,16 +223,16 @@ class MetadataProxy:
                 self._miss(guest, missed)
         return False
 
-    def _miss(self, guest: GuestConnection, reason: str) -> None:
+    def _miss(self, guest: Guest, reason: str) -> None:
         """Audit: required tokens would have refused the request."""
         guest.account.missed += 1
         self._emit(TokenMissed(guest.address, reason, guest.request.path))
 
-    def settled(self, guest: GuestConnection) -> None:
+    def settled(self, guest: Guest) -> None:
         """See `Desk`."""
         self._answering.settled(guest)
 
-    def refused(self, guest: GuestConnection, refusal: Refusal) -> None:
+    def refused(self, guest: Guest, refusal: Refusal) -> None:
         """See `Desk`."""
         self._emit(
             RequestRefused(
@@ -243,12 +243,12 @@ class MetadataProxy:
             )
         )
 
-    def replied(self, guest: GuestConnection, status: int, size: int) -> None:
+    def replied(self, guest: Guest, status: int, size: int) -> None:
         """See `Desk`."""
         seconds = self._deadlines.now() - guest.started
         self._emit(ReplyRelayed(guest.address, status, size, seconds))
 
-    def cut_short(self, guest: GuestConnection, reason: str) -> None:
+    def cut_short(self, guest: Guest, reason: str) -> None:
         """See `Desk`."""
         self._emit(GuestCut(guest.address or guest.peer, reason))
 
@@ -261,7 +261,7 @@ class MetadataProxy:
             return source
         return str(registration.identity)
 
-    def _meet(self, guest: GuestConnection, registration: Registration) -> bool:
+    def _meet(self, guest: Guest, registration: Registration) -> bool:
         """The connection's port is new to it, or changed. False: it was cut."""
         before = guest.registration
         if before is not None and not _is_same_guest(before, registration):
