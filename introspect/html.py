@@ -14,8 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from lxml import etree
-from lxml.html import tostring
-from lxml.html.builder import E
+from lxml.builder import E
 
 from introspect.page import Bars, Block, Cell, Facts, Form, Page, Table, Tiles
 from introspect.sandesh import legal
@@ -85,7 +84,9 @@ class HtmlRenderer:
         skip = _el("a", "Skip to content", href="#main", css="skip")
         body = E.body(skip, _header(frame), main, _footer(frame))
         document = E.html(head, body, {"lang": "en"})
-        written = tostring(document, doctype="<!DOCTYPE html>", encoding="utf-8")
+        written = etree.tostring(
+            document, method="html", doctype="<!DOCTYPE html>", encoding="utf-8"
+        )
         return bytes(written)
 
 

@@ -171,7 +171,7 @@ class Agent:
         await self._store.open()
         self._instances.start()
         await self._registrar.restore()
-        self._services.startService()
+        self._services.start()
         await self._first_services
         self._start_metadata_server()
         await self._data_path.prepare()
@@ -390,7 +390,7 @@ class Agent:
         self._instances.stop()
         self._certificates.stop()
         self._names_of_services.stop()
-        await _finished(self._services.stopService())
+        await _finished(self._services.stop())
 
 
 def _same_identity(old: Registration, new: Registration | None) -> bool:

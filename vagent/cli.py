@@ -15,7 +15,6 @@ from twisted.internet.main import installReactor
 from twisted.logger import Logger, globalLogBeginner
 
 from vagent import __version__
-from vagent.config.dump import dump_config
 from vagent.config.model import AgentConfig
 from vagent.config.read import Loaded, read_config
 from vagent.errors import ConfigError, KernelError, StoreError, VagentError
@@ -43,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.check_config:
         return _report_check(arguments.config, loaded)
     if arguments.dump_config:
+        from vagent.config.dump import dump_config
+
         sys.stdout.write(dump_config(loaded.config))
         return DONE
     if os.geteuid() != 0:

@@ -28,7 +28,7 @@ async def _serve(path: Path, worker: Worker) -> None:
     store = SqliteStore(path, run_in_thread=worker)
     await store.open()
     watcher = ServiceWatcher(store, lambda _table: None, emit)
-    watcher.startService()
+    watcher.start()
     site = config_api_site(store, emit, reactor=reactor, services=lambda: watcher.table)
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
     print(port.getHost().port, flush=True)

@@ -5,8 +5,6 @@ Pure: a name and the schema's names in, a sentence out.
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from vagent.config.findings import MAX_SHOWN, shown_name
 from vagent.config.grammar import Declared, Kind
 
@@ -45,4 +43,7 @@ def _used(parent: Declared) -> list[str]:
 
 
 def _nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+    # Late: an agent whose file is right never needs it.
+    from difflib import get_close_matches
+
     return get_close_matches(name[:MAX_SHOWN], known, n=1, cutoff=0.0)[0]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -23,14 +22,12 @@ from vagent.store.store import ConfigStore, Watch
 _log = Logger()
 
 
-class ServiceWatcher(Service):
+class ServiceWatcher:
     """Keeps `table` equal to what the store holds.
 
     `changed` is called from the reactor: once after the first read (with the empty
     table if it failed), after the first good read, and then whenever the table differs.
     """
-
-    name = "linklocal-services"
 
     def __init__(
         self,
@@ -42,6 +39,7 @@ class ServiceWatcher(Service):
         self._changed = changed
         self._emit = emit
         self._table = EMPTY
+        self._running = False
         self._loaded = False
         self._told = False
         self._watch: Watch | None = None
@@ -58,15 +56,15 @@ class ServiceWatcher(Service):
         """Has the list been read at least once?"""
         return self._loaded
 
-    def startService(self) -> None:
+    def start(self) -> None:
         """Read the list and follow its changes."""
-        super().startService()
+        self._running = True
         self._watch = self._store.watch(KIND, self._refresh)
         self._refresh()
 
-    def stopService(self) -> Deferred[None] | None:
+    def stop(self) -> Deferred[None] | None:
         """Stop following; fires when a read under way has ended."""
-        super().stopService()
+        self._running = False
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
@@ -88,7 +86,7 @@ class ServiceWatcher(Service):
 
     def _read_ended(self, _result: object) -> None:
         self._reading = None
-        if self._stale and self.running:
+        if self._stale and self._running:
             self._stale = False
             self._refresh()
 
@@ -100,10 +98,10 @@ class ServiceWatcher(Service):
             entries = raw_entries(entry.value.get(PROPERTY)) if entry else []
         except (StoreError, WireError) as error:
             self._emit(ServicesKept(str(error)))
-            if self.running and not self._told:
+            if self._running and not self._told:
                 self._tell(EMPTY)
             return
-        if self.running:
+        if self._running:
             self._put_in_force(ServiceTable.of(entries, self._emit))
 
     def _put_in_force(self, table: ServiceTable) -> None:

@@ -46,7 +46,7 @@ class ServiceWatcherTests(SynchronousTestCase):
 
     def watch(self, store: MemoryStore) -> ServiceWatcher:
         watcher = ServiceWatcher(store, self.tables.append, self.events.append)
-        watcher.startService()
+        watcher.start()
         return watcher
 
     def put(self, store: MemoryStore, stored: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ class ServiceWatcherTests(SynchronousTestCase):
         assert watcher.loaded
 
     def test_constructor_does_nothing(self) -> None:
-        """Before startService nothing is read and nothing watched."""
+        """Before start nothing is read and nothing watched."""
         watcher = ServiceWatcher(self.store, self.tables.append, self.events.append)
         self.put(self.store, value("metadata"))
         assert self.tables == []
@@ -134,10 +134,10 @@ class ServiceWatcherTests(SynchronousTestCase):
         assert self.names() == [["c"]]
 
     def test_stop(self) -> None:
-        """After stopService nothing is told, and it waits for a read under way."""
+        """After stop nothing is told, and it waits for a read under way."""
         store = SlowStore()
         watcher = self.watch(store)
-        stopped = watcher.stopService()
+        stopped = watcher.stop()
         assert stopped is not None
         self.assertNoResult(stopped)
         store.waiting.pop().callback(None)
@@ -147,7 +147,7 @@ class ServiceWatcherTests(SynchronousTestCase):
 
     def test_stop_idle(self) -> None:
         """Stopping between reads needs no waiting."""
-        assert self.watch(self.store).stopService() is None
+        assert self.watch(self.store).stop() is None
 
     def test_faulty_listener(self) -> None:
         """A fault of whoever is told is logged and does not end the watching."""
@@ -157,7 +157,7 @@ class ServiceWatcherTests(SynchronousTestCase):
             tables.append(table)
             raise ZeroDivisionError
 
-        ServiceWatcher(self.store, changed, self.events.append).startService()
+        ServiceWatcher(self.store, changed, self.events.append).start()
         self.put(self.store, value("metadata"))
         assert len(tables) == 2
         assert len(self.flushLoggedErrors(ZeroDivisionError)) == 2
