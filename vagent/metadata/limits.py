@@ -54,10 +54,6 @@ MAX_UPSTREAM_CONNECTIONS = 128
 MAX_WAITING = 1024
 """Requests held while no upstream is ready: a rack of guests booting at once."""
 
-MAX_WAITING_PER_GUEST = 32
-"""A guest boots with one request at a time, curl loops with a few; as many as may be
-in flight by default, so that a cold start is not refused what a warm one may do."""
-
 MAX_ACCOUNTS = 16384
 """Guests whose use is remembered: the default identity range; twice the connections."""
 

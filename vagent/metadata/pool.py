@@ -59,7 +59,7 @@ class Pool:
         self._endpoints: list[Endpoint] = []
         self._records: list[Record] = []
         self._retired: set[Endpoint] = set()
-        self._waiting = WaitingRoom()
+        self._waiting = WaitingRoom(config.max_guest_requests)
         self._dialling: set[Deferred[None]] = set()
         self._emptied: Deferred[None] | None = None
         self._turn = 0

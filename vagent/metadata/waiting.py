@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from vagent.metadata.exchange import Exchange
-from vagent.metadata.limits import MAX_WAITING, MAX_WAITING_PER_GUEST
+from vagent.metadata.limits import MAX_WAITING
 
 
 class WaitingRoom:
-    """First come, first served; no guest may fill it alone."""
+    """First come, first served; one guest may have `share` of it: as many as it may
+    have in flight, so that a cold start is not refused what a warm one may do.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, share: int) -> None:
+        self._share = share
         self._exchanges: dict[Exchange, None] = {}
         self._of: Counter[str] = Counter()
         self.needing_fresh = 0
@@ -21,7 +24,7 @@ class WaitingRoom:
         """Let it wait; False when the room, or its guest's share of it, is full."""
         if (
             len(self._exchanges) >= MAX_WAITING
-            or self._of[exchange.peer] >= MAX_WAITING_PER_GUEST
+            or self._of[exchange.peer] >= self._share
         ):
             return False
         self._exchanges[exchange] = None

@@ -16,7 +16,6 @@ from vagent.config.model import MetadataProxyConfig, Secret
 from vagent.metadata.events import EndpointProbed
 from vagent.metadata.limits import (
     MAX_UPSTREAM_CONNECTIONS,
-    MAX_WAITING_PER_GUEST,
     RETRY_SECONDS,
     TICK_SECONDS,
 )
@@ -146,8 +145,8 @@ def test_hold_ends_with_503() -> None:
 )
 def test_one_guest_may_hold_so_many(number: int, status: bytes) -> None:
     """One more than the ceiling is refused at once; another guest still waits."""
-    bench = Bench()
-    asked = [bench.ask() for _ in range(MAX_WAITING_PER_GUEST + number)]
+    bench = Bench(max_guest_requests=40)
+    asked = [bench.ask() for _ in range(40 + number)]
     assert status == asked[-1][1].value()[:13]
     _, other = bench.ask("169.254.64.3")
     assert b"" == other.value()
@@ -378,7 +377,7 @@ def test_waiting_room_keeps_order_and_forgets_who_left() -> None:
         def __init__(self, peer: str) -> None:
             self.peer = peer
 
-    room = WaitingRoom()
+    room = WaitingRoom(share=2)
     first, second = One("a"), One("b")
     assert room.admit(first)  # type: ignore[arg-type]  # no more is looked at
     assert room.admit(second)  # type: ignore[arg-type]  # as above
