@@ -13,6 +13,7 @@ C   attaching ports at 10 and at 1,000 registered, 1,000 in one call, memory of 
 D   a service elsewhere: stream, datagrams and round trips that the kernel carries,
     beside plain routing between the same namespaces
 E   a boot storm: 500 guests at once, each asking as cloud-init does, beside Neutron's
+M   memory of the agent: started, serving, with 1,000 idle connections of guests
 
 Contestants take turns within each round; a figure is the median of all rounds, with
 the least and the greatest beside it. Load generators, upstream and contestants are
@@ -39,6 +40,7 @@ from bench.booting import measure_storm
 from bench.carrying import measure_carried
 from bench.figures import Part, as_json
 from bench.goals import MET, MISSED, UNKNOWN
+from bench.memory import measure_memory
 from bench.pace import Pace
 from bench.proxying import measure_alone, measure_whole_path
 from bench.racing_neutron import measure_beside_neutron
@@ -78,6 +80,7 @@ PARTS: dict[str, Measure] = {
     "C": lambda stage, pace: [measure_ports(stage, pace)],
     "D": lambda stage, pace: [measure_carried(stage, pace)],
     "E": lambda stage, pace: [measure_storm(stage, pace)],
+    "M": lambda stage, pace: [measure_memory(stage, pace)],
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.contestants import UNLIMITED, haproxy, loopback_proxy
-from bench.figures import Column, Part, Run
+from bench.figures import Column, Part
 from bench.goals import Goal
 from bench.load import Shape, drive
 from bench.pace import Pace
@@ -18,6 +18,7 @@ COLUMNS = (
     Column("rate", "req/s (min–max)", spread=True),
     Column("p50", "p50 ms", digits=2),
     Column("p99", "p99 ms", digits=2),
+    Column("added", "p99 added", digits=2, compare=False),
     Column("cost", "CPU µs/answer (min–max)", digits=1, spread=True),
     Column("busy", "CPU %", compare=False),
     Column("resident", "RSS MiB", digits=1),
@@ -35,29 +36,49 @@ SHAPES = (
     Shape("8 KiB, keep-alive, 16", 16, path="/large"),
 )
 FEW_SHAPES = (SIXTEEN, EACH)
-OUR_PORT, RIVAL_PORT = 18097, 18197
-PLAIN_RATIO, TLS_RATIO, EACH_RATIO = 2.0, 2.5, 3.0
+OURS, KEPT, HAPROXY = "vagent", "vagent, kept", "haproxy"
+OUR_PORT, RIVAL_PORT, KEPT_PORT = 18097, 18197, 18097 + 2
+PLAIN_RATIO, TLS_RATIO, EACH_RATIO, KEPT_RATIO = 2.0, 2.5, 3.0, 1.0
 """Goals: how many times haproxy's CPU an answer may cost."""
+ADDED = 1.0
+"""Goal: milliseconds, by which the 99th percentile is later than without a proxy."""
 
 
 def measure_alone(stage: Stage, pace: Pace, *, tls: bool) -> Part:
-    """The proxy alone against haproxy, both on loopback."""
+    """The proxy alone against haproxy, both on loopback; beside a plain upstream also
+    the proxy that answers from what it has kept.
+    """
     upstream = "mutual TLS" if tls else "plain"
+    ratio = TLS_RATIO if tls else PLAIN_RATIO
+    goals = (
+        *_dearer_than_haproxy(OURS, {SIXTEEN: ratio, SIXTY_FOUR: ratio}),
+        *_dearer_than_haproxy(OURS, {EACH: EACH_RATIO}),
+        Goal(SIXTEEN.name, OURS, "added", at_most=ADDED),
+    )
+    contestants = [loopback_proxy(stage, OUR_PORT + tls, NGINX[tls], UNLIMITED)]
+    if not tls:
+        contestants.append(_keeping(stage))
+        goals += _dearer_than_haproxy(
+            KEPT, {SIXTEEN: KEPT_RATIO, SIXTY_FOUR: KEPT_RATIO}
+        )
     part = Part(
         "A",
         f"Proxy alone on loopback, upstream {upstream}: vagent beside haproxy",
         COLUMNS,
-        goals=_dearer_than_haproxy(
-            {SIXTY_FOUR: TLS_RATIO if tls else PLAIN_RATIO, EACH: EACH_RATIO}
-        ),
+        rivals=(HAPROXY,),
+        goals=goals,
     )
-    contestants = (
-        loopback_proxy(stage, OUR_PORT + tls, NGINX[tls], UNLIMITED),
-        haproxy(stage, LOOPBACK, RIVAL_PORT + tls, tls=tls),
-    )
+    contestants.append(haproxy(stage, LOOPBACK, RIVAL_PORT + tls, tls=tls))
     shapes = FEW_SHAPES if pace.quick else SHAPES
-    take_turns(stage, pace, part, stage.host, contestants, shapes)
+    direct = f"http://{LOOPBACK}:{NGINX[False].port}"
+    take_turns(stage, pace, part, stage.host, contestants, shapes, direct=direct)
     return part
+
+
+def _keeping(stage: Stage) -> Contestant:
+    return loopback_proxy(
+        stage, KEPT_PORT, NGINX[False], UNLIMITED, "--cache-ttl", "15", name=KEPT
+    )
 
 
 def measure_whole_path(stage: Stage, pace: Pace) -> Part:
@@ -76,9 +97,9 @@ def measure_whole_path(stage: Stage, pace: Pace) -> Part:
     return part
 
 
-def _dearer_than_haproxy(limits: Mapping[Shape, float]) -> tuple[Goal, ...]:
+def _dearer_than_haproxy(ours: str, limits: Mapping[Shape, float]) -> tuple[Goal, ...]:
     return tuple(
-        Goal(shape.name, "vagent", "cost", at_most=limit, rival="haproxy")
+        Goal(shape.name, ours, "cost", at_most=limit, rival=HAPROXY)
         for shape, limit in limits.items()
     )
 
@@ -91,21 +112,30 @@ def take_turns(
     contestants: Sequence[Contestant],
     shapes: Iterable[Shape],
     rounds: int | None = None,
+    direct: str = "",
 ) -> None:
-    """Every shape in every round; `rounds` is a ceiling on how many."""
+    """Every shape in every round; `rounds` is a ceiling on how many. `direct` is the
+    upstream itself: how much later than from there do answers come?
+    """
     for contestant in contestants:
         drive(clients, contestant.origin, SIXTEEN, seconds=1, cpu=stage.cpus.load)
     for number in pace.at_most(rounds or pace.count, part):
         for shape in shapes:
+            least = 0.0
+            if direct and shape is SIXTEEN:
+                cpu = stage.cpus.load
+                least = drive(clients, direct, shape, seconds=pace.seconds, cpu=cpu).p99
             for contestant in contestants:
                 run = _one(stage, clients, contestant, shape, pace.seconds)
+                if least:
+                    run["added"] = run["p99"] - least
                 part.add(shape.name, contestant.name, run)
             pace.show(part, number, shape.name, "rate", "req/s", "cost", "µs")
 
 
 def _one(
     stage: Stage, clients: Machine, contestant: Contestant, shape: Shape, seconds: int
-) -> Run:
+) -> dict[str, float]:
     others = Others()
     before = usage(*contestant.pids)
     report = drive(
