@@ -63,7 +63,9 @@ def upstream() -> Iterator[Serving]:
 def test_upstream_sees_our_four_headers_and_nothing_the_guest_forged(
     start: Start, upstream: Serving
 ) -> None:
-    """Whatever a guest sends, Nova sees our headers, once each, and the allow-list."""
+    """Whatever a guest sends, Nova sees our headers, once each, and the allow-list.
+    (Contrail: MetadataReqTest.)
+    """
     heads: list[bytes] = []
     server = upstream(always(OK, heads))
     running = start()
@@ -176,7 +178,9 @@ def test_pipelined_requests_are_answered_in_order(
 def test_keep_alive_uses_one_upstream_connection(
     start: Start, upstream: Serving
 ) -> None:
-    """Both sides keep their connection over many requests."""
+    """Both sides keep their connection over many requests.
+    (Contrail: MetadataMultiReqTest.)
+    """
     server = upstream(always(OK))
     running = start()
     running.target(server.port)
@@ -190,7 +194,9 @@ def test_keep_alive_uses_one_upstream_connection(
 def test_unknown_guest_gets_404_at_once_and_nothing_goes_upstream(
     start: Start, upstream: Serving
 ) -> None:
-    """No registration, no request: 404, empty, closed, counted."""
+    """No registration, no request: 404, empty, closed, counted.
+    (Contrail: MetadataReqTest, no VM.)
+    """
     server = upstream(always(OK))
     running = start()
     running.target(server.port)
@@ -204,7 +210,9 @@ def test_unknown_guest_gets_404_at_once_and_nothing_goes_upstream(
 
 
 def test_without_a_service_guests_get_503_at_once(start: Start) -> None:
-    """No target: 503 with Retry-After, not held."""
+    """No target: 503 with Retry-After, not held.
+    (Contrail: MetadataNoLinkLocalTest.)
+    """
     running = start()
     begun = time.monotonic()
     reply = running.ask(CLOSE)
@@ -372,7 +380,9 @@ def test_replies_without_body_leave_the_connection_usable(
 def test_head_request_keeps_the_length_and_has_no_body(
     start: Start, upstream: Serving
 ) -> None:
-    """HEAD: the length is relayed although no body follows; the connection lives."""
+    """HEAD: the length is relayed although no body follows; the connection lives.
+    (Contrail: MetadataOtherMethodsTest, HEAD.)
+    """
     server = upstream(always(b"HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n"))
     running = start()
     running.target(server.port)
@@ -485,6 +495,36 @@ def test_request_body_arrives_whole_with_one_length(
     assert b"chunked" not in heads[0]
 
 
+def test_every_method_and_a_body_in_pieces(start: Start, upstream: Serving) -> None:
+    """POST, PUT and DELETE, each with `Connection: close`, arrive as they were sent and
+    are answered; so does a body of 2,400 bytes in several packets.
+    (Contrail: MetadataOtherMethodsTest.)
+    """
+    heads: list[bytes] = []
+    running = start()
+    running.target(upstream(always(OK, heads)).port)
+    body = b"0123456789" * 240
+    for method, sent in (
+        (b"POST", b"short"),
+        (b"POST", body),
+        (b"PUT", body),
+        (b"DELETE", b""),
+    ):
+        one = running.connect()
+        head = b"%s /p HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" % method
+        length = b"Content-Length: %d\r\n" % len(sent) if sent else b""
+        one.sendall(head + length + b"\r\n" + sent[:700])
+        for start_at in range(700, len(sent), 700):
+            time.sleep(0.01)
+            one.sendall(sent[start_at : start_at + 700])
+        answer = read_all(one)
+        assert 200 == status_of(answer)
+        assert answer.endswith(b"hello")
+        assert heads[-1].startswith(method + b" /p HTTP/1.1\r\n")
+        assert heads[-1].endswith(b"\r\n\r\n" + sent)
+    assert 4 == len(heads)
+
+
 def test_expect_continue_is_answered_before_the_body(
     start: Start, upstream: Serving
 ) -> None:
@@ -566,7 +606,9 @@ def test_large_chunked_body_stays_chunked_and_whole(
 
 
 def test_broken_stream_cuts_the_guest(start: Start, upstream: Serving) -> None:
-    """Half of a large body, then the upstream dies: the guest sees no clean end."""
+    """Half of a large body, then the upstream dies: the guest sees no clean end.
+    (Contrail: MetadataCloseServerTest.)
+    """
     reply = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"x" * 100000
     running = start()
     running.target(upstream(once(reply)).port)
@@ -682,7 +724,9 @@ def client_files(pki: Path, name: str = "client") -> ClientTls:
 def test_mutual_tls(
     version: ssl.TLSVersion, pki: Path, start: Start, upstream: Serving
 ) -> None:
-    """Our certificate is presented, theirs is checked, by IP; keep-alive works."""
+    """Our certificate is presented, theirs is checked, by IP; keep-alive works.
+    (Contrail: contrail-test, SSL to nova.)
+    """
     context = server_context(pki)
     context.minimum_version = context.maximum_version = version
     subjects: list[object] = []

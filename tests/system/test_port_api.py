@@ -99,7 +99,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 
 
 def test_the_life_of_a_port_with_vagentctl(agent: Agent) -> None:
-    """add, list, show, del: what an operator types."""
+    """add, list, show, del: what an operator types. (Contrail: Port_Add_Del.)"""
     code, out, err = agent.ctl(
         "port", "add", "--uuid", PORT, "--instance", VM, "--tap", "tap1",
         "--mac", "02:00:00:00:00:01", "--ip", "10.0.0.5", "--name", "wéb",
@@ -136,7 +136,9 @@ def test_ports_and_identities_survive_kill_9(agent: Agent) -> None:
 
 
 def test_vrouter_port_control_works(agent: Agent) -> None:
-    """It writes the file itself, then calls; on deletion it removes the file first."""
+    """It writes the file itself, then calls; on deletion it removes the file first.
+    (Contrail: Port_Add_Python.)
+    """
     body = port_object(
         1, **{"vhostuser-mode": 0, "author": "/usr/bin/x", "time": "now"}
     )
@@ -149,7 +151,9 @@ def test_vrouter_port_control_works(agent: Agent) -> None:
 
 
 def test_a_file_written_while_the_agent_was_down_is_loaded(agent: Agent) -> None:
-    """vrouter-port-control ignores a refused connection; junk beside it is survived."""
+    """vrouter-port-control ignores a refused connection; junk beside it is survived.
+    (Contrail: PortReload.)
+    """
     agent.kill()
     body = port_object(1)
     (agent.folder / body["id"]).write_text(json.dumps(body))

@@ -8,12 +8,13 @@ import json
 import shlex
 import signal
 import sys
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from lab.agent import configuration
-from lab.pki import Authority
+from lab.pki import Authority, KeyPair
 
 pytestmark = pytest.mark.system
 
@@ -86,6 +87,17 @@ PLANTED = {
         "ip address add 169.254.169.254/32 dev lo",
         "interface lo has the address 169.254.169.254",
     ),
+    "an address of the identity range": (
+        "ip address add 169.254.64.77/32 dev blue",
+        "interface blue has 169.254.64.77, of the identity range",
+    ),
+    "a process that serves on the service address": (
+        "ip address add 169.254.169.254/32 dev lo; "
+        f"{sys.executable} -c 'import socket, time;"
+        ' s = socket.create_server(("169.254.169.254", 80)); time.sleep(60)\''
+        " >/dev/null 2>&1 & sleep 1",
+        "listens on 169.254.169.254:80/tcp",
+    ),
     "a route into the identity range, with rp_filter": (
         "sysctl -qw net.ipv4.conf.all.rp_filter=1;"
         " ip route add 169.254.64.0/24 dev blue",
@@ -109,6 +121,8 @@ def test_a_fault_of_the_host_is_named_and_mended(
     served.lab.host.run("sh", "-c", plant)
     (finding, *_) = [found for found in wrong(served) if what in found["what"]]
     mend(served, finding)
+    for left in wrong(served):
+        mend(served, left)
     assert [] == wrong(served)
     assert "I am alice\n" == ask(served.lab.guests[0], "/latest/user-data")
 
@@ -218,18 +232,48 @@ def test_the_wrong_authority(idle_site: Any) -> None:
     assert f"-CAfile {other.cert}" in finding["mend"]
 
 
+def with_client(site: Any, pair: KeyPair) -> None:
+    """Start the agent with another client certificate and key."""
+    config = site.agent.config
+    for element, path in (("client-cert", pair.cert), ("client-key", pair.key)):
+        start, end = config.index(f"<{element}>"), config.index(f"</{element}>")
+        config = config[:start] + f"<{element}>{path}" + config[end:]
+    site.agent.config = config
+    site.agent.start()
+    site.provision()
+
+
 def test_a_client_certificate_that_is_refused(idle_site: Any) -> None:
     """TLS 1.3 tells of it only when the answer is read; it is not taken for health."""
     stranger = Authority(idle_site.folder / "other").client("agent")
-    agent = idle_site.agent
-    for element, path in (("client-cert", stranger.cert), ("client-key", stranger.key)):
-        start = agent.config.index(f"<{element}>")
-        end = agent.config.index(f"</{element}>")
-        agent.config = agent.config[:start] + f"<{element}>{path}" + agent.config[end:]
-    agent.start()
-    idle_site.provision()
+    with_client(idle_site, stranger)
     (finding,) = wrong(idle_site)
     assert "refused our client certificate" in finding["what"]
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "severity", "what"),
+    [
+        (timedelta(minutes=-10), "wrong", "expired on"),
+        (timedelta(days=2), "warning", "expires on"),
+    ],
+)
+def test_a_certificate_at_its_end(
+    idle_site: Any, lifetime: timedelta, severity: str, what: str
+) -> None:
+    """It is named: before its end as a warning, then as the fault that it is."""
+    pair = Authority(idle_site.folder / "old", lifetime=lifetime).client("old")
+    with_client(idle_site, pair)
+    told = [f for f in run_doctor(idle_site)[1] if str(pair.cert) in f["what"]]
+    assert (severity, True) == (told[0]["severity"], what in told[0]["what"])
+
+
+def test_a_key_of_another_certificate(idle_site: Any) -> None:
+    """The files are there, and do not belong together."""
+    pki = Authority(idle_site.folder / "pki")
+    one, other = pki.client("one"), pki.client("other")
+    with_client(idle_site, KeyPair(one.cert, other.key))
+    assert "TLS files" in {finding["check"] for finding in wrong(idle_site)}
 
 
 def test_an_empty_secret(idle_site: Any) -> None:

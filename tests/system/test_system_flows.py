@@ -88,6 +88,7 @@ def echo_site(site: Any) -> Any:
 def test_flows_have_guest_service_endpoint_and_state(echo_site: Any) -> None:
     """A kept-alive metadata connection, an echo over TCP, a UDP flow that was answered
     and one that was not are listed with what they are; bytes and age are the kernel's.
+    (Contrail: MetadataReqTest, the flow.)
     """
     site, alice = echo_site, echo_site.alice()
     site.introduce(alice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 from ipaddress import IPv4Address, IPv6Address
@@ -18,6 +19,7 @@ from lab.guests import Guest, Wiring
 from lab.namespaces import PATIENCE, inside
 from lab.waiting import wait_for
 from tests.system.test_system_identity import heard, wire
+from tests.system.test_system_life import port_state
 from vagent.ports.identity6 import identity_of, prefix_of
 
 pytestmark = pytest.mark.system
@@ -248,3 +250,39 @@ def reaches(frame: Packet, guest: Guest) -> bool:
     if ICMPv6EchoReply in frame or ICMPv6EchoRequest in frame:
         return IPv6Address(frame[IPv6].dst) == IPv6Address(guest.address6)
     return IP in frame and frame[IP].dst == guest.address
+
+
+def test_the_service_is_for_guests_alone(site: Any) -> None:
+    """TCP and ping to a service address that come from beyond the host open no flow and
+    are not answered. (Contrail: Mdata_FabricToServer_1.)
+    """
+    site.introduce(alice(site))
+    site.provision()
+    raw = wire(site.uplink())
+    mac = site.lab.host.run("cat", "/sys/class/net/uplink/address").strip()
+    for segment in (TCP(sport=40001, dport=80, flags="S"), ICMP()):
+        raw.send(bytes(Ether(dst=mac) / IP(src="198.51.100.1", dst=SERVICE) / segment))
+    assert [] == heard(raw, lambda frame: IP in frame and frame[IP].src == SERVICE)
+    assert [] == json.loads(site.agent.tool("vagent.ctl", "-o", "json", "flow", "list"))
+    raw.close()
+
+
+def test_an_identity_lives_as_long_as_its_tap(open_site: Any) -> None:
+    """While the tap is away nothing is sent to its identity anywhere; once it is back
+    the guest is reached by the same one. (Contrail: MetadataRoute_1.)
+    """
+    guest = alice(open_site)
+    host = open_site.lab.host
+    open_site.introduce(guest)
+    serve(open_site, guest)
+    to = open_site.identity(guest)
+    assert asked(open_site, to, socket.SOCK_STREAM)
+    host.run("ip", "link", "set", guest.tap, "down")
+    host.run("ip", "link", "set", guest.tap, "name", "elsewhere")
+    wait_for(lambda: port_state(open_site, guest), "Inactive < no-dev >".__eq__)
+    assert "" == asked(open_site, to, socket.SOCK_STREAM, BRIEF)
+    assert open_site.counter("unknown_identity")
+    host.run("ip", "link", "set", "elsewhere", "name", guest.tap)
+    host.run("ip", "link", "set", guest.tap, "up")
+    wait_for(lambda: port_state(open_site, guest), "Active".__eq__)
+    assert asked(open_site, to, socket.SOCK_STREAM)

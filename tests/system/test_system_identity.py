@@ -110,7 +110,7 @@ def test_headers_change_nobody(site: Any, ask: Any) -> None:
 
 def test_before_and_after_provisioning_there_is_nothing(site: Any, ask: Any) -> None:
     """The service exists because it was provisioned, and no longer than that; the
-    guest is told at once each time.
+    guest is told at once each time. (Contrail: MetadataNoLinkLocalTest.)
     """
     alice = site.alice()
     site.introduce(alice)

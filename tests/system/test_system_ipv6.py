@@ -118,7 +118,7 @@ def from_service(frame: Packet) -> bool:
 
 def test_one_address_two_guests_each_its_own(site: Any) -> None:
     """Overlapping IPv6 addresses: each gets its own, at both service addresses, and
-    Nova is told the address that it asked from.
+    Nova is told the address that it asked from. (Contrail: Metadata6RouteFuncsTest.)
     """
     guests = (alice(site), bob(site))
     site.introduce(*guests)
@@ -165,7 +165,9 @@ def test_a_guest_with_only_a_link_local_address(site: Any) -> None:
 
 @pytest.mark.parametrize("service", [LINK_LOCAL, EC2])
 def test_neighbour_discovery_is_answered_at_the_tap(site: Any, service: str) -> None:
-    """The guest hears who has the service address; its network does not hear it ask."""
+    """The guest hears who has the service address; its network does not hear it ask.
+    (Contrail: Metadata6NlReqTest.)
+    """
     guest = alice(site)
     site.introduce(guest)
     source = wait_for(guest.link_local)
@@ -348,7 +350,9 @@ def test_asking_too_often_is_dropped_in_the_kernel(site: Any) -> None:
 
 
 def test_an_ipv6_entry_is_honoured(site: Any) -> None:
-    """Contrail's `metadata6` at fe80::a9fe:a9fe is the metadata service."""
+    """Contrail's `metadata6` at fe80::a9fe:a9fe is the metadata service.
+    (Contrail: Metadata6ServerResetTest.)
+    """
     guest = alice(site)
     site.introduce(guest)
     site.provision(

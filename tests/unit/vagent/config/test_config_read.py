@@ -228,7 +228,9 @@ def test_problems_have_a_ceiling(write: Write) -> None:
 
 
 def test_legacy_elements_are_warned_about(write: Write) -> None:
-    """A complete agent.conf of Contrail loads; what is not used is reported."""
+    """A complete agent.conf of Contrail loads; what is not used is reported.
+    (Contrail: test_agent_init.)
+    """
     path = write(
         """
 <?xml version="1.0" encoding="utf-8"?>

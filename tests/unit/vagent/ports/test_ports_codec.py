@@ -163,7 +163,7 @@ def test_a_project_that_is_none_is_refused(body: Make) -> None:
      "255.255.255.255", "10.0.0.5/32", "10.0.0.5 "],
 )  # fmt: skip
 def test_an_ipv4_text_that_no_guest_can_have_is_unknown(body: Make, text: str) -> None:
-    """Contrail takes bad text for 0.0.0.0 and goes on."""
+    """Contrail takes bad text for 0.0.0.0 and goes on (its Port_Add_Invalid_Ip)."""
     assert decode_port(body(ip_address=text)).address is None
 
 

@@ -220,7 +220,9 @@ def test_a_file_that_cannot_be_removed_is_reported(
 def test_link_state_of_the_right_type_only(
     desk: Desk, port: Make, result: Make
 ) -> None:
-    """enable-port and disable-port are for remote ports, and are durable."""
+    """enable-port and disable-port are for remote ports, and are durable.
+    (Contrail: Vcenter_Port_Add_Del.)
+    """
     result(desk.registrar.add([port(1, type=2), port(2)]))
     remote, virtual = port(1).id, port(2).id
     set_link = desk.registrar.set_link
@@ -273,7 +275,9 @@ def test_a_restart_on_a_full_disk_goes_on(desk: Desk, port: Make, result: Make) 
 
 
 def test_after_a_sync_the_silent_ports_go(desk: Desk, port: Make, result: Make) -> None:
-    """What is registered again, or newly, stays; the rest goes, from disk as well."""
+    """What is registered again, or newly, stays; the rest goes, from disk as well.
+    (Contrail: Port_Sync.)
+    """
     result(desk.registrar.add([port(1), port(2)]))
     desk.registrar.sync()
     desk.clock.advance(STALE_AFTER - 1)

@@ -98,7 +98,9 @@ def test_the_same_guest_keeps_its_identity(registry: PortRegistry, port: Make) -
 def test_another_guest_gets_another_identity(
     registry: PortRegistry, port: Make, difference: dict[str, str]
 ) -> None:
-    """Connection tracking of the old guest must not serve the new one."""
+    """Connection tracking of the old guest must not serve the new one.
+    (Contrail: PortReloadAndAddWithDifferentVMSameVMI.)
+    """
     [old] = registry.add([port(1, ip6_address="2001:db8::1")])
     [new] = registry.add([port(1, **{"ip6_address": "2001:db8::1", **difference})])
     assert new.index != old.index
