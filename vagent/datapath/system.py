@@ -29,8 +29,9 @@ from vagent.datapath.packet import OpeningPacket
 from vagent.errors import KernelError
 from vagent.store.worker import RunInThread
 
-COMMAND_DEADLINE = 30.0
-"""Seconds for one transaction: one of 5,000 ports takes about one."""
+COMMAND_DEADLINE = 60.0
+"""Seconds for one transaction: one of 5,000 ports takes about one. The first loads
+the kernel's modules, half a minute in an emulated machine."""
 MAX_MESSAGE = 2000
 """Characters of a tool's complaint that are kept: it repeats the line it means."""
 MAX_ANSWER = 1 << 20
