@@ -7,6 +7,7 @@ closing the lab ends whatever is left. Knows how to start things, not what is me
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import time
@@ -19,7 +20,7 @@ from typing import NamedTuple
 from bench.crowd import Member, save
 from lab.agent import SECRET, SOURCE, RunningAgent, configuration
 from lab.guests import Lab, Wiring
-from lab.namespaces import LabError, Machine, inside
+from lab.namespaces import LabError, Machine, inside, run
 from vagent.config.model import Secret
 from vagent.metadata.signing import signature
 
@@ -87,7 +88,8 @@ class Stage:
         self.cpus = cpus
         self.agent_folder = folder / "agent"
         self._processes: list[subprocess.Popen[bytes]] = []
-        self.lab = Lab(PREFIX)
+        _sweep()
+        self.lab = Lab(f"{PREFIX}-{os.getpid()}")
         try:
             self.guest = self.lab.guest(
                 "guest", Wiring.ROUTED, address=f"{GUEST}/24", gateway=GATEWAY
@@ -215,6 +217,13 @@ class Stage:
             time.sleep(0.05)
         logs = "".join(path.read_text() for path in self.folder.glob("*.log"))
         raise LabError(f"{name} does not answer at {url}; the logs say:\n{logs}")
+
+
+def _sweep() -> None:
+    """Take away what benchmarks that were killed have left."""
+    for name in re.findall(rf"^{PREFIX}-\d+-\w+", run("ip", "netns"), re.MULTILINE):
+        if not Path("/proc", name.removeprefix(f"{PREFIX}-").split("-")[0]).exists():
+            Machine(name).destroy()
 
 
 def _curl(machine: Machine, url: str, *options: str) -> str:

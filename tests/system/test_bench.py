@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -44,20 +45,38 @@ OF_NEUTRON = {
 }
 
 
+@dataclass(frozen=True)
+class Ran:
+    """A run that has ended: its process, and what it wrote down."""
+
+    pid: int
+    results: dict[str, Any]
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What one quick run of all parts wrote down."""
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """One quick run of all parts."""
     file = tmp_path_factory.mktemp("bench") / "results.json"
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", "bench", "--quick", "--results", str(file)],
         cwd=SOURCE,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=DEADLINE,
     )
-    assert 0 == done.returncode, done.stdout + done.stderr
-    found: dict[str, Any] = json.loads(file.read_text())
-    return found
+    try:
+        said, _ = process.communicate(timeout=DEADLINE)
+    finally:
+        process.terminate()
+        process.wait()
+    assert 0 == process.returncode, said
+    return Ran(process.pid, json.loads(file.read_text()))
+
+
+@pytest.fixture
+def results(ran: Ran) -> dict[str, Any]:
+    """What it wrote down."""
+    return ran.results
 
 
 def test_every_part_has_its_contestants(results: dict[str, Any]) -> None:
@@ -111,6 +130,6 @@ def test_the_machine_and_the_method_are_told(results: dict[str, Any]) -> None:
     assert "1 rounds, 1 s each run" in results["about"]["method"]
 
 
-def test_nothing_is_left_behind(results: dict[str, Any]) -> None:
+def test_nothing_is_left_behind(ran: Ran) -> None:
     """No namespace, hence no process in one."""
-    assert PREFIX not in run("ip", "netns", "list")
+    assert f"{PREFIX}-{ran.pid}-" not in run("ip", "netns", "list")
