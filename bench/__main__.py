@@ -62,6 +62,7 @@ installs them. Takes about 12 minutes. Figures of different machines do not comp
 ratios do, more or less. On a machine that does other work, trust CPU per answer more
 than requests per second.
 """
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 DONE, FAILED, UNAVAILABLE, NO_PERMISSION = 0, 1, 69, 77
 
 Measure = Callable[[Stage, Pace], list[Part]]
@@ -97,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError:
         print("make bench: runs already; two would spoil each other", file=sys.stderr)
         return UNAVAILABLE
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(FAILED))
+    for number in ENDING:
+        signal.signal(number, _leave)
     try:
         _run(options)
     except LabError as failure:
@@ -108,6 +109,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\nmake bench: interrupted; everything is taken away", file=sys.stderr)
         return 128 + signal.SIGINT
     return DONE
+
+
+def _leave(*_: object) -> None:
+    """Once: a second signal must not interrupt what takes everything away."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(FAILED)
 
 
 def _parser() -> argparse.ArgumentParser:
