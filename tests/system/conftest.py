@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -143,7 +144,7 @@ class Site:
             process.kill()
             process.wait()
         if self.agent.process is not None:
-            self.agent.stop()
+            self.agent.stop(signal.SIGKILL)  # it may be frozen
         self.lab.close()
 
 
