@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import time
 from collections.abc import Sequence
@@ -95,7 +94,7 @@ def measure_ports(stage: Stage, pace: Pace) -> Part:
 
 
 def _fresh_agent(stage: Stage, few: Sequence[Port]) -> None:
-    shutil.rmtree(stage.agent_folder / "state", ignore_errors=True)
+    stage.forget_state()
     stage.agent.start()
     stage.agent.register(stage.guest)
     provision(stage, "metadata", METADATA, 80, TLS_PORT)

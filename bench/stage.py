@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,6 +117,15 @@ class Stage:
         self.lab.close()
         for process in self._processes:
             process.wait(START_DEADLINE)
+
+    def forget_state(self) -> None:
+        """What the stopped agent registered is not there when it starts again. It is
+        moved, not deleted: ext4 avoids inodes that were free for less than five
+        seconds, and looks at each of them for each file that is made meanwhile.
+        """
+        state = self.agent_folder / "state"
+        if state.exists():
+            state.rename(tempfile.mkdtemp(prefix="state-", dir=self.agent_folder))
 
     def upstream(self) -> None:
         """Start nginx as nova-api."""

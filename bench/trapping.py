@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import sys
 
 from bench import ports
@@ -99,7 +98,7 @@ def measure_trap(stage: Stage, pace: Pace) -> Part:
         for number in pace.rounds(part):
             measure(number, 16, CROWDED)
     stage.agent.stop()
-    shutil.rmtree(stage.agent_folder / "state")
+    stage.forget_state()
     return part
 
 

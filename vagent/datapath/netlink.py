@@ -88,7 +88,7 @@ def ask(message: bytes, what: str) -> bytes:
             raise KernelError(f"{what}: {failure}") from failure
 
 
-def transact_batch(batch: bytes) -> list[Acknowledgement]:
+def transact_batch(batch: bytes | bytearray) -> list[Acknowledgement]:
     """Send a batch, which the kernel works off before the call returns, and read all
     that it answered. Raises KernelError.
     """

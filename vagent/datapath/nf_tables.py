@@ -58,34 +58,39 @@ _FIRST_ELEMENT = 20
 
 class Element(NamedTuple):
     """One element of a map, in the kernel's bytes. A key of several parts has each of
-    them padded to four bytes; `about` says in words what it is.
+    them padded to four bytes; `whose` says it in words.
     """
 
     key: bytes
     value: bytes
-    about: str
+    whose: str
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One message of a transaction, and in words what it is about: one for each
-    element, or just one.
+    """One message of a transaction, and in words what it is about, and whose each of
+    its elements is, if it has any.
     """
 
     kind: int
     flags: int
     payload: bytes
-    about: tuple[str, ...]
+    what: str
+    whose: tuple[str, ...] = ()
     first: int = 0
-    """Offset in the message of its first element, each as long as the others; 0 for
-    none."""
+    """Offset in the message of its first element, each as long as the others."""
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """What it is about: one for each element, or just one."""
+        return tuple(f"{self.what}, {whose}" for whose in self.whose) or (self.what,)
 
     def at(self, offset: int) -> str:
         """What the byte at this offset of the message belongs to."""
-        if not self.first or offset < self.first:
-            return self.about[0]
-        length = (_FIRST_ELEMENT + len(self.payload) - self.first) // len(self.about)
-        return self.about[min((offset - self.first) // length, len(self.about) - 1)]
+        about = self.about
+        length = (_FIRST_ELEMENT + len(self.payload) - self.first) // len(about)
+        place = max(0, offset - self.first) // length
+        return about[min(place, len(about) - 1)]
 
 
 def add_elements(table: str, name: str, elements: Sequence[Element]) -> list[Step]:
@@ -107,7 +112,7 @@ def add_device_chain(
         + attribute(_HOOK_PRIORITY, _SIGNED.pack(priority))
         + attribute(_HOOK_DEVICE, _text(device))
     )
-    about = (f"chain {chain} at device {device}",)
+    what = f"chain {chain} at device {device}"
     return [
         Step(
             _NEWCHAIN,
@@ -117,7 +122,7 @@ def add_device_chain(
             + attribute(_CHAIN_HOOK | NLA_NESTED, hook)
             + attribute(_CHAIN_POLICY, _UNSIGNED.pack(_ACCEPT))
             + attribute(_CHAIN_TYPE, _text("filter")),
-            about,
+            what,
         ),
         Step(
             _NEWRULE,
@@ -125,7 +130,7 @@ def add_device_chain(
             attribute(_RULE_TABLE, _text(table))
             + attribute(_RULE_CHAIN, _text(chain))
             + _jump(jump),
-            about,
+            what,
         ),
     ]
 
@@ -136,22 +141,22 @@ def delete_chain(table: str, chain: str) -> list[Step]:
     # one to delete.
     named = attribute(_CHAIN_TABLE, _text(table)) + attribute(_CHAIN_NAME, _text(chain))
     ruled = attribute(_RULE_TABLE, _text(table)) + attribute(_RULE_CHAIN, _text(chain))
-    about = (f"chain {chain}",)
+    what = f"chain {chain}"
     return [
-        Step(_NEWCHAIN, NLM_CREATE, named, about),
-        Step(_DELRULE, 0, ruled, about),
-        Step(_DELCHAIN, 0, named, about),
+        Step(_NEWCHAIN, NLM_CREATE, named, what),
+        Step(_DELRULE, 0, ruled, what),
+        Step(_DELCHAIN, 0, named, what),
     ]
 
 
-def encode(steps: Sequence[Step]) -> bytes:
+def encode(steps: Sequence[Step]) -> bytearray:
     """The transaction: all steps or none. The last is acknowledged; each that fails is
     answered with an error.
     """
     last = len(steps)
-    parts = [_edge(_BATCH_BEGIN, 0)]
-    parts += [
-        netfilter_message(
+    batch = bytearray(_edge(_BATCH_BEGIN, 0))
+    for sequence, step in enumerate(steps, start=1):
+        batch += netfilter_message(
             step.kind,
             NLM_REQUEST | step.flags | (NLM_ACK if sequence == last else 0),
             sequence=sequence,
@@ -159,10 +164,8 @@ def encode(steps: Sequence[Step]) -> bytes:
             resource=0,
             payload=step.payload,
         )
-        for sequence, step in enumerate(steps, start=1)
-    ]
-    parts.append(_edge(_BATCH_END, last + 1))
-    return b"".join(parts)
+    batch += _edge(_BATCH_END, last + 1)
+    return batch
 
 
 def _edge(kind: int, sequence: int) -> bytes:
@@ -216,7 +219,8 @@ def _elements(
                 kind,
                 flags,
                 where + attribute(_ELEMENTS_LIST | NLA_NESTED, listed),
-                tuple(f"map {name}, {element.about}" for element in part),
+                f"map {name}",
+                tuple(element.whose for element in part),
                 _FIRST_ELEMENT + len(where) + 4,
             )
         )

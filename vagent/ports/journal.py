@@ -73,8 +73,7 @@ class Journal:
         file is left behind.
         """
         if registrations:
-            files = [(r.port.id, encode_record(r)) for r in registrations]
-            await self._run_in_thread(lambda: write_all(self.directory, files))
+            await self._run_in_thread(lambda: write_all(self.directory, registrations))
 
     async def delete(self, port_ids: Iterable[str]) -> None:
         """Remove files durably; absent ones are fine. Raises StoreError."""
@@ -106,33 +105,35 @@ def read_all(directory: Path) -> Contents:
     return Contents(tuple(records), tuple(skipped))
 
 
-def write_all(directory: Path, files: Sequence[tuple[str, bytes]]) -> None:
-    """All of the files, or StoreError and none that is new.
+def write_all(directory: Path, registrations: Sequence[Registration]) -> None:
+    """A file for each, or StoreError and none that is new.
 
     Written first, then synced, some at a time: the file system commits those together
     that wait together, so 1,000 files cost a third of as many syncs one by one.
     """
+    port_ids = [registration.port.id for registration in registrations]
     appeared: list[str] = []
     port_id = ""
     try:
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-        for port_id, content in files:
-            _write(_temporary(directory, port_id), content)
-        with ThreadPoolExecutor(min(len(files), SYNCS_AT_ONCE)) as syncing:
-            for start in range(0, len(files), SYNCED_TOGETHER):
-                names = [name for name, _ in files[start : start + SYNCED_TOGETHER]]
-                paths = [_temporary(directory, name) for name in names]
+        for registration in registrations:
+            port_id = registration.port.id
+            _write(_temporary(directory, port_id), encode_record(registration))
+        with ThreadPoolExecutor(min(len(port_ids), SYNCS_AT_ONCE)) as syncing:
+            for start in range(0, len(port_ids), SYNCED_TOGETHER):
+                some = port_ids[start : start + SYNCED_TOGETHER]
+                paths = [_temporary(directory, name) for name in some]
                 waiting = [syncing.submit(_sync, path) for path in paths]
-                for port_id, synced in zip(names, waiting, strict=True):  # noqa: B007
+                for port_id, synced in zip(some, waiting, strict=True):  # noqa: B007
                     synced.result()
-        for port_id, _content in files:
+        for port_id in port_ids:
             final = directory / port_id
             if not os.path.lexists(final):
                 appeared.append(port_id)
             _temporary(directory, port_id).rename(final)
         _sync(directory)
     except OSError as error:
-        for name, _content in files:
+        for name in port_ids:
             with suppress(OSError):
                 _temporary(directory, name).unlink(missing_ok=True)
         for name in appeared:

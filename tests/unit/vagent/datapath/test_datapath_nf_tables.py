@@ -97,7 +97,7 @@ def test_a_chain_is_made_before_it_is_deleted() -> None:
 def test_a_transaction_is_a_batch_whose_last_step_is_acknowledged() -> None:
     """Begin and end enclose it; every message is a request, of the netdev family."""
     steps = delete_chain("t", "in_7")
-    begin, *inside, end = messages(encode(steps))
+    begin, *inside, end = messages(bytes(encode(steps)))
     assert (16, 1, 0, b"\0\0\0\x0a") == begin
     assert (17, 1, 4, b"\0\0\0\x0a") == end
     assert [(0x401, 1), (1, 2), (1 | 4, 3)] == [
@@ -108,7 +108,7 @@ def test_a_transaction_is_a_batch_whose_last_step_is_acknowledged() -> None:
 
 
 STEPS = [
-    *add_elements("t", "m", [ONE, ONE._replace(about="tap two")]),
+    *add_elements("t", "m", [ONE, ONE._replace(whose="tap two")]),
     *delete_chain("t", "in_7"),
 ]
 
