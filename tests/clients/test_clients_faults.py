@@ -139,11 +139,21 @@ def test_vendor_data2_is_lost_rather_than_asked_for_twice(
     assert 1 == asked.count(VENDOR_DATA2)
 
 
-def test_every_later_document_takes_12_s(town: Any, clients: Any, facts: Any) -> None:
-    """Three guests boot at a time, each waiting for another document: cloud-init gives
-    up after 10 s and asks again, and misses nothing.
+@pytest.mark.parametrize(
+    "late",
+    [
+        {"alice": META_DATA, "bob": USER_DATA},
+        {"alice": VENDOR_DATA, "bob": NETWORK_DATA, "carol": EC2_TREE},
+    ],
+    ids=["first", "later"],
+)
+def test_a_document_that_takes_12_s(
+    town: Any, clients: Any, facts: Any, late: dict[str, str]
+) -> None:
+    """Guests boot at a time, each waiting for another document: cloud-init gives up
+    after 10 s and asks again; the late answer of the first request never becomes the
+    answer to another.
     """
-    late = {"alice": VENDOR_DATA, "bob": NETWORK_DATA, "carol": EC2_TREE}
     town.nova.breaks_each(
         *(
             {"path": path, "instance": facts[name]["uuid"], "delay": 12}
@@ -155,19 +165,6 @@ def test_every_later_document_takes_12_s(town: Any, clients: Any, facts: Any) ->
         result = boot.result()
         facts.check_openstack(result, name)
         assert result["seconds"] > PATIENCE
-
-
-@pytest.mark.parametrize("path", [META_DATA, USER_DATA])
-def test_a_document_that_takes_12_s(
-    town: Any, clients: Any, facts: Any, path: str
-) -> None:
-    """cloud-init gives up waiting after 10 s and asks again; the late answer of the
-    first request never becomes the answer to another.
-    """
-    town.nova.breaks(path, delay=12)
-    result = clients.boot("bob").result()
-    facts.check_openstack(result, "bob")
-    assert result["seconds"] > PATIENCE
 
 
 def test_a_first_answer_that_takes_12_s_is_lost_for_that_guest_only(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lab.agent import SECRET
+from lab.waiting import wait_for
 
 pytestmark = pytest.mark.system
 
@@ -130,3 +131,34 @@ def test_user_data_arrive_byte_for_byte(
     got = tmp_path / "user-data"
     clients.curl("alice", "/latest/user-data", "-o", str(got))
     assert facts.user_data("alice") == got.read_bytes()
+
+
+@pytest.mark.parametrize("upstream", ["nova", "embedded"])
+def test_a_probe_is_answered_and_asks_for_nobody(
+    town: Any, clients: Any, upstream: str
+) -> None:
+    """Every second Nova is asked for its versions, and not for an instance; when it
+    goes away that is known though no guest asks.
+    """
+    town.provision(upstream)
+    old = "<use-ssl>true</use-ssl>"
+    with town.restarted(old, f"{old}<probe-interval>1</probe-interval>"):
+        probes = 'vagent_metadata_upstream_probes_total{reason="answered"}'
+        wait_for(lambda: number(town, probes) >= 2)
+        up = "vagent_metadata_upstream_up_endpoints"
+        assert 1 == number(town, up)
+        asked = [one for one in town.nova.requests() if one["path"] == "/"]
+        assert (upstream == "nova") == bool(asked)
+        assert all({} == one["headers"] for one in asked)
+        with town.unreachable(upstream):
+            wait_for(lambda: number(town, up) == 0)
+        wait_for(lambda: number(town, up) == 1, seconds=20)
+        assert 200 == clients.curl("alice", META_DATA)[0]
+
+
+def number(town: Any, series: str) -> float:
+    """The value of a series of /metrics; 0 if it is not there."""
+    for line in town.agent.get("http://127.0.0.1:8085/metrics").splitlines():
+        if line.startswith(series + " "):
+            return float(line.rpartition(" ")[2])
+    return 0.0
