@@ -1,4 +1,4 @@
-# The two commands: make demo, make test. Everything they need, they install.
+# The commands to know: make demo, make test, .ci/run (what CI runs). Everything they need, they install.
 
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 VENV := .venv
@@ -20,7 +20,7 @@ SECONDS ?= 60
 help:
 	@echo "make demo          show the main job with real packets (root); KEEP=1 leaves it running"
 	@echo "make demo-stop     stop what KEEP=1 left running"
-	@echo "make test          lint and every test; what CI runs (root)"
+	@echo "make test          lint and every test, on this kernel (root)"
 	@echo "make test-stock-kernel   the system tests on Debian's own kernel, emulated (root)"
 	@echo "make test-clients  of these, only: real Nova, cloud-init, botocore (root)"
 	@echo "make fuzz          look for input that breaks a parser's promise; SECONDS=60, TARGETS="
