@@ -21,7 +21,7 @@ from lab.pki import Authority
 
 SOURCE = Path(__file__).resolve().parents[1]
 SECRET = "a-secret-for-the-lab-only"  # noqa: S105 made up, and never leaves the lab
-START_DEADLINE = 30.0 * PATIENCE
+START_DEADLINE = 90.0 * PATIENCE
 """Seconds from exec to readiness; it takes about one."""
 STOP_DEADLINE = 30.0 * PATIENCE
 
