@@ -106,12 +106,16 @@ class Fabric:
 
 
 def echo(
-    machine: Machine, name: str, port: int, *protocols: str
+    machine: Machine, name: str, port: int, *protocols: str, address: str = ""
 ) -> subprocess.Popen[bytes]:
-    """An echo server on a machine; returns when it listens. Raises LabError."""
+    """An echo server on a machine; returns when it listens. Raises LabError.
+
+    Where a machine has several addresses, datagrams are answered from the right one
+    only by a server that is bound to it.
+    """
     kinds = protocols or ("tcp", "udp")
     process = machine.start(
-        [sys.executable, "-m", "lab.echo", name, str(port), *kinds], cwd=SOURCE
+        [sys.executable, "-m", "lab.echo", name, address, str(port), *kinds], cwd=SOURCE
     )
     try:
         wait_for(lambda: machine.run("ss", "-ltunH").count(f":{port} ") >= len(kinds))

@@ -70,14 +70,15 @@ class Additions:
             }
             for entry in table.left_out
         ]
-        services = [
-            {
-                **encode_entry(service),
-                "endpoints": [_endpoint(each) for each in self._endpoints_of(service)],
-            }
+        services = [encode_entry(service) for service in table]
+        endpoints = [
+            _endpoint(service, state)
             for service in table
+            for state in self._endpoints_of(service)
         ]
-        return json_reply({"services": services, "left_out": left_out})
+        return json_reply(
+            {"services": services, "endpoints": endpoints, "left_out": left_out}
+        )
 
     async def list_instances(self, _request: ApiRequest) -> Reply:
         """All instances, each with its UUID, in order of UUID."""
@@ -118,9 +119,11 @@ class Additions:
         return json_reply({"uuid": wanted})
 
 
-def _endpoint(state: EndpointState) -> dict[str, Any]:
+def _endpoint(service: LinkLocalService, state: EndpointState) -> dict[str, Any]:
     endpoint = state.endpoint
     return {
+        "linklocal_service_ip": str(service.address),
+        "linklocal_service_port": service.port,
         "address": str(endpoint.address),
         "port": endpoint.port,
         "tcp": state.tcp.value,

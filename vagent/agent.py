@@ -216,10 +216,23 @@ class Agent:
         statistics.gauge(
             "linklocal_flows",
             lambda: limits.counts().now,
-            "Flows let in, corrected by the kernel's count when a ceiling is reached.",
+            "Flows let in, corrected by the kernel's count: at once at a ceiling, else"
+            " every 15 s.",
         )
         statistics.gauge(
-            "linklocal_flows_peak", lambda: limits.counts().peak, "The most there were."
+            "linklocal_flows_peak",
+            lambda: limits.counts().peak,
+            "The most that the kernel counted.",
+        )
+        statistics.gauge(
+            "linklocal_flows_refused",
+            lambda: limits.counts().refused,
+            "Flows that max-system-flows or max-vm-flows kept out.",
+        )
+        statistics.gauge(
+            "linklocal_flows_guests",
+            lambda: limits.counts().guests,
+            "Guests with flows.",
         )
         statistics.gauge(
             "datapath_ipv6",

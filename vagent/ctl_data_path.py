@@ -22,7 +22,7 @@ from vagent.ctl_session import Session
 if TYPE_CHECKING:
     from vagent.doctor.facts import Ours
 
-FAMILIES = ("netdev", "ip", "ip6")
+FAMILIES = ("netdev", "ip", "ip6", "inet")
 UNSEEN = "a process that cannot be seen"
 
 

@@ -44,9 +44,13 @@ def list_services(session: Session, _args: Namespace) -> None:
     """What is in force; entries that are not, with the reason, go to stderr."""
     reply = session.config_api.json("GET", "/vagent/services")
     services = reply.get("services", []) if isinstance(reply, Mapping) else reply
-    shown = _objects(services)
+    endpoints = reply.get("endpoints", []) if isinstance(reply, Mapping) else []
+    shown = [
+        {**each, "endpoints": _endpoints_of(each, _objects(endpoints))}
+        for each in _objects(services)
+    ]
     if session.output != "json":
-        shown = [{**each, "endpoints": _health(each)} for each in shown]
+        shown = [{**each, "endpoints": _health(each["endpoints"])} for each in shown]
     session.show_table(shown, SERVICE_COLUMNS)
     left_out = reply.get("left_out", []) if isinstance(reply, Mapping) else []
     for entry in _objects(left_out):
@@ -105,9 +109,20 @@ def show_instance(session: Session, args: Namespace) -> None:
     session.show_record(session.config_api.json("GET", path))
 
 
-def _health(service: Mapping[str, Any]) -> str:
+def _endpoints_of(
+    service: Mapping[str, Any], endpoints: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Those of one service."""
+    where = ("linklocal_service_ip", "linklocal_service_port")
+    return [
+        {name: value for name, value in each.items() if name not in where}
+        for each in endpoints
+        if all(each.get(name) == service.get(name) for name in where)
+    ]
+
+
+def _health(endpoints: Sequence[Mapping[str, Any]]) -> str:
     """How many fabric endpoints are up, and which are not, in words."""
-    endpoints = _objects(service.get("endpoints", []))
     ill = [
         f"{each.get('address')} {name.upper()} {each.get(name)}"
         for each in endpoints

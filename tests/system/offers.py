@@ -8,6 +8,7 @@ from typing import Any
 
 from lab.guests import Guest
 from lab.namespaces import PATIENCE, inside
+from lab.waiting import wait_for
 
 SERVICE4, SERVICE6 = "169.254.1.7", "fd00:5e::7"
 """Service addresses that are nobody's but ours."""
@@ -18,8 +19,17 @@ ANSWER_DEADLINE = 5.0 * PATIENCE
 def offer(
     site: Any, name: str, address: str, port: int, *fabric: str, fabric_port: int = 7777
 ) -> None:
-    """Provision a service that really is at these fabric addresses."""
+    """Provision a service that really is at these fabric addresses; return when the
+    kernel has it, as TCP waits for that and a datagram does not.
+    """
     site.agent.tool(*_entry(name, address, port, fabric_port, "add"), *_at(fabric))
+    ends = [f"{where} . {fabric_port}" for where in fabric]
+
+    def carried() -> bool:
+        listed = site.lab.host.run("nft", "list", "ruleset")
+        return all(end in listed for end in ends) and address in listed
+
+    wait_for(carried)
 
 
 def offer_by_name(site: Any, name: str, address: str, port: int, dns_name: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 from lab.agent import configuration
 from lab.pki import Authority, KeyPair
 from lab.waiting import wait_for
+from tests.system.offers import SERVICE6, offer
 
 pytestmark = pytest.mark.system
 
@@ -153,6 +154,19 @@ def test_forwarding_is_asked_of_the_kernel(served: Any) -> None:
         (finding,) = wrong(served)
         assert f"forwarding is off on {side}" in finding["what"]
         mend(served, finding)
+    assert [] == wrong(served)
+
+
+def test_ipv6_forwarding_is_asked_for_once_a_service_needs_it(served: Any) -> None:
+    """An endpoint on this host does without."""
+    host = served.lab.host
+    host.run("ip", "address", "add", "2001:db8::1/64", "dev", "blue", "nodad")
+    offer(served, "here", SERVICE6, 7, "2001:db8::1")
+    assert [] == wrong(served)
+    offer(served, "there", SERVICE6, 8, "2001:db8::7")
+    (finding,) = wrong(served)
+    assert "IPv6 forwarding is off" in finding["what"]
+    mend(served, finding)
     assert [] == wrong(served)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import signal
 import socket
 import sys
 import time
@@ -12,11 +12,25 @@ from typing import Any
 import pytest
 
 from lab.agent import configuration
+from lab.fabric import echo as start_echo
 from lab.namespaces import PATIENCE, inside
 from lab.waiting import wait_for
+from tests.system.offers import (
+    BOTH,
+    OPEN,
+    SERVICE4,
+    SERVICE6,
+    answered,
+    metric,
+    offer,
+    told,
+    traced,
+    way_to,
+)
 
 pytestmark = pytest.mark.system
 
+LINK_LOCAL = "fe80::a9fe:a9fe"
 USER_DATA = "/latest/user-data"
 ADDRESS = ("169.254.169.254", 80)
 FLOOD = """
@@ -59,14 +73,6 @@ def connected(guest: Any) -> socket.socket:
     return made
 
 
-def metric(site: Any, name: str) -> float:
-    """One number of /metrics."""
-    page = site.agent.get("http://127.0.0.1:8085/metrics")
-    found = re.search(rf"^vagent_{re.escape(name)} (\S+)$", page, re.MULTILINE)
-    assert found is not None, f"no {name} in /metrics"
-    return float(found[1])
-
-
 def test_a_guest_has_its_ceiling_and_its_neighbour_another(
     idle_site: Any, ask: Any
 ) -> None:
@@ -91,7 +97,7 @@ def test_a_guest_has_its_ceiling_and_its_neighbour_another(
 
 
 def test_the_host_has_its_ceiling(idle_site: Any) -> None:
-    """All guests' flows together."""
+    """All guests' flows together. (Contrail: LinkLocalFlow_Fail2.)"""
     site = idle_site
     limited(
         site, "<max-system-flows>4</max-system-flows><max-vm-flows>3</max-vm-flows>"
@@ -128,18 +134,283 @@ def test_a_flood_of_new_flows_ends_in_the_kernel(idle_site: Any, ask: Any) -> No
     assert "I am bob\n" == ask(bob, USER_DATA)
 
 
-def test_a_refused_datagram_is_told(site: Any) -> None:
-    """UDP to a service address where nothing is provisioned: ICMP port unreachable
-    reaches the guest's socket at once.
-    """
-    bob = site.bob()
-    site.introduce(bob)
-    guest = inside(
-        bob.machine.name, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+# -- attacks: whatever a guest does, its neighbour is served
+
+
+SPOOFED_PORTS = """
+import random, socket, struct, sys, time
+source, target = sys.argv[2:4]
+mac = bytes.fromhex(sys.argv[4].replace(":", ""))
+raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+raw.bind(("eth0", 0))
+def checksum(data):
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+ends = socket.inet_aton(source) + socket.inet_aton(target)
+ip = struct.pack("!BBHHHBBH", 69, 0, 40, 1, 0, 64, 6, 0) + ends
+ip = ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:]
+ether = bytes.fromhex("02deadbeef99") + mac + b"\\x08\\x00"
+sent, end = 0, time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    ports = random.randrange(1024, 65536), 80
+    start = random.getrandbits(32)
+    tcp = struct.pack("!HHIIBBHHH", *ports, start, 0, 80, 2, 9000, 0, 0)
+    whole = checksum(ends + struct.pack("!HH", 6, 20) + tcp)
+    raw.send(ether + ip + tcp[:16] + struct.pack("!H", whole) + tcp[18:])
+    sent += 1
+print(sent)
+"""
+DATAGRAMS = """
+import socket, sys, time
+end = time.monotonic() + float(sys.argv[1])
+while time.monotonic() < end:
+    family = socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as guest:
+        try:
+            guest.sendto(b"quiet", (sys.argv[2], 7))
+        except OSError:
+            pass
+"""
+
+
+@pytest.fixture
+def pair(idle_site: Any) -> Any:
+    """Alice may have 100 flows and open 200 in a second; so may bob."""
+    site = idle_site
+    limited(
+        site,
+        "<max-vm-flows>100</max-vm-flows><max-vm-new-flows>200</max-vm-new-flows>",
     )
-    guest.settimeout(3 * PATIENCE)
-    guest.connect(("169.254.169.254", 53))
-    guest.send(b"question")
-    with pytest.raises(ConnectionRefusedError):
-        guest.recv(100)
-    guest.close()
+    alice, bob = site.alice(), site.bob()
+    site.introduce(alice, bob)
+    site.provision()
+    echo = start_echo(site.lab.host, "host", 7777, address="127.0.0.1")
+    offer(site, "echo", SERVICE4, 7, "127.0.0.1")
+    yield site, alice, bob
+    echo.kill()
+    echo.wait()
+
+
+def attack(alice: Any, bob: Any, ask: Any, *program: str) -> None:
+    """Alice runs a program; each of bob's requests and echoes has its answer while it
+    goes on.
+    """
+    with alice.machine.start([sys.executable, "-c", *program]) as running:
+        try:
+            served = 0
+            while running.poll() is None:
+                assert "I am bob\n" == ask(bob, USER_DATA)
+                for kind in ("tcp", "udp"):
+                    assert "host" == answered(bob, kind, SERVICE4, 7)
+                served += 1
+                time.sleep(0.2)
+            assert served > 0
+            assert 0 == running.returncode
+        finally:
+            running.kill()
+
+
+def entries(site: Any, guest: Any) -> int:
+    """What conntrack holds of a guest, live or not."""
+    shown = site.lab.host.run("cat", "/proc/net/nf_conntrack")
+    return shown.count(f"src={site.identity(guest)} ")
+
+
+def test_a_guest_at_its_ceiling_floods(pair: Any, ask: Any) -> None:
+    """All its flows are open and it asks for more, without end."""
+    site, alice, bob = pair
+    held = [connect(alice, (SERVICE4, 7)) for _ in range(100)]
+    attack(alice, bob, ask, FLOOD, "4")
+    assert metric(site, 'datapath_verdicts_total{reason="guest-limit"}') > 0
+    assert metric(site, "linklocal_flows_refused") > 0
+    assert metric(site, "linklocal_flows_peak") >= 100
+    for each in held:
+        each.close()
+
+
+def test_a_guest_floods_with_spoofed_ports(pair: Any, ask: Any) -> None:
+    """Opening packets that it never goes on with, from all ports: half-open flows stay
+    few, as they are forgotten soon: at most ten seconds' worth of the rate.
+    """
+    site, alice, bob = pair
+    attack(alice, bob, ask, SPOOFED_PORTS, "4", alice.address, ADDRESS[0], alice.mac)
+    assert site.counter("too_fast") > 1000
+    assert entries(site, alice) <= 100 + 10 * 200
+    wait_for(lambda: entries(site, alice), lambda n: n == 0, seconds=20)
+
+
+def test_a_guest_opens_datagram_flows_by_the_thousand(pair: Any, ask: Any) -> None:
+    """That nobody answers. It is told so, and they are forgotten soon."""
+    site, alice, bob = pair
+    attack(alice, bob, ask, DATAGRAMS, "4", SERVICE4)
+    assert entries(site, alice) <= 100
+    for reason in ("guest-limit", "guest-rate"):
+        assert metric(site, f'datapath_verdicts_total{{reason="{reason}"}}') > 0
+    wait_for(lambda: entries(site, alice), lambda n: n == 0, seconds=20)
+
+
+def test_a_repeated_opening_packet_opens_nothing(pair: Any) -> None:
+    """A datagram that nobody answered, sent again, belongs to the flow that there is:
+    it has its verdict, counts once, and keeps its endpoint.
+    """
+    site, alice, _ = pair
+    with OPEN["udp"](alice, SERVICE4, 7) as flow:
+        flow.send(b"quiet")
+        wait_for(lambda: entries(site, alice) == 1)
+        for _ in range(300):
+            flow.send(b"quiet")
+        assert b"host HELLO" == told(flow)
+    assert 1 == metric(site, 'datapath_verdicts_total{reason="service"}')
+    assert 0 == site.counter("too_fast")
+
+
+def test_ended_flows_do_not_fill_conntrack(pair: Any) -> None:
+    """A guest that opens and closes connections leaves no more than ten seconds of
+    them: they do not count for its ceiling.
+    """
+    site, alice, _ = pair
+    for _ in range(60):
+        connect(alice).close()
+    assert entries(site, alice) > 0
+    wait_for(lambda: entries(site, alice), lambda n: n == 0, seconds=25)
+
+
+def test_both_families_are_one_guest(idle_site: Any) -> None:
+    """What a guest opens over IPv4 and IPv6 in a second is one sum; another guest has
+    one of its own.
+    """
+    site = idle_site
+    limited(site, "<max-vm-new-flows>20</max-vm-new-flows>")
+    alice, bob = site.alice(), site.bob()
+    site.introduce(alice, bob)
+    site.provision()
+    wait_for(alice.link_local)
+    where = f"{LINK_LOCAL}%eth0"
+    program = [sys.executable, "-c", BURST]
+    told = alice.machine.run(*program, "60", ADDRESS[0], where)
+    refused4, refused6 = (int(each) for each in told.split())
+    # What is let in is the burst of 20 and what the rate adds while the burst lasts.
+    assert 120 - refused4 - refused6 < 60, "each family has its own rate"
+    assert 0 < refused4
+    assert 0 < refused6
+    assert "0\n" == bob.machine.run(*program, "15", ADDRESS[0])
+
+
+BURST = """
+import socket, sys
+count, refused, held = int(sys.argv[1]), {each: 0 for each in sys.argv[2:]}, []
+for _ in range(count):
+    for where in sys.argv[2:]:
+        try:
+            held.append(socket.create_connection((where, 80), 5))
+        except ConnectionRefusedError:
+            refused[where] += 1
+print(*refused.values())
+"""
+
+
+# -- refusal: at once, counted, traced; silence for who is nobody
+
+
+REASONS = ("not-provisioned", "guest-limit", "guest-rate")
+
+
+@pytest.fixture
+def echo_pair(fabric: Any, idle_site: Any) -> Any:
+    """An echo at an address of each family; a guest may have two flows, or open two in
+    a second.
+    """
+    server = fabric.server("one")
+    server.serve(7777)
+
+    def start(flows: str) -> Any:
+        limited(idle_site, flows)
+        alice, bob = idle_site.alice(), idle_site.bob()
+        idle_site.introduce(alice, bob)
+        offer(idle_site, "echo", SERVICE4, 7, server.address)
+        offer(idle_site, "echo6", SERVICE6, 7, server.address6)
+        for guest in (alice, bob):
+            way_to(guest, SERVICE6)
+            wait_for(guest.link_local)
+        return idle_site, alice, bob
+
+    return start
+
+
+def refused(guest: Any, kind: str, address: str, port: int) -> bool:
+    """Is a flow refused, and its guest told?"""
+    try:
+        with OPEN[kind](guest, address, port) as flow:
+            told(flow)
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+@pytest.mark.parametrize("address", BOTH)
+def test_what_is_not_provisioned_is_told(
+    echo_pair: Any, kind: str, address: str
+) -> None:
+    """A reset, or ICMP port unreachable, over both families; counter and trace."""
+    site, alice, _ = echo_pair("")
+    assert refused(alice, kind, address, 8)
+    assert metric(site, 'datapath_verdicts_total{reason="not-provisioned"}') == 1
+    assert ":8 protocol" in traced(site)
+    assert not refused(alice, kind, address, 7)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+@pytest.mark.parametrize("address", BOTH)
+def test_over_the_ceiling_is_told(echo_pair: Any, kind: str, address: str) -> None:
+    """The same; the neighbour is served. (Contrail: LinkLocalFlow_Fail1.)"""
+    site, alice, bob = echo_pair("<max-vm-flows>2</max-vm-flows>")
+    held = [OPEN[kind](alice, address, 7) for _ in range(2)]
+    for each in held:
+        assert told(each).endswith(b"HELLO")
+    assert refused(alice, kind, address, 7)
+    assert metric(site, 'datapath_verdicts_total{reason="guest-limit"}') >= 1
+    assert "guest-limit" in traced(site)
+    assert not refused(bob, kind, address, 7)
+    for each in held:
+        each.close()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+@pytest.mark.parametrize("address", BOTH)
+def test_over_the_rate_is_told(echo_pair: Any, kind: str, address: str) -> None:
+    """The kernel refuses without the agent, and the guest is told all the same; a trace
+    line says how many.
+    """
+    site, alice, bob = echo_pair("<max-vm-new-flows>1</max-vm-new-flows>")
+    assert any(refused(alice, kind, address, 7) for _ in range(20))
+    assert site.counter("too_fast") >= 1
+    if kind == "udp":
+        assert metric(site, 'datapath_verdicts_total{reason="guest-rate"}') >= 1
+        assert "guest-rate" in traced(site)
+    wait_for(lambda: "too_fast" in traced(site))
+    assert not refused(bob, kind, address, 7)
+
+
+def test_a_full_queue_is_survived_and_counted(idle_site: Any, ask: Any) -> None:
+    """A frozen agent, more opening packets than the queue holds; afterwards
+    everybody is served and the loss is a number.
+    """
+    site = idle_site
+    data_path = "<data-path><queue-length>8</queue-length></data-path>"
+    site.agent.config = configuration(site.folder, extra=data_path)
+    site.agent.start()
+    alice, bob = site.alice(), site.bob()
+    site.introduce(alice, bob)
+    site.provision()
+    site.agent.process.send_signal(signal.SIGSTOP)
+    try:
+        alice.machine.run(sys.executable, "-c", FLOOD, "1")
+    finally:
+        site.agent.process.send_signal(signal.SIGCONT)
+    assert "I am bob\n" == ask(bob, USER_DATA)
+    wait_for(lambda: metric(site, "datapath_queue_drops_packets") > 0)
+    assert "queue_drops" in traced(site)
+    assert "I am alice\n" == ask(alice, USER_DATA)

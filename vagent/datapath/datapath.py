@@ -12,7 +12,13 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from vagent.config.model import DataPathConfig, WhenStopped
 from vagent.datapath.apply import Applier
 from vagent.datapath.endpoint_check import EndpointChecks
-from vagent.datapath.events import GuardStays, Ipv6Missing, PortState, VlanMissing
+from vagent.datapath.events import (
+    AgesMissing,
+    GuardStays,
+    Ipv6Missing,
+    PortState,
+    VlanMissing,
+)
 from vagent.datapath.features import Features, probe
 from vagent.datapath.ipv6 import open_ipv6
 from vagent.datapath.judge import CountFlows, Judge
@@ -97,6 +103,7 @@ class DataPath:
             config.queue_number,
             queue_length=config.queue_length,
             judge=self._judge.judge,
+            told=self._judge.refused,
             emit=emit,
             reactor=reactor,
         )
@@ -106,6 +113,7 @@ class DataPath:
             names,
             system=system,
             lost=self._applier.put_back,
+            looked=self._judge.count_again,
             emit=emit,
             clock=clock,
         )
@@ -114,6 +122,8 @@ class DataPath:
         """Make the interfaces, for the listener to bind to. Raises KernelError."""
         self._features = await probe(self._system, self._names.table)
         await self._make_interfaces()
+        if not self._features.ct_timeout:
+            self._emit(AgesMissing())
         missing = await open_ipv6(self._names, self._features, self._system)
         if missing:
             self._emit(Ipv6Missing(missing))

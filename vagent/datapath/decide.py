@@ -20,6 +20,7 @@ class Reason(StrEnum):
     NO_ENDPOINT = "no-endpoint"
     UNKNOWN_GUEST = "unknown-guest"
     GUEST_LIMIT = "guest-limit"
+    GUEST_RATE = "guest-rate"
     HOST_LIMIT = "host-limit"
     PROTOCOL = "protocol"
 
@@ -34,6 +35,7 @@ class Verdict(NamedTuple):
 
 UNKNOWN_GUEST = Verdict(0, Reason.UNKNOWN_GUEST)
 NOT_CARRIED = Verdict(0, Reason.PROTOCOL)
+TOO_FAST = Verdict(REFUSE, Reason.GUEST_RATE)
 NOT_PROVISIONED = Verdict(REFUSE, Reason.NOT_PROVISIONED)
 
 

@@ -165,6 +165,22 @@ class VlanMissing(Event):
 
 
 @dataclass(slots=True)
+class AgesMissing(Event):
+    """This kernel has no time-out policies for single flows."""
+
+    counter: ClassVar[str | None] = "datapath_ages_missing_total"
+    buffer: ClassVar[str | None] = "DataPath"
+    sandesh: ClassVar[str] = "DataPathTrace"
+    level: ClassVar[str | None] = "warn"
+
+    def text(self) -> str:
+        return (
+            "flows of guests age as the host's own do (net.netfilter.nf_conntrack_*):"
+            " this kernel has no conntrack time-out policies"
+        )
+
+
+@dataclass(slots=True)
 class QueueOverrun(Event):
     """The kernel dropped queued packets because the agent was too slow (ENOBUFS)."""
 

@@ -13,12 +13,15 @@ class Features:
     """`nft_queue`: nftables has its own `queue` statement (CONFIG_NFT_QUEUE). Where it
     is missing, the xt target NFQUEUE does the same. `ip6_tables`: nftables has tables
     for IPv6; `ipv6`: this host carries it. `vlan`: it can put a VLAN tag on a reply.
+    `ct_timeout`: flows can have time-outs of their own (CONFIG_NF_CONNTRACK_TIMEOUT);
+    else they age as the host's do.
     """
 
     nft_queue: bool
     ip6_tables: bool = False
     ipv6: bool = False
     vlan: bool = False
+    ct_timeout: bool = False
 
 
 async def probe(system: System, table: str) -> Features:
@@ -31,6 +34,11 @@ async def probe(system: System, table: str) -> Features:
             system, f"table ip {table}_probe {{ chain probe {{ queue num 0; }}; }}\n"
         ),
         ip6_tables=await _takes(system, f"table ip6 {table}_probe {{ }}\n"),
+        ct_timeout=await _takes(
+            system,
+            f"table ip {table}_probe {{ ct timeout probe {{ protocol udp;"
+            " l3proto ip; policy = { unreplied : 10 }; }; }\n",
+        ),
     )
 
 

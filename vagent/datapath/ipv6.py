@@ -48,6 +48,10 @@ async def open_ipv6(names: Names, features: Features, system: System) -> str:
 async def _open(names: Names, features: Features, system: System, here: str) -> None:
     for key, value in _SETTINGS:
         system.write_sysctl(f"{here}/{key}", value)
+    # Since Linux 6.17 an interface may forward without all others. What comes back from
+    # other machines needs net.ipv6.conf.all.forwarding: the operator's to set.
+    if system.has_sysctl(f"{here}/force_forwarding"):
+        system.write_sysctl(f"{here}/force_forwarding", "1")
     await system.run_ip(
         f"addr replace {names.listener_address6}/{names.identity_range6.prefixlen}"
         f" dev {names.host_side} nodad\n"

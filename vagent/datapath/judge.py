@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from vagent.datapath import icmp6
-from vagent.datapath.decide import Reason, Verdict, decide
+from vagent.datapath.decide import TOO_FAST, Reason, Verdict, decide
 from vagent.datapath.events import (
     CountFailed,
     FlowDecided,
@@ -42,8 +42,9 @@ from vagent.observe.event import Emit
 from vagent.ports import identity6
 
 MAX_TOLD = 100
-"""Datagrams a second that are answered with ICMP, for the whole host: each costs about
-50 us of the agent, and a guest chooses how many it sends."""
+MAX_TOLD_TO_GUEST = 20
+"""Datagrams a second that are answered with ICMP, on the whole host and to one guest:
+each costs about 50 us of the agent, and a guest chooses how many it sends."""
 
 CountFlows = Callable[[], Awaitable[Mapping[int, int]]]
 """How many flows each port has, by its index, as the kernel says."""
@@ -86,7 +87,7 @@ class Judge:
         self._system = system
         self._emit = emit
         self._clock = clock
-        self._told = 0
+        self._told: Counter[int] = Counter()
         self._told_since = 0.0
 
     def judge(self, data: bytes) -> int:
@@ -112,15 +113,36 @@ class Judge:
         self._emit(FlowDecided(packet, verdict))
         return self._mark(data, packet, index, verdict)
 
+    def count_again(self) -> None:
+        """Ask the kernel how many flows there are, if that was long ago."""
+        if self._limits.is_stale(self._clock.seconds()):
+            Deferred.fromCoroutine(self._recount())
+
+    def refused(self, data: bytes) -> None:
+        """The kernel refuses this datagram, which opens one flow too many in a second;
+        its guest is told.
+        """
+        try:
+            packet = parse(data)
+        except WireError as failure:
+            self._emit(PacketMalformed(str(failure)))
+            return
+        index = self._index(packet.source)
+        if index in self.guests:
+            self._emit(FlowDecided(packet, TOO_FAST))
+            self._mark(data, packet, index, TOO_FAST)
+
     def _mark(
         self, data: bytes, packet: OpeningPacket, index: int, verdict: Verdict
     ) -> int:
         if verdict.endpoint == 0:
             return 0
         if verdict.endpoint != REFUSE:
-            self._limits.opened(self.guests[index])
+            guest = self.guests[index]
+            self._limits.opened(guest)
             if verdict.endpoint != LISTENER:
-                self._witness.opened(packet, verdict.endpoint, index)
+                mark = verdict.endpoint << INDEX_BITS | index
+                self._witness.opened(packet, mark, guest)
         elif packet.protocol == UDP:
             self._tell_unreachable(data, packet, index)
             return 0
@@ -136,16 +158,20 @@ class Judge:
     def _choose(
         self, index: int, protocol: int, endpoints: tuple[int, ...]
     ) -> tuple[int, bool]:
-        return self._liveness.choose(endpoints, protocol, index, self._clock.seconds())
+        return self._liveness.choose(
+            endpoints, protocol, self.guests[index], self._clock.seconds()
+        )
 
     def _over_limit(self, index: int) -> Reason | None:
         limits = self._limits
-        if limits.guest_is_full(self.guests[index]):
+        guest = self.guests[index]
+        if limits.guest_is_full(guest):
             reason = Reason.GUEST_LIMIT
-        elif limits.host_is_full():
+        elif limits.host_is_full(guest):
             reason = Reason.HOST_LIMIT
         else:
             return None
+        limits.refused()
         if limits.should_recount(self._clock.seconds()):
             Deferred.fromCoroutine(self._recount())
         return reason
@@ -157,6 +183,7 @@ class Judge:
                 alive[self.guests.get(index, index)] += count
             self._limits.recounted(alive)
         except Exception as failure:  # border: the ceiling holds until a count succeeds
+            self._limits.not_counted()
             self._emit(CountFailed(str(failure)))
 
     def _advertise(self, packet: OpeningPacket, target: IPv6Address) -> str:
@@ -188,12 +215,18 @@ class Judge:
     def _tell_unreachable(self, data: bytes, packet: OpeningPacket, index: int) -> None:
         now = self._clock.seconds()
         if now - self._told_since >= 1.0:
-            self._told, self._told_since = 0, now
-        self._told += 1
+            self._told.clear()
+            self._told_since = now
         attachment = self._attachment_of(index)
-        if attachment is None or self._told > MAX_TOLD:
+        guest = self.guests[index]
+        if (
+            attachment is None
+            or self._told[guest] >= MAX_TOLD_TO_GUEST
+            or self._told.total() >= MAX_TOLD
+        ):
             self._emit(NotTold("too many in this second"))
             return
+        self._told[guest] += 1
         try:
             frame = self._unreachable(data, packet, attachment)
             if frame is not None:

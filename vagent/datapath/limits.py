@@ -1,12 +1,14 @@
 """How many flows a guest and the host may have: pure counting, no kernel.
 
 The kernel knows which flows are alive, the agent which it has let in. Counting what was
-let in is free and never too low; only when such a count reaches a ceiling is the kernel
-asked again, at most once in RECOUNT_INTERVAL, and until it answers the ceiling holds.
+let in is free and never too low. The kernel is asked when such a count reaches a
+ceiling, at most once in RECOUNT_INTERVAL, and until it answers the ceiling holds; and
+from time to time while there are any, so that the numbers shown are right.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,16 +17,28 @@ from vagent.config.model import LinkLocalFlowsConfig
 RECOUNT_INTERVAL = 1.0
 """Seconds between two counts of the kernel's flows while a ceiling is reached: each
 reads the host's flow table, some 0.3 s for 5,000 flows, in a thread of its own."""
+USUAL_INTERVAL = 15.0
+"""The same while none is."""
+RESERVED = 8
+SHARE = 64
+"""The last eighth of the host's flows is for guests that have less than a sixty-fourth
+of them: some guests that take all they get leave room for those that need little."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowCounts:
-    """The picture for pages: flows now (never too low), the most there were."""
+    """The picture for pages.
+
+    `now` is never too low; `peak` is the most that the kernel ever counted, `refused`
+    how many flows a ceiling kept out, `guests` how many guests have any.
+    """
 
     now: int
     peak: int
     ceiling: int
     guest_ceiling: int
+    refused: int
+    guests: int
 
 
 @dataclass(slots=True)
@@ -32,41 +46,70 @@ class FlowLimits:
     """Counts by the index of the port. `seconds` are those of a steady clock."""
 
     config: LinkLocalFlowsConfig
-    _by_guest: dict[int, int] = field(default_factory=dict)
+    _by_guest: Counter[int] = field(default_factory=Counter)
+    _since: Counter[int] = field(default_factory=Counter)
     _total: int = 0
     _peak: int = 0
+    _refused: int = 0
+    _is_counting: bool = False
     _next_recount: float = 0.0
+    _next_usual: float = 0.0
 
     def guest_is_full(self, index: int) -> bool:
         """Has this guest all the flows that it may have?"""
         return self._by_guest.get(index, 0) >= self.config.max_vm_flows
 
-    def host_is_full(self) -> bool:
-        """Has the host?"""
-        return self._total >= self.config.max_system_flows
+    def host_is_full(self, index: int) -> bool:
+        """Has the host, for this guest?"""
+        most = self.config.max_system_flows
+        if self._total >= most:
+            return True
+        return (
+            self._total >= most - most // RESERVED
+            and self._by_guest.get(index, 0) >= most // SHARE > 0
+        )
 
     def opened(self, index: int) -> None:
         """A flow of this guest was let in."""
         self._by_guest[index] = self._by_guest.get(index, 0) + 1
-        total = self._total = self._total + 1
-        if total > self._peak:
-            self._peak = total
+        self._since[index] = self._since.get(index, 0) + 1
+        self._total += 1
+
+    def refused(self) -> None:
+        """A ceiling kept a flow out."""
+        self._refused += 1
 
     def should_recount(self, seconds: float) -> bool:
         """A ceiling is reached: is it time to ask the kernel again? Says yes once."""
-        if seconds < self._next_recount:
+        if self._is_counting or seconds < self._next_recount:
             return False
-        self._next_recount = seconds + RECOUNT_INTERVAL
+        self._begin(seconds)
+        return True
+
+    def is_stale(self, seconds: float) -> bool:
+        """Was the kernel asked a while ago, and is there anything? Says yes once."""
+        if self._is_counting or not self._total or seconds < self._next_usual:
+            return False
+        self._begin(seconds)
         return True
 
     def recounted(self, alive: Mapping[int, int]) -> None:
-        """What the kernel says is alive, by guest."""
-        self._by_guest = dict(alive)
-        self._total = sum(alive.values())
-        self._peak = max(self._peak, self._total)
+        """What the kernel says is alive, by guest. What was opened while it was asked
+        it may have missed.
+        """
+        self._is_counting = False
+        self._by_guest = Counter(alive)
+        self._by_guest.update(self._since)
+        self._total = self._by_guest.total()
+        self._peak = max(self._peak, sum(alive.values()))
+
+    def not_counted(self) -> None:
+        """The kernel did not answer; what is known stays."""
+        self._is_counting = False
 
     def forget(self, index: int) -> None:
         """The guest is gone and its flows with it."""
+        self._since.pop(index, None)
         self._total -= self._by_guest.pop(index, 0)
 
     def counts(self) -> FlowCounts:
@@ -76,4 +119,12 @@ class FlowLimits:
             self._peak,
             self.config.max_system_flows,
             self.config.max_vm_flows,
+            self._refused,
+            len(self._by_guest),
         )
+
+    def _begin(self, seconds: float) -> None:
+        self._is_counting = True
+        self._since.clear()
+        self._next_recount = seconds + RECOUNT_INTERVAL
+        self._next_usual = seconds + USUAL_INTERVAL

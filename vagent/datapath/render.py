@@ -7,8 +7,9 @@ What the chains do, in the order in which a packet meets them:
                      ARP for a service address becomes its own reply; so does IPv6,
                      where a neighbour solicitation goes up like any packet
     host side        guard: identities come from the host side only
+                     open: a guest that opens flows too fast, over both families
+                     together, is refused without the agent
                      trap: the packet that opens a flow goes to the queue
-                     (a guest that opens flows too fast is refused without it)
                      refuse: what is refused is reset
                      to_endpoint: NAT by the mark that the agent set
                      contain: nothing that was not translated goes any further
@@ -40,6 +41,7 @@ from vagent.datapath.tables import (
     family6,
     host_table,
     netdev_table,
+    opening_table,
     tap_chain,
 )
 from vagent.ports.identity6 import link_local_word
@@ -63,8 +65,13 @@ def ruleset(
     parts = [
         removal(names, features).rstrip(),
         netdev_table(names, host_mac, features=features),
-        host_table(names, family4(names), nft_queue=nft_queue),
-        *([host_table(names, family6(names), nft_queue=nft_queue)] if ipv6 else []),
+        *(
+            host_table(
+                names, family, nft_queue=nft_queue, ct_timeout=features.ct_timeout
+            )
+            for family in (family4(names), *([family6(names)] if ipv6 else ()))
+        ),
+        opening_table(names, ipv6=ipv6),
         *_add_addresses(names, services.addresses),
         *_add_endpoints(names, services.endpoints),
         *_attach(names, attachments),
@@ -76,7 +83,7 @@ def removal(names: Names, features: Features) -> str:
     """Take away everything that is ours, whether or not it is there."""
     return "".join(
         f"table {family} {names.table}\ndelete table {family} {names.table}\n"
-        for family in ("netdev", "ip", *["ip6"] * features.ip6_tables)
+        for family in ("netdev", "ip", *["ip6", "inet"] * features.ip6_tables)
     )
 
 

@@ -17,11 +17,13 @@ from vagent.datapath.names import (
     TAG,
     Names,
 )
-from vagent.datapath.state import ENDPOINT_MASK, INDEX_BITS, REFUSE
+from vagent.datapath.state import ENDPOINT_MASK, INDEX_BITS, INDEX_MASK, REFUSE
+from vagent.ports.identity import AGENT_INDEX
 from vagent.ports.identity6 import LINK_LOCAL
 
 NETDEV_PRIORITY = -300
 GUARD_PRIORITY = -300
+OPENING_PRIORITY = -151
 TRAP_PRIORITY = -150
 REFUSE_PRIORITY = -140
 NAT_PRIORITY = -100
@@ -38,16 +40,36 @@ ASKING_RATE = 10
 one for each service address in a minute, and three more where it got no answer."""
 
 
+TELLING_RATE = 10
+"""Datagrams a second of a guest that opens flows too fast, of which the agent tells it:
+ICMP errors are to be limited in rate (RFC 1812 4.3.2.8). TCP is reset by the kernel."""
+TELL = REFUSE << INDEX_BITS | AGENT_INDEX
+"""Mark of such a datagram on its way to the agent."""
+
+TCP_AGES = {
+    "syn_sent": 10,
+    "syn_recv": 10,
+    "established": 7_440,
+    "fin_wait": 30,
+    "last_ack": 30,
+    "time_wait": 10,
+    "close": 10,
+}
+UDP_AGES = {"unreplied": 10, "replied": 120}
+"""Seconds without a packet after which the kernel forgets a flow of a guest. Of the
+host's own flows nothing is changed. Idle flows have the time that RFC 5382 and RFC 4787
+demand of a NAT (its default for TCP is five days); half-open ones and those that have
+ended must not fill the host's table, as they do not count for a guest's ceiling."""
+
+
 class Family(NamedTuple):
-    """What the host tables of the two families differ in. `guest` is the part of a
-    source that names the guest, whichever of its addresses it uses; `service` is who
-    the host is to a guest.
+    """What the host tables of the two families differ in. `service` is who the host is
+    to a guest.
     """
 
     name: str
     address_type: str
     identities: str
-    guest: str
     service: IPv4Address | IPv6Address
     sets: str
     before_new: str
@@ -234,7 +256,6 @@ def family4(names: Names) -> Family:
         "ip",
         "ipv4_addr",
         str(names.identity_range),
-        "ip saddr",
         METADATA_ADDRESS,
         "",
         "",
@@ -250,7 +271,6 @@ def family6(names: Names) -> Family:
         "ip6",
         "ipv6_addr",
         str(names.identity_range6),
-        guest,
         METADATA_ADDRESSES6[1],
         f"  set asking {{ type ipv6_addr; size {1 << INDEX_BITS}; flags dynamic;"
         " timeout 1m; }\n",
@@ -261,13 +281,61 @@ def family6(names: Names) -> Family:
     )
 
 
-def host_table(names: Names, family: Family, *, nft_queue: bool) -> str:
+def opening_table(names: Names, *, ipv6: bool) -> str:
+    """How many flows a guest may open in a second, over both families together.
+
+    A guest is its index, as 32 bits: the lower bits of an IPv4 identity, and what comes
+    after the prefix in one of IPv6 ("tcp sequence" is a name for 32 bits).
+    """
+    mask = int(names.identity_range.hostmask)
+    guests = {"": f"@nh,96,32 & {mask:#x}"}
+    if ipv6:
+        guests = {
+            "meta nfproto ipv4 ": guests[""],
+            "meta nfproto ipv6 ": f"@nh,80,32 & {INDEX_MASK:#x}",
+        }
+    rate = names.guest_rate
+    kind = f"typeof tcp sequence; size {1 << INDEX_BITS}; flags dynamic; timeout 1m;"
+    limits = "".join(
+        f"    ct state new {family}add @opening {{ {guest} limit rate"
+        f" over {rate}/second burst {rate} packets }} goto too_fast\n"
+        for family, guest in guests.items()
+    )
+    telling = "".join(
+        f"    {family}add @telling {{ {guest} limit rate"
+        f" {TELLING_RATE}/second burst {TELLING_RATE} packets }}"
+        f" meta mark set {TELL:#x}\n"
+        for family, guest in guests.items()
+    )
+    return f"""\
+table {"inet" if ipv6 else "ip"} {names.table} {{
+  counter too_fast {{ }}
+  set opening {{ {kind} }}
+  set telling {{ {kind} }}
+  chain too_fast {{
+    counter name too_fast
+    meta mark set {REFUSE << INDEX_BITS:#x}
+    meta l4proto != udp accept
+{telling}\
+  }}
+  chain open {{
+    type filter hook prerouting priority {OPENING_PRIORITY};
+    iifname != "{names.host_side}" accept
+    ct status confirmed accept
+{limits}\
+  }}
+}}"""
+
+
+def host_table(
+    names: Names, family: Family, *, nft_queue: bool, ct_timeout: bool
+) -> str:
     """The table of one family above the taps."""
     queue = f"queue num {names.queue_number}" if nft_queue else ""
-    rate = names.guest_rate
+    ages, use = _ages(family) if ct_timeout else ("", "")
     refuse = REFUSE << INDEX_BITS
     host_side = names.host_side
-    name, address_type, identities, guest, _, sets, before_new = family
+    name, address_type, identities, _, sets, before_new = family
     from_host, as_service, answers = _host_to_guest(names, family)
     return f"""\
 table {name} {names.table} {{
@@ -279,9 +347,8 @@ table {name} {names.table} {{
   counter untranslated {{ }}
   counter from_host {{ }}
   map endpoints {{ type mark : {address_type} . inet_service; }}
-  set opening {{ type {address_type}; size {1 << INDEX_BITS}; flags dynamic; \
-timeout 1m; }}
 {sets}\
+{ages}\
   chain guard {{
     type filter hook prerouting priority {GUARD_PRIORITY};
     iifname "{host_side}" {name} saddr {identities} accept
@@ -297,8 +364,9 @@ timeout 1m; }}
     type filter hook prerouting priority {TRAP_PRIORITY};
     iifname != "{host_side}" accept
 {before_new}\
-    ct state new add @opening {{ {guest} limit rate over {rate}/second \
-burst {rate} packets }} counter name too_fast meta mark set {refuse:#x} accept
+    meta mark {TELL:#x} goto {QUEUE_CHAIN}
+    meta mark {refuse:#x} accept
+    ct state new ct status confirmed accept
     ct state new goto {QUEUE_CHAIN}
     ct state != {{ established, related }} counter name untracked drop
   }}
@@ -310,7 +378,9 @@ burst {rate} packets }} counter name too_fast meta mark set {refuse:#x} accept
   chain refuse {{
     type filter hook prerouting priority {REFUSE_PRIORITY};
     iifname != "{host_side}" accept
+    ct status confirmed accept
     ct state new ct mark set meta mark
+{use}\
     meta mark & {ENDPOINT_MASK:#x} == {refuse:#x} goto send_reset
   }}
   chain to_endpoint {{
@@ -358,3 +428,16 @@ def _host_to_guest(names: Names, family: Family) -> tuple[str, str, str]:
         f"{leaves} ct status & dnat != dnat snat {family.name} to {family.service}",
         "ct direction reply accept",
     )
+
+
+def _ages(family: Family) -> tuple[str, str]:
+    """Time-out policies of a family, and the statements that give flows theirs."""
+    policies, use = "", ""
+    for protocol, ages in (("tcp", TCP_AGES), ("udp", UDP_AGES)):
+        policy = ", ".join(f"{state} : {seconds}" for state, seconds in ages.items())
+        policies += (
+            f"  ct timeout {protocol}_ages {{ protocol {protocol};"
+            f" l3proto {family.name}; policy = {{ {policy} }}; }}\n"
+        )
+        use += f'    ct state new ct timeout set "{protocol}_ages"\n'
+    return policies, use

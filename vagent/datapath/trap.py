@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vagent.datapath.events import QueueOverrun, VerdictFailed
+from vagent.datapath.tables import TELL
 from vagent.errors import KernelError
 from vagent.observe.event import Emit
 
@@ -37,6 +38,9 @@ class TrappedPacket(Protocol):
 
     def get_payload(self) -> bytes:
         """The first COPY_RANGE bytes of the packet, from the IP header on."""
+
+    def get_mark(self) -> int:
+        """Mark that the packet came with."""
 
     def set_mark(self, mark: int) -> None:
         """Mark that the packet carries after its verdict."""
@@ -70,7 +74,11 @@ class _Batch:
 
 @implementer(IReadDescriptor)
 class PacketTrap:
-    """One NFQUEUE in the reactor. Packets get `judge`'s mark, or are dropped at 0."""
+    """One NFQUEUE in the reactor.
+
+    Packets get `judge`'s mark, or are dropped at 0. Those that the kernel has refused
+    already (mark TELL) come here only for `told`, and end.
+    """
 
     def __init__(
         self,
@@ -78,12 +86,14 @@ class PacketTrap:
         *,
         queue_length: int,
         judge: Callable[[bytes], int],
+        told: Callable[[bytes], None],
         emit: Emit,
         reactor: IReactorFDSet,
     ) -> None:
         self._number = queue_number
         self._length = queue_length
         self._judge = judge
+        self._told = told
         self._emit = emit
         self._reactor = reactor
         self._queue: NetfilterQueue | None = None
@@ -146,7 +156,11 @@ class PacketTrap:
 
     def _take(self, packet: TrappedPacket) -> None:
         try:
-            mark = self._judge(packet.get_payload())
+            if packet.get_mark() == TELL:
+                self._told(packet.get_payload())
+                mark = 0
+            else:
+                mark = self._judge(packet.get_payload())
         except Exception as failure:  # border: one packet must not stop the queue
             self._emit(VerdictFailed(f"{type(failure).__name__}: {failure}"))
             mark = 0

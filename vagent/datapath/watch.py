@@ -39,7 +39,7 @@ _ASKED_FOR = frozenset({"refused"})
 
 class KernelWatch:
     """Looks every INTERVAL from `start` to `stop`. `packets` is the last picture;
-    `lost` is called when our tables are gone.
+    `lost` is called when our tables are gone, `looked` each time.
     """
 
     def __init__(
@@ -48,10 +48,12 @@ class KernelWatch:
         *,
         system: System,
         lost: Callable[[], None],
+        looked: Callable[[], None],
         emit: Emit,
         clock: IReactorTime,
     ) -> None:
         self._lost = lost
+        self._looked = looked
         self._names = names
         self._system = system
         self._emit = emit
@@ -102,5 +104,6 @@ class KernelWatch:
 
     async def _look_and_go_on(self) -> None:
         await self.look()
+        self._looked()
         if self._running:
             self._next = self._clock.callLater(INTERVAL, self._begin)

@@ -49,6 +49,7 @@ class _Seen(Enum):
 @dataclass(slots=True)
 class _Watched:
     packet: OpeningPacket
+    mark: int
     opened: float
     due: float
 
@@ -78,9 +79,9 @@ class Witness:
     def __repr__(self) -> str:
         return f"<Witness of {len(self._watched)} flows>"
 
-    def opened(self, packet: OpeningPacket, number: int, index: int) -> None:
-        """A flow of this guest was let in towards a fabric endpoint."""
-        key = number, packet.protocol
+    def opened(self, packet: OpeningPacket, mark: int, index: int) -> None:
+        """A flow of this guest was let in towards a fabric endpoint, with this mark."""
+        key = mark >> INDEX_BITS, packet.protocol
         now = self._clock.seconds()
         if now < self._well_until.get(key, 0.0) and self._liveness.is_well(*key):
             return
@@ -90,7 +91,7 @@ class Witness:
             or self._of_guest[index] >= MAX_WATCHED_OF_GUEST
         ):
             return
-        self._watched[key, index] = _Watched(packet, now, now + FIRST_LOOK)
+        self._watched[key, index] = _Watched(packet, mark, now, now + FIRST_LOOK)
         self._of_guest[index] += 1
         if self._next is None:
             self._next = self._clock.callLater(INTERVAL, self._look)
@@ -128,7 +129,7 @@ class Witness:
 
     def _look_at(self, key: tuple[Key, int], watched: _Watched, now: float) -> None:
         (number, protocol), index = key
-        seen = self._seen(watched.packet, number, index)
+        seen = self._seen(watched)
         if seen is _Seen.SILENT and now < watched.opened + LAST_LOOK:
             watched.due = watched.opened + LAST_LOOK
             return
@@ -139,16 +140,16 @@ class Witness:
         elif seen is _Seen.SILENT or (seen is _Seen.GONE and protocol == TCP):
             self._liveness.failed(number, protocol, index, now)
 
-    def _seen(self, packet: OpeningPacket, number: int, index: int) -> _Seen:
+    def _seen(self, watched: _Watched) -> _Seen:
         """GONE: the kernel forgets a TCP flow whose first answer is a reset."""
         try:
-            tracked = self._find(packet)
+            tracked = self._find(watched.packet)
         except (KernelError, WireError) as failure:
             self._emit(FlowNotSeen(str(failure)))
             return _Seen.OTHER
         if tracked is None:
             return _Seen.GONE
-        if tracked.mark != number << INDEX_BITS | index:
+        if tracked.mark != watched.mark:
             return _Seen.OTHER
         return _Seen.REPLIED if tracked.status & SEEN_REPLY else _Seen.SILENT
 

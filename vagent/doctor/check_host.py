@@ -102,6 +102,18 @@ def check_ways(facts: Facts) -> Iterator[Finding]:
         yield from _judge_way(trial, facts)
 
 
+def check_forwarding6(facts: Facts) -> Iterator[Finding]:
+    """IPv6 is forwarded on all interfaces or on none: the agent does not set that."""
+    if facts.host.far6 and facts.host.number("net/ipv6/conf/all/forwarding") == 0:
+        shown = ", ".join(str(address) for address in facts.host.far6[:3])
+        yield wrong(
+            f"IPv6 forwarding is off on this host, and services lead to {shown}",
+            "services with IPv6 endpoints on other machines do not answer; a host that"
+            " forwards learns its own routes from routers only with accept_ra=2",
+            "sysctl -w net.ipv6.conf.all.forwarding=1",
+        )
+
+
 def _judge_way(trial: RouteTrial, facts: Facts) -> Iterator[Finding]:
     side = facts.ours.host_side
     to = f"from a guest to {trial.target}"

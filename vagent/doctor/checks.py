@@ -40,6 +40,7 @@ CHECKS = (
     Check("listeners", check_host.check_foreign_listeners),
     Check("routes", check_host.check_routes),
     Check("ways", check_host.check_ways),
+    Check("IPv6 forwarding", check_host.check_forwarding6),
     Check("bridges", check_host.check_bridge_rules),
     Check("conntrack", check_host.check_conntrack),
     Check("ports", check_agent.check_ports),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 
 from vagent.config.model import AgentConfig
 from vagent.datapath.names import Names
@@ -145,7 +145,9 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The network of this host. `sysctl` holds keys below /proc/sys that are there."""
+    """The network of this host. `sysctl` holds keys below /proc/sys that are there;
+    `far6` are IPv6 endpoints of services on other machines.
+    """
 
     tools: Mapping[str, bool]
     trials: tuple[KernelTrial, ...] = ()
@@ -158,6 +160,7 @@ class Host:
     listeners: tuple[Listener, ...] = ()
     queue: Queue | None = None
     synchronised: bool | None = None
+    far6: tuple[IPv6Address, ...] = ()
 
     def link(self, name: str) -> Link | None:
         """The interface of that name."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
+from typing import TypeVar
 
 from vagent.config.model import AgentConfig
 from vagent.doctor.check_upstream import role_of
@@ -22,6 +23,9 @@ UPSTREAM_DEADLINE = 4.0
 """Seconds for an endpoint to accept, and again to answer."""
 
 
+Family = TypeVar("Family", IPv4Address, IPv6Address)
+
+
 def look(
     apis: Apis, config: AgentConfig, configuration: Configuration, now: datetime
 ) -> Facts:
@@ -33,7 +37,9 @@ def look(
         now=now,
         ours=ours,
         configuration=configuration,
-        host=look_at_host(ours, _far(services)),
+        host=look_at_host(
+            ours, _fabric(services, IPv4Address), _fabric(services, IPv6Address)
+        ),
         agent=agent,
         tls=tuple(_pairs(config)),
         upstream=_upstream(services, config),
@@ -48,15 +54,17 @@ def look_without_config(configuration: Configuration, now: datetime) -> Facts:
     return Facts(now, ours, configuration, Host(tools=tools, trials=trials))
 
 
-def _far(services: Iterable[LinkLocalService]) -> tuple[IPv4Address, ...]:
-    """Endpoints that the kernel forwards to, each once."""
+def _fabric(
+    services: Iterable[LinkLocalService], family: type[Family]
+) -> tuple[Family, ...]:
+    """Endpoints of services of one family, each once."""
     return tuple(
         dict.fromkeys(
             address
             for service in services
             if not service.is_metadata
             for address in service.fabric_addresses
-            if isinstance(address, IPv4Address)
+            if isinstance(address, family)
         )
     )
 

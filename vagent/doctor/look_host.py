@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 from collections.abc import Collection, Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ _TIMEX_SIZE = 256
 _PROC_NET = Path("/proc/self/net")
 _SYSCTLS = (
     "net/ipv4/conf/all/rp_filter",
+    "net/ipv6/conf/all/forwarding",
     "net/bridge/bridge-nf-call-iptables",
     "net/netfilter/nf_conntrack_count",
     "net/netfilter/nf_conntrack_max",
@@ -47,8 +48,10 @@ _SYSCTLS = (
 _OF_AN_INTERFACE = ("rp_filter", "forwarding")
 
 
-def look_at_host(ours: Ours, fabric: Iterable[IPv4Address]) -> Host:
-    """Everything but the agent. `fabric` are the endpoints that are not this host."""
+def look_at_host(
+    ours: Ours, fabric: Iterable[IPv4Address], fabric6: Iterable[IPv6Address]
+) -> Host:
+    """Everything but the agent. `fabric` and `fabric6` are endpoints of services."""
     tools = {name: there(name) for name in ("nft", "ip")}
     listeners, queue = look_at_sockets(ours.queue_number, [SERVICE])
     links = _links()
@@ -66,6 +69,7 @@ def look_at_host(ours: Ours, fabric: Iterable[IPv4Address]) -> Host:
         listeners=listeners,
         queue=queue,
         synchronised=_synchronised(),
+        far6=tuple(address for address in fabric6 if not _is_local(address)),
     )
 
 
@@ -144,6 +148,11 @@ def _way(target: IPv4Address, ours: Ours) -> RouteTrial:
     return RouteTrial(
         target, str(raw.get("type", "unicast")), device, "", forwarding != "0"
     )
+
+
+def _is_local(address: IPv6Address) -> bool:
+    (way, *_) = _json(["ip", "-j", "-6", "route", "get", str(address)]) or [{}]
+    return way.get("type") == "local"
 
 
 def _sysctls(ours: Ours) -> Mapping[str, str]:

@@ -6,7 +6,8 @@ not tell how long an answer holds.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+import socket
+from ipaddress import ip_address
 from typing import Any
 
 from vagent.linklocal.resolution import Answer
@@ -21,8 +22,8 @@ class DnsLookup:
         self._reactor = reactor
         self._resolver: Any = None
 
-    async def __call__(self, name: str) -> Answer:
-        """IPv4 addresses of a name. Raises what twisted.names raises."""
+    async def __call__(self, name: str, version: int) -> Answer:
+        """IPv4 or IPv6 addresses of a name. Raises what twisted.names raises."""
         from twisted.names import client, dns, hosts, resolve
 
         if self._resolver is None:
@@ -32,9 +33,17 @@ class DnsLookup:
                     client.Resolver("/etc/resolv.conf", reactor=self._reactor),
                 ]
             )
-        found, _, _ = await self._resolver.lookupAddress(name)
-        records = [record for record in found if record.type == dns.A]
+        if version == 4:
+            found, _, _ = await self._resolver.lookupAddress(name)
+            family, kind = socket.AF_INET, dns.A
+        else:
+            found, _, _ = await self._resolver.lookupIPV6Address(name)
+            family, kind = socket.AF_INET6, dns.AAAA
+        records = [record for record in found if record.type == kind]
         return Answer(
-            tuple(IPv4Address(record.payload.dottedQuad()) for record in records),
+            tuple(
+                ip_address(socket.inet_ntop(family, record.payload.address))
+                for record in records
+            ),
             min((float(record.ttl) for record in records), default=0.0),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar
 
 from vagent.observe.event import Event
@@ -97,7 +97,7 @@ class NameResolved(Event):
     level: ClassVar[str | None] = "info"
 
     name: str
-    addresses: tuple[IPv4Address, ...]
+    addresses: tuple[IPv4Address | IPv6Address, ...]
 
     def text(self) -> str:
         """One line for the trace and the log."""

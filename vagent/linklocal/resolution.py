@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -17,6 +17,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from vagent.linklocal.events import NameResolved, NameUnresolved
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit
+
+Address = IPv4Address | IPv6Address
 
 MIN_TTL = 5.0
 """Seconds: a name server that says 0 must not be asked for every flow."""
@@ -35,20 +37,24 @@ MAX_ADDRESSES = 64
 class Answer:
     """What a name resolved to, and for how many seconds that holds."""
 
-    addresses: tuple[IPv4Address, ...]
+    addresses: tuple[Address, ...]
     ttl: float
 
 
-Lookup = Callable[[str], Awaitable[Answer]]
-"""Raises any exception when there is no answer."""
+Lookup = Callable[[str, int], Awaitable[Answer]]
+"""Addresses of a name, of IP version 4 or 6. Raises any exception when there is no
+answer.
+"""
+Name = tuple[str, int]
+"""A name and the IP version of the service's address: nothing is translated between."""
 
 
-def names_in(services: Iterable[LinkLocalService]) -> frozenset[str]:
+def names_in(services: Iterable[LinkLocalService]) -> frozenset[Name]:
     """DNS names on which a service depends: those of entries without addresses. The
     metadata proxy resolves its own, when it connects.
     """
     return frozenset(
-        service.fabric_dns_name
+        _name_of(service)
         for service in services
         if service.fabric_dns_name
         and not service.fabric_addresses
@@ -58,15 +64,19 @@ def names_in(services: Iterable[LinkLocalService]) -> frozenset[str]:
 
 def filled(
     services: Iterable[LinkLocalService],
-    answers: Mapping[str, tuple[IPv4Address, ...]],
+    answers: Mapping[Name, tuple[Address, ...]],
 ) -> tuple[LinkLocalService, ...]:
     """The services with the addresses of their names, where these are known."""
     return tuple(
-        replace(service, fabric_addresses=answers[service.fabric_dns_name])
-        if not service.fabric_addresses and service.fabric_dns_name in answers
+        replace(service, fabric_addresses=answers[_name_of(service)])
+        if not service.fabric_addresses and _name_of(service) in answers
         else service
         for service in services
     )
+
+
+def _name_of(service: LinkLocalService) -> Name:
+    return service.fabric_dns_name, service.address.version
 
 
 class NameFollower:
@@ -87,10 +97,10 @@ class NameFollower:
         self._emit = emit
         self._clock = clock
         self._services: tuple[LinkLocalService, ...] = ()
-        self._wanted: frozenset[str] = frozenset()
-        self._answers: dict[str, tuple[IPv4Address, ...]] = {}
-        self._timers: dict[str, IDelayedCall] = {}
-        self._asking: dict[str, Deferred[None]] = {}
+        self._wanted: frozenset[Name] = frozenset()
+        self._answers: dict[Name, tuple[Address, ...]] = {}
+        self._timers: dict[Name, IDelayedCall] = {}
+        self._asking: dict[Name, Deferred[None]] = {}
 
     def __repr__(self) -> str:
         return f"<NameFollower {self._answers}>"
@@ -111,7 +121,7 @@ class NameFollower:
         for name in before:
             self._forget(name)
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, name: Name) -> None:
         self._answers.pop(name, None)
         timer = self._timers.pop(name, None)
         if timer is not None:
@@ -120,17 +130,17 @@ class NameFollower:
         if asking is not None:
             asking.cancel()
 
-    def _ask(self, name: str) -> None:
+    def _ask(self, name: Name) -> None:
         self._timers.pop(name, None)
         asking = Deferred.fromCoroutine(self._resolve(name))
         if not asking.called:
             self._asking[name] = asking
             asking.addTimeout(LOOKUP_DEADLINE, self._clock)
 
-    async def _resolve(self, name: str) -> None:
+    async def _resolve(self, name: Name) -> None:
         try:
-            answer = await self._lookup(name)
-            addresses = tuple(sorted(set(answer.addresses))[:MAX_ADDRESSES])
+            answer = await self._lookup(*name)
+            addresses = tuple(sorted(set(answer.addresses), key=int)[:MAX_ADDRESSES])
         except Exception as failure:  # border: a name that fails keeps its last answer
             self._failed(name, str(failure) or type(failure).__name__)
             return
@@ -142,15 +152,15 @@ class NameFollower:
         self._later(name, min(max(answer.ttl, MIN_TTL), MAX_TTL))
         if self._answers.get(name) != addresses:
             self._answers[name] = addresses
-            self._emit(NameResolved(name, addresses))
+            self._emit(NameResolved(name[0], addresses))
             self._tell()
 
-    def _failed(self, name: str, why: str) -> None:
+    def _failed(self, name: Name, why: str) -> None:
         if name in self._wanted:
-            self._emit(NameUnresolved(name, why, name in self._answers))
+            self._emit(NameUnresolved(name[0], why, name in self._answers))
             self._later(name, RETRY_AFTER)
 
-    def _later(self, name: str, seconds: float) -> None:
+    def _later(self, name: Name, seconds: float) -> None:
         self._asking.pop(name, None)
         self._timers[name] = self._clock.callLater(seconds, self._ask, name)
 

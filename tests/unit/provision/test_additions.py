@@ -112,7 +112,8 @@ def test_services(call: Calls) -> None:
     good = wire_entry(name="ntp", address="169.254.1.1", port=123, fabric_port=123)
     call.table = ServiceTable.of([good, {**good, "x": 1}], lambda _event: None)
     assert json.loads(call("GET", "/vagent/services").body) == {
-        "services": [{**good, "endpoints": []}],
+        "services": [good],
+        "endpoints": [],
         "left_out": [
             {
                 "position": 2,
@@ -130,9 +131,16 @@ def test_services_have_endpoints_and_their_health(call: Calls) -> None:
     call.table = ServiceTable.of([good], lambda _event: None)
     endpoint = Endpoint(2, IPv4Address("192.0.2.1"), 123)
     call.endpoints = [EndpointState(endpoint, Health.DOWN, Health.UP)]
-    (service,) = json.loads(call("GET", "/vagent/services").body)["services"]
-    expected = {"address": "192.0.2.1", "port": 123, "tcp": "down", "udp": "up"}
-    assert [expected] == service["endpoints"]
+    reply = json.loads(call("GET", "/vagent/services").body)
+    expected = {
+        "linklocal_service_ip": "169.254.1.1",
+        "linklocal_service_port": 123,
+        "address": "192.0.2.1",
+        "port": 123,
+        "tcp": "down",
+        "udp": "up",
+    }
+    assert ([expected], [good]) == (reply["endpoints"], reply["services"])
 
 
 @pytest.mark.parametrize("name", ["00000000-0000-0000-0000-000000000001", "", 7])

@@ -262,8 +262,12 @@ def test_service_list_says_how_endpoints_are(run: Run, wire: Wire) -> None:
         {"address": "10.0.0.5", "port": 1, "tcp": "up", "udp": "up"},
         {"address": "10.0.0.6", "port": 1, "tcp": "down", "udp": "suspect"},
     ]
-    service = {**SERVICE, "endpoints": endpoints}
-    wire.answers["GET", "/vagent/services"] = {"services": [service]}
+    where = {"linklocal_service_ip": "169.254.169.254", "linklocal_service_port": 80}
+    other = {**endpoints[0], **where, "linklocal_service_port": 81}
+    wire.answers["GET", "/vagent/services"] = {
+        "services": [SERVICE],
+        "endpoints": [*({**each, **where} for each in endpoints), other],
+    }
     _, out, _ = run("service", "list")
     shown = "1 of 2 up, 10.0.0.6 TCP down, 10.0.0.6 UDP suspect"
     assert out.splitlines()[1].endswith(shown)

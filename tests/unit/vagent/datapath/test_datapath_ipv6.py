@@ -25,10 +25,13 @@ class Host:
     def __init__(self, everywhere: str | None = "0", refuses: str = "") -> None:
         self.everywhere = everywhere
         self.refuses = refuses
+        self.is_recent = True
         self.written: dict[str, str] = {}
         self.scripts: list[str] = []
 
     def has_sysctl(self, key: str) -> bool:
+        if key == f"{HERE}/force_forwarding":
+            return self.is_recent
         assert key == "net/ipv6/conf/all/disable_ipv6"
         return self.everywhere is not None
 
@@ -110,3 +113,12 @@ def test_a_setting_that_is_refused_is_a_reason(names: Names) -> None:
     """Also when it cannot be closed."""
     host = Host(refuses=f"{HERE}/disable_ipv6")
     assert "sysctl no" == opened(names, host)
+
+
+@pytest.mark.parametrize("is_recent", [False, True])
+def test_it_forwards_where_one_interface_can(names: Names, *, is_recent: bool) -> None:
+    """Since Linux 6.17; nothing is asked of an older kernel."""
+    host = Host()
+    host.is_recent = is_recent
+    assert "" == opened(names, host)
+    assert ("1" if is_recent else None) == host.written.get(f"{HERE}/force_forwarding")

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from vagent.config.model import LinkLocalFlowsConfig
-from vagent.datapath.limits import RECOUNT_INTERVAL, FlowLimits
+from vagent.datapath.limits import (
+    RECOUNT_INTERVAL,
+    USUAL_INTERVAL,
+    FlowCounts,
+    FlowLimits,
+)
 
 ALICE, BOB = 2, 3
 
@@ -38,29 +43,92 @@ def test_the_host_is_full_at_its_ceiling(
     """All guests together."""
     open_flows(limits, ALICE, 3)
     open_flows(limits, BOB, count)
-    assert full is limits.host_is_full()
+    assert full is limits.host_is_full(BOB)
 
 
 def test_what_the_kernel_says_replaces_the_count(limits: FlowLimits) -> None:
     """Flows that ended make room."""
     open_flows(limits, ALICE, 3)
+    assert limits.should_recount(0.0)
     limits.recounted({ALICE: 1, BOB: 2})
     assert not limits.guest_is_full(ALICE)
-    assert (3, 3) == (limits.counts().now, limits.counts().peak)
+    assert (3, 3, 2) == (
+        limits.counts().now,
+        limits.counts().peak,
+        limits.counts().guests,
+    )
 
 
 def test_the_kernel_is_asked_at_most_once_in_an_interval(limits: FlowLimits) -> None:
     """A flood at the ceiling costs one count a second, not one a packet."""
     assert limits.should_recount(100.0)
+    limits.recounted({})
     assert not limits.should_recount(100.0 + RECOUNT_INTERVAL / 2)
     assert limits.should_recount(100.0 + RECOUNT_INTERVAL)
 
 
-def test_the_peak_stays(limits: FlowLimits) -> None:
-    """It is the most there were at a time."""
+def test_one_count_at_a_time(limits: FlowLimits) -> None:
+    """A kernel that is slow is not asked by two; one that failed may be asked again."""
+    assert limits.should_recount(100.0)
+    open_flows(limits, ALICE, 1)
+    assert not limits.should_recount(200.0)
+    assert not limits.is_stale(200.0)
+    limits.not_counted()
+    assert limits.is_stale(200.0)
+
+
+def test_what_is_opened_during_a_count_is_not_lost(limits: FlowLimits) -> None:
+    """The kernel may have looked there already."""
+    open_flows(limits, ALICE, 1)
+    assert limits.should_recount(100.0)
+    open_flows(limits, ALICE, 2)
+    limits.recounted({ALICE: 1})
+    assert limits.guest_is_full(ALICE)
+    assert (3, 1) == (limits.counts().now, limits.counts().peak)
+
+
+def test_numbers_are_made_right_from_time_to_time(limits: FlowLimits) -> None:
+    """While there is any flow; an idle host is not asked."""
+    assert not limits.is_stale(100.0)
     open_flows(limits, ALICE, 3)
+    assert limits.is_stale(100.0)
+    limits.recounted({ALICE: 1})
+    assert not limits.is_stale(100.0 + USUAL_INTERVAL / 2)
+    assert limits.is_stale(100.0 + USUAL_INTERVAL)
     limits.recounted({})
-    assert (0, 3) == (limits.counts().now, limits.counts().peak)
+    assert not limits.is_stale(1000.0)
+
+
+def test_the_peak_stays(limits: FlowLimits) -> None:
+    """It is the most that the kernel counted; what it did not see is not in it."""
+    open_flows(limits, ALICE, 3)
+    for second, alive in enumerate(({ALICE: 2}, {})):
+        assert limits.should_recount(second * RECOUNT_INTERVAL)
+        limits.recounted(alive)
+    assert 2 == limits.counts().peak
+
+
+def test_what_a_ceiling_keeps_out_is_counted(limits: FlowLimits) -> None:
+    """For the pages."""
+    limits.refused()
+    open_flows(limits, ALICE, 1)
+    assert FlowCounts(1, 0, 5, 3, 1, 1) == limits.counts()
+
+
+def test_a_full_host_has_room_for_who_needs_little() -> None:
+    """Guests that take all they get leave an eighth to those that have almost none."""
+    limits = FlowLimits(LinkLocalFlowsConfig(max_system_flows=640, max_vm_flows=640))
+    open_flows(limits, ALICE, 559)
+    assert not limits.host_is_full(ALICE)
+    open_flows(limits, ALICE, 1)
+    assert limits.host_is_full(ALICE)
+    open_flows(limits, BOB, 9)
+    assert not limits.host_is_full(BOB)
+    open_flows(limits, BOB, 1)
+    assert limits.host_is_full(BOB)
+    for index in range(100, 107):
+        open_flows(limits, index, 10)
+    assert limits.host_is_full(200)
 
 
 def test_who_is_gone_counts_no_more(limits: FlowLimits) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv6Address
 
+import pytest
+
 from vagent.datapath.features import Features
 from vagent.datapath.names import Names
 from vagent.datapath.render import (
@@ -37,6 +39,30 @@ def test_the_whole_state_replaces_the_old_in_one_script(
         "delete table ip6 vagent",
     ] == lines[:6]
     assert "    queue num 8097" in lines
+
+
+def test_flows_opened_in_a_second_are_counted_over_both_families(names: Names) -> None:
+    """In one set, in a table of both; where there is no IPv6, in IPv4's."""
+    services = Services.of((), names, None)
+    script = ruleset(names, services, [], host_mac="02::", features=ALL)
+    assert 1 == script.count("set opening {")
+    assert "meta nfproto ipv6 add @opening" in script.split("table inet vagent {")[1]
+    script = ruleset(names, services, [], host_mac="02::", features=XT_ONLY)
+    assert 1 == script.count("set opening {")
+    assert "inet" not in script.replace("inet_service", "")
+    assert "nfproto" not in script
+
+
+@pytest.mark.parametrize("ct_timeout", [False, True])
+def test_flows_of_guests_age_by_their_own_clock(
+    names: Names, *, ct_timeout: bool
+) -> None:
+    """Where the kernel can: a policy for each protocol and family, and its use."""
+    services = Services.of((), names, None)
+    features = replace(ALL, ct_timeout=ct_timeout)
+    script = ruleset(names, services, [], host_mac="02::", features=features)
+    assert (4 if ct_timeout else 0) == script.count("  ct timeout ")
+    assert (4 if ct_timeout else 0) == script.count("ct state new ct timeout set")
 
 
 def test_without_nft_queue_the_chain_is_only_closed(names: Names) -> None:
@@ -119,8 +145,9 @@ def test_no_change_is_no_script(names: Names, dns: LinkLocalService) -> None:
 
 
 def test_removal_names_only_our_tables(names: Names) -> None:
-    """Three tables, all ours."""
-    assert {"netdev vagent", "ip vagent", "ip6 vagent"} == {
+    """One in each family, all ours."""
+    ours = {f"{family} vagent" for family in ("netdev", "ip", "ip6", "inet")}
+    assert ours == {
         " ".join(line.split()[-2:]) for line in removal(names, ALL).splitlines()
     }
 

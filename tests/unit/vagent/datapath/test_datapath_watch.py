@@ -43,13 +43,18 @@ class Watched:
         self.clock = Clock()
         self.events: list[Event] = []
         self.lost = 0
+        self.looks = 0
         self.watch = KernelWatch(
             names,
             system=self.kernel,
             lost=self.lose,
+            looked=self.count_look,
             emit=self.events.append,
             clock=self.clock,
         )
+
+    def count_look(self) -> None:
+        self.looks += 1
 
     def lose(self) -> None:
         self.lost += 1

@@ -62,7 +62,9 @@ class Bench:
         return self.answer
 
     def open(self, index: int, number: int = 2, protocol: int = TCP) -> None:
-        self.witness.opened(packet(index, protocol), number, index)
+        self.witness.opened(
+            packet(index, protocol), number << INDEX_BITS | index, index
+        )
 
     def see(self, answer: Tracked | Exception | None, seconds: float) -> None:
         self.answer = answer

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import Any
 
 import pytest
@@ -191,6 +191,14 @@ WRONG = {
         lambda f: way(f, "192.0.2.9", kind="unicast", device="eth1", forwarding=False),
         "forwarding is off on eth1",
         "sysctl -w net.ipv4.conf.eth1.forwarding=1",
+    ),
+    "IPv6 forwarding off": (
+        lambda f: sysctl(
+            host(f, far6=(IPv6Address("2001:db8::7"),)),
+            net__ipv6__conf__all__forwarding="0",
+        ),
+        "IPv6 forwarding is off on this host, and services lead to 2001:db8::7",
+        "sysctl -w net.ipv6.conf.all.forwarding=1",
     ),
     "no way": (
         lambda f: way(f, "192.0.2.9", said="Network is unreachable"),

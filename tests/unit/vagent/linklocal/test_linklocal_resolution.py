@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -40,8 +40,8 @@ class Names:
             self.lookup, self.told.append, emit=self.events.append, clock=self.clock
         )
 
-    async def lookup(self, name: str) -> Answer:
-        self.asked.append(name)
+    async def lookup(self, name: str, version: int) -> Answer:
+        self.asked.append(name if version == 4 else f"{name} {version}")
         if isinstance(self.answer, Exception):
             raise self.answer
         if isinstance(self.answer, Deferred):
@@ -159,3 +159,10 @@ def test_addresses_have_a_ceiling(names: Names) -> None:
     names.answer = Answer(many, 60.0)
     names.follower.follow([NTP])
     assert MAX_ADDRESSES == len(names.addresses())
+
+
+def test_a_service_at_an_ipv6_address_goes_to_ipv6_addresses(names: Names) -> None:
+    """One name, asked for in each family that a service has an address of."""
+    six = replace(NTP, name="ntp6", address=IPv6Address("fd00::1"))
+    names.follower.follow([NTP, six])
+    assert {"ntp.example", "ntp.example 6"} == set(names.asked)

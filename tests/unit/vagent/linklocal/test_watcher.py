@@ -70,7 +70,9 @@ class ServiceWatcherTests(SynchronousTestCase):
         assert not watcher.loaded
 
     def test_follows(self) -> None:
-        """Create, change and delete each give the table of that moment."""
+        """Create, change and delete each give the table of that moment.
+        (Contrail: GlobalVrouterDeleteTest.)
+        """
         self.put(self.store, value("metadata"))
         watcher = self.watch(self.store)
         self.put(self.store, value("metadata", "ntp"))
