@@ -78,7 +78,14 @@ def _starts(stage: Stage, guests: list[Member], *, tls: bool) -> Iterator[Start]
     if not neutron.is_installed():
         return
     yield lambda port, to: neutron.agent(stage, port, to, crowd=guests)
-    yield lambda port, to: neutron.agent(stage, port, to, crowd=guests, tuned=True)
+    yield lambda port, to: neutron.agent(
+        stage,
+        port,
+        to,
+        crowd=guests,
+        workers=neutron.MANY_WORKERS,
+        backlog=neutron.BACKLOG,
+    )
     if not tls:
         yield lambda port, to: neutron.in_haproxy(stage, port, to, crowd=guests)
 

@@ -25,8 +25,10 @@ PYTHON = SOURCE / "var" / "neutron" / "bin" / "python"
 NETWORK = str(uuid.UUID(int=1))
 START_DEADLINE = 60.0
 """Seconds until its agent listens; it takes 3 to 10."""
-TUNED_WORKERS, TUNED_BACKLOG = 16, 4096
-"""Workers as on a host of 32 CPUs, and the backlog that its option promises."""
+MANY_WORKERS = 16
+"""As it starts on a host of 32 CPUs."""
+BACKLOG = 4096
+"""What its option promises; it comes with 5."""
 CONFIGURATION = """\
 [DEFAULT]
 state_path = {folder}
@@ -53,27 +55,30 @@ def agent(
     upstream: Upstream,
     *,
     crowd: Sequence[Member] = (),
-    tuned: bool = False,
+    workers: int = 0,
+    backlog: int = 0,
 ) -> Contestant:
-    """Start haproxy and agent. `tuned` gives it more than its defaults."""
+    """Start haproxy and agent. Without `workers` it has as many as it wants, without
+    `backlog` the five waiting connections that it comes with.
+    """
     folder = stage.folder / f"neutron-{port}"
     (folder / "none").mkdir(parents=True)
     conf = folder / "agent.conf"
-    conf.write_text(_configuration(stage, folder, upstream, tuned=tuned))
+    conf.write_text(_configuration(stage, folder, upstream, workers))
     serving = stage.start(
         f"neutron-{port}",
         stage.cpus.contestant,
         [
             *(str(PYTHON), "-m", "bench.neutron_agent", "--config", str(conf)),
             *("--folder", str(folder / "none"), "--crowd", str(stage.everyone(crowd))),
-            *(["--backlog", str(TUNED_BACKLOG)] if tuned else []),
+            *(["--backlog", str(backlog)] if backlog else []),
         ],
     )
     _await(folder / "socket", serving)
     fronting = _haproxy(
         stage, "network", port, "--network", NETWORK, "--socket", f"{folder}/socket"
     )
-    name = TUNED if tuned else AGENT
+    name = TUNED if workers else AGENT
     return stage.contestant(name, f"http://{LOOPBACK}:{port}", fronting, serving)
 
 
@@ -91,10 +96,10 @@ def in_haproxy(
     return stage.contestant(IN_HAPROXY, f"http://{LOOPBACK}:{port}", process)
 
 
-def _configuration(stage: Stage, folder: Path, to: Upstream, *, tuned: bool) -> str:
+def _configuration(stage: Stage, folder: Path, to: Upstream, workers: int) -> str:
     cert, key, ca = stage.client_tls()
     more = [
-        *([f"metadata_workers = {TUNED_WORKERS}"] if tuned else []),
+        *([f"metadata_workers = {workers}"] if workers else []),
         *(
             [
                 "nova_metadata_protocol = https",

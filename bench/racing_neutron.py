@@ -1,7 +1,9 @@
 """Part A3: requests through the proxy, beside Neutron's agent and beside its haproxy.
 
-Neutron's agent asks for a port at each request; that costs nothing here, so its
-figures are the best it can reach.
+Neutron's agent asks for a port at each request; that costs nothing here. And it has the
+backlog that its option promises: with the one that it comes with, 503 is the answer to
+most of 64 connections, and sending those takes the CPU that it needs. So its figures
+are the best it can reach.
 """
 
 from __future__ import annotations
@@ -24,8 +26,7 @@ HOST_GUESTS = 99
 TIMES = 60.0
 """Goal: how many times the requests per second of Neutron's agent."""
 GOALS = tuple(
-    Goal(shape.name, ours, "rate", at_least=TIMES, rival=neutron.AGENT)
-    for shape in (SIXTY_FOUR, EACH)
+    Goal(SIXTY_FOUR.name, ours, "rate", at_least=TIMES, rival=neutron.AGENT)
     for ours in (OURS, KEPT)
 )
 
@@ -57,7 +58,7 @@ def _contestants(stage: Stage, *, tls: bool) -> list[Contestant]:
     ]
     if not neutron.is_installed():
         return ours
-    theirs = [neutron.agent(stage, AGENT_PORT + tls, to)]
+    theirs = [neutron.agent(stage, AGENT_PORT + tls, to, backlog=neutron.BACKLOG)]
     if not tls:
         guests = crowd(HOST_GUESTS)
         theirs.append(neutron.in_haproxy(stage, HAPROXY_PORT, to, crowd=guests))
