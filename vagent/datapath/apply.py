@@ -240,7 +240,9 @@ class Applier:
         self._applied.update((attachment.index, attachment) for attachment in come)
         self._taps.subtract(leaving)
         self._taps.update(attachment.ifindex for attachment in come)
-        self._taps += Counter()
+        for ifindex in leaving:
+            if not self._taps[ifindex]:
+                del self._taps[ifindex]
         self._end_flows_of(gone)
         self._report(f"{len(gone)} ports detached, {len(come)} attached", began)
 
