@@ -285,7 +285,8 @@ def opening_table(names: Names, *, ipv6: bool) -> str:
     """How many flows a guest may open in a second, over both families together.
 
     A guest is its index, as 32 bits: the lower bits of an IPv4 identity, and what comes
-    after the prefix in one of IPv6 ("tcp sequence" is a name for 32 bits).
+    after the prefix in one of IPv6 ("tcp sequence" is a name for 32 bits). A port with
+    several addresses of a family has several.
     """
     mask = int(names.identity_range.hostmask)
     guests = {"": f"@nh,96,32 & {mask:#x}"}
