@@ -318,6 +318,33 @@ def test_kill_and_restart(site: Any) -> None:
     assert "vagent" not in left
 
 
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP])
+def test_neighbour_discovery_needs_no_agent(site: Any, how: signal.Signals) -> None:
+    """The kernel answers, so a guest that asks again whose a service address is goes on
+    with its flows: both the first question, to a group, and one to the address itself.
+    """
+    guest = alice(site)
+    site.introduce(guest)
+    source = wait_for(guest.link_local)
+    raw = wire(guest.machine.name)
+    site.agent.process.send_signal(how)
+    if how is not signal.SIGSTOP:
+        site.agent.process.wait(20 * PATIENCE)
+        site.agent.process = None
+    for service in (LINK_LOCAL, EC2):
+        for asks_from in (source, SHARED):
+            for to in (SOLICITED[service], service):
+                question = solicitation(guest, asks_from, service)
+                question[IPv6].dst = to
+                raw.send(bytes(question))
+                (answer,) = heard(raw, lambda frame: ICMPv6ND_NA in frame, least=1)
+                assert (service, asks_from) == (answer[IPv6].src, answer[IPv6].dst)
+                assert SERVICE_MAC == answer[ICMPv6NDOptDstLLAddr].lladdr
+    raw.close()
+    if how is signal.SIGSTOP:
+        site.agent.process.send_signal(signal.SIGCONT)
+
+
 def test_the_listener_is_out_of_reach(site: Any) -> None:
     """Nobody gets to it by its own address: no guest, and no process of the host."""
     guest = alice(site)

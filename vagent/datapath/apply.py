@@ -18,7 +18,7 @@ from vagent.datapath.events import RulesApplied, RulesRefused
 from vagent.datapath.features import Features
 from vagent.datapath.names import Names
 from vagent.datapath.port_change import change_of_ports
-from vagent.datapath.render import change_of_services, ruleset
+from vagent.datapath.render import change_of_services, proxies, ruleset
 from vagent.datapath.state import (
     ENDPOINT_MASK,
     INDEX_BITS,
@@ -201,6 +201,7 @@ class Applier:
             if wanted.get(index) != attachment
         ]
         self._changed.clear()
+        await self._let_kernel_answer(services)
         await self._system.run_nft(
             ruleset(
                 self._names,
@@ -251,11 +252,17 @@ class Applier:
         old, new = self._applied_services, self._wanted_services
         script = change_of_services(self._names, self._carried(old), self._carried(new))
         if script:
+            await self._let_kernel_answer(new)
             await self._system.run_nft(script)
         self._applied_services = new
         for number in old.offered() - new.offered():
             self._system.end_flows(number << INDEX_BITS, ENDPOINT_MASK)
         self._report(f"{len(new.offers)} services", began)
+
+    async def _let_kernel_answer(self, services: Services) -> None:
+        commands = proxies(self._names, self._carried(services))
+        if commands:
+            await self._system.run_ip(commands)
 
     def _carried(self, services: Services) -> Services:
         return services if self._features.ipv6 else services.without_ipv6()

@@ -25,7 +25,7 @@ from vagent.datapath.judge import CountFlows, Judge
 from vagent.datapath.limits import FlowLimits
 from vagent.datapath.links import LinkMonitor
 from vagent.datapath.liveness import EndpointState, Liveness
-from vagent.datapath.names import TAG, Names
+from vagent.datapath.names import SERVICE_MAC, TAG, Names
 from vagent.datapath.render import removal
 from vagent.datapath.state import Attachment, Services, Tag
 from vagent.datapath.system import System
@@ -196,7 +196,6 @@ class DataPath:
         """The provisioned services are these now."""
         self._services = Services.of(services, self._names, self._services)
         self._judge.offers = self._services.offers
-        self._judge.addresses = self._services.addresses
         self._liveness.follow(self._services.fabric())
         self._witness.follow(self._services.offered())
         self._checks.follow(self._services)
@@ -246,7 +245,7 @@ class DataPath:
         system.write_sysctl(f"net/ipv4/conf/{host_side}/forwarding", "1")
         await system.run_ip(
             f"link set {guest_side} up\n"
-            f"link set {host_side} arp off up\n"
+            f"link set {host_side} address {SERVICE_MAC} arp off up\n"
             f"addr replace {names.listener_interface} dev {host_side}\n"
         )
 

@@ -124,18 +124,6 @@ class PacketMalformed(Event):
 
 
 @dataclass(slots=True)
-class NeighbourAnswered(Event):
-    """A guest asked for the MAC address of a service address. Counted by outcome."""
-
-    counter: ClassVar[str | None] = "datapath_neighbours_total"
-
-    outcome: str
-
-    def label(self) -> str:
-        return self.outcome
-
-
-@dataclass(slots=True)
 class Ipv6Missing(Event):
     """This host cannot carry IPv6; services are served over IPv4 alone."""
 

@@ -1,6 +1,6 @@
-"""What guests are told by ICMPv6: a service's MAC address, and a datagram refused.
+"""What guests are told by ICMPv6: that a datagram was refused.
 
-Both are sent into the guest's tap by the agent, so that nobody else's neighbour table,
+It is sent into the guest's tap by the agent, so that nobody else's neighbour table,
 route or address has a part in it. Made with struct; `unreachable` says why. The tests
 hold the bytes against scapy's.
 """
@@ -22,43 +22,8 @@ _IPV6 = struct.Struct("!IHBB16s16s")
 _MESSAGE = struct.Struct("!BBHI")
 _PSEUDO = struct.Struct("!16s16sII")
 _VERSION = 6 << 28
-_HOP_LIMIT, _ND_HOP_LIMIT = 64, 255
+_HOP_LIMIT = 64
 _UNREACHABLE, _PORT_UNREACHABLE = 1, 4
-_SOLICITATION, _ADVERTISEMENT = 135, 136
-_SOLICITED_OVERRIDE = 0x60000000
-_TARGET_LINK_LAYER = b"\x02\x01"
-_SOLICITATION_SIZE = 24
-"""Bytes of a solicitation without options (RFC 4861 4.3)."""
-
-
-def solicited(trapped: bytes) -> IPv6Address | None:
-    """The address whose MAC a trapped packet asks for, None if it is another message.
-
-    Raises WireError where it asks as RFC 4861 7.1.1 forbids.
-    """
-    protocol, offset = payload6(trapped)
-    if protocol != ICMP6 or trapped[offset : offset + 1] != bytes([_SOLICITATION]):
-        return None
-    message = trapped[offset : offset + _SOLICITATION_SIZE]
-    if len(message) < _SOLICITATION_SIZE:
-        raise WireError(f"neighbour solicitation of {len(message)} bytes")
-    if trapped[7] != _ND_HOP_LIMIT or message[1]:
-        raise WireError(f"solicitation with hop limit {trapped[7]}, code {message[1]}")
-    return IPv6Address(message[8:])
-
-
-def advertisement(
-    target: IPv6Address, *, guest: IPv6Address, guest_mac: str, own_mac: str
-) -> bytes:
-    """The Ethernet frame that answers a solicitation: `own_mac` has `target`."""
-    message = (
-        _MESSAGE.pack(_ADVERTISEMENT, 0, 0, _SOLICITED_OVERRIDE)
-        + target.packed
-        + _TARGET_LINK_LAYER
-        + mac_bytes(own_mac)
-    )
-    packet = _packet(message, target, guest, _ND_HOP_LIMIT)
-    return _frame(packet, guest_mac, own_mac)
 
 
 def port_unreachable(
@@ -75,17 +40,15 @@ def port_unreachable(
     quoted[8:24] = guest.packed
     message = _MESSAGE.pack(_UNREACHABLE, _PORT_UNREACHABLE, 0, 0) + quoted
     service = IPv6Address(trapped[24:HEADER6])
-    return _frame(_packet(message, service, guest, _HOP_LIMIT), guest_mac, own_mac)
+    return _frame(_packet(message, service, guest), guest_mac, own_mac)
 
 
-def _packet(
-    message: bytes, source: IPv6Address, destination: IPv6Address, hop_limit: int
-) -> bytes:
+def _packet(message: bytes, source: IPv6Address, destination: IPv6Address) -> bytes:
     pseudo = _PSEUDO.pack(source.packed, destination.packed, len(message), ICMP6)
     body = bytearray(message)
     body[2:4] = checksum(pseudo + message)
     header = _IPV6.pack(
-        *(_VERSION, len(message), ICMP6, hop_limit),
+        *(_VERSION, len(message), ICMP6, _HOP_LIMIT),
         *(source.packed, destination.packed),
     )
     return header + bytes(body)

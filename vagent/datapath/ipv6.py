@@ -20,9 +20,13 @@ _SETTINGS = (
     ("accept_dad", "0"),
     ("accept_redirects", "0"),
     ("addr_gen_mode", "1"),
+    ("forwarding", "1"),
+    ("proxy_ndp", "1"),
     ("disable_ipv6", "0"),
 )
-"""The interface has one address, ours: no router, neighbour or link-local address."""
+"""The interface has one address, ours: no router and no link-local address. As a proxy
+the kernel answers guests who ask for a service address, agent or not; it does so on
+interfaces that forward, and what is forwarded from this one the rules decide."""
 
 
 async def open_ipv6(names: Names, features: Features, system: System) -> str:

@@ -18,19 +18,17 @@ from vagent.datapath.decide import TOO_FAST, Reason, Verdict, decide
 from vagent.datapath.events import (
     CountFailed,
     FlowDecided,
-    NeighbourAnswered,
     NotTold,
     PacketMalformed,
 )
 from vagent.datapath.limits import FlowLimits
 from vagent.datapath.liveness import Liveness
 from vagent.datapath.names import SERVICE_MAC
-from vagent.datapath.packet import ICMP6, UDP, OpeningPacket, parse
+from vagent.datapath.packet import UDP, OpeningPacket, parse
 from vagent.datapath.state import (
     INDEX_BITS,
     LISTENER,
     REFUSE,
-    Address,
     Attachment,
     Offer,
 )
@@ -76,7 +74,6 @@ class Judge:
     ) -> None:
         self.guests: dict[int, int] = {}
         self.offers: Mapping[tuple[int, int], Offer] = {}
-        self.addresses: frozenset[Address] = frozenset()
         self._base = base
         self._prefix6 = identity6.prefix_of(base)
         self._limits = limits
@@ -94,12 +91,8 @@ class Judge:
         """The mark for a trapped packet, 0 to drop it."""
         try:
             packet = parse(data)
-            target = icmp6.solicited(data) if packet.protocol == ICMP6 else None
         except WireError as failure:
             self._emit(PacketMalformed(str(failure)))
-            return 0
-        if target is not None:
-            self._emit(NeighbourAnswered(self._advertise(packet, target)))
             return 0
         index = self._index(packet.source)
         verdict = decide(
@@ -185,23 +178,6 @@ class Judge:
         except Exception as failure:  # border: the ceiling holds until a count succeeds
             self._limits.not_counted()
             self._emit(CountFailed(str(failure)))
-
-    def _advertise(self, packet: OpeningPacket, target: IPv6Address) -> str:
-        """Answer a neighbour solicitation; what became of it."""
-        index = self._index(packet.source)
-        attachment = self._attachment_of(index) if index in self.guests else None
-        guest = self._address6(packet.source, attachment)
-        if attachment is None or guest is None or target not in self.addresses:
-            return "unknown"
-        frame = icmp6.advertisement(
-            target, guest=guest, guest_mac=attachment.mac, own_mac=SERVICE_MAC
-        )
-        try:
-            self._send(attachment, frame)
-        except KernelError as failure:
-            self._emit(NotTold(str(failure)))
-            return "failed"
-        return "answered"
 
     def _address6(
         self, source: int, attachment: Attachment | None

@@ -46,6 +46,8 @@ from vagent.datapath.tables import (
 )
 from vagent.ports.identity6 import link_local_word
 
+_SOLICITED_NODE = int(IPv6Address("ff02::1:ff00:0"))
+
 
 def ruleset(
     names: Names,
@@ -104,6 +106,7 @@ def change_of_services(names: Names, old: Services, new: Services) -> str:
             parts += [
                 f"flush set netdev {table} service_addresses6",
                 f"flush chain netdev {table} neighbours",
+                f"flush chain netdev {table} advertise",
             ]
         parts += _add_addresses(names, new.addresses)
     parts += _add_endpoints(names, new.endpoints - old.endpoints)
@@ -124,6 +127,7 @@ def _add_addresses(names: Names, addresses: Iterable[Address]) -> list[str]:
         parts += [
             f"add rule netdev {table} neighbours {rule}" for rule in _about(address)
         ]
+        parts.append(f"add rule netdev {table} advertise {_advertised(address)}")
     return parts
 
 
@@ -137,7 +141,30 @@ def _about(address: IPv6Address) -> tuple[str, ...]:
         f"icmpv6 type nd-neighbor-advert {target} counter name claimed drop",
         f"icmpv6 type nd-redirect {about} counter name claimed drop",
         f"{solicit} ip6 saddr :: counter name claimed drop",
-        f"{solicit} goto trap6",
+        # Asked again, a guest sends to the address itself, which is no address of this
+        # host: the kernel takes it where it took the first.
+        f"{solicit} ip6 daddr set {solicited_node(address)} goto trap6",
+    )
+
+
+def _advertised(address: IPv6Address) -> str:
+    """The kernel answers from an address of its own; guests hear the service itself."""
+    return f"@th,64,128 {int(address):#x} ip6 saddr set {address}"
+
+
+def solicited_node(address: IPv6Address) -> IPv6Address:
+    """The group that a question for this address is sent to (RFC 4291 2.7.1)."""
+    return IPv6Address(_SOLICITED_NODE | int(address) & 0xFFFFFF)
+
+
+def proxies(names: Names, services: Services) -> str:
+    """iproute2 commands that let the kernel answer for service addresses of IPv6. One
+    that is no longer a service's harms nobody: no question for it gets there.
+    """
+    return "".join(
+        f"neigh replace proxy {address} dev {names.host_side}\n"
+        for address in sorted(services.addresses, key=int)
+        if address.version == 6
     )
 
 

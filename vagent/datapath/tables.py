@@ -36,8 +36,8 @@ FROM_TAPS = "from_vm"
 """Chain to which the chain of each tap jumps."""
 
 ASKING_RATE = 10
-"""Neighbour solicitations a second that one guest may send to the agent. A guest needs
-one for each service address in a minute, and three more where it got no answer."""
+"""Neighbour solicitations of one guest that the kernel answers in a second. A guest
+needs one for each service address in a minute, and three more without an answer."""
 
 
 TELLING_RATE = 10
@@ -73,6 +73,7 @@ class Family(NamedTuple):
     service: IPv4Address | IPv6Address
     sets: str
     before_new: str
+    for_itself: str
 
 
 def tap_chain(ifindex: int) -> str:
@@ -235,6 +236,7 @@ def _tap_chains6(names: Names, up: str, down: str, tagged_up: str) -> str:
     goto trap6_untagged
   }}
   chain neighbours {{ }}
+  chain advertise {{ }}
   chain from_vm6 {{
     ip6 saddr @service_addresses6 counter name claimed drop
     icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-redirect }} \
@@ -242,6 +244,8 @@ jump neighbours
     ip6 daddr @service_addresses6 goto trap6
   }}
   chain to_vm6 {{
+    ip6 daddr ff00::/8 drop
+    icmpv6 type nd-neighbor-advert jump advertise
     meta mark set ip6 daddr map @id6_mark ip6 daddr set meta mark map @mark_ip6 {down}
     @nh,192,32 {prefix} meta mark set @nh,224,32 map @link_local_mark \
 @nh,192,64 set {upper} {down}
@@ -259,12 +263,13 @@ def family4(names: Names) -> Family:
         METADATA_ADDRESS,
         "",
         "",
+        "",
     )
 
 
 def family6(names: Names) -> Family:
     """IPv6's host table: also takes neighbour solicitations, which conntrack does not
-    track, to the agent.
+    track, to the kernel, whose answer they are.
     """
     guest = "ip6 saddr & ffff:ffff:ffff::"
     return Family(
@@ -277,7 +282,8 @@ def family6(names: Names) -> Family:
         f"    icmpv6 type nd-neighbor-solicit add @asking {{ {guest} limit rate over"
         f" {ASKING_RATE}/second burst {ASKING_RATE} packets }}"
         " counter name too_fast drop\n"
-        f"    icmpv6 type nd-neighbor-solicit goto {QUEUE_CHAIN}\n",
+        "    icmpv6 type nd-neighbor-solicit accept\n",
+        "    icmpv6 type nd-neighbor-solicit accept\n",
     )
 
 
@@ -336,7 +342,7 @@ def host_table(
     ages, use = _ages(family) if ct_timeout else ("", "")
     refuse = REFUSE << INDEX_BITS
     host_side = names.host_side
-    name, address_type, identities, _, sets, before_new = family
+    name, address_type, identities, _, sets, before_new, for_itself = family
     from_host, as_service, answers = _host_to_guest(names, family)
     return f"""\
 table {name} {names.table} {{
@@ -396,6 +402,7 @@ dnat {name} to meta mark & {ENDPOINT_MASK:#x} map @endpoints
   chain contain_input {{
     type filter hook input priority {NETDEV_PRIORITY};
     iifname != "{host_side}" accept
+{for_itself}\
     ct status dnat accept
     {answers}
     counter name untranslated drop

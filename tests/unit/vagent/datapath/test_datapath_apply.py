@@ -27,6 +27,7 @@ class Kernel:
 
     def __init__(self) -> None:
         self.scripts: list[str] = []
+        self.commands: list[str] = []
         self.ended: list[tuple[int, int]] = []
         self.queue_rules: list[tuple[int, str, str, int]] = []
         self.refuse = False
@@ -47,7 +48,7 @@ class Kernel:
             raise KernelError("the kernel says no")
 
     async def run_ip(self, batch: str) -> None:
-        raise AssertionError(batch)
+        self.commands.append(batch)
 
     async def counters(self, table: str) -> dict[str, int]:
         raise AssertionError(table)
@@ -319,4 +320,5 @@ def test_services_reach_the_kernel_as_far_as_it_carries_them(
     bench.applier.offer(services)
     bench.turn()
     assert ipv6 == any("fd00::1" in script for script in bench.kernel.scripts)
+    assert ipv6 == any("proxy fd00::1" in each for each in bench.kernel.commands)
     bench.applier.stop()

@@ -11,15 +11,13 @@ from scapy.layers.inet import TCP, UDP
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
     ICMPv6EchoRequest,
-    ICMPv6ND_NA,
-    ICMPv6ND_NS,
     IPv6,
 )
 from scapy.layers.l2 import Dot1Q, Ether
 from twisted.internet.task import Clock
 
 from vagent.config.model import EndpointCheckConfig, LinkLocalFlowsConfig
-from vagent.datapath.events import FlowDecided, NeighbourAnswered
+from vagent.datapath.events import FlowDecided
 from vagent.datapath.judge import Judge
 from vagent.datapath.limits import FlowLimits
 from vagent.datapath.liveness import Liveness
@@ -70,20 +68,12 @@ class Bench:
         )
         self.judge.guests[2] = 2
         self.judge.offers = services.offers
-        self.judge.addresses = services.addresses
 
     async def count(self) -> dict[int, int]:
         return self.alive
 
     def send_frame(self, ifindex: int, frame: bytes) -> None:
         self.frames.append((ifindex, Ether(frame)))
-
-    def outcomes(self) -> list[str]:
-        return [
-            event.outcome
-            for event in self.events
-            if isinstance(event, NeighbourAnswered)
-        ]
 
 
 @pytest.fixture
@@ -114,10 +104,7 @@ def test_both_identities_are_the_guest(bench: Bench, source: str) -> None:
 def test_anything_else_gets_silence(bench: Bench, source: str) -> None:
     """Another port's identity, or none."""
     assert 0 == bench.judge.judge(packet(source, TCP(dport=80)))
-    asks = packet(source, ICMPv6ND_NS(tgt=SERVICE), hlim=255)
-    assert 0 == bench.judge.judge(asks)
     assert [] == bench.frames
-    assert ["unknown"] == bench.outcomes()
 
 
 def test_the_ceiling_counts_all_addresses_of_a_guest(bench: Bench) -> None:
@@ -128,26 +115,6 @@ def test_the_ceiling_counts_all_addresses_of_a_guest(bench: Bench) -> None:
     ]
     assert REFUSE << INDEX_BITS | 2 == marks[2]
     assert marks[0] == marks[1] != marks[2]
-
-
-@pytest.mark.parametrize(
-    ("source", "asks_from"), [(REGISTERED, ADDRESS), (OWN, LINK_LOCAL)]
-)
-def test_a_solicitation_is_answered(bench: Bench, source: str, asks_from: str) -> None:
-    """To the address that asked, at its tap; nothing goes on."""
-    asks = packet(source, ICMPv6ND_NS(tgt=SERVICE), hlim=255)
-    assert 0 == bench.judge.judge(asks)
-    ((ifindex, frame),) = bench.frames
-    assert (11, asks_from) == (ifindex, frame[IPv6].dst)
-    assert SERVICE == frame[ICMPv6ND_NA].tgt
-    assert ["answered"] == bench.outcomes()
-
-
-def test_who_has_another_address_is_not_ours_to_say(bench: Bench) -> None:
-    """Only guarded addresses are answered for."""
-    asks = packet(OWN, ICMPv6ND_NS(tgt="2001:db8::1"), hlim=255)
-    assert 0 == bench.judge.judge(asks)
-    assert [] == bench.frames
 
 
 def test_a_ping_is_not_carried(bench: Bench) -> None:
@@ -169,12 +136,11 @@ def test_a_refused_datagram_is_told(bench: Bench, source: str, asks_from: str) -
 def test_a_tagged_guest_hears_in_its_vlan(
     names: Names, alice: Attachment, metadata: LinkLocalService
 ) -> None:
-    """Both the answer to its question and the refusal."""
+    """What is told of a refused datagram."""
     guest = replace(alice, takes_link_local=True, tag=Tag(sent=100, got=101, ifindex=7))
     bench = Bench(names, guest, Services.of([metadata], names, None))
-    bench.judge.judge(packet(OWN, ICMPv6ND_NS(tgt=SERVICE), hlim=255))
     bench.judge.judge(packet(OWN, UDP(dport=53)))
-    assert [(11, 101), (11, 101)] == [
+    assert [(11, 101)] == [
         (ifindex, frame[Dot1Q].vlan) for ifindex, frame in bench.frames
     ]
 

@@ -11,8 +11,10 @@ from vagent.datapath.features import Features
 from vagent.datapath.names import Names
 from vagent.datapath.render import (
     change_of_services,
+    proxies,
     removal,
     ruleset,
+    solicited_node,
 )
 from vagent.datapath.state import Attachment, Services, Tag
 from vagent.linklocal.service import LinkLocalService
@@ -260,3 +262,18 @@ def test_endpoints_go_to_the_table_of_their_family(
     whole = ruleset(names, before, [], host_mac="02::", features=ALL)
     assert "ip vagent endpoints { 0x10000 : 169.254.64.1 . 8097 }" in whole
     assert "ip6 vagent endpoints { 0x10000 : fd40:140:1::1 . 8097 }" in whole
+
+
+def test_the_kernel_answers_for_ipv6_addresses(
+    names: Names, metadata: LinkLocalService
+) -> None:
+    """It is told each of them, and asked by the group that it listens to for it."""
+    services = Services.of([metadata], names, None)
+    assert (
+        "neigh replace proxy fd00:ec2::254 dev vagent1\n"
+        "neigh replace proxy fe80::a9fe:a9fe dev vagent1\n"
+    ) == proxies(names, services)
+    assert "" == proxies(names, services.without_ipv6())
+    assert "ff02::1:fffe:a9fe" == str(solicited_node(IPv6Address("fe80::a9fe:a9fe")))
+    script = ruleset(names, services, [], host_mac="02::", features=ALL)
+    assert "ip6 daddr set ff02::1:ff00:254 goto trap6" in script
