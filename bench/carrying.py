@@ -29,7 +29,7 @@ DATAGRAM = 1400
 """Bytes of payload: no fragments at an MTU of 1,500."""
 NAME = DataPathConfig().name
 SECONDS = 1
-ROUNDS = 4
+ROUNDS = 3
 OURS, BARE, PLAIN = "vagent", "bare NAT", "plain routing"
 WITHIN = 0.95
 """Goal: of plain routing."""

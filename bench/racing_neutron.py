@@ -19,7 +19,7 @@ from bench.stage import NGINX, Contestant, Stage
 
 OURS, KEPT = "vagent", "vagent, kept"
 OUR_PORT, KEPT_PORT, AGENT_PORT, HAPROXY_PORT = 18297, 18397, 18497, 18597
-ROUNDS = 3
+ROUNDS = 2
 SHAPES = (SIXTY_FOUR, EACH)
 HOST_GUESTS = 99
 """Other guests of the host, whose haproxy has a rule for each; ours is amid them."""
