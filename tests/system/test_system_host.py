@@ -238,7 +238,9 @@ def test_no_other_guest_gets_there(open_site: Any) -> None:
         Ether(dst=mac) / IPv6(src="2001:db8:1::1", dst=to6) / ICMPv6EchoRequest(),
     ):
         raw.send(bytes(frame))
-    carol.machine.run("curl", "-s", "-m", "1", f"http://{to}:{PORT}/", check=False)
+    carol.machine.run(
+        "curl", "-s", "-m", str(PATIENCE), f"http://{to}:{PORT}/", check=False
+    )
     assert [] == heard(here, lambda frame: reaches(frame, guest))
     assert 4 <= open_site.counter("foreign_identity") - before
     raw.close()
