@@ -27,6 +27,8 @@ pytestmark = pytest.mark.system
 SERVICE = "169.254.169.254"
 SERVICE6 = "fd00:ec2::254"
 PORT = 2222
+BEYOND = "02:00:00:00:be:01"
+"""Source MAC of what comes from beyond: a bridge drops a frame from none."""
 PATIENT = 5 * PATIENCE
 BRIEF = 1 * PATIENCE
 """Seconds in which an answer would have come: it takes less than one of them."""
@@ -212,7 +214,9 @@ def test_a_guest_answers_only_what_it_was_asked(open_site: Any) -> None:
             raw.send(bytes(frame))
         mine = wire(guest.machine.name)
         stray = UDP(sport=PORT + 1, dport=number) / b"mine"
-        mine.send(bytes(Ether() / IP(src=guest.address, dst=SERVICE) / stray))
+        mine.send(
+            bytes(Ether(src=guest.mac) / IP(src=guest.address, dst=SERVICE) / stray)
+        )
         host.settimeout(0.5 * PATIENCE)
         with pytest.raises(TimeoutError):
             host.recvfrom(100)
@@ -233,9 +237,13 @@ def test_no_other_guest_gets_there(open_site: Any) -> None:
     mac = open_site.lab.host.run("cat", "/sys/class/net/uplink/address").strip()
     raw = wire(beyond)
     for frame in (
-        Ether(dst=mac) / IP(src="198.51.100.1", dst=to) / TCP(dport=PORT, flags="S"),
-        Ether(dst=mac) / IP(src="198.51.100.1", dst=to) / ICMP(),
-        Ether(dst=mac) / IPv6(src="2001:db8:1::1", dst=to6) / ICMPv6EchoRequest(),
+        Ether(src=BEYOND, dst=mac)
+        / IP(src="198.51.100.1", dst=to)
+        / TCP(dport=PORT, flags="S"),
+        Ether(src=BEYOND, dst=mac) / IP(src="198.51.100.1", dst=to) / ICMP(),
+        Ether(src=BEYOND, dst=mac)
+        / IPv6(src="2001:db8:1::1", dst=to6)
+        / ICMPv6EchoRequest(),
     ):
         raw.send(bytes(frame))
     carol.machine.run(
@@ -263,7 +271,13 @@ def test_the_service_is_for_guests_alone(site: Any) -> None:
     raw = wire(site.uplink())
     mac = site.lab.host.run("cat", "/sys/class/net/uplink/address").strip()
     for segment in (TCP(sport=40001, dport=80, flags="S"), ICMP()):
-        raw.send(bytes(Ether(dst=mac) / IP(src="198.51.100.1", dst=SERVICE) / segment))
+        raw.send(
+            bytes(
+                Ether(src=BEYOND, dst=mac)
+                / IP(src="198.51.100.1", dst=SERVICE)
+                / segment
+            )
+        )
     assert [] == heard(raw, lambda frame: IP in frame and frame[IP].src == SERVICE)
     assert [] == json.loads(site.agent.tool("vagent.ctl", "-o", "json", "flow", "list"))
     raw.close()
