@@ -361,6 +361,23 @@ def test_a_port_may_be_registered_before_its_tap(site: Any, ask: Any) -> None:
     assert "I am alice\n" == ask(alice, USER_DATA)
 
 
+def test_a_tap_that_is_renamed_is_the_ports_no_longer(site: Any, ask: Any) -> None:
+    """Its port is Inactive, and served again when the name is back; the agent has time
+    to look between the steps of the renaming.
+    """
+    alice = site.alice()
+    host = site.lab.host
+    site.introduce(alice)
+    site.provision()
+    host.run("ip", "link", "set", alice.tap, "down")
+    assert "Active" == port_state(site, alice)
+    host.run("ip", "link", "set", alice.tap, "name", "elsewhere")
+    wait_for(lambda: port_state(site, alice), "Inactive < no-dev >".__eq__)
+    rename(host, "elsewhere", alice.tap)
+    wait_for(lambda: port_state(site, alice), "Active".__eq__)
+    assert "I am alice\n" == ask(alice, USER_DATA)
+
+
 def test_rules_that_somebody_flushes_come_back(site: Any, ask: Any) -> None:
     """`nft flush ruleset`, as Debian's nftables.service does at start, is noticed."""
     alice = site.alice()

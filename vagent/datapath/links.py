@@ -9,7 +9,8 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
@@ -27,20 +28,46 @@ _BUFFER = 4 * 1024 * 1024
 _READ = 65536
 
 
-def names_in(data: bytes) -> set[str]:
-    """Interface names in a datagram of link messages, as far as it parses."""
-    found: set[str] = set()
+class Link(NamedTuple):
+    """What a link message says: an interface has this name, or is gone."""
+
+    ifindex: int
+    name: str
+    is_gone: bool
+
+
+def links_in(data: bytes) -> Iterator[Link]:
+    """What a datagram of link messages says, as far as it parses."""
     offset = 0
     while offset + _HEADER.size <= len(data):
         length, kind, *_ = _HEADER.unpack_from(data, offset)
         if not _HEADER.size <= length <= len(data) - offset:
             break
-        if kind in (_RTM_NEWLINK, _RTM_DELLINK):
-            name = _name(data[offset + _HEADER.size : offset + length])
+        body = data[offset + _HEADER.size : offset + length]
+        if kind in (_RTM_NEWLINK, _RTM_DELLINK) and len(body) >= _LINK.size:
+            name = _name(body)
             if name:
-                found.add(name)
+                family, _, ifindex, *_ = _LINK.unpack_from(body)
+                # A port that leaves a bridge is "deleted", too, in AF_BRIDGE's words.
+                is_gone = kind == _RTM_DELLINK and family == socket.AF_UNSPEC
+                yield Link(ifindex, name, is_gone)
         offset += (length + 3) & ~3
-    return found
+
+
+class LinkNames:
+    """The names that interfaces have, because a message about a renamed one does not
+    say what its name was. As many as the host has interfaces.
+    """
+
+    def __init__(self, links: Iterable[tuple[int, str]] = ()) -> None:
+        self._names = dict(links)
+
+    def take(self, link: Link) -> set[str]:
+        """The names that deserve a look after this message."""
+        before = self._names.pop(link.ifindex, link.name)
+        if not link.is_gone:
+            self._names[link.ifindex] = link.name
+        return {before, link.name}
 
 
 def _name(body: bytes) -> str:
@@ -68,6 +95,7 @@ class LinkMonitor:
         self._changed = changed
         self._reactor = reactor
         self._socket: socket.socket | None = None
+        self._names = LinkNames()
 
     def open(self) -> None:
         """Subscribe. From here on no change is missed."""
@@ -77,6 +105,7 @@ class LinkMonitor:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         link.bind((0, _RTMGRP_LINK))
         self._socket = link
+        self._names = LinkNames(socket.if_nameindex())
         self._reactor.addReader(self)
 
     def close(self) -> None:
@@ -101,12 +130,14 @@ class LinkMonitor:
         names: set[str] = set()
         for _ in range(MAX_BATCH):
             try:
-                names |= names_in(self._socket.recv(_READ))
+                for link in links_in(self._socket.recv(_READ)):
+                    names |= self._names.take(link)
             except BlockingIOError:
                 break
             except OSError as failure:
                 if failure.errno != errno.ENOBUFS:
                     raise
+                self._names = LinkNames(socket.if_nameindex())
                 self._changed(None)
         if names:
             self._changed(names)

@@ -6,22 +6,11 @@ import socket
 import struct
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from vagent.datapath.conntrack import encode_end
-from vagent.datapath.links import names_in
 from vagent.datapath.netlink import Acknowledgement, acknowledgement, attribute
 from vagent.datapath.queue_rule import encode
 from vagent.errors import KernelError
-
-RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR = 16, 17, 20
-
-
-def link_message(name: str, kind: int = RTM_NEWLINK) -> bytes:
-    body = struct.pack("=BxHiII", 0, 1, 7, 0, 0)
-    body += attribute(13, struct.pack("=I", 0)) + attribute(3, name.encode() + b"\0")
-    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
 
 
 def test_an_attribute_is_padded_to_four_bytes() -> None:
@@ -97,27 +86,3 @@ def test_the_end_of_flows_carries_mark_and_mask() -> None:
     message = encode_end(0x10002, 0xFFFF)
     assert attribute(8, b"\x00\x01\x00\x02") in message
     assert attribute(21, b"\x00\x00\xff\xff") in message
-
-
-def test_link_messages_give_names() -> None:
-    """New and deleted links, several in one datagram."""
-    data = link_message("tap1") + link_message("tap-long-name", RTM_DELLINK)
-    assert {"tap1", "tap-long-name"} == names_in(data)
-
-
-def test_other_messages_are_passed_over() -> None:
-    """Only links are of interest."""
-    data = link_message("no", RTM_NEWADDR) + link_message("yes")
-    assert {"yes"} == names_in(data)
-
-
-@pytest.mark.parametrize("length", range(len(link_message("tap1"))))
-def test_a_cut_message_is_no_name_and_no_crash(length: int) -> None:
-    """Every prefix is read without a fault."""
-    assert set() == names_in(link_message("tap1")[:length])
-
-
-@given(st.binary(max_size=200))
-def test_arbitrary_datagrams_are_survived(data: bytes) -> None:
-    """Whatever comes, names come out or nothing."""
-    assert isinstance(names_in(data), set)

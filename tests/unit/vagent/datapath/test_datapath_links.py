@@ -1,0 +1,70 @@
+"""Messages about interfaces: what is read of them, and which names deserve a look."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vagent.datapath.links import Link, LinkNames, links_in
+from vagent.datapath.netlink import attribute
+
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR = 16, 17, 20
+
+
+def link_message(
+    name: str, kind: int = RTM_NEWLINK, *, family: int = socket.AF_UNSPEC
+) -> bytes:
+    body = struct.pack("=BxHiII", family, 1, 7, 0, 0)
+    body += attribute(13, struct.pack("=I", 0)) + attribute(3, name.encode() + b"\0")
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
+
+
+def test_link_messages_give_names() -> None:
+    """New and deleted links, several in one datagram."""
+    data = link_message("tap1") + link_message("tap-long-name", RTM_DELLINK)
+    expected = [Link(7, "tap1", is_gone=False), Link(7, "tap-long-name", is_gone=True)]
+    assert expected == list(links_in(data))
+
+
+def test_other_messages_are_passed_over() -> None:
+    """Only links are of interest."""
+    data = link_message("no", RTM_NEWADDR) + link_message("yes")
+    assert ["yes"] == [link.name for link in links_in(data)]
+
+
+def test_a_port_that_leaves_its_bridge_is_still_there() -> None:
+    """The bridge says "deleted" of it, in its own family."""
+    data = link_message("tap1", RTM_DELLINK, family=socket.AF_BRIDGE)
+    assert [Link(7, "tap1", is_gone=False)] == list(links_in(data))
+
+
+@pytest.mark.parametrize("length", range(len(link_message("tap1"))))
+def test_a_cut_message_is_no_link_and_no_crash(length: int) -> None:
+    """Every prefix is read without a fault."""
+    assert [] == list(links_in(link_message("tap1")[:length]))
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_datagrams_are_survived(data: bytes) -> None:
+    """Whatever comes, links come out or nothing."""
+    assert all(link.name for link in links_in(data))
+
+
+def test_a_new_name_gives_the_old_one_too() -> None:
+    """Whoever was registered at the old name has lost its tap."""
+    names = LinkNames([(7, "tap1"), (8, "tap2")])
+    assert {"tap1", "elsewhere"} == names.take(Link(7, "elsewhere", is_gone=False))
+    assert {"elsewhere"} == names.take(Link(7, "elsewhere", is_gone=False))
+    assert {"tap2"} == names.take(Link(8, "tap2", is_gone=True))
+
+
+def test_a_number_that_is_given_again_starts_anew() -> None:
+    """What was deleted is remembered no longer."""
+    names = LinkNames()
+    assert {"tap1"} == names.take(Link(7, "tap1", is_gone=False))
+    assert {"tap1"} == names.take(Link(7, "tap1", is_gone=True))
+    assert {"tap2"} == names.take(Link(7, "tap2", is_gone=False))
