@@ -56,6 +56,7 @@ class Talk:
     def __init__(self, guest: Any, kind: int) -> None:
         self._open = lambda: inside(guest.machine.name, lambda: self._connect(kind))
         self._ended = threading.Event()
+        self._said_all = threading.Event()
         self.sent = ""
         self.echoed = ""
 
@@ -68,18 +69,22 @@ class Talk:
 
     def __enter__(self) -> Self:
         self._socket = self._open()
-        self._threads = [
-            threading.Thread(target=each) for each in (self._say, self._listen)
-        ]
-        for thread in self._threads:
+        self._mouth = threading.Thread(target=self._say)
+        self._ear = threading.Thread(target=self._listen)
+        for thread in (self._mouth, self._ear):
             thread.start()
         wait_for(lambda: self.echoed)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        for thread in self._threads:
-            thread.join()
+        self._mouth.join()
+        last = "-1\n"
+        self.sent += last
+        self._said_all.set()
+        with suppress(OSError):
+            self._socket.sendall(last.encode())
+        self._ear.join()
         self._socket.close()
 
     def _say(self) -> None:
@@ -94,7 +99,7 @@ class Talk:
 
     def _listen(self) -> None:
         with suppress(OSError):
-            while not self._ended.is_set() or len(self.echoed) < len(self.sent):
+            while not self._said_all.is_set() or len(self.echoed) < len(self.sent):
                 self.echoed += self._socket.recv(4096).decode()
 
 
