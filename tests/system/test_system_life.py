@@ -330,7 +330,8 @@ def test_while_the_agent_is_away(site: Any, ask: Any, how: signal.Signals) -> No
         for guest in (alice, carol):
             assert f"I am {guest.name}\n" == ask(guest, USER_DATA, timeout=20)
     assert tcp.sent == tcp.echoed
-    assert udp.sent == udp.echoed
+    # Two CPUs may change the order of datagrams.
+    assert sorted(udp.sent.split()) == sorted(udp.echoed.split())
     assert before == [site.identity(guest) for guest in (alice, carol)]
     stray.close()
     for leak in wires:
