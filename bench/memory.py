@@ -39,6 +39,7 @@ def measure_memory(stage: Stage, pace: Pace) -> Part:
             Column("more", "more MiB", digits=1),
         ),
         goals=(
+            Goal(WITH_SERVER, OURS, "resident", at_most=AT_START),
             Goal(STARTED, OURS, "resident", at_most=AT_START),
             Goal(IDLE, OURS, "more", at_most=FOR_IDLE),
         ),

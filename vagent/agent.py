@@ -45,7 +45,8 @@ from vagent.nova.authority import Authority
 from vagent.nova.codec import check_instance
 from vagent.nova.server import metadata_site
 from vagent.nova.source import PASSWORD_KIND, StoredInstances, StoredPasswords
-from vagent.nova.tls import server_tls_context
+from vagent.nova.tls import TlsFactory
+from vagent.nova.tls_files import server_contexts
 from vagent.observe.event import Event
 from vagent.observe.observer import Observer
 from vagent.ports.journal import Journal
@@ -279,12 +280,11 @@ class Agent:
             emit=self._observer.emit,
             reactor=self._reactor,
         )
-        contexts = server_tls_context(config, self._observer.emit)
+        contexts = server_contexts(config, self._observer.emit)
         if contexts is not None:
-            # Late: it brings pyOpenSSL, see `metadata/without_pyopenssl`.
-            from twisted.protocols.tls import TLSMemoryBIOFactory
-
-            site = TLSMemoryBIOFactory(contexts, False, site)
+            site = TlsFactory(
+                contexts, site, emit=self._observer.emit, clock=self._reactor
+            )
         self._listen(config.listen, site, "metadata server")
 
     def _listen_for_guests(self) -> None:

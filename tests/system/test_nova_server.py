@@ -48,7 +48,8 @@ from vagent.config.model import MetadataServerConfig, Secret
 from vagent.nova.authority import Authority
 from vagent.nova.server import metadata_site
 from vagent.nova.source import StoredInstances, StoredPasswords
-from vagent.nova.tls import server_tls_context
+from vagent.nova.tls import TlsFactory
+from vagent.nova.tls_files import server_contexts
 from vagent.store.memory import MemoryStore
 
 folder, secret, document = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
@@ -63,8 +64,9 @@ instances.start()
 site = metadata_site(
     instances, StoredPasswords(store), Authority(config.shared_secret),
     entropy=os.urandom, emit=lambda event: None, reactor=reactor)
-port = reactor.listenSSL(
-    0, site, server_tls_context(config, print), interface="127.0.0.1")
+secured = TlsFactory(
+    server_contexts(config, print), site, emit=print, clock=reactor)
+port = reactor.listenTCP(0, secured, interface="127.0.0.1")
 print(port.getHost().port, flush=True)
 reactor.run()
 """

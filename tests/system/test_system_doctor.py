@@ -250,6 +250,7 @@ def test_the_wrong_authority(idle_site: Any) -> None:
     idle_site.provision()
     (finding,) = wrong(idle_site)
     assert "its certificate is not verified" in finding["what"]
+    assert ", issued by CN=vagent lab CA" in finding["what"]
     assert f"-CAfile {other.cert}" in finding["mend"]
 
 

@@ -21,6 +21,7 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from vagent.config.model import ClientTls
 from vagent.doctor.facts import TlsPair, UpstreamTrial
+from vagent.doctor.presented import READ_SIZE, Presented, presented
 from vagent.metadata.expiry import deciding
 from vagent.metadata.target import HostPort, Target
 from vagent.metadata.upstream_tls import files_of
@@ -95,7 +96,8 @@ def _try(
     except socket.gaierror as error:
         return UpstreamTrial(where, name, "resolve", str(error.strerror))
     except ssl.SSLError as error:
-        return UpstreamTrial(where, name, "tls", _reason(error))
+        seen = _presented(endpoint, name, timeout)
+        return UpstreamTrial(where, name, "tls", _reason(error, seen))
     except (OSError, UnicodeError) as error:
         return UpstreamTrial(where, name, stage, _plain_reason(error))
     if not said.startswith(b"HTTP/"):
@@ -121,12 +123,28 @@ def _context(files: ClientTls) -> ssl.SSLContext:
     return context
 
 
-def _reason(error: ssl.SSLError) -> str:
+def _presented(endpoint: HostPort, name: str, timeout: float) -> Presented:
+    """What it shows to somebody who trusts it; nothing where it does not answer."""
+    address = (endpoint.host, endpoint.port)
+    try:
+        with socket.create_connection(address, timeout) as plain:
+
+            def talk(data: bytes) -> bytes:
+                plain.sendall(data)
+                return plain.recv(READ_SIZE)
+
+            return presented(name, talk)
+    except (OSError, UnicodeError, ValueError):
+        return Presented()
+
+
+def _reason(error: ssl.SSLError, seen: Presented) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not verified: {error.verify_message}"
+        why = error.verify_message.rstrip(".")
+        return f"its certificate is not verified: {why}{seen.shows()}"
     reason = (error.reason or str(error)).lower().replace("_", " ")
     if "alert" in reason:
-        return f"it refused our client certificate or TLS ({reason})"
+        return f"it refused our client certificate or TLS ({reason}){seen.takes()}"
     return f"TLS failed ({reason})"
 
 

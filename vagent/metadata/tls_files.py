@@ -8,18 +8,20 @@ requests are held, so a certificate replaced file by file is not noticed by gues
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 from vagent.config.model import ClientTls
 from vagent.errors import UpstreamError
 from vagent.metadata.events import TlsFilesLoaded, TlsFilesRefused
-from vagent.metadata.tls import TlsClient, describe
+from vagent.metadata.tls import TlsClient
+from vagent.metadata.tls_context import (
+    State,
+    blaming,
+    no_password,
+    state_of,
+    strict_context,
+)
 from vagent.observe.event import Emit
-
-_State = tuple[tuple[int, int, int], ...]
 
 
 def build_context(files: ClientTls) -> tuple[ssl.SSLContext, str, str]:
@@ -30,39 +32,23 @@ def build_context(files: ClientTls) -> tuple[ssl.SSLContext, str, str]:
     # Late, because it costs 7 MiB that an agent without TLS can do without.
     from cryptography.x509 import load_pem_x509_certificates
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_mode = ssl.CERT_REQUIRED
+    context = strict_context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = True
     context.hostname_checks_common_name = False  # RFC 9525 §2
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    with _blame(files.ca_cert):
+    with blaming(files.ca_cert, _fault):
         context.load_verify_locations(files.ca_cert)
-    with _blame(files.client_cert):
+    with blaming(files.client_cert, _fault):
         certificate = load_pem_x509_certificates(files.client_cert.read_bytes())[0]
-    with _blame(files.client_key):
+    with blaming(files.client_key, _fault):
         context.load_cert_chain(
-            files.client_cert, files.client_key, password=_no_password
+            files.client_cert, files.client_key, password=no_password
         )
     expires = certificate.not_valid_after_utc.isoformat()
     return context, certificate.subject.rfc4514_string(), expires
 
 
-def _no_password() -> NoReturn:
-    """Without this, OpenSSL would ask at the terminal."""
-    raise ValueError("the key needs a password")
-
-
-@contextmanager
-def _blame(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except ssl.SSLError as error:
-        raise UpstreamError(f"{path}: {describe(error)}", status=503) from error
-    except (OSError, ValueError) as error:
-        raise UpstreamError(
-            f"{path}: cannot be used: {type(error).__name__}", status=503
-        ) from error
+def _fault(path: Path, why: str) -> UpstreamError:
+    return UpstreamError(f"{path}: {why}", status=503)
 
 
 class TlsFiles:
@@ -71,7 +57,7 @@ class TlsFiles:
     def __init__(self, files: ClientTls, emit: Emit) -> None:
         self._files = files
         self._emit = emit
-        self._state: _State | None = None
+        self._state: State | None = None
         self._context: ssl.SSLContext | None = None
         self._problem = ""
         self._sessions: dict[tuple[str, str], ssl.SSLSession] = {}
@@ -101,17 +87,11 @@ class TlsFiles:
         if session is not None and connection.context is self._context:
             self._sessions[server] = session
 
-    def _look(self) -> _State:
-        return tuple(
-            _identity_of(path)
-            for path in (
-                self._files.client_cert,
-                self._files.client_key,
-                self._files.ca_cert,
-            )
-        )
+    def _look(self) -> State:
+        files = self._files
+        return state_of((files.client_cert, files.client_key, files.ca_cert))
 
-    def _load(self, state: _State) -> None:
+    def _load(self, state: State) -> None:
         self._sessions.clear()
         try:
             context, subject, expires = build_context(self._files)
@@ -121,14 +101,9 @@ class TlsFiles:
         self._state, self._context = state, context
         self._emit(TlsFilesLoaded(subject, expires))
 
-    def _refuse(self, state: _State, problem: str) -> None:
+    def _refuse(self, state: State, problem: str) -> None:
         is_news = self._state != state or problem != self._problem
         self._state, self._context, self._problem = state, None, problem
         self._sessions.clear()
         if is_news:
             self._emit(TlsFilesRefused(problem))
-
-
-def _identity_of(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -2,7 +2,8 @@
 
 Its TCP and its endpoints load pyOpenSSL, with the copy of OpenSSL that is inside
 `cryptography`, for a startTLS that nobody here calls: 12 MiB. They do without where
-there is none. Whoever needs it, the embedded server over TLS, imports it later.
+there is none. Our own TLS is Python's `ssl`; of this project only the doctor, a process
+of its own, uses pyOpenSSL.
 """
 
 from __future__ import annotations

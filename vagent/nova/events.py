@@ -111,6 +111,21 @@ class NovaTlsReloaded(Event):
 
 
 @dataclass(slots=True)
+class NovaHandshakeFailed(Event):
+    """A client did not get past the TLS handshake, e.g. for its certificate."""
+
+    counter: ClassVar[str | None] = "nova_handshakes_failed_total"
+    buffer: ClassVar[str | None] = "MetadataServer"
+    sandesh: ClassVar[str] = "MetadataServerTrace"
+
+    peer: str
+    why: str
+
+    def text(self) -> str:
+        return f"metadata server: {self.peer}: {self.why}"
+
+
+@dataclass(slots=True)
 class NovaConnectionRefused(Event):
     """A connection came while the server had as many as it may have."""
 

@@ -60,10 +60,6 @@ class MetadataSite(Site):
     def stopFactory(self) -> None:
         """Nothing was opened."""
 
-    def acceptableProtocols(self) -> list[bytes]:
-        """HTTP/1.1 only, whatever else is installed."""
-        return [b"http/1.1"]
-
     def enter(self) -> bool:
         """Take a place for a connection; False when there is none."""
         if self._connections >= MAX_CONNECTIONS:

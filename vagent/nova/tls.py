@@ -1,148 +1,180 @@
-"""TLS of the metadata server: its own certificate, and a client certificate demanded.
+"""TLS of the metadata server: a client certificate is demanded, then HTTP is spoken.
 
-Files are looked at for every connection (three `stat` calls) and read again when one
-has changed, so that certificates are renewed without a restart. A changed set that
-cannot be used is reported once and the old one stays. Refuses to know HTTP.
+The inner protocol learns of a connection when TCP is up, because its site counts it and
+its clock runs from then on, so a handshake has the same ceilings as a request. It gets
+no byte before the client is verified, and none that it writes leaves. Refuses to know
+HTTP and files.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Any, cast
 
-from twisted.internet.interfaces import IOpenSSLContextFactory
+from twisted.internet.error import ConnectionLost
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IDelayedCall,
+    IProtocolFactory,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from vagent.config.model import MetadataServerConfig
-from vagent.errors import ConfigError, Problem
-from vagent.nova.events import NovaTlsReloaded
+from vagent.metadata.tls import TlsConnection
+from vagent.nova.events import NovaHandshakeFailed
+from vagent.nova.tls_files import ServerContexts
 from vagent.observe.event import Emit
 
-if TYPE_CHECKING:  # loaded late, with the first context: 9 MiB
-    from OpenSSL import SSL
+LINGER_SECONDS = 15.0
+"""That a client has to take the last bytes and close. Until then what it still sends is
+read and forgotten: closing on unread bytes resets, and eats the reply."""
 
-# RFC 9325 §4.2: forward secrecy and authenticated encryption only (for TLS 1.2;
-# TLS 1.3 has nothing else).
-CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-
-_SESSION_CONTEXT = b"vagent-metadata"
-
-Stamp = tuple[tuple[int, int, int], ...]
+_failure: Callable[[Exception], Failure] = Failure
 
 
-@dataclass(frozen=True, slots=True)
-class PemFiles:
-    """The three files of `<metadata-server>`."""
+@implementer(IPushProducer, IConsumer)
+class TlsServer(TlsConnection):
+    """The server's side of one connection, as twisted.web wants its transport."""
 
-    certificate: Path
-    key: Path
-    client_ca: Path
-
-    def stamp(self) -> Stamp:
-        """Changes when any of the files does. Raises OSError."""
-        found = [path.stat() for path in (self.certificate, self.key, self.client_ca)]
-        return tuple((s.st_ino, s.st_mtime_ns, s.st_size) for s in found)
-
-
-@implementer(IOpenSSLContextFactory)
-class ServerContexts:
-    """Hands a context to each new connection. `getContext` is Twisted's name."""
-
-    def __init__(self, files: PemFiles, emit: Emit) -> None:
-        self._files = files
+    def __init__(
+        self,
+        inner: Protocol,
+        contexts: ServerContexts,
+        *,
+        emit: Emit,
+        clock: IReactorTime,
+    ) -> None:
+        super().__init__(inner, contexts.context())
         self._emit = emit
-        self._stamp: Stamp | None = _stamp(files)
-        self._context = _context(files)
+        self._clock = clock
+        self._producer: Any = None
+        self._lingering: IDelayedCall | None = None
 
-    def getContext(self) -> SSL.Context:
-        """The context of the files as they are now, or were when last usable."""
-        stamp = _stamp(self._files)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            self._reload()
-        return self._context
+    def connectionMade(self) -> None:
+        """TCP is up; the client speaks first."""
+        super().connectionMade()
+        self._inner.makeConnection(cast("Any", self))
 
-    def _reload(self) -> None:
-        try:
-            self._context = _context(self._files)
-        except ConfigError as error:
-            self._emit(NovaTlsReloaded(why=str(error)))
-        else:
-            self._emit(NovaTlsReloaded())
+    def dataReceived(self, data: bytes) -> None:
+        """Decrypt. A client that makes TLS answer and does not read it is cut."""
+        if self._is_over:
+            return
+        super().dataReceived(data)
+        if self._outgoing.pending:
+            if self._wire.pending:
+                self.abortConnection()
+            else:
+                self._flush()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Closed, by whom ever."""
+        del reason
+        self._is_over = self._wire.closed = True
+        if self._lingering is not None and self._lingering.active():
+            self._lingering.cancel()
+        self._inner.connectionLost(_failure(self._end or ConnectionLost()))
+
+    # What twisted.web uses of a transport.
+
+    @property
+    def disconnecting(self) -> bool:
+        """Nothing more will be read or written."""
+        return self._is_over
+
+    def getHost(self) -> IAddress:
+        """The address that the client connected to."""
+        return cast("IAddress", cast("Any", self.transport).getHost())
+
+    def write(self, data: bytes) -> None:
+        """Encrypt and send; stop the producer while the client does not keep up."""
+        if not self._verified or self._is_over or not data:
+            return
+        super().write(data)
+        if self._wire.pending and self._producer is not None:
+            self._producer.pauseProducing()
+
+    def writeSequence(self, data: list[bytes]) -> None:
+        """Write all of it."""
+        self.write(b"".join(data))
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Who is told to stop and go on; twisted.web registers itself, for good."""
+        del streaming
+        self._producer = producer
+
+    def unregisterProducer(self) -> None:
+        """Nobody is told any more."""
+        self._producer = None
+
+    def stopProducing(self) -> None:
+        """Nobody wants more of what the client sends."""
+        self.loseConnection()
+
+    def loseConnection(self) -> None:
+        """Say goodbye, and wait for the client to close; reset where nothing was said
+        yet.
+        """
+        if self._is_over:
+            return
+        if not self._verified:
+            self.abortConnection()
+            return
+        self._say_goodbye()
+        self._linger()
+
+    def _greeted(self) -> None:
+        """Its first request may have come with the end of the handshake."""
+
+    def _fail(self, why: str) -> None:
+        """The alert that says so is on its way."""
+        self._end = ConnectionLost(why)
+        self._emit(NovaHandshakeFailed(cast("Any", self.getPeer()).host, why))
+        self._linger()
+
+    def _drained(self) -> None:
+        if self._is_over:
+            self._wire.finish()
+        elif self._producer is not None:
+            self._producer.resumeProducing()
+
+    def _linger(self) -> None:
+        self._is_over = True
+        self._lingering = self._clock.callLater(LINGER_SECONDS, self.abortConnection)
+        self.resumeProducing()
+        if not self._wire.pending:
+            self._wire.finish()
 
 
-def server_tls_context(
-    config: MetadataServerConfig, emit: Emit
-) -> ServerContexts | None:
-    """The contexts of its connections; None where none of the three files is
-    configured, which is for a loopback address only. Raises ConfigError when the files
-    cannot be used, or are not all there.
-    """
-    paths = (config.server_cert, config.server_key, config.client_ca)
-    certificate, key, client_ca = paths
-    if certificate and key and client_ca:
-        return ServerContexts(PemFiles(certificate, key, client_ca), emit)
-    if any(paths):
-        raise _fault(
-            "", "", "TLS needs server-cert, server-key and client-ca, all three"
+class TlsFactory(Factory):
+    """Puts TLS around each connection of a site."""
+
+    noisy = False
+
+    def __init__(
+        self,
+        contexts: ServerContexts,
+        site: IProtocolFactory,
+        *,
+        emit: Emit,
+        clock: IReactorTime,
+    ) -> None:
+        self._contexts = contexts
+        self._site = site
+        self._emit = emit
+        self._clock = clock
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """A connection with the files as they are now."""
+        inner = self._site.buildProtocol(cast("Any", addr))
+        if inner is None:
+            return None
+        return TlsServer(
+            cast("Protocol", inner),
+            self._contexts,
+            emit=self._emit,
+            clock=self._clock,
         )
-    if not config.listen.address.is_loopback:
-        raise _fault(
-            "",
-            "/listen",
-            f"{config.listen.address} without TLS; allowed is a loopback address",
-        )
-    return None
-
-
-def _stamp(files: PemFiles) -> Stamp | None:
-    try:
-        return files.stamp()
-    except OSError:
-        return None
-
-
-def _context(files: PemFiles) -> SSL.Context:
-    from OpenSSL import SSL
-
-    context = SSL.Context(SSL.TLS_SERVER_METHOD)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
-    context.set_cipher_list(CIPHERS)
-    context.set_session_id(_SESSION_CONTEXT)
-    steps = (
-        (files.certificate, "server-cert", context.use_certificate_chain_file),
-        (files.key, "server-key", partial(_use_key, context)),
-        (files.client_ca, "client-ca", partial(_trust, context)),
-    )
-    for path, name, load in steps:
-        try:
-            path.open("rb").close()  # OpenSSL would not say what is wrong with it
-            load(str(path))
-        except (SSL.Error, OSError) as error:
-            raise _fault(str(path), f"/{name}", _why(error)) from None
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
-    return context
-
-
-def _use_key(context: SSL.Context, path: str) -> None:
-    context.use_privatekey_file(path)
-    context.check_privatekey()
-
-
-def _trust(context: SSL.Context, path: str) -> None:
-    context.load_verify_locations(path)
-    context.load_client_ca(path.encode())
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or "cannot be read"
-    reasons = [str(part[-1]) for part in error.args[0]] if error.args else []
-    return f"OpenSSL cannot use it: {', '.join(filter(None, reasons)) or 'no reason'}"
-
-
-def _fault(file: str, path: str, what: str) -> ConfigError:
-    return ConfigError((Problem(file or "-", 0, f"metadata-server{path}", what),))

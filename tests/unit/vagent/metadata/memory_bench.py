@@ -44,6 +44,9 @@ class FakeTransport:
     def getPeer(self) -> PeerAddress:
         return PeerAddress("TCP", self._peer, 40000)
 
+    def getHost(self) -> PeerAddress:
+        return PeerAddress("TCP", "169.254.0.1", 80)
+
     def setTcpNoDelay(self, enabled: bool) -> None:
         assert enabled
 

@@ -9,6 +9,7 @@ from vagent.nova.events import (
     NovaAnswered,
     NovaConnectionRefused,
     NovaFailed,
+    NovaHandshakeFailed,
     NovaRefused,
     NovaTlsReloaded,
 )
@@ -41,6 +42,7 @@ def test_answer_without_a_known_instance() -> None:
         (InstanceSkipped("x", "y"), ""),
         (NovaTlsReloaded(), "done"),
         (NovaTlsReloaded(why="x"), "failed"),
+        (NovaHandshakeFailed("192.0.2.1", "why"), ""),
         (NovaConnectionRefused(), ""),
     ],
 )

@@ -372,11 +372,6 @@ def test_events_tell_without_secrets(nova: Server) -> None:
         assert hidden not in "".join(texts)
 
 
-def test_http2_is_not_offered(nova: Server) -> None:
-    """Only HTTP/1.1 is negotiated."""
-    assert nova.site.acceptableProtocols() == [b"http/1.1"]
-
-
 def test_starting_the_factory_starts_no_clock(nova: Server) -> None:
     """There is no access log and no timer for it."""
     nova.site.doStart()
