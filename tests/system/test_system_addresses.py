@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,10 @@ from lab.agent import port_add
 from lab.guests import Guest
 from lab.namespaces import PATIENCE, inside
 from lab.waiting import wait_for
+from tests.system.offers import metric
 from tests.system.test_system_ipv6 import SHARED, alice, ask6, bob, traced
 from tests.system.test_system_life import more
+from tests.system.test_system_limits import connect, limited
 
 pytestmark = pytest.mark.system
 
@@ -97,6 +100,82 @@ def test_identities_survive_a_kill(site: Any, ask: Any) -> None:
     shown = site.agent.tool("vagent.ctl", "-o", "json", "port", "show", guest.port_id)
     assert before == json.loads(shown)
     assert "I am alice\n" == ask(guest, USER_DATA, "--interface", MORE[1])
+
+
+OPEN_IN_TURN = """
+import socket, sys
+rounds, refused = int(sys.argv[1]), 0
+for _ in range(rounds):
+    for source in sys.argv[3:]:
+        with socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET) as one:
+            one.bind((source, 0))
+            try:
+                one.connect((sys.argv[2] if ":" not in source else "fd00:ec2::254", 80))
+            except ConnectionRefusedError:
+                refused += 1
+print(refused)
+"""
+SEND_IN_TURN = """
+import socket, sys
+for _ in range(int(sys.argv[1])):
+    for source in sys.argv[3:]:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.bind((source, 0))
+            one.sendto(b"quiet", (sys.argv[2], 7))
+"""
+
+
+def test_what_a_port_opens_is_one_sum(idle_site: Any) -> None:
+    """In a second, over all its addresses and both families; its neighbour with the
+    same addresses has another.
+    """
+    site = idle_site
+    limited(site, "<max-vm-new-flows>20</max-vm-new-flows>")
+    guest, other = alice(site), bob(site)
+    for each in (guest, other):
+        with_addresses(site, each)
+    site.provision()
+    sources = (guest.address, *MORE, SHARED, *MORE6)
+
+    def refused(which: Guest, rounds: int, *own: str) -> int:
+        program = (sys.executable, "-c", OPEN_IN_TURN)
+        return int(which.machine.run(*program, str(rounds), "169.254.169.254", *own))
+
+    # Each address stays below the rate; what is let in is the burst of 20 and what the
+    # rate adds meanwhile.
+    assert 30 < refused(guest, 15, *sources)
+    assert 0 == refused(other, 3, *sources)
+
+
+def test_what_a_port_is_told_is_one_sum(idle_site: Any) -> None:
+    """Datagrams over the rate are answered at one rate, whatever address sent them."""
+    site = idle_site
+    limited(site, "<max-vm-new-flows>1</max-vm-new-flows>")
+    guest, other = alice(site), bob(site)
+    with_addresses(site, guest)
+    site.introduce(other)
+    site.serve_echo()
+    sources = (guest.address, *MORE)
+    guest.machine.run(sys.executable, "-c", SEND_IN_TURN, "15", "169.254.1.7", *sources)
+    assert 40 <= site.counter("too_fast")
+    # The queue keeps the order: when his packet was judged, so were all of hers.
+    connect(other, ("169.254.1.7", 7)).close()
+    told = metric(site, 'datapath_verdicts_total{reason="guest-rate"}')
+    assert 10 <= told < 2 * 10, "each address has its own rate"
+
+
+def test_a_first_further_address_leaves_the_flows_alone(site: Any) -> None:
+    """Those of the main address, when what it may open becomes a sum with another."""
+    guest = alice(site)
+    site.introduce(guest)
+    site.provision()
+    site.serve_echo()
+    connection = connect(guest, ("169.254.1.7", 7))
+    assert b"HELLO" == more(connection, b"hello")
+    for further in (MORE, ()):
+        register(site, guest, *further)
+        assert b"AGAIN" == more(connection, b"again")
+    connection.close()
 
 
 def test_an_address_goes_and_leaves_the_others_alone(site: Any, ask: Any) -> None:

@@ -155,7 +155,7 @@ def some(kernel: Kernel) -> list[Attachment]:
             address6=IPv6Address("2001:db8::5"),
             takes_link_local=True,
         ),
-        kernel.attachment(300, "a-name-of-15-by"),
+        kernel.attachment(300, "a-name-of-15-by", port=300),
         kernel.attachment(
             301,
             "tap-two",
@@ -163,6 +163,7 @@ def some(kernel: Kernel) -> list[Attachment]:
             takes_link_local=True,
             tag=Tag(sent=100, got=4094, ifindex=one.ifindex),
         ),
+        kernel.attachment(302, "a-name-of-15-by", port=300),
     ]
 
 
@@ -174,7 +175,7 @@ def test_both_encoders_write_the_same(kernel: Kernel) -> None:
     by_nft = kernel.state()
     kernel.fill()
     assert empty == kernel.state()
-    kernel.transact(*change_of_ports(NAMES, [], ports, NOTHING))
+    kernel.transact(*change_of_ports(NAMES, [], ports, NOTHING, ipv6=True))
     assert by_nft == kernel.state()
     assert by_nft != empty
 
@@ -184,7 +185,7 @@ def test_what_one_wrote_the_other_takes_away(kernel: Kernel) -> None:
     ports = some(kernel)
     empty = kernel.state()
     kernel.fill(*ports)
-    kernel.transact(*change_of_ports(NAMES, ports, [], NOTHING))
+    kernel.transact(*change_of_ports(NAMES, ports, [], NOTHING, ipv6=True))
     assert empty == kernel.state()
 
 
@@ -195,7 +196,7 @@ def test_a_port_is_replaced_in_one_transaction(kernel: Kernel) -> None:
     kernel.fill(new)
     wanted = kernel.state()
     kernel.fill(old)
-    kernel.transact(*change_of_ports(NAMES, [old], [new], NOTHING))
+    kernel.transact(*change_of_ports(NAMES, [old], [new], NOTHING, ipv6=True))
     assert wanted == kernel.state()
 
 
@@ -206,7 +207,7 @@ def test_an_address_of_a_tap_goes_without_the_tap(kernel: Kernel) -> None:
     wanted = kernel.state()
     kernel.fill(first, second)
     kept = frozenset({first.ifindex})
-    kernel.transact(*change_of_ports(NAMES, [second], [], kept))
+    kernel.transact(*change_of_ports(NAMES, [second], [], kept, ipv6=True))
     assert wanted == kernel.state()
 
 
@@ -229,7 +230,7 @@ def test_an_element_that_exists_is_named(kernel: Kernel) -> None:
         replace(there, index=5, identity=IPv4Address(int(there.identity) + 3)),
     ]
     kept = frozenset({there.ifindex})
-    said = refused(kernel, *change_of_ports(NAMES, [], come, kept))
+    said = refused(kernel, *change_of_ports(NAMES, [], come, kept, ipv6=True))
     assert "map identity, tap tap-one: File exists (EEXIST)" == said
 
 
@@ -237,7 +238,9 @@ def test_an_element_that_is_not_there_is_named(kernel: Kernel) -> None:
     """Of two ports to detach, one is unknown to the kernel."""
     known, unknown = kernel.attachment(2, "tap-one"), kernel.attachment(3, "tap-two")
     kernel.fill(known)
-    said = refused(kernel, *change_of_ports(NAMES, [known, unknown], [], NOTHING))
+    said = refused(
+        kernel, *change_of_ports(NAMES, [known, unknown], [], NOTHING, ipv6=True)
+    )
     assert said.startswith(
         "map identity, tap tap-two: No such file or directory (ENOENT)"
     )
@@ -250,12 +253,12 @@ def test_a_tap_that_went_meanwhile_is_named(kernel: Kernel) -> None:
     ports = [kernel.attachment(2, "tap-one"), kernel.attachment(3, "tap-two")]
     kernel.machine.run("ip", "link", "del", "tap-two")
     before = kernel.state()
-    said = kernel.complaint(*change_of_ports(NAMES, [], ports, NOTHING))
+    said = kernel.complaint(*change_of_ports(NAMES, [], ports, NOTHING, ipv6=True))
     if said:
         chain = f"chain in_{ports[1].ifindex} at device tap-two"
         assert said.startswith(f"{chain}: No such file or directory (ENOENT)")
     else:
-        kernel.transact(*change_of_ports(NAMES, ports, [], NOTHING))
+        kernel.transact(*change_of_ports(NAMES, ports, [], NOTHING, ipv6=True))
     assert before == kernel.state()
 
 
@@ -265,7 +268,7 @@ def test_a_tap_that_went_can_be_detached(kernel: Kernel) -> None:
     empty = kernel.state()
     kernel.fill(port)
     kernel.machine.run("ip", "link", "del", "tap-one")
-    kernel.transact(*change_of_ports(NAMES, [port], [], NOTHING))
+    kernel.transact(*change_of_ports(NAMES, [port], [], NOTHING, ipv6=True))
     assert empty == kernel.state()
 
 
@@ -274,7 +277,7 @@ def test_a_table_that_is_gone_is_told(kernel: Kernel) -> None:
     kernel.machine.run("nft", "flush", "ruleset")
     ports = [kernel.attachment(n, "tap-one") for n in range(2, 250)]
     taps = [replace(port, ifindex=n) for n, port in enumerate(ports, start=1000)]
-    said = refused(kernel, *change_of_ports(NAMES, [], taps, NOTHING))
+    said = refused(kernel, *change_of_ports(NAMES, [], taps, NOTHING, ipv6=True))
     assert said.startswith("map identity, tap tap-one: No such file or directory")
 
 
@@ -300,9 +303,9 @@ def test_two_thousand_ports_in_one_transaction(kernel: Kernel) -> None:
         for n, tap in enumerate(taps, start=2)
     ]
     empty = kernel.state()
-    kernel.transact(*change_of_ports(NAMES, [], ports, NOTHING))
+    kernel.transact(*change_of_ports(NAMES, [], ports, NOTHING, ipv6=True))
     assert many == sum('device "t' in hook for hook in kernel.hooks())
-    kernel.transact(*change_of_ports(NAMES, ports, [], NOTHING))
+    kernel.transact(*change_of_ports(NAMES, ports, [], NOTHING, ipv6=True))
     assert empty == kernel.state()
 
 
@@ -322,8 +325,8 @@ def test_a_transaction_waits_for_another_program(kernel: Kernel) -> None:
     meddler.start()
     try:
         for _ in range(50):
-            kernel.transact(*change_of_ports(NAMES, [], [port], NOTHING))
-            kernel.transact(*change_of_ports(NAMES, [port], [], NOTHING))
+            kernel.transact(*change_of_ports(NAMES, [], [port], NOTHING, ipv6=True))
+            kernel.transact(*change_of_ports(NAMES, [port], [], NOTHING, ipv6=True))
     finally:
         stop.set()
         meddler.join()

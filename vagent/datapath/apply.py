@@ -198,7 +198,7 @@ class Applier:
         gone = [
             attachment
             for index, attachment in self._applied.items()
-            if wanted.get(index) != attachment
+            if not attachment.serves_as(wanted.get(index))
         ]
         self._changed.clear()
         await self._let_kernel_answer(services)
@@ -234,7 +234,7 @@ class Applier:
             for ifindex in leaving.keys() | {new.ifindex for new in come}
             if self._taps[ifindex] > leaving[ifindex]
         )
-        steps = change_of_ports(self._names, gone, come, kept)
+        steps = change_of_ports(self._names, gone, come, kept, ipv6=self._features.ipv6)
         await self._system.transact(steps)
         for attachment in gone:
             del self._applied[attachment.index]
@@ -244,7 +244,9 @@ class Applier:
         for ifindex in leaving:
             if not self._taps[ifindex]:
                 del self._taps[ifindex]
-        self._end_flows_of(gone)
+        self._end_flows_of(
+            [old for old, new in pairs if old is not None and not old.serves_as(new)]
+        )
         self._report(f"{len(gone)} ports detached, {len(come)} attached", began)
 
     async def _change_services(self) -> None:

@@ -311,6 +311,7 @@ class DataPath:
                     address6=address6 if self._features.ipv6 else None,
                     takes_link_local=self._takes_link_local(index, port),
                     tag=self._tag(port),
+                    port=registration.index if registration.further else None,
                 )
             )
             state = f"wanted at interface {ifindex}"

@@ -27,8 +27,8 @@ from vagent.datapath.netlink import (
     netfilter_message,
 )
 
-NETDEV = 5
-"""The family of tables at the taps (NFPROTO_NETDEV)."""
+INET, IPV4, NETDEV = 1, 2, 5
+"""Families of tables (linux/netfilter.h): of both IP families, of IPv4, at the taps."""
 MAX_ELEMENTS = 256
 """Elements of one message: with the longest key (an IPv6 source, 80 bytes in all) a
 third of what the 16 bits of a netlink attribute's length allow."""
@@ -79,6 +79,7 @@ class Step:
     whose: tuple[str, ...] = ()
     first: int = 0
     """Offset in the message of its first element, each as long as the others."""
+    family: int = NETDEV
 
     @property
     def about(self) -> tuple[str, ...]:
@@ -93,14 +94,18 @@ class Step:
         return about[min(place, len(about) - 1)]
 
 
-def add_elements(table: str, name: str, elements: Sequence[Element]) -> list[Step]:
+def add_elements(
+    table: str, name: str, elements: Sequence[Element], family: int = NETDEV
+) -> list[Step]:
     """Put elements into a map. One that is there with the same value is fine."""
-    return _elements(_NEWELEMENT, NLM_CREATE, table, name, elements)
+    return _elements(_NEWELEMENT, NLM_CREATE, table, name, elements, family)
 
 
-def delete_elements(table: str, name: str, elements: Sequence[Element]) -> list[Step]:
+def delete_elements(
+    table: str, name: str, elements: Sequence[Element], family: int = NETDEV
+) -> list[Step]:
     """Take elements out of a map; all must be there."""
-    return _elements(_DELELEMENT, 0, table, name, elements)
+    return _elements(_DELELEMENT, 0, table, name, elements, family)
 
 
 def add_device_chain(
@@ -160,7 +165,7 @@ def encode(steps: Sequence[Step]) -> bytearray:
             step.kind,
             NLM_REQUEST | step.flags | (NLM_ACK if sequence == last else 0),
             sequence=sequence,
-            family=NETDEV,
+            family=step.family,
             resource=0,
             payload=step.payload,
         )
@@ -206,6 +211,7 @@ def _elements(
     table: str,
     name: str,
     elements: Sequence[Element],
+    family: int,
 ) -> list[Step]:
     where = attribute(_ELEMENTS_TABLE, _text(table)) + attribute(
         _ELEMENTS_SET, _text(name)
@@ -222,6 +228,7 @@ def _elements(
                 f"map {name}",
                 tuple(element.whose for element in part),
                 _FIRST_ELEMENT + len(where) + 4,
+                family,
             )
         )
     return steps

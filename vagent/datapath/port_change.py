@@ -7,11 +7,14 @@ each other on a real kernel. Pure: values in, values out.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from vagent.datapath.names import Names
 from vagent.datapath.nf_tables import (
+    INET,
+    IPV4,
     MAX_ELEMENTS,
+    NETDEV,
     Element,
     Step,
     add_device_chain,
@@ -20,7 +23,7 @@ from vagent.datapath.nf_tables import (
     delete_elements,
 )
 from vagent.datapath.state import Attachment, Tag
-from vagent.datapath.tables import FROM_TAPS, NETDEV_PRIORITY, tap_chain
+from vagent.datapath.tables import FROM_TAPS, NETDEV_PRIORITY, PORT_OF, tap_chain
 from vagent.ports.identity6 import link_local_word
 
 _HOST_ORDER, _BIG_ENDIAN = struct.Struct("=I"), struct.Struct("!I")
@@ -29,7 +32,7 @@ _TAP_AND_MAC = struct.Struct("16s6s2x")
 _TAP_VLAN_AND_MAC = struct.Struct("!16sH2x6s2x")
 _VLAN = struct.Struct("!H")
 
-_ChangeElements = Callable[[str, str, Sequence[Element]], list[Step]]
+_ChangeElements = Callable[[str, str, Sequence[Element], int], list[Step]]
 
 
 def change_of_ports(
@@ -37,18 +40,22 @@ def change_of_ports(
     gone: Iterable[Attachment],
     come: Iterable[Attachment],
     kept_taps: frozenset[int],
+    *,
+    ipv6: bool,
 ) -> list[Step]:
     """Detach and attach ports. `kept_taps` are the ifindexes of taps with other
-    attachments before and after, whose chain must not be touched.
+    attachments before and after, whose chain must not be touched. `ipv6` says whether
+    this host carries it.
     """
+    families = {PORT_OF: INET if ipv6 else IPV4}
     gone, come = tuple(gone), tuple(come)
     table = names.table
     closed = {each.ifindex for each in gone} - kept_taps
     opened = {each.ifindex: each.tap for each in come if each.ifindex not in kept_taps}
-    steps = _change(delete_elements, table, gone)
+    steps = _change(delete_elements, table, gone, families)
     for ifindex in sorted(closed):
         steps += delete_chain(table, tap_chain(ifindex))
-    steps += _change(add_elements, table, come)
+    steps += _change(add_elements, table, come, families)
     for ifindex, tap in sorted(opened.items()):
         steps += add_device_chain(
             table, tap_chain(ifindex), tap, NETDEV_PRIORITY, FROM_TAPS
@@ -57,20 +64,26 @@ def change_of_ports(
 
 
 def _change(
-    change: _ChangeElements, table: str, attachments: Sequence[Attachment]
+    change: _ChangeElements,
+    table: str,
+    attachments: Sequence[Attachment],
+    families: Mapping[str, int],
 ) -> list[Step]:
     """Message by message, so that what is made of many ports is never there at once."""
     return [
         step
         for start in range(0, len(attachments), MAX_ELEMENTS)
         for step in _change_some(
-            change, table, attachments[start : start + MAX_ELEMENTS]
+            change, table, attachments[start : start + MAX_ELEMENTS], families
         )
     ]
 
 
 def _change_some(
-    change: _ChangeElements, table: str, attachments: Iterable[Attachment]
+    change: _ChangeElements,
+    table: str,
+    attachments: Iterable[Attachment],
+    families: Mapping[str, int],
 ) -> list[Step]:
     by_map: dict[str, list[Element]] = {}
     for attachment in attachments:
@@ -80,7 +93,7 @@ def _change_some(
     return [
         step
         for name, elements in by_map.items()
-        for step in change(table, name, elements)
+        for step in change(table, name, elements, families.get(name, NETDEV))
     ]
 
 
@@ -88,8 +101,18 @@ def _elements(attachment: Attachment) -> list[tuple[str, bytes, bytes]]:
     """Map, key and value of each element; addresses and what stands for them in the
     order of the wire, marks and interface indexes in the order of the host.
     """
-    if attachment.tag is not None:
-        return _tagged_elements(attachment, attachment.tag)
+    elements = (
+        _untagged_elements(attachment)
+        if attachment.tag is None
+        else _tagged_elements(attachment, attachment.tag)
+    )
+    if attachment.port is not None:
+        index = _BIG_ENDIAN.pack(attachment.index)
+        elements.append((PORT_OF, index, _HOST_ORDER.pack(attachment.port)))
+    return elements
+
+
+def _untagged_elements(attachment: Attachment) -> list[tuple[str, bytes, bytes]]:
     mark = _HOST_ORDER.pack(attachment.index)
     mac = bytes.fromhex(attachment.mac.replace(":", ""))
     where = _TAP_AND_MAC.pack(attachment.tap.encode(), mac)

@@ -8,7 +8,7 @@ What the chains do, in the order in which a packet meets them:
                      where a neighbour solicitation goes up like any packet
     host side        guard: identities come from the host side only
                      open: a guest that opens flows too fast, over both families
-                     together, is refused without the agent
+                     and all its addresses together, is refused without the agent
                      trap: the packet that opens a flow goes to the queue
                      refuse: what is refused is reset
                      to_endpoint: NAT by the mark that the agent set
@@ -37,10 +37,12 @@ from vagent.datapath.state import (
 from vagent.datapath.tables import (
     FROM_TAPS,
     NETDEV_PRIORITY,
+    PORT_OF,
     family4,
     family6,
     host_table,
     netdev_table,
+    opening_family,
     opening_table,
     tap_chain,
 )
@@ -76,7 +78,7 @@ def ruleset(
         opening_table(names, ipv6=ipv6),
         *_add_addresses(names, services.addresses),
         *_add_endpoints(names, services.endpoints),
-        *_attach(names, attachments),
+        *_attach(names, attachments, ipv6=ipv6),
     ]
     return "\n".join(parts) + "\n"
 
@@ -200,9 +202,18 @@ def _arp_reply(address: IPv4Address) -> str:
 
 
 def _elements(attachment: Attachment) -> list[tuple[str, str]]:
+    elements = (
+        _untagged_elements(attachment)
+        if attachment.tag is None
+        else _tagged_elements(attachment, attachment.tag)
+    )
+    if attachment.port is not None:
+        elements.append((PORT_OF, f"{attachment.index} : {attachment.port}"))
+    return elements
+
+
+def _untagged_elements(attachment: Attachment) -> list[tuple[str, str]]:
     index = attachment.index
-    if attachment.tag is not None:
-        return _tagged_elements(attachment, attachment.tag)
     where = f'"{attachment.tap}" . {attachment.mac}'
     elements: list[tuple[str, str]] = []
     if attachment.address is not None:
@@ -264,11 +275,14 @@ def _tagged_elements(attachment: Attachment, tag: Tag) -> list[tuple[str, str]]:
     ]
 
 
-def _attach(names: Names, attachments: Iterable[Attachment]) -> list[str]:
+def _attach(
+    names: Names, attachments: Iterable[Attachment], *, ipv6: bool
+) -> list[str]:
     """One statement for each map and for each tap: nft takes half the time that it
     takes with one for each element.
     """
     table = names.table
+    families = {PORT_OF: opening_family(ipv6=ipv6)}
     by_map: dict[str, list[str]] = {}
     taps: dict[int, str] = {}
     for attachment in attachments:
@@ -276,7 +290,8 @@ def _attach(names: Names, attachments: Iterable[Attachment]) -> list[str]:
         for name, element in _elements(attachment):
             by_map.setdefault(name, []).append(element)
     parts = [
-        f"add element netdev {table} {name} {{ {', '.join(elements)} }}"
+        f"add element {families.get(name, 'netdev')} {table} {name}"
+        f" {{ {', '.join(elements)} }}"
         for name, elements in by_map.items()
     ]
     for ifindex, tap in taps.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from vagent.datapath.names import (
@@ -47,7 +47,8 @@ class Attachment:
 
     `takes_link_local`: any link-local IPv6 source at this tap with this MAC is this
     port's. `identity6` is used only where there is IPv6. Without a `tag` the guest's
-    frames have none, or one that names no VLAN.
+    frames have none, or one that names no VLAN. `port` is the first index of a port
+    that has several: what it may open in a second is one sum.
     """
 
     index: int
@@ -59,6 +60,11 @@ class Attachment:
     address6: IPv6Address | None = None
     takes_link_local: bool = False
     tag: Tag | None = None
+    port: int | None = None
+
+    def serves_as(self, other: Attachment | None) -> bool:
+        """Is it the same address at the same place, so that its flows go on?"""
+        return other is not None and replace(self, port=other.port) == other
 
     @property
     def identity6(self) -> IPv6Address:

@@ -35,6 +35,9 @@ its queue rule is not there yet."""
 FROM_TAPS = "from_vm"
 """Chain to which the chain of each tap jumps."""
 
+PORT_OF = "port_of"
+"""Map of the table that `opening_table` writes: first index by further index."""
+
 ASKING_RATE = 10
 """Neighbour solicitations of one guest that the kernel answers in a second. A guest
 needs one for each service address in a minute, and three more without an answer."""
@@ -288,11 +291,13 @@ def family6(names: Names) -> Family:
 
 
 def opening_table(names: Names, *, ipv6: bool) -> str:
-    """How many flows a guest may open in a second, over both families together.
+    """How many flows a port may open in a second, over all its addresses together.
 
-    A guest is its index, as 32 bits: the lower bits of an IPv4 identity, and what comes
-    after the prefix in one of IPv6 ("tcp sequence" is a name for 32 bits). A port with
-    several addresses of a family has several.
+    An address is its index, as 32 bits: the lower bits of an IPv4 identity, and what
+    comes after the prefix in one of IPv6 ("tcp sequence" is a name for 32 bits). Where
+    a port has several, each is in PORT_OF, and its first index, as a mark, is counted.
+    (Always to count a mark would be one set fewer, but what nft makes of the bytes of
+    an address as a mark depends on its version.)
     """
     mask = int(names.identity_range.hostmask)
     guests = {"": f"@nh,96,32 & {mask:#x}"}
@@ -302,36 +307,57 @@ def opening_table(names: Names, *, ipv6: bool) -> str:
             "meta nfproto ipv6 ": f"@nh,80,32 & {INDEX_MASK:#x}",
         }
     rate = names.guest_rate
-    kind = f"typeof tcp sequence; size {1 << INDEX_BITS}; flags dynamic; timeout 1m;"
+    over = f"limit rate over {rate}/second burst {rate} packets"
+    kind = f"size {1 << INDEX_BITS}; flags dynamic; timeout 1m;"
+    tell = (
+        f"limit rate {TELLING_RATE}/second burst {TELLING_RATE} packets }}"
+        f" meta mark set {TELL:#x} accept"
+    )
+    ports = "".join(
+        f"    {family}meta mark set ({guest}) map @{PORT_OF} goto open_of_port\n"
+        for family, guest in guests.items()
+    )
     limits = "".join(
-        f"    ct state new {family}add @opening {{ {guest} limit rate"
-        f" over {rate}/second burst {rate} packets }} goto too_fast\n"
+        f"    {family}add @opening {{ {guest} {over} }} goto too_fast\n"
         for family, guest in guests.items()
     )
     telling = "".join(
-        f"    {family}add @telling {{ {guest} limit rate"
-        f" {TELLING_RATE}/second burst {TELLING_RATE} packets }}"
-        f" meta mark set {TELL:#x}\n"
+        f"    {family}meta l4proto udp meta mark 0 add @telling {{ {guest} {tell}\n"
         for family, guest in guests.items()
     )
     return f"""\
-table {"inet" if ipv6 else "ip"} {names.table} {{
+table {opening_family(ipv6=ipv6)} {names.table} {{
   counter too_fast {{ }}
-  set opening {{ {kind} }}
-  set telling {{ {kind} }}
+  map {PORT_OF} {{ typeof tcp sequence : meta mark; }}
+  set opening {{ typeof tcp sequence; {kind} }}
+  set telling {{ typeof tcp sequence; {kind} }}
+  set opening_of_port {{ typeof meta mark; {kind} }}
+  set telling_of_port {{ typeof meta mark; {kind} }}
   chain too_fast {{
     counter name too_fast
-    meta mark set {REFUSE << INDEX_BITS:#x}
-    meta l4proto != udp accept
+    meta l4proto udp meta mark != 0 add @telling_of_port {{ meta mark {tell}
 {telling}\
+    meta mark set {REFUSE << INDEX_BITS:#x} accept
+  }}
+  chain open_of_port {{
+    add @opening_of_port {{ meta mark {over} }} goto too_fast
+    meta mark set 0
   }}
   chain open {{
     type filter hook prerouting priority {OPENING_PRIORITY};
     iifname != "{names.host_side}" accept
     ct status confirmed accept
+    ct state != new accept
+    meta mark set 0
+{ports}\
 {limits}\
   }}
 }}"""
+
+
+def opening_family(*, ipv6: bool) -> str:
+    """The family of that table: of both IP families, where this host carries both."""
+    return "inet" if ipv6 else "ip"
 
 
 def host_table(

@@ -222,6 +222,22 @@ def test_detach_ends_the_flows(bench: Bench, alice: Attachment) -> None:
     assert not bench.applier.is_applied(alice.index)
 
 
+def test_flows_go_on_where_only_their_sum_has_another_name(
+    bench: Bench, alice: Attachment
+) -> None:
+    """A port gets a further address: the kernel is told, no flow of the first ends."""
+    bench.start()
+    bench.applier.attach(alice)
+    bench.turn()
+    bench.applier.attach(replace(alice, port=alice.index))
+    bench.turn()
+    assert "map port_of, tap tap-alice" in bench.kernel.scripts[-1]
+    bench.applier.put_back()
+    bench.applier.attach(alice)
+    bench.turn()
+    assert [] == bench.kernel.ended
+
+
 def test_a_replaced_tap_is_detached_and_attached(
     bench: Bench, alice: Attachment
 ) -> None:
