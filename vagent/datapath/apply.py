@@ -18,6 +18,7 @@ from vagent.datapath.events import RulesApplied, RulesRefused
 from vagent.datapath.features import Features
 from vagent.datapath.names import Names
 from vagent.datapath.port_change import change_of_ports
+from vagent.datapath.quote_rule import quote_rules
 from vagent.datapath.render import change_of_services, proxies, ruleset
 from vagent.datapath.state import (
     ENDPOINT_MASK,
@@ -211,6 +212,7 @@ class Applier:
                 features=self._features,
             )
         )
+        await self._system.transact(quote_rules(self._names, ipv6=self._features.ipv6))
         if not self._features.nft_queue:
             self._insert_queue_rules()
         self._applied = wanted

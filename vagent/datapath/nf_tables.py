@@ -3,8 +3,8 @@
 Only the few that a port needs: elements of maps, a base chain on a device with one
 rule that jumps (linux/netfilter/nf_tables.h). nft can write all of them, too, but it is
 a child process that reads the kernel's chains and maps before each transaction, which
-at 5,000 ports takes a hundred milliseconds. Knows no port; it refuses to know
-what a map is for.
+at 5,000 ports takes a hundred milliseconds. And rules that nft cannot write. Knows no
+port; it refuses to know what a map or a rule is for.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from vagent.datapath.netlink import (
     netfilter_message,
 )
 
-INET, IPV4, NETDEV = 1, 2, 5
-"""Families of tables (linux/netfilter.h): of both IP families, of IPv4, at the taps."""
+INET, IPV4, NETDEV, IPV6 = 1, 2, 5, 10
+"""Families of tables (linux/netfilter.h): of both IP families, of one, at the taps."""
 MAX_ELEMENTS = 256
 """Elements of one message: with the longest key (an IPv6 source, 80 bytes in all) a
 third of what the 16 bits of a netlink attribute's length allow."""
@@ -64,6 +64,13 @@ class Element(NamedTuple):
     key: bytes
     value: bytes
     whose: str
+
+
+class Expression(NamedTuple):
+    """One expression of a rule: its name and its attributes, in the kernel's bytes."""
+
+    name: str
+    attributes: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +139,23 @@ def add_device_chain(
         Step(
             _NEWRULE,
             NLM_CREATE | _NLM_APPEND,
-            attribute(_RULE_TABLE, _text(table))
-            + attribute(_RULE_CHAIN, _text(chain))
-            + _jump(jump),
+            _rule(table, chain, _verdict(_JUMP, jump)),
             what,
         ),
     ]
+
+
+def insert_rule(
+    family: int, table: str, chain: str, *expressions: Expression
+) -> list[Step]:
+    """A rule at the head of a chain that is there."""
+    rule = _rule(table, chain, *expressions)
+    return [Step(_NEWRULE, NLM_CREATE, rule, f"rule of {chain}", family=family)]
+
+
+def accept() -> Expression:
+    """The verdict."""
+    return _verdict(_ACCEPT)
 
 
 def delete_chain(table: str, chain: str) -> list[Step]:
@@ -244,21 +262,31 @@ def _element(element: Element) -> bytes:
     )
 
 
-def _jump(chain: str) -> bytes:
-    verdict = attribute(_VERDICT_CODE, _SIGNED.pack(_JUMP)) + attribute(
-        _VERDICT_CHAIN, _text(chain)
-    )
+def _verdict(code: int, chain: str = "") -> Expression:
+    verdict = attribute(_VERDICT_CODE, _SIGNED.pack(code))
+    if chain:
+        verdict += attribute(_VERDICT_CHAIN, _text(chain))
     immediate = attribute(
         _IMMEDIATE_REGISTER, _UNSIGNED.pack(_VERDICT_REGISTER)
     ) + attribute(
         _IMMEDIATE_DATA | NLA_NESTED, attribute(_DATA_VERDICT | NLA_NESTED, verdict)
     )
-    expression = attribute(_EXPRESSION_NAME, _text("immediate")) + attribute(
-        _EXPRESSION_DATA | NLA_NESTED, immediate
+    return Expression("immediate", immediate)
+
+
+def _rule(table: str, chain: str, *expressions: Expression) -> bytes:
+    listed = b"".join(
+        attribute(
+            _LIST_ELEMENT | NLA_NESTED,
+            attribute(_EXPRESSION_NAME, _text(each.name))
+            + attribute(_EXPRESSION_DATA | NLA_NESTED, each.attributes),
+        )
+        for each in expressions
     )
-    return attribute(
-        _RULE_EXPRESSIONS | NLA_NESTED,
-        attribute(_LIST_ELEMENT | NLA_NESTED, expression),
+    return (
+        attribute(_RULE_TABLE, _text(table))
+        + attribute(_RULE_CHAIN, _text(chain))
+        + attribute(_RULE_EXPRESSIONS | NLA_NESTED, listed)
     )
 
 

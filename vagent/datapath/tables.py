@@ -17,6 +17,7 @@ from vagent.datapath.names import (
     TAG,
     Names,
 )
+from vagent.datapath.quote_rule import FROM_GUEST, TO_GUEST, TO_GUEST6
 from vagent.datapath.state import ENDPOINT_MASK, INDEX_BITS, INDEX_MASK, REFUSE
 from vagent.ports.identity import AGENT_INDEX
 from vagent.ports.identity6 import LINK_LOCAL
@@ -65,9 +66,15 @@ demand of a NAT (its default for TCP is five days); half-open ones and those tha
 ended must not fill the host's table, as they do not count for a guest's ceiling."""
 
 
+QUOTING = 56
+"""Bytes that an ICMP error with an IPv4 header of 20 before and in it has at least, and
+one of IPv6 after its header: RFC 792 and RFC 4443 2.4 quote eight more, the ports."""
+
+
 class Family(NamedTuple):
     """What the host tables of the two families differ in. `service` is who the host is
-    to a guest.
+    to a guest; `icmp` the family's own protocol, `about_flows` its errors that may be
+    about a flow, with headers of the usual length only, and `errors` all of them.
     """
 
     name: str
@@ -77,6 +84,9 @@ class Family(NamedTuple):
     sets: str
     before_new: str
     for_itself: str
+    icmp: str
+    about_flows: str
+    errors: str
 
 
 def tap_chain(ifindex: int) -> str:
@@ -144,6 +154,12 @@ table netdev {names.table} {{
     arp operation request arp daddr ip @service_addresses goto arp_reply
   }}
 {_tap_chains6(names, up, down, tagged_up if features.vlan else "") if ipv6 else ""}\
+  chain {TO_GUEST} {{
+    {down}
+  }}
+  chain error_to_vm {{
+    {ABOUT_FLOWS} ip daddr set meta mark map @mark_ip goto {TO_GUEST}
+  }}
   chain {FROM_TAPS} {{
     meta protocol vmap {{ ip : goto from_vm4, arp : goto from_vm_arp\
 {", ip6 : goto from_vm6" if ipv6 else ""} }}
@@ -152,11 +168,23 @@ table netdev {names.table} {{
     type filter hook ingress device "{names.guest_side}" priority {NETDEV_PRIORITY};
     {"ether type ip6 goto to_vm6" if ipv6 else ""}
     meta mark set ip daddr map @id_mark
+    meta l4proto icmp jump error_to_vm
     ip daddr set meta mark map @mark_ip {down}
     counter name unknown_identity drop
   }}
 }}"""
 
+
+ABOUT_FLOWS = (
+    f"@nh,0,8 0x45 ip frag-off & 0x3fff == 0 ip length >= {QUOTING}"
+    " icmp type { destination-unreachable, time-exceeded } @th,64,8 0x45"
+)
+ABOUT_FLOWS6 = (
+    f"ip6 nexthdr ipv6-icmp ip6 length >= {QUOTING} icmpv6 type"
+    " { destination-unreachable, packet-too-big, time-exceeded } @th,64,4 6"
+)
+"""ICMP errors that come about flows, in packets of the usual form. Redirect, source
+quench and parameter problem tell a guest nothing that it needs."""
 
 _TAGGED_ARP = (
     f"meta protocol arp @ll,96,16 0x8100 meta mark set iifname . {VLAN_ID}"
@@ -206,6 +234,13 @@ def _tap_chains6(names: Names, up: str, down: str, tagged_up: str) -> str:
     # big-endian number of 32 bits.
     prefix = f"{names.prefix6:#x}"
     upper = f"{int(LINK_LOCAL.network_address) >> 64:#x}"
+    registered = (
+        "meta mark set ip6 daddr map @id6_mark ip6 daddr set meta mark map @mark_ip6"
+    )
+    link_local = (
+        f"@nh,192,32 {prefix} meta mark set @nh,224,32 map @link_local_mark"
+        f" @nh,192,64 set {upper}"
+    )
     tagged = tagged_link_local = ""
     if tagged_up:
         tagged = _tagged("ip6 saddr", "tagged6", "mark_identity6", tagged_up)
@@ -246,12 +281,22 @@ def _tap_chains6(names: Names, up: str, down: str, tagged_up: str) -> str:
 jump neighbours
     ip6 daddr @service_addresses6 goto trap6
   }}
+  chain {TO_GUEST6} {{
+    {down}
+  }}
+  chain error_to_vm6 {{
+    {registered} goto {TO_GUEST6}
+    {link_local} goto {TO_GUEST6}
+  }}
+  chain icmp_to_vm6 {{
+    icmpv6 type nd-neighbor-advert jump advertise
+    {ABOUT_FLOWS6} jump error_to_vm6
+  }}
   chain to_vm6 {{
     ip6 daddr ff00::/8 drop
-    icmpv6 type nd-neighbor-advert jump advertise
-    meta mark set ip6 daddr map @id6_mark ip6 daddr set meta mark map @mark_ip6 {down}
-    @nh,192,32 {prefix} meta mark set @nh,224,32 map @link_local_mark \
-@nh,192,64 set {upper} {down}
+    meta l4proto ipv6-icmp jump icmp_to_vm6
+    {registered} {down}
+    {link_local} {down}
     counter name unknown_identity drop
   }}
 """
@@ -267,6 +312,10 @@ def family4(names: Names) -> Family:
         "",
         "",
         "",
+        "icmp",
+        ABOUT_FLOWS,
+        "icmp type { destination-unreachable, source-quench, redirect, time-exceeded,"
+        " parameter-problem }",
     )
 
 
@@ -287,6 +336,9 @@ def family6(names: Names) -> Family:
         " counter name too_fast drop\n"
         "    icmpv6 type nd-neighbor-solicit accept\n",
         "    icmpv6 type nd-neighbor-solicit accept\n",
+        "ipv6-icmp",
+        ABOUT_FLOWS6,
+        "icmpv6 type < 128",  # RFC 4443 2.1
     )
 
 
@@ -368,7 +420,8 @@ def host_table(
     ages, use = _ages(family) if ct_timeout else ("", "")
     refuse = REFUSE << INDEX_BITS
     host_side = names.host_side
-    name, address_type, identities, _, sets, before_new, for_itself = family
+    name, address_type, identities = family.name, family.address_type, family.identities
+    before_new, for_itself = family.before_new, family.for_itself
     from_host, as_service, answers = _host_to_guest(names, family)
     return f"""\
 table {name} {names.table} {{
@@ -380,10 +433,20 @@ table {name} {names.table} {{
   counter untranslated {{ }}
   counter from_host {{ }}
   map endpoints {{ type mark : {address_type} . inet_service; }}
-{sets}\
+{family.sets}\
 {ages}\
+  chain {FROM_GUEST} {{
+    counter name untracked drop
+  }}
+  chain icmp_from_vm {{
+    {family.about_flows} goto {FROM_GUEST}
+    {family.errors} counter name untracked drop
+    accept
+  }}
   chain guard {{
     type filter hook prerouting priority {GUARD_PRIORITY};
+    iifname "{host_side}" {name} saddr {identities} meta l4proto {family.icmp} \
+goto icmp_from_vm
     iifname "{host_side}" {name} saddr {identities} accept
     iifname "{host_side}" counter name foreign_identity drop
     {name} daddr {identities} counter name foreign_identity drop

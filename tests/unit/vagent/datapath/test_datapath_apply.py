@@ -141,9 +141,10 @@ def test_start_replaces_everything(bench: Bench, alice: Attachment) -> None:
     """What was wanted before is in the first transaction."""
     bench.applier.attach(alice)
     Deferred.fromCoroutine(bench.applier.start(bench.features, "02::"))
-    (script,) = bench.kernel.scripts
+    script, rules = bench.kernel.scripts
     assert script.startswith("table netdev vagent\ndelete table netdev vagent\n")
     assert "tap-alice" in script
+    assert "rule of quoted\nrule of error_from_vm" == rules
     assert bench.applier.is_applied(alice.index)
 
 
@@ -290,7 +291,7 @@ def test_a_refusal_is_told_and_tried_again(bench: Bench, alice: Attachment) -> N
     bench.kernel.refuse = False
     bench.clock.advance(RETRY_AFTER)
     assert 1 == bench.refreshed
-    assert bench.kernel.scripts[-1].startswith("table netdev vagent\ndelete")
+    assert bench.kernel.scripts[-2].startswith("table netdev vagent\ndelete")
     assert bench.applier.is_applied(alice.index)
 
 
