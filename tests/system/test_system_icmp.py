@@ -54,7 +54,7 @@ MTU = {
 
 @dataclass(frozen=True, slots=True)
 class Beyond:
-    """A server behind a router of the fabric; the link between them is narrow."""
+    """A server behind a router of the fabric."""
 
     router: Server
     server: Server
@@ -62,13 +62,11 @@ class Beyond:
 
 @pytest.fixture
 def beyond(fabric: Fabric) -> Beyond:
-    """Both have a way to the host. The server does not know that the link is narrow, or
-    it would offer smaller segments.
-    """
+    """Both have a way to the host."""
     router = fabric.server("router")
     machine = fabric.lab.machine("far")
     run(
-        *("ip", "link", "add", "far", "mtu", str(NARROW), "netns", router.machine.name),
+        *("ip", "link", "add", "far", "netns", router.machine.name),
         *("type", "veth", "peer", "name", "eth0", "netns", machine.name),
     )
     for each, name, number in ((router.machine, "far", 1), (machine, "eth0", 2)):
@@ -76,8 +74,9 @@ def beyond(fabric: Fabric) -> Beyond:
         _address(each, name, f"203.0.113.{number}/24", f"2001:db8:fa2::{number}/64")
     router.machine.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
     router.machine.run("sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
-    _route(machine, "default", "203.0.113.1", "2001:db8:fa2::1")
-    _route(fabric.lab.host, None, router.address, router.address6)
+    for via in ("203.0.113.1", "2001:db8:fa2::1"):
+        machine.run("ip", "route", "add", "default", "via", via)
+    _route(fabric.lab.host, "via", router.address, "via", router.address6)
     fabric.lab.host.run("sysctl", "-qw", "net.ipv4.ip_forward=1")
     made = Server("far", machine, FAR4, FAR6)
     fabric.servers.append(made)
@@ -89,9 +88,16 @@ def _address(machine: Machine, interface: str, four: str, six: str) -> None:
     machine.run("ip", "address", "add", six, "dev", interface, "nodad")
 
 
-def _route(machine: Machine, to: str | None, via4: str, via6: str, *more: str) -> None:
-    for to_net, via in (("203.0.113.0/24", via4), ("2001:db8:fa2::/64", via6)):
-        machine.run("ip", "route", "replace", to or to_net, "via", via, *more)
+def _route(machine: Machine, *how: str, narrow: bool = False) -> None:
+    """Where the network of the server is; `how` is for IPv4, then for IPv6. Over a
+    narrow way no packet is longer than NARROW, whatever an interface says: the ends do
+    not know it, or they would offer smaller segments.
+    """
+    half = len(how) // 2
+    networks = (FAR4, FAR6) if narrow else ("203.0.113.0/24", "2001:db8:fa2::/64")
+    size = ("mtu", "lock", str(NARROW)) if narrow else ()
+    for to, way in zip(networks, (how[:half], how[half:]), strict=True):
+        machine.run("ip", "route", "add", to, *way, *size)
 
 
 def known(site: Any, *guests: Guest) -> None:
@@ -149,11 +155,12 @@ def test_the_path_mtu_is_discovered(
     pass larger ones on, and the guest knows for whatever else it sends there.
     """
     guest, address = asking
+    router = beyond.router
     if narrow == "host":
-        router = beyond.router
-        size = ("mtu", "lock", str(NARROW))
-        _route(site.lab.host, None, router.address, router.address6, *size)
-        beyond.router.machine.run("ip", "link", "set", "far", "mtu", "1500")
+        via = ("via", router.address, "via", router.address6)
+        _route(site.lab.host, *via, narrow=True)
+    else:
+        _route(router.machine, "dev", "far", "dev", "far", narrow=True)
     beyond.server.serve(7777)
     offer(site, "echo", address, 7, at(beyond.server, address))
     assert 20_000 == sent_and_back(guest, address, 20_000)
