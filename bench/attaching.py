@@ -1,10 +1,15 @@
-"""Part C: what a port costs, and how soon a restarted agent serves."""
+"""Part C: what a port costs, how soon a restarted agent serves, what flows lose."""
 
 from __future__ import annotations
 
+import json
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from typing import Self
 
 from bench import ports
 from bench.figures import Column, Part
@@ -12,9 +17,10 @@ from bench.goals import Goal
 from bench.pace import Pace
 from bench.ports import ONE_CALL as MANY
 from bench.ports import Port
-from bench.service import METADATA, pinned, provision
-from bench.stage import GUEST, TLS_PORT, Stage
+from bench.service import METADATA, offer, pinned, provision
+from bench.stage import GUEST, LOOPBACK, TLS_PORT, Stage
 from bench.usage import usage
+from lab.agent import SOURCE
 from lab.namespaces import LabError, inside
 
 FEW, MOST = 10, 5000
@@ -22,6 +28,8 @@ ROUNDS = 3
 SINGLES = 20
 """Ports attached one by one in each round, and detached again."""
 SERVED_DEADLINE = 30.0
+QUIET_SECONDS = 2.0
+"""As long as a restart takes, about."""
 ATTEMPT = 0.1
 """Seconds that one attempt of the guest may take while the agent is starting."""
 
@@ -36,6 +44,18 @@ def _one_call(registered: int) -> str:
 
 MEMORY = f"RSS, {MANY:,} ports more, MiB"
 RESTART = f"restart to first answer, {MANY:,} ports, ms"
+RESTARTS = {"stop": signal.SIGTERM, "kill -9": signal.SIGKILL}
+"""What comes before the start while a flow goes on."""
+
+
+def _carried(during: str, what: str) -> str:
+    return f"a flow, {MANY:,} ports, {during}: {what}"
+
+
+SENT, LOST, GAP = "datagrams sent", "lost", "longest gap, ms"
+QUIET = "no restart"
+STREAM_PORT = 5203
+STREAM_SERVICE = "169.254.169.252"
 
 COLUMNS = (Column("figure", "median (min–max)", digits=1, spread=True),)
 GOALS = (
@@ -57,6 +77,10 @@ GOALS = (
     Goal(_one_call(FEW), "", "figure", at_most=1000.0),
     Goal(_one_call(MOST - MANY), "", "figure", at_most=1000.0),
     Goal(MEMORY, "", "figure", at_most=5.0),
+    *(
+        Goal(_carried(f"{how} and start", LOST), "", "figure", at_most=0.0)
+        for how in RESTARTS
+    ),
 )
 
 
@@ -72,6 +96,8 @@ def measure_ports(stage: Stage, pace: Pace) -> Part:
     everyone = [ports.port(number) for number in range(MOST - 1 + SINGLES)]
     few, many = everyone[: FEW - 1], everyone[FEW - 1 : FEW - 1 + MANY]
     rest, singles = everyone[FEW - 1 + MANY : MOST - 1], everyone[MOST - 1 :]
+    serve = [sys.executable, "-m", "bench.steady", "--serve", "--address", LOOPBACK]
+    stage.start("steady", stage.cpus.load, [*serve, "--port", str(STREAM_PORT)])
     ports.make_taps(stage, [*few, *many, *singles, *([] if pace.quick else rest)])
     for number in pace.at_most(ROUNDS, part):
         _fresh_agent(stage, few)
@@ -82,6 +108,7 @@ def measure_ports(stage: Stage, pace: Pace) -> Part:
         _measure_singles(stage, part, MANY, singles)
         part.add(MEMORY, "", {"figure": usage(pid).resident - before})
         part.add(RESTART, "", {"figure": _restart(stage)})
+        _measure_carried(stage, part)
         if not pace.quick:
             stage.await_port(ports.PORT_API)  # guests are served before it listens
             *_, last = ports.add_many(stage, rest)
@@ -98,6 +125,8 @@ def _fresh_agent(stage: Stage, few: Sequence[Port]) -> None:
     stage.agent.start()
     stage.agent.register(stage.guest)
     provision(stage, "metadata", METADATA, 80, TLS_PORT)
+    stream = (STREAM_SERVICE, STREAM_PORT)
+    offer(stage, "steady", stream, (LOOPBACK, STREAM_PORT))
     ports.add(stage, few)
 
 
@@ -110,9 +139,50 @@ def _measure_singles(
         part.add(detach, "", {"figure": ports.delete(stage, port)})
 
 
-def _restart(stage: Stage) -> float:
+def _measure_carried(stage: Stage, part: Part) -> None:
+    """What a flow that the kernel carries loses, beside the same without a restart."""
+    for how in ("", *RESTARTS):
+        with _Steady(stage) as steady:
+            if how:
+                _restart(stage, RESTARTS[how])
+                stage.await_port(ports.PORT_API)  # it listens when rules are replaced
+            else:
+                time.sleep(QUIET_SECONDS)
+        during = f"{how} and start" if how else QUIET
+        for what, key in ((SENT, "sent"), (LOST, "lost"), (GAP, "longest_gap_ms")):
+            part.add(_carried(during, what), "", {"figure": steady.found[key]})
+
+
+class _Steady:
+    """A flow of the guest, while the block runs; `found` says what became of it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.found: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        where = ("--address", STREAM_SERVICE, "--port", str(STREAM_PORT))
+        self._process = self._stage.guest.machine.start(
+            [
+                *("taskset", "-c", str(self._stage.cpus.load)),
+                *(sys.executable, "-m", "bench.steady", *where),
+            ],
+            cwd=SOURCE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        if self._process.stdout is None or not self._process.stdout.readline():
+            raise LabError(f"{GUEST}: no datagram comes back from {STREAM_SERVICE}")
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        said = self._process.communicate(timeout=SERVED_DEADLINE)[0]
+        self.found = json.loads(said)
+
+
+def _restart(stage: Stage, how: signal.Signals = signal.SIGTERM) -> float:
     """Milliseconds from exec to the first answer that the guest gets."""
-    stage.agent.stop()
+    stage.agent.stop(how)
     began = time.perf_counter()
     stage.agent.start(wait=False)
     pinned(stage)

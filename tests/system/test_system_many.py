@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import signal
 import socket
 import uuid
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ from lab.guests import Guest
 from lab.namespaces import PATIENCE, inside
 from lab.waiting import wait_for
 from tests.system.offers import SERVICE4, connect, offer, told
+from tests.system.test_system_life import Talk, offer_echo
 
 pytestmark = pytest.mark.system
 
@@ -180,18 +182,26 @@ def test_two_thousand_ports(site: Any, calls: Calls, ask: Any) -> None:
 def test_a_guest_among_two_thousand_survives_a_restart(
     site: Any, calls: Calls, ask: Any
 ) -> None:
-    """All of them are served again, each with the identity that it had."""
+    """All of them are served again, each with the identity that it had. Of its flows
+    that the kernel carries nothing is lost, whether the agent was stopped or killed.
+    """
     carol = site.carol()
     site.introduce(carol)
     site.provision()
+    offer_echo(site)
     crowd = [port(number) for number in range(MANY)]
     make_taps(site, crowd)
     calls.add(crowd)
     identity = site.identity(carol)
-    site.agent.stop()
-    site.agent.start()
-    assert MANY + 1 == served(site)
-    assert identity == site.identity(carol)
+    with Talk(carol, socket.SOCK_STREAM) as tcp, Talk(carol, socket.SOCK_DGRAM) as udp:
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            site.agent.stop(how)
+            site.agent.start()
+            assert MANY + 1 == served(site)
+            assert identity == site.identity(carol)
+            assert carol.instance_id == uuid_of(ask, carol)
+    assert tcp.sent == tcp.echoed
+    assert sorted(udp.sent.split()) == sorted(udp.echoed.split())
     assert carol.instance_id == uuid_of(ask, carol)
 
 
