@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
@@ -20,7 +20,6 @@ from lab.namespaces import PATIENCE, inside
 from lab.waiting import wait_for
 from tests.system.test_system_identity import heard, wire
 from tests.system.test_system_life import port_state
-from vagent.ports.identity6 import identity_of, prefix_of
 
 pytestmark = pytest.mark.system
 
@@ -102,9 +101,8 @@ def pinged(site: Any, to: str, seconds: float = PATIENT) -> bool:
 
 def identity6(site: Any, guest: Guest) -> str:
     """The identity of a guest's registered IPv6 address."""
-    number = int(IPv4Address(site.identity(guest)))
-    base = int(IPv4Address("169.254.64.0"))
-    return str(identity_of(prefix_of(base), number - base))
+    shown = site.agent.tool("vagent.ctl", "-o", "json", "port", "show", guest.port_id)
+    return str(json.loads(shown)["mdata-ip6"])
 
 
 def alice(site: Any) -> Guest:

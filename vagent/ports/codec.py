@@ -196,6 +196,7 @@ def describe(registration: Registration, *, state: str) -> dict[str, Any]:
         "display-name": port.display_name,
         "type": port.kind,
         "mdata-ip": str(registration.identity),
+        **({"mdata-ip6": str(registration.identity6)} if port.address6 else {}),
         "state": state,
         **_tokens(port),
         **_further(registration),

@@ -339,6 +339,7 @@ def test_the_reply_to_get_of_a_port_with_ipv6(body: Make) -> None:
         "gateway", "v6-ip-address", "v6-dns-server", "v6-gateway"
     ]  # fmt: skip
     assert reply["v6-ip-address"] == "2001:db8::5"
+    assert reply["mdata-ip6"] == "fd40:140:b::1"
     assert reply["ip-address"] == "0.0.0.0"
 
 
