@@ -16,11 +16,13 @@ from lab.fabric import echo as start_echo
 from lab.namespaces import PATIENCE, inside
 from lab.waiting import wait_for
 from tests.system.offers import (
+    ANSWER_DEADLINE,
     BOTH,
     OPEN,
     SERVICE4,
     SERVICE6,
     answered,
+    datagrams,
     metric,
     offer,
     told,
@@ -264,6 +266,57 @@ def test_a_repeated_opening_packet_opens_nothing(pair: Any) -> None:
         assert b"host HELLO" == told(flow)
     assert 1 == metric(site, 'datapath_verdicts_total{reason="service"}')
     assert 0 == site.counter("too_fast")
+
+
+AT_ONCE = 8
+
+
+def begun(guest: Any, kind: str) -> socket.socket:
+    """A flow of which nobody has said anything yet: TCP's kernel repeats its SYN."""
+    if kind == "udp":
+        made = datagrams(guest, SERVICE4, 7)
+        for text in (b"hello", b"hello"):
+            made.send(text)
+        return made
+    made = inside(guest.machine.name, socket.socket)
+    made.setblocking(False)
+    made.connect_ex((SERVICE4, 7))
+    made.settimeout(ANSWER_DEADLINE)
+    return made
+
+
+def waiting(site: Any) -> int:
+    """Packets in the agent's queue."""
+    shown = site.lab.host.run("cat", "/proc/net/netfilter/nfnetlink_queue")
+    return int(shown.split()[2])
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_what_waits_in_the_queue_twice_is_one_flow(
+    fabric: Any, idle_site: Any, kind: str
+) -> None:
+    """A SYN that is repeated while the agent is busy, and datagrams in a row: the last
+    flow that a guest may have is not refused, and all of it has one endpoint.
+    """
+    site = idle_site
+    servers = [fabric.server(name) for name in ("one", "two")]
+    for server in servers:
+        server.serve(7777)
+    limited(site, f"<max-vm-flows>{AT_ONCE}</max-vm-flows>")
+    alice = site.alice()
+    site.introduce(alice)
+    offer(site, "echo", SERVICE4, 7, *(server.address for server in servers))
+    site.agent.process.send_signal(signal.SIGSTOP)
+    try:
+        flows = [begun(alice, kind) for _ in range(AT_ONCE)]
+        wait_for(lambda: waiting(site), lambda count: count >= 2 * AT_ONCE)
+    finally:
+        site.agent.process.send_signal(signal.SIGCONT)
+    for flow in flows:
+        with flow:
+            said = [told(flow)] if kind == "tcp" else [flow.recv(99) for _ in range(2)]
+            assert 1 == len(set(said)), "one flow has two endpoints"
+    assert 0 == metric(site, "linklocal_flows_refused")
 
 
 def test_ended_flows_do_not_fill_conntrack(pair: Any) -> None:

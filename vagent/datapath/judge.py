@@ -44,6 +44,9 @@ MAX_TOLD_TO_GUEST = 20
 """Datagrams a second that are answered with ICMP, on the whole host and to one guest:
 each costs about 50 us of the agent, and a guest chooses how many it sends."""
 
+Choose = Callable[[int, int, tuple[int, ...]], tuple[int, bool]]
+"""An endpoint for an index and a protocol, and whether it is thought to live."""
+
 CountFlows = Callable[[], Awaitable[Mapping[int, int]]]
 """How many flows each port has, by its index, as the kernel says."""
 
@@ -95,15 +98,18 @@ class Judge:
             self._emit(PacketMalformed(str(failure)))
             return 0
         index = self._index(packet.source)
+        given = self._limits.given(packet)
         verdict = decide(
             packet,
             index,
             offers=self.offers,
             guests=self.guests,
-            over_limit=self._over_limit,
-            choose=self._choose,
+            over_limit=_has_room if given else self._over_limit,
+            choose=self._again(given) if given else self._choose,
         )
         self._emit(FlowDecided(packet, verdict))
+        if given == verdict.endpoint != 0:
+            return given << INDEX_BITS | index
         return self._mark(data, packet, index, verdict)
 
     def count_again(self) -> None:
@@ -132,7 +138,7 @@ class Judge:
             return 0
         if verdict.endpoint != REFUSE:
             guest = self.guests[index]
-            self._limits.opened(guest)
+            self._limits.opened(guest, packet, verdict.endpoint)
             if verdict.endpoint != LISTENER:
                 mark = verdict.endpoint << INDEX_BITS | index
                 self._witness.opened(packet, mark, guest)
@@ -154,6 +160,18 @@ class Judge:
         return self._liveness.choose(
             endpoints, protocol, self.guests[index], self._clock.seconds()
         )
+
+    def _again(self, given: int) -> Choose:
+        """As `_choose`, for one more packet of a flow that has an endpoint."""
+
+        def choose(
+            index: int, protocol: int, endpoints: tuple[int, ...]
+        ) -> tuple[int, bool]:
+            if given in endpoints and self._liveness.is_well(given, protocol):
+                return given, True
+            return self._choose(index, protocol, endpoints)
+
+        return choose
 
     def _over_limit(self, index: int) -> Reason | None:
         limits = self._limits
@@ -232,3 +250,7 @@ class Judge:
         return icmp6.port_unreachable(
             data, guest=guest, guest_mac=mac, own_mac=SERVICE_MAC
         )
+
+
+def _has_room(_index: int) -> None:
+    """For a flow that is counted already."""

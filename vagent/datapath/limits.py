@@ -4,6 +4,9 @@ The kernel knows which flows are alive, the agent which it has let in. Counting 
 let in is free and never too low. The kernel is asked when such a count reaches a
 ceiling, at most once in RECOUNT_INTERVAL, and until it answers the ceiling holds; and
 from time to time while there are any, so that the numbers shown are right.
+
+Packets of one flow that wait in the queue together all come as opening ones: a SYN and
+its repetition, two datagrams in a row. The flow is counted with the first.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vagent.config.model import LinkLocalFlowsConfig
+from vagent.datapath.packet import OpeningPacket
 
 RECOUNT_INTERVAL = 1.0
 """Seconds between two counts of the kernel's flows while a ceiling is reached: each
@@ -20,6 +24,9 @@ reads the host's flow table, some 0.3 s for 5,000 flows, in a thread of its own.
 USUAL_INTERVAL = 15.0
 """The same while none is."""
 RESERVED = 8
+RECENT = 2_048
+"""Flows in half of what is remembered of those let in: together they are as many as the
+queue holds by default, so that of two packets in it the first is still known."""
 SHARE = 64
 """The last eighth of the host's flows is for guests that have less than a sixty-fourth
 of them: some guests that take all they get leave room for those that need little."""
@@ -54,6 +61,8 @@ class FlowLimits:
     _is_counting: bool = False
     _next_recount: float = 0.0
     _next_usual: float = 0.0
+    _recent: dict[OpeningPacket, int] = field(default_factory=dict)
+    _earlier: dict[OpeningPacket, int] = field(default_factory=dict)
 
     def guest_is_full(self, index: int) -> bool:
         """Has this guest all the flows that it may have?"""
@@ -69,8 +78,17 @@ class FlowLimits:
             and self._by_guest.get(index, 0) >= most // SHARE > 0
         )
 
-    def opened(self, index: int) -> None:
-        """A flow of this guest was let in."""
+    def given(self, opening: OpeningPacket) -> int:
+        """The endpoint of the flow that such a packet opened just now; it is counted.
+        0 where there is none.
+        """
+        return self._recent.get(opening) or self._earlier.get(opening, 0)
+
+    def opened(self, index: int, opening: OpeningPacket, endpoint: int) -> None:
+        """A flow of this guest was let in, to this endpoint."""
+        if len(self._recent) >= RECENT:
+            self._earlier, self._recent = self._recent, {}
+        self._recent[opening] = endpoint
         self._by_guest[index] = self._by_guest.get(index, 0) + 1
         self._since[index] = self._since.get(index, 0) + 1
         self._total += 1
@@ -109,6 +127,7 @@ class FlowLimits:
 
     def forget(self, index: int) -> None:
         """The guest is gone and its flows with it."""
+        self._forget_recent()
         self._since.pop(index, None)
         self._total -= self._by_guest.pop(index, 0)
 
@@ -126,5 +145,10 @@ class FlowLimits:
     def _begin(self, seconds: float) -> None:
         self._is_counting = True
         self._since.clear()
+        self._forget_recent()
         self._next_recount = seconds + RECOUNT_INTERVAL
         self._next_usual = seconds + USUAL_INTERVAL
+
+    def _forget_recent(self) -> None:
+        """They may end without being counted any more: the next is a flow again."""
+        self._recent, self._earlier = {}, {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, cast
 
@@ -36,11 +37,15 @@ class Bench:
         self.events: list[Event] = []
         self.frames: list[Ether] = []
         self.clock = Clock()
+        self.dice = max
+        self.source_ports = itertools.count(30_000)
         self.alive: dict[int, int] | None = {}
         self.counts = 0
         self.limits = FlowLimits(LinkLocalFlowsConfig(4, 2))
         self.liveness = Liveness(
-            EndpointCheckConfig(), pick=max, emit=self.events.append
+            EndpointCheckConfig(),
+            pick=lambda numbers: self.dice(numbers),  # noqa: PLW0108 others are thrown
+            emit=self.events.append,
         )
         self.witness = Witness(
             self.liveness,
@@ -77,8 +82,12 @@ class Bench:
         assert 11 == ifindex
         self.frames.append(Ether(frame))
 
-    def open(self, index: int, kind: type = TCP, port: int = 53) -> int:
-        return self.judge.judge(opening(index, kind, port))
+    def open(
+        self, index: int, kind: type = TCP, port: int = 53, source_port: int = 0
+    ) -> int:
+        """A flow of its own unless a source port is given."""
+        source_port = source_port or next(self.source_ports)
+        return self.judge.judge(opening(index, kind, port, source_port))
 
     def reasons(self) -> list[str]:
         return [
@@ -88,9 +97,11 @@ class Bench:
         ]
 
 
-def opening(index: int, kind: type = TCP, port: int = 53) -> bytes:
+def opening(
+    index: int, kind: type = TCP, port: int = 53, source_port: int = 40_000
+) -> bytes:
     source = str(IPv4Address(BASE + index))
-    return bytes(IP(src=source, dst=DNS) / kind(sport=40000, dport=port))
+    return bytes(IP(src=source, dst=DNS) / kind(sport=source_port, dport=port))
 
 
 @pytest.fixture
@@ -128,6 +139,33 @@ def test_a_guest_at_its_ceiling_is_refused_and_the_kernel_asked(bench: Bench) ->
     assert REFUSE << INDEX_BITS | 2 == bench.open(2)
     assert 3 << INDEX_BITS | 2 == bench.open(2)
     assert (2, 2) == (bench.counts, bench.limits.counts().refused)
+
+
+@pytest.mark.parametrize("kind", [TCP, UDP])
+def test_a_packet_that_comes_again_is_of_the_flow_that_there_is(
+    bench: Bench, kind: type
+) -> None:
+    """It is counted once, has its endpoint, whatever the dice say, and is not refused
+    where it is the last that its guest may have.
+    """
+    bench.open(2)
+    last = bench.open(2, kind, source_port=1)
+    bench.dice = min
+    assert last == bench.open(2, kind, source_port=1)
+    assert (2, 0) == (bench.limits.counts().now, bench.limits.counts().refused)
+    bench.open(2)
+    assert "guest-limit" == bench.reasons()[-1]
+
+
+def test_what_speaks_against_its_endpoint_speaks_against_the_repetition(
+    bench: Bench,
+) -> None:
+    """The flow is then another one."""
+    assert 3 << INDEX_BITS | 2 == bench.open(2, source_port=1)
+    for guest in (18, 19):
+        bench.liveness.failed(3, 6, guest, 0.0)
+    assert 2 << INDEX_BITS | 2 == bench.open(2, source_port=1)
+    assert 2 == bench.limits.counts().now
 
 
 def test_a_full_host_refuses_everybody(bench: Bench) -> None:

@@ -149,7 +149,10 @@ def test_further_addresses_share_the_guests_ceiling(bench: Bench) -> None:
     """And a count of the kernel's flows, by their indexes, is theirs together."""
     bench.judge.guests[5] = 2
     sources = (REGISTERED, "fd40:140:5::1", "fd40:140:5::1")
-    marks = [bench.judge.judge(packet(each, TCP(dport=80))) for each in sources]
+    marks = [
+        bench.judge.judge(packet(each, TCP(sport=port, dport=80)))
+        for port, each in enumerate(sources, start=40_000)
+    ]
     assert [LISTENER << INDEX_BITS | 2, LISTENER << INDEX_BITS | 5] == marks[:2]
     assert REFUSE << INDEX_BITS | 5 == marks[2]
     bench.alive = {2: 1, 5: 1}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from vagent.config.model import LinkLocalFlowsConfig
 from vagent.datapath.limits import (
+    RECENT,
     RECOUNT_INTERVAL,
     USUAL_INTERVAL,
     FlowCounts,
     FlowLimits,
 )
+from vagent.datapath.packet import OpeningPacket
 
 ALICE, BOB = 2, 3
 
@@ -22,8 +26,39 @@ def limits() -> FlowLimits:
 
 
 def open_flows(limits: FlowLimits, index: int, count: int) -> None:
-    for _ in range(count):
-        limits.opened(index)
+    for number in range(count):
+        limits.opened(index, opening(number), 2)
+
+
+def opening(number: int) -> OpeningPacket:
+    return OpeningPacket(17, 1, 2, number, 53)
+
+
+def test_a_flow_that_was_let_in_just_now_is_known(limits: FlowLimits) -> None:
+    """By its opening packet, with its endpoint, until the kernel is asked or somebody
+    goes: from then on what has ended is not counted.
+    """
+    ways: tuple[Callable[[], object], ...] = (
+        lambda: limits.should_recount(0.0),
+        lambda: limits.forget(BOB),
+    )
+    for forget in ways:
+        assert 0 == limits.given(opening(1))
+        limits.opened(ALICE, opening(1), 7)
+        assert (7, 0) == (limits.given(opening(1)), limits.given(opening(2)))
+        forget()
+        assert 0 == limits.given(opening(1))
+
+
+def test_what_is_known_has_a_ceiling(limits: FlowLimits) -> None:
+    """The last are known, as many as the queue holds."""
+    for number in range(3 * RECENT + 1):
+        limits.opened(ALICE, opening(number), 2)
+    known = [
+        number for number in range(3 * RECENT + 1) if limits.given(opening(number))
+    ]
+    assert [*range(2 * RECENT, 3 * RECENT + 1)] == known[-RECENT - 1 :]
+    assert len(known) <= 2 * RECENT
 
 
 @pytest.mark.parametrize(("count", "full"), [(2, False), (3, True), (4, True)])
