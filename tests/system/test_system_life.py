@@ -216,6 +216,47 @@ def test_only_a_pair_of_ours_is_taken_away(idle_site: Any) -> None:
     assert "eth0" in host.run("ip", "link", "show", "dev", "eth0")
 
 
+def interfaces(host: Any) -> str:
+    """Their addresses and settings, which name them all."""
+    settings = host.run("sysctl", "-a", "-r", r"^net\.ipv[46]\.conf\.")
+    return str(host.run("ip", "-o", "-4", "address") + settings)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_interfaces_of_others_are_left_alone(idle_site: Any, number: int) -> None:
+    """With a name that theirs begin with the agent does not start, and nothing of them
+    is changed: neither a pair with these names in another order, nor a single one.
+    """
+    site = idle_site
+    theirs, host = f"eth{number}", site.lab.host
+    host.run("ip", "link", "add", theirs, "type", "veth", "peer", "name", "far")
+    host.run("ip", "address", "add", "169.254.64.1/18", "dev", theirs)
+    before = interfaces(host)
+    site.agent.config = configuration(
+        site.folder, extra="<data-path><name>eth</name></data-path>"
+    )
+    site.agent.start(wait=False)
+    assert 69 == site.agent.process.wait(20 * PATIENCE)
+    site.agent.process = None
+    assert f"interface {theirs} is not ours" in site.agent.log.read_text()
+    assert before == interfaces(host)
+
+
+def test_two_interfaces_of_others_are_left_alone(idle_site: Any) -> None:
+    """Each has an end elsewhere, as in a container."""
+    site, host = idle_site, idle_site.lab.host
+    for number in (0, 1):
+        peer = ("type", "veth", "peer", "name", f"far{number}")
+        host.run("ip", "link", "add", f"eth{number}", *peer)
+    site.agent.config = configuration(
+        site.folder, extra="<data-path><name>eth</name></data-path>"
+    )
+    site.agent.start(wait=False)
+    assert 69 == site.agent.process.wait(20 * PATIENCE)
+    site.agent.process = None
+    assert "eth0@far0" in host.run("ip", "link")
+
+
 def test_another_identity_range_replaces_the_pair(site: Any, ask: Any) -> None:
     """What a guard of the old range holds is not in the way of the new one."""
     alice = site.alice()

@@ -252,10 +252,22 @@ class DataPath:
     async def _adopts_interfaces(self) -> bool:
         """Is the pair of an agent before us there, to be used without a gap? One that
         is half made, or has another identity range, is taken away with its routes.
+        Raises KernelError where an interface of such a name is somebody else's.
         """
         names, system = self._names, self._system
-        sides = (names.guest_side, names.host_side)
-        if any(system.ifindex(side) is None for side in sides):
+        tied = {
+            names.guest_side: names.host_side,
+            names.host_side: names.guest_side,
+            names.tag_side: names.guest_side,
+        }
+        there = [name for name in tied if system.ifindex(name) is not None]
+        for name in there:
+            if system.linked(name) != system.ifindex(tied[name]):
+                raise KernelError(
+                    f"interface {name} is not ours, as it is not tied to {tied[name]};"
+                    " rename it, or choose another <name> in <data-path>"
+                )
+        if not there:
             return False
         if system.address(names.host_side) == names.listener_interface:
             return True

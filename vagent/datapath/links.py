@@ -17,8 +17,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 _RTMGRP_LINK = 1
-_RTM_NEWLINK, _RTM_DELLINK = 16, 17
-_IFLA_IFNAME = 3
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
+_IFLA_IFNAME, _IFLA_LINK, _IFLA_LINK_NETNSID = 3, 5, 37
+_NLM_REQUEST = 1
+_INDEX = struct.Struct("=i")
 _HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
 _ATTRIBUTE = struct.Struct("=HH")
@@ -45,7 +47,7 @@ def links_in(data: bytes) -> Iterator[Link]:
             break
         body = data[offset + _HEADER.size : offset + length]
         if kind in (_RTM_NEWLINK, _RTM_DELLINK) and len(body) >= _LINK.size:
-            name = _name(body)
+            name = _text(dict(_attributes(body)).get(_IFLA_IFNAME, b""))
             if name:
                 family, _, ifindex, *_ = _LINK.unpack_from(body)
                 # A port that leaves a bridge is "deleted", too, in AF_BRIDGE's words.
@@ -70,17 +72,44 @@ class LinkNames:
         return {before, link.name}
 
 
-def _name(body: bytes) -> str:
+def encode_question(name: str) -> bytes:
+    """The message that asks for one interface."""
+    value = name.encode() + b"\0"
+    body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _ATTRIBUTE.pack(
+        _ATTRIBUTE.size + len(value), _IFLA_IFNAME
+    )
+    body += value + b"\0" * (-len(value) % 4)
+    return _HEADER.pack(_HEADER.size + len(body), _RTM_GETLINK, _NLM_REQUEST, 1, 0) + (
+        body
+    )
+
+
+def linked_in(answer: bytes) -> int:
+    """The ifindex of the interface that the one asked for is tied to: the other end of
+    a veth, what a VLAN interface is on. 0 where there is none, or elsewhere.
+    """
+    if len(answer) < _HEADER.size + _LINK.size:
+        return 0
+    length, kind, *_ = _HEADER.unpack_from(answer)
+    found = dict(_attributes(answer[_HEADER.size : length]))
+    tied = found.get(_IFLA_LINK, b"")
+    if kind != _RTM_NEWLINK or _IFLA_LINK_NETNSID in found or len(tied) != _INDEX.size:
+        return 0
+    return int(_INDEX.unpack(tied)[0])
+
+
+def _attributes(body: bytes) -> Iterator[tuple[int, bytes]]:
     offset = _LINK.size
     while offset + _ATTRIBUTE.size <= len(body):
         length, kind = _ATTRIBUTE.unpack_from(body, offset)
         if not _ATTRIBUTE.size <= length <= len(body) - offset:
             break
-        if kind == _IFLA_IFNAME:
-            value = body[offset + _ATTRIBUTE.size : offset + length]
-            return value.split(b"\0", 1)[0].decode("utf-8", "replace")
+        yield kind, body[offset + _ATTRIBUTE.size : offset + length]
         offset += (length + 3) & ~3
-    return ""
+
+
+def _text(value: bytes) -> str:
+    return value.split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
 @implementer(IReadDescriptor)

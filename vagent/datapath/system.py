@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from vagent.datapath import conntrack, netlink, nf_tables, queue_rule
+from vagent.datapath import conntrack, links, netlink, nf_tables, queue_rule
 from vagent.datapath.flow_codec import Tracked, decode_found, encode_find
 from vagent.datapath.nf_tables import Step
 from vagent.datapath.packet import OpeningPacket
@@ -40,6 +40,9 @@ tables' are listed with them."""
 _SIOCGIFADDR, _SIOCGIFNETMASK, _SIOCGIFHWADDR = 0x8915, 0x891B, 0x8927
 _IFNAMSIZ = 16
 _QUEUE_DROPPED, _USER_DROPPED = 5, 6
+_ANSWER_DEADLINE = 5.0
+"""Seconds for the kernel to tell of an interface, which takes microseconds."""
+_READ = 65536
 
 
 def counters_of(listed: bytes, table: str) -> dict[str, int]:
@@ -109,6 +112,11 @@ class System(Protocol):
 
     def ifindex(self, name: str) -> int | None:
         """Index of an interface, None when there is none of that name."""
+
+    def linked(self, name: str) -> int:
+        """Ifindex of the interface that this one is tied to, as the two ends of a veth
+        are to each other, and a VLAN interface to what it is on; 0 where there is none.
+        """
 
     def mac(self, name: str) -> str:
         """Hardware address of an interface."""
@@ -205,6 +213,16 @@ class LinuxSystem:
             return socket.if_nametoindex(name)
         except OSError:
             return None
+
+    def linked(self, name: str) -> int:
+        """See System."""
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as link:
+            link.settimeout(_ANSWER_DEADLINE)
+            try:
+                link.send(links.encode_question(name))
+                return links.linked_in(link.recv(_READ))
+            except OSError as failure:
+                raise KernelError(f"interface {name}: {failure}") from failure
 
     def mac(self, name: str) -> str:
         """See System."""

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vagent.datapath.links import Link, LinkNames, links_in
+from vagent.datapath.links import (
+    Link,
+    LinkNames,
+    encode_question,
+    linked_in,
+    links_in,
+)
 from vagent.datapath.netlink import attribute
 
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR = 16, 17, 20
@@ -52,6 +58,45 @@ def test_a_cut_message_is_no_link_and_no_crash(length: int) -> None:
 def test_arbitrary_datagrams_are_survived(data: bytes) -> None:
     """Whatever comes, links come out or nothing."""
     assert all(link.name for link in links_in(data))
+
+
+def answer(*more: tuple[int, bytes], kind: int = RTM_NEWLINK) -> bytes:
+    body = struct.pack("=BxHiII", socket.AF_UNSPEC, 1, 7, 0, 0)
+    body += attribute(3, b"vagent0\0")
+    body += b"".join(attribute(*each) for each in more)
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, 1, 0) + body
+
+
+def test_an_interface_is_asked_for_by_name() -> None:
+    """One message, padded."""
+    header = struct.pack("=IHHII", 44, 18, 1, 1, 0)
+    asked = header + bytes(16) + attribute(3, b"vagent0\0")
+    assert asked == encode_question("vagent0")
+    assert 48 == len(encode_question("vagent10"))
+
+
+TIED = (5, struct.pack("=i", 8))
+
+
+def test_what_an_interface_is_tied_to() -> None:
+    """Nothing where it is tied to none, or to one of another namespace."""
+    assert 8 == linked_in(answer(TIED))
+    assert 0 == linked_in(answer())
+    assert 0 == linked_in(answer(TIED, (37, struct.pack("=i", 0))))
+    assert 0 == linked_in(answer((5, b"\x08\0")))
+    assert 0 == linked_in(answer(TIED, kind=2))
+
+
+@pytest.mark.parametrize("length", range(len(answer(TIED))))
+def test_a_cut_answer_is_nothing(length: int) -> None:
+    """Every prefix is read without a fault."""
+    assert 0 == linked_in(answer(TIED)[:length])
+
+
+@given(st.binary(max_size=200))
+def test_an_arbitrary_answer_is_survived(data: bytes) -> None:
+    """Whatever comes, a number comes out."""
+    assert isinstance(linked_in(data), int)
 
 
 def test_a_new_name_gives_the_old_one_too() -> None:
