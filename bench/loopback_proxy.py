@@ -21,7 +21,7 @@ from bench.crowd import Member, load
 from vagent.agent import LISTEN_BACKLOG
 from vagent.config.model import ClientTls, MetadataProxyConfig, Secret
 from vagent.metadata.proxy import MetadataProxy
-from vagent.metadata.reactor import QuietEpollReactor
+from vagent.metadata.reactor import QuietEpollReactor, freeze_heap
 from vagent.metadata.target import HostPort, Target
 from vagent.observe.event import Event
 from vagent.observe.logs import LineLog
@@ -63,6 +63,7 @@ def main() -> None:
     reactor.listenTCP(
         options.port, proxy.factory, backlog=LISTEN_BACKLOG, interface=LOOPBACK
     )
+    freeze_heap()
     reactor.run()
 
 

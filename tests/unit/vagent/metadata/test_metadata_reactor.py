@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from twisted.internet.main import CONNECTION_DONE
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
-from vagent.metadata.reactor import QuietEpollReactor
+from vagent.metadata.reactor import QuietEpollReactor, freeze_heap
 
 
 class Reader:
@@ -114,3 +115,12 @@ def test_hang_up_without_anything_to_read_is_an_end(reactor: Any) -> None:
     reader.writing = -1
     reactor.doIteration(0)
     assert isinstance(reader.end, (ConnectionDone, ConnectionLost))
+
+
+def test_a_full_collection_does_not_look_at_what_was_frozen() -> None:
+    """Of all objects none is left for the collector but those that are made later."""
+    try:
+        freeze_heap()
+        assert len(gc.get_objects(generation=2)) < gc.get_freeze_count() / 100
+    finally:
+        gc.unfreeze()
