@@ -297,7 +297,7 @@ class GuestConnection(TwistedProtocol):
         self._phase = _CLOSED
         if self._wire.pending:
             self._expect_drain(0)
-        self._wire.close()
+        self._wire.end()
 
     def _expect_drain(self, size: int) -> None:
         seconds = DRAIN_SECONDS + size / MIN_DRAIN_RATE

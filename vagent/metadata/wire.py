@@ -11,8 +11,12 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPullProducer
+from twisted.python.failure import Failure
 from zope.interface import implementer
+
+_DONE = Failure(ConnectionDone())
 
 
 def _ignore() -> None:
@@ -90,6 +94,21 @@ class Wire:
         if not self.closed:
             self.closed = True
             self.transport.loseConnection()
+
+    def end(self) -> None:
+        """Close: at once where nothing waits, else once everything is sent.
+
+        At once, the protocol is told of the loss before this returns. `loseConnection`
+        would wait for the socket to be writable and send an empty buffer first, which
+        is six system calls for three.
+        """
+        if self.closed:
+            return
+        if self.pending or self._send_now is None:
+            self.close()
+            return
+        self.closed = True
+        self.transport.connectionLost(_DONE)
 
     def abort(self) -> None:
         """Reset now; what is pending is lost."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address as PeerAddress
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from vagent.config.model import MetadataProxyConfig, Secret
 from vagent.metadata.connection import UpstreamConnection
@@ -33,6 +34,7 @@ class FakeTransport:
         self.room = 1 << 30
         self.pending = b""
         self.producer: Any = None
+        self.protocol: Any = None
         self.state = "open"
         self.is_reading = True
         self.bufferSize = 65536
@@ -94,6 +96,11 @@ class FakeTransport:
     def resumeProducing(self) -> None:
         self.is_reading = True
 
+    def connectionLost(self, reason: Failure) -> None:
+        assert not self.pending
+        self.state = "closed"
+        self.protocol.connectionLost(reason)
+
     def loseConnection(self) -> None:
         self.state = "closing"
 
@@ -133,6 +140,7 @@ class Bench:
         transport = FakeTransport(peer)
         guest = self.proxy.factory.buildProtocol(None)
         assert isinstance(guest, GuestConnection)
+        transport.protocol = guest
         guest.makeConnection(transport)
         return guest, transport
 

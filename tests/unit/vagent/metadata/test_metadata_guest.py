@@ -84,7 +84,7 @@ def test_idle_connection_is_closed_without_a_word() -> None:
     bench.advance(IDLE_SECONDS - 1)
     assert "open" == transport.state
     bench.advance(2)
-    assert ("closing", b"") == (transport.state, transport.sent)
+    assert ("closed", b"") == (transport.state, transport.sent)
 
 
 def test_slow_reader_is_reset() -> None:
@@ -192,7 +192,7 @@ def test_half_close_before_the_reply() -> None:
     guest.readConnectionLost()
     assert "open" == transport.state
     bench.connections[0].dataReceived(HELLO)
-    assert (HELLO, "closing") == (transport.sent, transport.state)
+    assert (HELLO, "closed") == (transport.sent, transport.state)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_half_close_without_a_whole_request(data: bytes) -> None:
     if data:
         guest.dataReceived(data)
     guest.readConnectionLost()
-    assert "closing" == transport.state
+    assert "closed" == transport.state
 
 
 def test_guest_that_leaves_frees_the_upstream() -> None:
@@ -238,7 +238,7 @@ def test_unknown_guest() -> None:
     guest, transport = bench.guest()
     guest.dataReceived(GET)
     assert transport.sent.startswith(b"HTTP/1.1 404 ")
-    assert ("closing", []) == (transport.state, bench.connections)
+    assert ("closed", []) == (transport.state, bench.connections)
 
 
 def test_post_is_not_sent_on_a_pooled_connection() -> None:
@@ -339,3 +339,30 @@ def test_wire_leaves_a_lost_connection_to_the_reactor() -> None:
     wire = Wire(transport)
     wire.write(b"abc")
     assert b"abc" == transport.pending
+
+
+CLOSING = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+def test_last_reply_and_close_are_one_step() -> None:
+    """When all is sent the connection is closed and given back within the call."""
+    bench = Bench()
+    guest, transport = bench.guest()
+    guest.dataReceived(CLOSING)
+    bench.connections[0].dataReceived(HELLO)
+    assert transport.sent.endswith(b"\r\n\r\nhello")
+    assert "closed" == transport.state
+    assert 0 == bench.proxy.snapshot().connections
+
+
+def test_close_waits_for_a_slow_guest() -> None:
+    """What the kernel has not taken yet is sent before the end."""
+    bench = Bench()
+    guest, transport = bench.guest()
+    transport.room = 10
+    guest.dataReceived(CLOSING)
+    bench.connections[0].dataReceived(HELLO)
+    assert "closing" == transport.state
+    assert 1 == bench.proxy.snapshot().connections
+    transport.drain()
+    assert transport.sent.endswith(b"\r\n\r\nhello")

@@ -50,7 +50,7 @@ def test_concurrent_identical_requests_are_one() -> None:
     bench.connections[0].dataReceived(HELLO)
     closing = HELLO.replace(b"5\r\n\r\n", b"5\r\nConnection: close\r\n\r\n")
     assert [HELLO, closing, HELLO] == [transport.sent for _, transport in asked]
-    assert ["open", "closing", "open"] == [transport.state for _, transport in asked]
+    assert ["open", "closed", "open"] == [transport.state for _, transport in asked]
     assert 2 == bench.proxy.snapshot().joined
 
 
@@ -125,7 +125,7 @@ def test_a_failure_is_everybodys() -> None:
     asked = ask(bench, GET, CLOSING)
     bench.connections[0].dataReceived(b"nonsense\r\n\r\n")
     assert all(transport.sent.startswith(b"HTTP/1.1 502 ") for _, transport in asked)
-    assert ["open", "closing"] == [transport.state for _, transport in asked]
+    assert ["open", "closed"] == [transport.state for _, transport in asked]
     asked[0][0].dataReceived(GET)
     assert 2 == sent(bench)
 
@@ -273,7 +273,7 @@ def test_pipelined_requests_before_a_half_close() -> None:
     ((guest, transport),) = ask(bench, GET * 3)
     guest.readConnectionLost()
     bench.connections[0].dataReceived(HELLO)
-    assert (HELLO * 3, "closing") == (transport.sent, transport.state)
+    assert (HELLO * 3, "closed") == (transport.sent, transport.state)
 
 
 def test_what_is_too_old_is_thrown_away() -> None:
