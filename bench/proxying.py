@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from bench.contestants import UNLIMITED, haproxy, loopback_proxy
 from bench.figures import Column, Part
@@ -10,7 +11,7 @@ from bench.goals import Goal
 from bench.load import Shape, drive
 from bench.pace import Pace
 from bench.service import start_agent
-from bench.stage import GATEWAY, LOOPBACK, NGINX, Contestant, Stage
+from bench.stage import GATEWAY, LOOPBACK, NGINX, OPEN_TLS_PORT, Contestant, Stage
 from bench.usage import OTHERS, Others, usage
 from lab.namespaces import LabError, Machine
 
@@ -25,6 +26,8 @@ COLUMNS = (
     Column("errors", "errors", compare=False),
     OTHERS,
 )
+OVER_TLS = Column("added-tls", "over nginx by TLS", digits=2, compare=False)
+"""As `p99 added`, but to nginx asked over TLS, as the proxy asks it."""
 SIXTEEN = Shape("keep-alive, 16", 16)
 SIXTY_FOUR = Shape("keep-alive, 64", 64)
 EACH = Shape("connection each, 16", 16, close=True)
@@ -64,13 +67,15 @@ def measure_alone(stage: Stage, pace: Pace, *, tls: bool) -> Part:
     part = Part(
         "A",
         f"Proxy alone on loopback, upstream {upstream}: vagent beside haproxy",
-        COLUMNS,
+        (*COLUMNS[:4], OVER_TLS, *COLUMNS[4:]) if tls else COLUMNS,
         rivals=(HAPROXY,),
         goals=goals,
     )
     contestants.append(haproxy(stage, LOOPBACK, RIVAL_PORT + tls, tls=tls))
     shapes = FEW_SHAPES if pace.quick else SHAPES
-    direct = f"http://{LOOPBACK}:{NGINX[False].port}"
+    direct = {"added": f"http://{LOOPBACK}:{NGINX[False].port}"}
+    if tls:
+        direct[OVER_TLS.key] = f"https://{LOOPBACK}:{OPEN_TLS_PORT}"
     take_turns(stage, pace, part, stage.host, contestants, shapes, direct=direct)
     return part
 
@@ -112,23 +117,25 @@ def take_turns(
     contestants: Sequence[Contestant],
     shapes: Iterable[Shape],
     rounds: int | None = None,
-    direct: str = "",
+    direct: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Every shape in every round; `rounds` is a ceiling on how many. `direct` is the
-    upstream itself: how much later than from there do answers come?
+    upstream itself, by column: how much later than from there do answers come?
     """
     for contestant in contestants:
         drive(clients, contestant.origin, SIXTEEN, seconds=1, cpu=stage.cpus.load)
     for number in pace.at_most(rounds or pace.count, part):
         for shape in shapes:
-            least = 0.0
-            if direct and shape is SIXTEEN:
-                cpu = stage.cpus.load
-                least = drive(clients, direct, shape, seconds=pace.seconds, cpu=cpu).p99
+            least = {
+                column: drive(
+                    clients, origin, shape, seconds=pace.seconds, cpu=stage.cpus.load
+                ).p99
+                for column, origin in direct.items()
+                if shape is SIXTEEN
+            }
             for contestant in contestants:
                 run = _one(stage, clients, contestant, shape, pace.seconds)
-                if least:
-                    run["added"] = run["p99"] - least
+                run |= {column: run["p99"] - p99 for column, p99 in least.items()}
                 part.add(shape.name, contestant.name, run)
             pace.show(part, number, shape.name, "rate", "req/s", "cost", "µs")
 

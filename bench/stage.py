@@ -29,7 +29,7 @@ PREFIX = "vagent-bench"
 HERE = Path(__file__).parent
 LOOPBACK = "127.0.0.1"
 GUEST, GATEWAY = "192.0.2.9", "192.0.2.1"
-PLAIN_PORT, TLS_PORT = 18775, 18776
+PLAIN_PORT, TLS_PORT, OPEN_TLS_PORT = 18775, 18776, 18777
 START_DEADLINE = 15.0
 """Seconds until a contestant must answer; each takes less than one."""
 LIMITS = """<linklocal-flows>
@@ -137,6 +137,7 @@ class Stage:
             folder=self.folder,
             plain_port=PLAIN_PORT,
             tls_port=TLS_PORT,
+            open_tls_port=OPEN_TLS_PORT,
             server_cert=pki / "metadata-server.crt",
             server_key=pki / "metadata-server.key",
             ca_cert=pki / "ca.crt",
