@@ -25,6 +25,8 @@ from vagent import __version__
 from vagent.config.model import AgentConfig, Listen
 from vagent.datapath.datapath import DataPath
 from vagent.datapath.endpoint_check import EndpointChecks, connector
+from vagent.datapath.fast_path import FastPath
+from vagent.datapath.fast_path_kernel import LinuxFastPath
 from vagent.datapath.flows import FlowReader
 from vagent.datapath.limits import FlowLimits
 from vagent.datapath.liveness import Liveness
@@ -88,12 +90,22 @@ class Agent:
         # A thread of its own: a large flow table must not hold up a port's fsync.
         self._flow_worker = Worker("vagent-flows", reactor=reactor)
         self._kernel_worker = Worker("vagent-rules", reactor=reactor)
+        self._fast_path = FastPath(
+            LinuxFastPath(
+                queue_number=config.data_path.queue_number,
+                name=self._names.table,
+                host_side=self._names.host_side,
+            ),
+            emit=emit,
+            clock=reactor,
+        )
         self._flows = FlowReader(
             config.data_path.identity_range,
             registrations=self._registry.registrations,
             services=lambda: self._services.table,
             run_in_thread=self._flow_worker,
             now=time.time,
+            carried=self._fast_path.carried,
         )
         self._liveness = Liveness(
             config.endpoint_check,
@@ -115,6 +127,7 @@ class Agent:
                 checked=self._liveness.checked,
                 clock=reactor,
             ),
+            fast_path=self._fast_path,
             emit=emit,
             reactor=reactor,
             clock=reactor,
@@ -239,6 +252,17 @@ class Agent:
             "datapath_ipv6",
             lambda: int(self._data_path.carries_ipv6),
             "1 where this host serves IPv6; the DataPath trace says why it does not.",
+        )
+        statistics.gauge(
+            "datapath_fast_path",
+            lambda: int(self._fast_path.is_open),
+            "1 where flows with many packets may take the fast path; the DataPath trace"
+            " says why they may not although it is configured.",
+        )
+        statistics.gauge(
+            "datapath_fast_path_flows",
+            lambda: len(self._fast_path),
+            "Flows on the fast path.",
         )
         statistics.gauge(
             "metadata_upstream_up_endpoints",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from vagent.ctl_client import UNAVAILABLE, CommandError
 from vagent.ctl_doctor import needs_root
 from vagent.ctl_parser import Group
 from vagent.ctl_session import Session
+from vagent.errors import KernelError
 
 if TYPE_CHECKING:
     from vagent.doctor.facts import Ours
@@ -46,7 +48,11 @@ def remove_data_path(session: Session, args: Namespace) -> None:
 
     ours = Ours.of(_config(session, args.name))
     _refuse_a_running_agent(ours)
-    removed = [*_remove_tables(ours), *_remove_interfaces(ours)]
+    removed = [
+        *_remove_programs(ours),
+        *_remove_tables(ours),
+        *_remove_interfaces(ours),
+    ]
     if not removed:
         session.say(f"nothing of {ours.table} is in this host's kernel")
     session.show_lines(removed)
@@ -74,6 +80,18 @@ def _refuse_a_running_agent(ours: Ours) -> None:
         what = f"{who} listens on {listener.address}, port {listener.port}"
     if what:
         raise CommandError(f"{what}; stop the agent first: systemctl stop vagent")
+
+
+def _remove_programs(ours: Ours) -> Iterator[str]:
+    """Those of the fast path; where the kernel knows none, there are none."""
+    from vagent.datapath.fast_path_kernel import LinuxFastPath
+
+    with suppress(KernelError):
+        count = LinuxFastPath(
+            queue_number=ours.queue_number, name=ours.table, host_side=ours.host_side
+        ).clear()
+        if count:
+            yield f"programs at {count} interfaces"
 
 
 def _remove_tables(ours: Ours) -> Iterator[str]:

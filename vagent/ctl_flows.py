@@ -75,8 +75,14 @@ def _readable(flow: Mapping[str, Any]) -> dict[str, Any]:
         **flow,
         "from": _where(flow, "guest_address", "source_port"),
         "to": f"{to} {flow.get('protocol', '')}".strip(),
+        "state": _state(flow),
         "endpoint": _where(flow, "endpoint_address", "endpoint_port"),
     }
+
+
+def _state(flow: Mapping[str, Any]) -> str:
+    state = str(flow.get("state", ""))
+    return f"{state}, fast path" if flow.get("fast_path") == "true" else state
 
 
 def _where(flow: Mapping[str, Any], address: str, port: str) -> str:

@@ -54,6 +54,7 @@ class FlowData:
     sent_packets: int | None = attribute("u64", 16)
     received_bytes: int | None = attribute("u64", 17)
     received_packets: int | None = attribute("u64", 18)
+    fast_path: bool = attribute("bool", 19)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,7 @@ def _data(flow: Flow) -> FlowData:
         sent_packets=None if sent is None else sent.packets,
         received_bytes=None if received is None else received.bytes,
         received_packets=None if received is None else received.packets,
+        fast_path=flow.is_on_fast_path,
     )
 
 
@@ -215,7 +217,7 @@ def _row(flow: Flow) -> tuple[Cell, ...]:
         Cell(flow.service or "not provisioned", tone="" if flow.service else "bad"),
         Cell(f"{where(flow.address, flow.port)} {_protocol(flow)}", tone="whole"),
         Cell(f"{endpoint} (this agent)" if flow.is_local else endpoint, tone="whole"),
-        Cell(flow.state, tone="bad" if flow.state in HALF_OPEN else ""),
+        Cell(_state(flow), tone="bad" if flow.state in HALF_OPEN else ""),
         Cell(_traffic(flow.sent)),
         Cell(_traffic(flow.received)),
         Cell("-" if flow.age is None else f"{flow.age:,} s"),
@@ -225,6 +227,10 @@ def _row(flow: Flow) -> tuple[Cell, ...]:
 
 HALF_OPEN = ("SYN_SENT", "UNREPLIED")
 """States in which the endpoint has not said anything."""
+
+
+def _state(flow: Flow) -> str:
+    return f"{flow.state}, fast path" if flow.is_on_fast_path else flow.state
 
 
 def _guest(flow: Flow) -> Cell:

@@ -51,6 +51,7 @@ def dump_config(config: AgentConfig) -> str:
                 "queue-length": str(config.data_path.queue_length),
                 "when-stopped": config.data_path.when_stopped.value,
                 "host-to-guest": _switch(config.data_path.host_to_guest),
+                "fast-path": _switch(config.data_path.fast_path),
             },
             "port-api": _listen(config.port_api),
             "config-api": _listen(config.config_api),

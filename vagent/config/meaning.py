@@ -181,6 +181,7 @@ def _data_path(section: Section, findings: Findings) -> DataPathConfig:
         host_to_guest=section.value(
             "host-to-guest", _switch, default=default.host_to_guest
         ),
+        fast_path=section.value("fast-path", _switch, default=default.fast_path),
     )
 
 

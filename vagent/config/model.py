@@ -123,6 +123,7 @@ class DataPathConfig:
     queue_length: int = 4096
     when_stopped: WhenStopped = WhenStopped.GUARD
     host_to_guest: bool = False
+    fast_path: bool = False
 
 
 @dataclass(frozen=True, slots=True)

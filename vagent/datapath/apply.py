@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from vagent.datapath.events import RulesApplied, RulesRefused
+from vagent.datapath.fast_path import FastPath
 from vagent.datapath.features import Features
 from vagent.datapath.names import Names
 from vagent.datapath.port_change import change_of_ports
@@ -49,10 +50,12 @@ class Applier:
         system: System,
         services: Services,
         refresh: Callable[[], None],
+        fast_path: FastPath,
         emit: Emit,
         clock: IReactorTime,
     ) -> None:
         self._names = names
+        self._fast_path = fast_path
         self._system = system
         self._refresh = refresh
         self._emit = emit
@@ -219,7 +222,10 @@ class Applier:
         self._applied_services = services
         self._taps = Counter(attachment.ifindex for attachment in wanted.values())
         self._replace = False
+        self._fast_path.serve(services.addresses)
         self._end_flows_of(gone)
+        for attachment in wanted.values():
+            self._fast_path.attached(attachment)
         self._report(f"all rules, {len(wanted)} ports", began)
 
     async def _change_ports(self) -> None:
@@ -249,6 +255,8 @@ class Applier:
         self._end_flows_of(
             [old for old, new in pairs if old is not None and not old.serves_as(new)]
         )
+        for attachment in come:
+            self._fast_path.attached(attachment)
         self._report(f"{len(gone)} ports detached, {len(come)} attached", began)
 
     async def _change_services(self) -> None:
@@ -259,8 +267,9 @@ class Applier:
             await self._let_kernel_answer(new)
             await self._system.run_nft(script)
         self._applied_services = new
+        self._fast_path.serve(new.addresses)
         for number in old.offered() - new.offered():
-            self._system.end_flows(number << INDEX_BITS, ENDPOINT_MASK)
+            self._end_flows(number << INDEX_BITS, ENDPOINT_MASK)
         self._report(f"{len(new.offers)} services", began)
 
     async def _let_kernel_answer(self, services: Services) -> None:
@@ -282,7 +291,13 @@ class Applier:
 
     def _end_flows_of(self, gone: list[Attachment]) -> None:
         for attachment in gone:
-            self._system.end_flows(attachment.index, INDEX_MASK)
+            self._fast_path.detached(attachment)
+            self._end_flows(attachment.index, INDEX_MASK)
+
+    def _end_flows(self, mark: int, mask: int) -> None:
+        """First where conntrack does not see them."""
+        self._fast_path.end(mark, mask)
+        self._system.end_flows(mark, mask)
 
     def _report(self, what: str, began: float) -> None:
         self._emit(RulesApplied(what, self._clock.seconds() - began))

@@ -19,6 +19,7 @@ from vagent.datapath.events import (
     PortState,
     VlanMissing,
 )
+from vagent.datapath.fast_path import FastPath
 from vagent.datapath.features import Features, probe
 from vagent.datapath.ipv6 import open_ipv6
 from vagent.datapath.judge import CountFlows, Judge
@@ -48,8 +49,8 @@ class DataPath:
     """Everything between the taps and the listener.
 
     `liveness` takes one of several endpoints, as well as `check` and the flows that the
-    kernel carries say; `count_flows` asks the kernel how many flows each port has, by
-    its index.
+    kernel carries say; `fast_path` is opened if configured; `count_flows` asks the
+    kernel how many flows each port has, by its index.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class DataPath:
         system: System,
         liveness: Liveness,
         checks: EndpointChecks,
+        fast_path: FastPath,
         emit: Emit,
         reactor: IReactorFDSet,
         clock: IReactorTime,
@@ -72,6 +74,8 @@ class DataPath:
         self._services = Services.of((), names, None)
         self._features = Features(nft_queue=True)
         self._when_stopped = config.when_stopped
+        self._uses_fast_path = config.fast_path
+        self._fast_path = fast_path
         self._owned = False
         self._made_interfaces = False
         self._in_force = False
@@ -82,6 +86,7 @@ class DataPath:
             system=system,
             services=self._services,
             refresh=self._look_at_all,
+            fast_path=fast_path,
             emit=emit,
             clock=clock,
         )
@@ -99,6 +104,7 @@ class DataPath:
             emit=emit,
             clock=clock,
         )
+        fast_path.guests = self._judge.guests
         self._trap = PacketTrap(
             config.queue_number,
             queue_length=config.queue_length,
@@ -143,6 +149,10 @@ class DataPath:
         """
         self._trap.open()
         self._owned = True
+        if self._uses_fast_path:
+            self._fast_path.open()
+        else:
+            self._fast_path.clear()
         self._links.open()
         self.watch.start()
         self._checks.start()
@@ -164,6 +174,7 @@ class DataPath:
         self._witness.stop()
         self._links.close()
         self._trap.close()
+        self._fast_path.close()
         if self._guards():
             self._emit(GuardStays(len(self._registered)))
             return

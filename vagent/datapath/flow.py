@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from itertools import islice
+from types import MappingProxyType
 
 from vagent.datapath.flow_codec import (
     ASSURED,
@@ -17,6 +18,7 @@ from vagent.datapath.flow_codec import (
     Address,
     Tracked,
     Traffic,
+    Tuple,
 )
 from vagent.datapath.packet import TCP
 from vagent.datapath.state import INDEX_BITS, INDEX_MASK, LISTENER, REFUSE
@@ -39,6 +41,22 @@ _ENDED = {TCP_STATES.index("TIME_WAIT"), TCP_STATES.index("CLOSE")}
 """The kernel remembers these for up to two minutes; they are nobody's load."""
 
 Key = tuple[int, int, int, int, int, int]
+FlowId = tuple[int, Tuple]
+"""Conntrack's id and opening tuple: one alone may be used again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What of a flow went by the fast path, which conntrack did not see; `is_on_it`:
+    it is there now.
+    """
+
+    sent: Traffic
+    received: Traffic
+    is_on_it: bool
+
+
+_NONE = Carried(Traffic(0, 0), Traffic(0, 0), is_on_it=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,7 @@ class Flow:
     received: Traffic | None
     start: int | None
     age: int | None
+    is_on_fast_path: bool = False
 
     @property
     def is_local(self) -> bool:
@@ -139,10 +158,16 @@ def told(
     by_index: Mapping[int, Registration],
     services: ServiceTable,
     now: float,
+    carried: Mapping[FlowId, Carried] = MappingProxyType({}),
 ) -> FlowList:
     """What they are: at most MAX_FLOWS, in order."""
     coming = iter(tracked)
-    flows = [_flow(each, by_index, services, now) for each in islice(coming, MAX_FLOWS)]
+    flows = [
+        _flow(
+            each, by_index, services, now, carried.get((each.id, each.original), _NONE)
+        )
+        for each in islice(coming, MAX_FLOWS)
+    ]
     flows.sort(key=lambda flow: flow.key)
     return FlowList(tuple(flows), is_cut=next(coming, None) is not None)
 
@@ -152,6 +177,7 @@ def _flow(
     by_index: Mapping[int, Registration],
     services: ServiceTable,
     now: float,
+    carried: Carried,
 ) -> Flow:
     original, reply = tracked.original, tracked.reply
     index = tracked.mark & INDEX_MASK
@@ -174,11 +200,19 @@ def _flow(
         host_port=reply.destination_port,
         state=_state(tracked),
         timeout=tracked.timeout,
-        sent=tracked.sent,
-        received=tracked.received,
+        sent=_sum(tracked.sent, carried.sent),
+        received=_sum(tracked.received, carried.received),
         start=None if start is None else start // 1000,
         age=None if start is None else max(0, int(now - start / 1e9)),
+        is_on_fast_path=carried.is_on_it,
     )
+
+
+def _sum(seen: Traffic | None, carried: Traffic) -> Traffic | None:
+    """None where the kernel does not count: half of it would mislead."""
+    if seen is None:
+        return None
+    return Traffic(seen.packets + carried.packets, seen.bytes + carried.bytes)
 
 
 def _name(service: LinkLocalService | None, tracked: Tracked) -> str:

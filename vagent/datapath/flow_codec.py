@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 from vagent.datapath.netlink import (
     NLA_NESTED,
+    NLM_ACK,
     NLM_REQUEST,
     acknowledgement,
     attribute,
     netfilter_message,
 )
-from vagent.datapath.packet import OpeningPacket
+from vagent.datapath.packet import TCP, OpeningPacket
 from vagent.errors import KernelError, WireError
 
 Address = IPv4Address | IPv6Address
@@ -30,6 +31,11 @@ SEEN_REPLY = 0x2
 ASSURED = 0x4
 DST_NAT = 0x20
 """Bits of a flow's status (linux/netfilter/nf_conntrack_common.h)."""
+
+SEQUENCE_ADJUSTED, DYING, HELPED, OFFLOADED = 0x40, 0x200, 0x2000, 0xC000
+"""More of them: somebody else looks into, ends or carries such a flow."""
+ESTABLISHED = 3
+"""State of TCP (linux/netfilter/nf_conntrack_tcp.h)."""
 
 _CONNTRACK = 1
 _NEW = _CONNTRACK << 8
@@ -49,6 +55,8 @@ _TUPLE_IP, _TUPLE_PROTOCOL = 1, 2
 _V4_SOURCE, _V4_DESTINATION, _V6_SOURCE, _V6_DESTINATION = 1, 2, 3, 4
 _PROTOCOL, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _INFO_TCP, _TCP_STATE = 1, 1
+_TCP_FLAGS_ORIGINAL, _TCP_FLAGS_REPLY = 4, 5
+_BE_LIBERAL = 0x08
 _PACKETS, _BYTES = 1, 2
 _START = 1
 
@@ -142,10 +150,52 @@ def encode_dump(*, family: int, mark: int = 0, mask: int = 0) -> bytes:
 
 def encode_find(packet: OpeningPacket) -> bytes:
     """The message that asks for the one flow that this packet opened."""
+    return netfilter_message(
+        _GET,
+        NLM_REQUEST,
+        sequence=1,
+        family=socket.AF_INET if packet.version == 4 else socket.AF_INET6,
+        resource=0,
+        payload=_opened_by(packet),
+    )
+
+
+def encode_keep(packet: OpeningPacket, status: int, seconds: int) -> bytes:
+    """The message that lets the flow that this packet opened live for so long from now,
+    though the kernel does not see all of it. It has this status, and is assured in any
+    case: not forgotten sooner when the table is full. Of TCP the kernel does not expect
+    every packet any more (nf_conntrack_tcp.h, IP_CT_TCP_FLAG_BE_LIBERAL).
+    """
+    payload = (
+        _opened_by(packet)
+        + attribute(_STATUS, _U32.pack(status | ASSURED))
+        + attribute(_TIMEOUT, _U32.pack(seconds))
+    )
+    if packet.protocol == TCP:
+        flags = bytes((_BE_LIBERAL, _BE_LIBERAL))
+        payload += attribute(
+            NLA_NESTED | _PROTOCOL_INFO,
+            attribute(
+                NLA_NESTED | _INFO_TCP,
+                attribute(_TCP_FLAGS_ORIGINAL, flags)
+                + attribute(_TCP_FLAGS_REPLY, flags),
+            ),
+        )
+    return netfilter_message(
+        _NEW,
+        NLM_REQUEST | NLM_ACK,
+        sequence=1,
+        family=socket.AF_INET if packet.version == 4 else socket.AF_INET6,
+        resource=0,
+        payload=payload,
+    )
+
+
+def _opened_by(packet: OpeningPacket) -> bytes:
     if packet.version == 4:
-        family, kinds, size = socket.AF_INET, (_V4_SOURCE, _V4_DESTINATION), 4
+        kinds, size = (_V4_SOURCE, _V4_DESTINATION), 4
     else:
-        family, kinds, size = socket.AF_INET6, (_V6_SOURCE, _V6_DESTINATION), 16
+        kinds, size = (_V6_SOURCE, _V6_DESTINATION), 16
     addresses = b"".join(
         attribute(kind, address.to_bytes(size, "big"))
         for kind, address in zip(
@@ -157,17 +207,10 @@ def encode_find(packet: OpeningPacket) -> bytes:
         + attribute(_SOURCE_PORT, _U16.pack(packet.source_port))
         + attribute(_DESTINATION_PORT, _U16.pack(packet.destination_port))
     )
-    return netfilter_message(
-        _GET,
-        NLM_REQUEST,
-        sequence=1,
-        family=family,
-        resource=0,
-        payload=attribute(
-            NLA_NESTED | _ORIGINAL,
-            attribute(NLA_NESTED | _TUPLE_IP, addresses)
-            + attribute(NLA_NESTED | _TUPLE_PROTOCOL, protocol),
-        ),
+    return attribute(
+        NLA_NESTED | _ORIGINAL,
+        attribute(NLA_NESTED | _TUPLE_IP, addresses)
+        + attribute(NLA_NESTED | _TUPLE_PROTOCOL, protocol),
     )
 
 

@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import IPv4Network
 from typing import Protocol
 
-from vagent.datapath.flow import FlowList, lives, of_guests, of_port, told
+from vagent.datapath.flow import (
+    Carried,
+    FlowId,
+    FlowList,
+    lives,
+    of_guests,
+    of_port,
+    told,
+)
 from vagent.datapath.flow_codec import Tracked, decode_part, encode_dump
 from vagent.datapath.netlink import NETLINK_NETFILTER
 from vagent.datapath.state import INDEX_MASK
@@ -42,7 +50,9 @@ class Dump(Protocol):
 
 
 class FlowReader:
-    """Reads them. `now` is seconds since the epoch, and called from the thread too."""
+    """Reads them. `now` is seconds since the epoch, and called from the thread too;
+    `carried` is what the fast path carried, called from the reactor's.
+    """
 
     def __init__(
         self,
@@ -52,6 +62,7 @@ class FlowReader:
         services: Callable[[], ServiceTable],
         run_in_thread: RunInThread,
         now: Callable[[], float],
+        carried: Callable[[], Mapping[FlowId, Carried]] = dict,
         dump: Dump | None = None,
     ) -> None:
         self._network = network
@@ -60,6 +71,7 @@ class FlowReader:
         self._services = services
         self._run_in_thread = run_in_thread
         self._now = now
+        self._carried = carried
         self._readings = 0
 
     def __repr__(self) -> str:
@@ -73,6 +85,7 @@ class FlowReader:
                 f"{MAX_READINGS}"
             )
         chosen, services = tuple(self._registrations()), self._services()
+        carried = self._carried()
 
         # The kernel can pick one index, or give all.
         single = None if registration and registration.further else registration
@@ -87,7 +100,7 @@ class FlowReader:
             tracked = of_guests(self._dump(question, now=self._now), self._network)
             if registration is not None:
                 tracked = of_port(tracked, registration.indexes)
-            return told(tracked, by_index, services, self._now())
+            return told(tracked, by_index, services, self._now(), carried)
 
         self._readings += 1
         try:

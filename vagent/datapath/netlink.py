@@ -14,12 +14,16 @@ from typing import NamedTuple
 
 from vagent.errors import KernelError
 
+NETLINK_ROUTE = 0
+NETLINK_XFRM = 6
 NETLINK_NETFILTER = 12
 NLM_REQUEST = 0x1
 NLM_ACK = 0x4
+NLM_EXCLUSIVE = 0x200
+NLM_DUMP = 0x300
 NLM_CREATE = 0x400
 NLA_NESTED = 0x8000
-_NLMSG_ERROR = 2
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _CAPPED, _HAS_ATTRIBUTES = 0x100, 0x200
 _FAULT_OFFSET = 2
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
@@ -46,6 +50,11 @@ def netfilter_message(
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
 
 
+def message(kind: int, flags: int, payload: bytes) -> bytes:
+    """One message of any family, with the sequence number 1."""
+    return _HEADER.pack(_HEADER.size + len(payload), kind, flags, 1, 0) + payload
+
+
 class Acknowledgement(NamedTuple):
     """The kernel's answer to one message: its sequence number, errno (0 for success),
     and where in the message the fault is, 0 where it does not say.
@@ -68,17 +77,24 @@ def acknowledgement(reply: bytes) -> Acknowledgement:
     return Acknowledgement(sequence, -int(code), offset)
 
 
-def transact(message: bytes, what: str) -> None:
+def transact(message: bytes, what: str, protocol: int = NETLINK_NETFILTER) -> None:
     """Send a message that asks for one acknowledgement. Raises KernelError."""
-    code = acknowledgement(ask(message, what)).code
+    code = attempt(message, what, protocol)
     if code:
         name = errno.errorcode.get(code, str(code))
         raise KernelError(f"{what}: the kernel says {name} ({os.strerror(code)})")
 
 
-def ask(message: bytes, what: str) -> bytes:
-    """Send a message that gets one datagram as its answer. Raises KernelError."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
+def attempt(message: bytes, what: str, protocol: int) -> int:
+    """As `transact`; the errno, 0 for success. Raises KernelError when not answered."""
+    return acknowledgement(ask(message, what, protocol)).code
+
+
+def ask(message: bytes, what: str, protocol: int = NETLINK_NETFILTER) -> bytes:
+    """Send a message that gets one datagram as its answer. Raises KernelError, and
+    OSError where the kernel has no such protocol.
+    """
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as link:
         link.settimeout(_TIMEOUT)
         try:
             link.bind((0, 0))
@@ -86,6 +102,48 @@ def ask(message: bytes, what: str) -> bytes:
             return link.recv(_READ)
         except OSError as failure:
             raise KernelError(f"{what}: {failure}") from failure
+
+
+def dump(message: bytes, what: str, protocol: int) -> Iterator[tuple[int, bytes]]:
+    """Send a message that asks for many; kind and body of each. Raises KernelError."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as link:
+        link.settimeout(_TIMEOUT)
+        try:
+            link.bind((0, 0))
+            link.send(message)
+            while True:
+                for kind, body in messages(link.recv(_READ)):
+                    if kind == _NLMSG_DONE:
+                        return
+                    if kind == _NLMSG_ERROR:
+                        raise KernelError(f"{what}: the kernel refuses to list them")
+                    yield kind, body
+        except OSError as failure:
+            raise KernelError(f"{what}: {failure}") from failure
+
+
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Kind and body of each message of a datagram, as far as it parses."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, *_ = _HEADER.unpack_from(data, offset)
+        if not _HEADER.size <= length <= len(data) - offset:
+            return
+        yield kind, data[offset + _HEADER.size : offset + length]
+        offset += (length + 3) & ~3
+
+
+def attributes_in(data: bytes) -> dict[int, bytes]:
+    """Attributes by kind, without the bits for nesting, as far as they parse."""
+    found: dict[int, bytes] = {}
+    offset = 0
+    while offset + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, offset)
+        if not 4 <= length <= len(data) - offset:
+            break
+        found[kind & 0x3FFF] = data[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return found
 
 
 def transact_batch(batch: bytes | bytearray) -> list[Acknowledgement]:

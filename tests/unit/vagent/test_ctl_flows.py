@@ -124,6 +124,17 @@ def test_flows_are_json(run: Run, wire: Wire) -> None:
     assert "from" not in found
 
 
+def test_the_fast_path_is_told_with_the_state(run: Run, wire: Wire) -> None:
+    """Of people; programs get a member of its own."""
+    fast = flow(more='<fast_path type="bool" identifier="19">true</fast_path>')
+    wire.answers[ctl_flows.REQUEST] = response(fast, flow(33001))
+    _, output, _ = run("flow", "list")
+    assert output.count("ESTABLISHED, fast path") == 1
+    assert output.count("ESTABLISHED") == 2
+    _, output, _ = run("-o", "json", "flow", "list")
+    assert json.loads(output)[0]["fast_path"] == "true"
+
+
 def test_no_flows(run: Run, wire: Wire) -> None:
     """Titles alone, or an empty list."""
     wire.answers["/Snh_FlowListReq"] = response()

@@ -109,6 +109,7 @@ def test_tools_get_every_fact(world: Any) -> None:
         '<sent_packets type="u64" identifier="16">5</sent_packets>'
         '<received_bytes type="u64" identifier="17">900</received_bytes>'
         '<received_packets type="u64" identifier="18">4</received_packets>'
+        '<fast_path type="bool" identifier="19">false</fast_path>'
     )
     assert f"<FlowData>{fields}</FlowData>" in body
     assert '<next_key type="string" identifier="2"></next_key>' in body

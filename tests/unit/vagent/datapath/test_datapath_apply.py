@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address
+from unittest.mock import Mock, call, create_autospec
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -13,6 +14,7 @@ from twisted.internet.task import Clock
 
 from vagent.datapath.apply import RETRY_AFTER, Applier
 from vagent.datapath.events import RulesApplied, RulesRefused
+from vagent.datapath.fast_path import FastPath
 from vagent.datapath.features import Features
 from vagent.datapath.names import Names
 from vagent.datapath.nf_tables import Step
@@ -93,12 +95,14 @@ class Bench:
         self.clock = Clock()
         self.events: list[Event] = []
         self.refreshed = 0
+        self.fast_path = create_autospec(FastPath, instance=True)
         self.services = Services.of((), names, None)
         self.applier = Applier(
             names,
             system=self.kernel,
             services=self.services,
             refresh=self.refresh,
+            fast_path=self.fast_path,
             emit=self.events.append,
             clock=self.clock,
         )
@@ -237,6 +241,58 @@ def test_flows_go_on_where_only_their_sum_has_another_name(
     bench.applier.attach(alice)
     bench.turn()
     assert [] == bench.kernel.ended
+
+
+def test_the_fast_path_hears_of_what_is_served(bench: Bench, alice: Attachment) -> None:
+    """Of a port when the rules serve it, and of its end before conntrack does."""
+    bench.kernel.end_flows = Mock()  # type: ignore[method-assign]
+    order = Mock()
+    order.attach_mock(bench.fast_path, "fast_path")
+    order.attach_mock(bench.kernel.end_flows, "end_flows")
+    bench.start()
+    bench.applier.attach(alice)
+    assert call.fast_path.attached(alice) not in order.mock_calls
+    bench.turn()
+    assert order.mock_calls == [
+        call.fast_path.serve(bench.services.addresses),
+        call.fast_path.attached(alice),
+    ]
+    order.reset_mock()
+    bench.applier.detach(alice.index)
+    bench.turn()
+    assert order.mock_calls == [
+        call.fast_path.detached(alice),
+        call.fast_path.end(alice.index, INDEX_MASK),
+        call.end_flows(alice.index, INDEX_MASK),
+    ]
+
+
+def test_the_fast_path_hears_of_services(
+    bench: Bench, names: Names, dns: LinkLocalService
+) -> None:
+    """Where they are, and which endpoint has gone."""
+    bench.start()
+    with_dns = Services.of([dns], names, bench.services)
+    bench.applier.offer(with_dns)
+    bench.turn()
+    bench.fast_path.serve.assert_called_with(with_dns.addresses)
+    bench.applier.offer(Services.of([], names, with_dns))
+    bench.turn()
+    assert [each.args for each in bench.fast_path.end.call_args_list] == (
+        bench.kernel.ended
+    )
+    assert bench.kernel.ended
+
+
+def test_all_is_told_again_when_all_is_replaced(
+    bench: Bench, alice: Attachment
+) -> None:
+    bench.start()
+    bench.applier.attach(alice)
+    bench.turn()
+    bench.applier.put_back()
+    bench.turn()
+    assert bench.fast_path.attached.call_args_list == [call(alice), call(alice)]
 
 
 def test_a_replaced_tap_is_detached_and_attached(

@@ -11,12 +11,13 @@ import pytest
 from vagent.datapath.flow import (
     MAX_FLOWS,
     TCP_STATES,
+    Carried,
     Flow,
     after,
     of_guests,
     told,
 )
-from vagent.datapath.flow_codec import ASSURED, SEEN_REPLY, Tracked, Tuple
+from vagent.datapath.flow_codec import ASSURED, SEEN_REPLY, Tracked, Traffic, Tuple
 from vagent.datapath.state import LISTENER, REFUSE
 from vagent.linklocal.service import LinkLocalService
 from vagent.linklocal.table import EMPTY, ServiceTable
@@ -182,3 +183,21 @@ def test_flows_are_in_order_and_pages_go_on_after_a_key() -> None:
     assert [(2, 8), (2, 9), (3, 8), (3, 9)] == [f.key[:2] for f in found]
     assert list(found[2:]) == after(found, found[1].key)
     assert list(found[2:]) == after(found, (2, 9_999, 0, 0, 0, 0))
+
+
+def test_what_the_fast_path_carried_counts() -> None:
+    """For the flow with that id and tuple, where the kernel counts at all."""
+    each = tracked(sent=Traffic(5, 500), received=Traffic(4, 400))
+    carried = {
+        (each.id, each.original): Carried(Traffic(7, 70), Traffic(6, 60), is_on_it=True)
+    }
+    (flow,) = told([each], {}, SERVICES, NOW, carried).flows
+    assert (flow.sent, flow.received) == (Traffic(12, 570), Traffic(10, 460))
+    assert flow.is_on_fast_path
+    for other in (tracked(id=8), tracked(source_port=1)):
+        (flow,) = told([other], {}, SERVICES, NOW, carried).flows
+        assert flow.sent is None
+        assert not flow.is_on_fast_path
+    (flow,) = told([tracked()], {}, SERVICES, NOW, carried).flows
+    assert flow.sent is None
+    assert flow.is_on_fast_path

@@ -20,6 +20,7 @@ from vagent.datapath.flow_codec import (
     decode_part,
     encode_dump,
     encode_find,
+    encode_keep,
 )
 from vagent.datapath.netlink import attribute
 from vagent.datapath.packet import OpeningPacket
@@ -279,3 +280,18 @@ def test_one_flow_is_found_or_not() -> None:
         decode_found(error(-1))
     with pytest.raises(KernelError):
         decode_found(error(-1)[:18])
+
+
+def test_a_flow_is_kept_with_its_status_and_time() -> None:
+    """Assured in any case; liberal on both sides where it is TCP."""
+    udp = encode_keep(OpeningPacket(17, 1, 2, 3, 4), 0x1BA, 120)
+    tcp = encode_keep(OpeningPacket(6, 1, 2, 3, 4), 0x1BE, 7440)
+    for message, seconds in ((udp, 120), (tcp, 7440)):
+        length, kind, flags = struct.unpack_from("=IHH", message)
+        assert length == len(message)
+        assert kind == 0x100  # IPCTNL_MSG_CT_NEW
+        assert flags == 0x5  # a request that wants an answer, and creates nothing
+        assert number(3, "!I", 0x1BE) + number(7, "!I", seconds) in message
+    liberal = nest(4, nest(1, attribute(4, b"\x08\x08"), attribute(5, b"\x08\x08")))
+    assert tcp.endswith(liberal)
+    assert liberal not in udp

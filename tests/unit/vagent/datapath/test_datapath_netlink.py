@@ -8,7 +8,14 @@ import struct
 import pytest
 
 from vagent.datapath.conntrack import encode_end
-from vagent.datapath.netlink import Acknowledgement, acknowledgement, attribute
+from vagent.datapath.netlink import (
+    Acknowledgement,
+    acknowledgement,
+    attribute,
+    attributes_in,
+    message,
+    messages,
+)
 from vagent.datapath.queue_rule import encode
 from vagent.errors import KernelError
 
@@ -86,3 +93,17 @@ def test_the_end_of_flows_carries_mark_and_mask() -> None:
     message = encode_end(0x10002, 0xFFFF)
     assert attribute(8, b"\x00\x01\x00\x02") in message
     assert attribute(21, b"\x00\x00\xff\xff") in message
+
+
+def test_messages_and_attributes_are_read_as_far_as_they_hold() -> None:
+    """A length that is too short or too long ends the reading."""
+    one, two = message(24, 1, b"abcd"), message(25, 1, b"efghijkl")
+    assert list(messages(one + two)) == [(24, b"abcd"), (25, b"efghijkl")]
+    for cut in range(len(one), len(one + two)):
+        assert list(messages((one + two)[:cut])) == [(24, b"abcd")]
+    assert list(messages(struct.pack("=IHHII", 15, 24, 1, 1, 0))) == []
+    first, second = attribute(4, b"abc"), attribute(0x8000 | 5, b"defg")
+    assert attributes_in(first + second) == {4: b"abc", 5: b"defg"}
+    for cut in range(len(first), len(first + second)):
+        assert attributes_in((first + second)[:cut]) == {4: b"abc"}
+    assert attributes_in(struct.pack("=HH", 3, 4)) == {}
