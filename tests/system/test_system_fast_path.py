@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from lab.agent import configuration
+from lab.agent import SOURCE, configuration
 from lab.fabric import Fabric, Server
 from lab.guests import Guest
 from lab.namespaces import PATIENCE, inside
@@ -390,3 +390,34 @@ def test_without_the_switch_there_are_no_programs(
                 exchange(connection)
                 assert seen(site) == number * ROUND
         assert "vagent" not in filters(site, site.guest.tap)
+
+
+def test_without_the_capability_flows_go_the_usual_way(fast: Any) -> None:
+    """As in a systemd unit without it: the agent serves, says so, and so does the
+    doctor.
+    """
+    fast.agent.stop()
+    capabilities = "+net_admin,+net_raw,+net_bind_service,+dac_read_search"
+    command = [sys.executable, "-m", "vagent.cli", "--config", str(fast.agent.conf)]
+    with fast.agent.log.open("ab") as log:
+        fast.agent.process = fast.lab.host.start(
+            ["setpriv", f"--bounding-set=-all,{capabilities}", *command],
+            cwd=SOURCE,
+            stdout=log,
+            stderr=log,
+        )
+    ready = "http://127.0.0.1:8085/readyz"
+    asked = ("curl", "-s", "-m", "1", ready)
+    wait_for(lambda: "ready" in fast.lab.host.run(*asked, check=False), seconds=90)
+    assert "fast path is not in use" in fast.agent.log.read_text()
+    with datagrams(fast.guest) as connection:
+        wait_for(lambda: exchange(connection))
+        before = seen(fast)
+        for _ in range(5):
+            assert exchange(connection)
+        assert seen(fast) == before + 5 * ROUND
+    assert "vagent" not in filters(fast, fast.guest.tap)
+    said = fast.agent.tool(
+        "vagent.ctl", "--config", str(fast.agent.conf), "doctor", check=False
+    )
+    assert "fast-path is on in agent.conf, but not in use" in said

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from vagent.doctor.facts import Facts, PortFact
-from vagent.doctor.finding import Finding, warning, wrong
+from vagent.doctor.finding import Finding, note, warning, wrong
 
 QUEUE_WARNING = 0.5
 """Of queue-length: it empties within milliseconds, so a half-full one is a backlog."""
@@ -60,6 +60,16 @@ def check_secret(facts: Facts) -> Iterator[Finding]:
             "nova-api refuses every request (403), or believes anybody",
             "openstack-config --get /etc/nova/nova.conf neutron"
             " metadata_proxy_shared_secret  # put it into <shared-secret>",
+        )
+
+
+def check_fast_path(facts: Facts) -> Iterator[Finding]:
+    """Is it in use where it is configured?"""
+    if facts.ours.fast_path and facts.agent.fast_path is False:
+        yield note(
+            "fast-path is on in agent.conf, but not in use",
+            "flows with many packets go the usual way, which is slower",
+            "journalctl -u vagent | grep 'fast path'",
         )
 
 

@@ -32,6 +32,7 @@ CHECKS = (
     Check("agent.conf", check_agent.check_configuration, always=True),
     Check("shared secret", check_agent.check_secret),
     Check("agent", check_agent.check_life),
+    Check("fast path", check_agent.check_fast_path),
     Check("queue", check_agent.check_queue),
     Check("interfaces", check_host.check_interfaces),
     Check("own rules", check_rules.check_own_rules),

@@ -29,6 +29,7 @@ class Ours:
     queue_number: int
     queue_length: int
     host_to_guest: bool = False
+    fast_path: bool = False
 
     @classmethod
     def of(cls, config: AgentConfig) -> Ours:
@@ -48,6 +49,7 @@ class Ours:
             queue_number=names.queue_number,
             queue_length=config.data_path.queue_length,
             host_to_guest=names.host_to_guest,
+            fast_path=config.data_path.fast_path,
         )
 
     @property
@@ -186,7 +188,7 @@ class PortFact:
 @dataclass(frozen=True, slots=True)
 class AgentFacts:
     """The agent. `stopped` means by a signal; `readiness` is "ready", the reason why
-    not, or "" without an answer.
+    not, or "" without an answer. `fast_path`: is it in use?
 
     `services` and `left_out` come from the agent or, without one, from its store.
     """
@@ -197,6 +199,7 @@ class AgentFacts:
     silence: str = ""
     start: str = "systemctl start vagent"
     restart: str = "systemctl restart vagent"
+    fast_path: bool | None = None
     ports: tuple[PortFact, ...] | None = None
     services: tuple[LinkLocalService, ...] | None = None
     left_out: tuple[str, ...] = ()

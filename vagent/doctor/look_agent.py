@@ -66,6 +66,7 @@ def look_at_agent(apis: Apis, config: AgentConfig, conf: str) -> AgentFacts:
         silence=silence,
         start=start,
         restart=restart,
+        fast_path=_fast_path(apis.introspect) if readiness else None,
         ports=_ports(apis.port_api) if readiness else None,
         services=services,
         left_out=left_out,
@@ -74,6 +75,8 @@ def look_at_agent(apis: Apis, config: AgentConfig, conf: str) -> AgentFacts:
     )
 
 
+FAST_PATH = b"vagent_datapath_fast_path "
+"""The gauge, as `/metrics` has it."""
 Table = tuple[tuple[LinkLocalService, ...], tuple[str, ...]]
 
 
@@ -127,6 +130,17 @@ def _readiness(introspect: Api) -> tuple[str, str]:
         if getattr(error, "status", 0):
             return said.rpartition(": ")[2] or "not ready", ""
         return "", said
+
+
+def _fast_path(introspect: Api) -> bool | None:
+    try:
+        page = introspect.call("GET", "/metrics")
+    except VagentError:
+        return None
+    for line in page.splitlines():
+        if line.startswith(FAST_PATH):
+            return line.removeprefix(FAST_PATH).strip() == b"1"
+    return None
 
 
 def _ports(port_api: Api) -> tuple[PortFact, ...] | None:

@@ -393,3 +393,21 @@ def test_an_endpoint_with_files_of_its_own(facts: Facts, name: str) -> None:
     sick = replace(facts, tls=(*facts.tls, own), upstream=(trial,))
     (finding,) = found(sick)
     assert "-CAfile /by/ca-cert.pem " in finding.mend
+
+
+@pytest.mark.parametrize(
+    ("is_configured", "in_use", "expected"),
+    [
+        (False, False, None),
+        (True, True, None),
+        (True, None, None),
+        (True, False, Severity.NOTE),
+    ],
+)
+def test_a_fast_path_that_is_wanted_and_not_in_use(
+    facts: Facts, is_configured: bool, in_use: bool | None, expected: Severity | None
+) -> None:
+    """It stops nobody, so it is no more than told."""
+    changed = agent(facts, fast_path=in_use)
+    changed = replace(changed, ours=replace(facts.ours, fast_path=is_configured))
+    assert [each.severity for each in found(changed)] == [expected] * bool(expected)
