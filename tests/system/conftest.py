@@ -6,9 +6,10 @@ import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from lab.fabric import Fabric
 from lab.guests import Guest, Lab, Wiring
 from lab.namespaces import PATIENCE
 from lab.waiting import wait_for
+from tests.system.metadata_rig import reactor, start, upstream
+
+__all__ = ["reactor", "start", "upstream"]
 
 METADATA = "http://169.254.169.254"
 ECHO = """
@@ -146,6 +150,24 @@ class Site:
         if self.agent.process is not None:
             self.agent.stop(signal.SIGKILL)  # it may be frozen
         self.lab.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Close the sockets of a test that failed half-way. Its traceback keeps them, and
+    when that goes a later test would be blamed for them.
+    """
+    del item
+    report = yield
+    if call.excinfo is not None:
+        for entry in call.excinfo.traceback:
+            for value in list(entry.frame.f_locals.values()):
+                for one in value if isinstance(value, list) else [value]:
+                    if isinstance(one, socket.socket):
+                        one.close()
+    return report
 
 
 def ask(guest: Guest, path: str, *options: str, timeout: float = 10 * PATIENCE) -> str:

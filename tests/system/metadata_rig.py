@@ -10,11 +10,12 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 
 from vagent.config.model import MetadataProxyConfig, Secret
@@ -171,6 +172,17 @@ class Running:
             raise result[0]
         return result[0]
 
+    def close(self) -> tuple[int, int, int]:
+        """Close everything. What is left: connections, requests in flight, waiting."""
+        try:
+            self.call(self.listener.stopListening)
+            self.call(self.stop)
+        finally:
+            for one in self.sockets:
+                one.close()
+        left = self.snapshot()
+        return left.connections, left.in_flight, left.waiting
+
     def stop(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.proxy.stop())
 
@@ -217,8 +229,8 @@ Start = Callable[..., Running]
 Serving = Callable[..., Upstream]
 
 
-@contextmanager
-def running_reactor() -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def reactor() -> Iterator[Any]:
     """A reactor of our own, in a thread."""
     made: Any = QuietEpollReactor()
     thread = threading.Thread(
@@ -230,9 +242,13 @@ def running_reactor() -> Iterator[Any]:
     thread.join(10)
 
 
-@contextmanager
-def proxies(reactor: Any) -> Iterator[Start]:
-    """`begin(**config)` starts one; in the end all must be closed and forgotten."""
+@pytest.fixture
+def start(reactor: Any) -> Iterator[Start]:
+    """`start(**config)` starts a proxy; in the end all must be closed and forgotten.
+
+    What is looked at then is looked at when everything has been closed, so one proxy
+    that fails a test leaves nothing to the next.
+    """
     started: list[Running] = []
 
     def begin(**changes: Any) -> Running:
@@ -260,23 +276,17 @@ def proxies(reactor: Any) -> Iterator[Start]:
         return running
 
     yield begin
-    for running in started:
-        running.call(running.listener.stopListening)
-        running.call(running.stop)
-        for one in running.sockets:
-            one.close()
-        snapshot = running.snapshot()
-        assert (0, 0, 0) == (
-            snapshot.connections,
-            snapshot.in_flight,
-            snapshot.waiting,
-        )
+    left: list[tuple[int, int, int]] = []
+    with ExitStack() as closing:
+        for running in started:
+            closing.callback(lambda one=running: left.append(one.close()))
+    assert [(0, 0, 0)] * len(started) == left
     assert [] == started[0].call(lambda: [str(c) for c in reactor.getDelayedCalls()])
 
 
-@contextmanager
-def upstreams() -> Iterator[Serving]:
-    """`begin(serve, context)` starts one."""
+@pytest.fixture
+def upstream() -> Iterator[Serving]:
+    """`upstream(serve, context)` starts one."""
     made: list[Upstream] = []
 
     def begin(serve: Serve, context: ssl.SSLContext | None = None) -> Upstream:

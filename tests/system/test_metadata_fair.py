@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
-
-import pytest
 
 from lab.waiting import wait_for
 from tests.system.metadata_rig import (
@@ -19,31 +15,10 @@ from tests.system.metadata_rig import (
     Serving,
     Start,
     always,
-    proxies,
-    running_reactor,
     status_of,
-    upstreams,
 )
 
 DRIPS = 200
-
-
-@pytest.fixture(scope="module")
-def reactor() -> Iterator[Any]:
-    with running_reactor() as made:
-        yield made
-
-
-@pytest.fixture
-def start(reactor: Any) -> Iterator[Start]:
-    with proxies(reactor) as begin:
-        yield begin
-
-
-@pytest.fixture
-def upstream() -> Iterator[Serving]:
-    with upstreams() as begin:
-        yield begin
 
 
 def drip(running: Running, over: threading.Event) -> None:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
 
 from lab.waiting import wait_for
 from tests.system.metadata_rig import (
@@ -18,31 +14,10 @@ from tests.system.metadata_rig import (
     Start,
     always,
     once,
-    proxies,
     read_all,
     read_head,
-    running_reactor,
     status_of,
-    upstreams,
 )
-
-
-@pytest.fixture(scope="module")
-def reactor() -> Iterator[Any]:
-    with running_reactor() as made:
-        yield made
-
-
-@pytest.fixture
-def start(reactor: Any) -> Iterator[Start]:
-    with proxies(reactor) as begin:
-        yield begin
-
-
-@pytest.fixture
-def upstream() -> Iterator[Serving]:
-    with upstreams() as begin:
-        yield begin
 
 
 def test_thirty_at_once_are_one_upstream(start: Start, upstream: Serving) -> None:

@@ -15,7 +15,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,34 +29,13 @@ from tests.system.metadata_rig import (
     Start,
     always,
     once,
-    proxies,
     read_all,
     read_head,
     registration,
-    running_reactor,
     silent,
     status_of,
-    upstreams,
 )
 from vagent.config.model import ClientTls
-
-
-@pytest.fixture(scope="module")
-def reactor() -> Iterator[Any]:
-    with running_reactor() as made:
-        yield made
-
-
-@pytest.fixture
-def start(reactor: Any) -> Iterator[Start]:
-    with proxies(reactor) as begin:
-        yield begin
-
-
-@pytest.fixture
-def upstream() -> Iterator[Serving]:
-    with upstreams() as begin:
-        yield begin
 
 
 def test_upstream_sees_our_four_headers_and_nothing_the_guest_forged(

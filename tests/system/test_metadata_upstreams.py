@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +20,10 @@ from tests.system.metadata_rig import (
     Serving,
     Start,
     always,
-    proxies,
     read_head,
-    running_reactor,
-    upstreams,
 )
 from vagent.config.model import ClientTls
 from vagent.metadata.upstream_tls import FILES
-
-
-@pytest.fixture(scope="module")
-def reactor() -> Iterator[Any]:
-    with running_reactor() as made:
-        yield made
-
-
-@pytest.fixture
-def start(reactor: Any) -> Iterator[Start]:
-    with proxies(reactor) as begin:
-        yield begin
-
-
-@pytest.fixture
-def upstream() -> Iterator[Serving]:
-    with upstreams() as begin:
-        yield begin
 
 
 def demanding(pki: Authority) -> ssl.SSLContext:
