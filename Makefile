@@ -12,6 +12,7 @@ STOCK_KERNEL_PACKAGES := debootstrap qemu-system-x86 e2fsprogs
 STOCK_KERNEL := var/stock-kernel
 VIRTUAL_MACHINE := var/virtual-machine
 NEUTRON := var/neutron
+NEUTRON_PACKAGE := neutron==29.0.0
 
 SECONDS ?= 60
 
@@ -39,6 +40,7 @@ test: lint
 	@.ci/debian-packages $(TEST_PACKAGES) $(BENCH_PACKAGES)
 	@tests/clients/install $(PYTHON)
 	@tests/virtual_machine/build $(VIRTUAL_MACHINE)
+	@.ci/python-environment $(PYTHON) $(NEUTRON) $(NEUTRON_PACKAGE)
 	$(BIN)/python -m pytest
 
 test-stock-kernel: $(VENV)/.run
@@ -62,7 +64,7 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.run
 	@.ci/debian-packages $(BENCH_PACKAGES)
-	@.ci/python-environment $(PYTHON) $(NEUTRON) neutron==29.0.0
+	@.ci/python-environment $(PYTHON) $(NEUTRON) $(NEUTRON_PACKAGE)
 	@$(BIN)/python -m bench
 
 install: $(VENV)/.run

@@ -81,7 +81,7 @@ def results(ran: Ran) -> dict[str, Any]:
 
 
 def test_every_part_has_its_contestants(results: dict[str, Any]) -> None:
-    """Neutron's too, where `make bench` has installed it; else the part says so."""
+    """Neutron's too, which `make test` installs; without it the part says so."""
     found: dict[str, set[str]] = {}
     for part in results["parts"]:
         met = found.setdefault(part["part"], set())
