@@ -14,13 +14,15 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab import openvswitch
 from lab.agent import SOURCE, configuration
 from lab.fabric import Fabric, Server
-from lab.guests import Guest
+from lab.guests import Guest, Wiring
 from lab.namespaces import PATIENCE, inside
 from lab.waiting import wait_for
 from vagent.datapath import bpf, traffic_control
@@ -30,6 +32,7 @@ from vagent.datapath.flows import kernel_dump
 
 pytestmark = pytest.mark.system
 
+NO_SWITCH = openvswitch.missing()
 SERVICE = ("169.254.1.7", 7)
 PORT = 7777
 BULK = 20 * 1024 * 1024
@@ -212,6 +215,53 @@ def test_datagrams_are_carried(fast: Any) -> None:
         assert seen(fast) == before
         (flow,) = listed(fast)
         assert flow["sent_packets"] >= before + 10 * ROUND
+
+
+def carried(site: Any, guest: Guest) -> None:
+    """Datagrams of this guest are answered, and the rules see none of them."""
+    with datagrams(guest) as connection:
+        promote(site, connection)
+        before = seen(site)
+        assert exchange(connection)
+        assert seen(site) == before
+
+
+@pytest.mark.parametrize("name", ["bob", "carol"])
+def test_routed_and_on_link_guests(fast: Any, name: str) -> None:
+    """One without a router, one that the host routes for; alice has another router."""
+    guest = getattr(fast, name)()
+    fast.introduce(guest)
+    carried(fast, guest)
+
+
+@pytest.mark.skipif(bool(NO_SWITCH), reason=f"{NO_SWITCH}; see make test-stock-kernel")
+def test_ports_of_a_switch(fast: Any, tmp_path: Path) -> None:
+    """Of Open vSwitch's kernel datapath."""
+    with openvswitch.running(fast.lab.host, tmp_path / "ovs") as switch:
+        fast.lab.bridge("red", "10.0.0.1/24", switch)
+        guest = fast.lab.guest(
+            "dave",
+            Wiring.SWITCHED,
+            address="10.0.0.5/24",
+            gateway="10.0.0.1",
+            bridge="red",
+        )
+        fast.introduce(guest)
+        carried(fast, guest)
+
+
+def test_ipsec_policies_hold(fast: Any) -> None:
+    """With one, flows go the usual way, which meets it."""
+    with datagrams(fast.guest) as connection:
+        promote(fast, connection)
+        fast.lab.host.run(
+            *("ip", "xfrm", "policy", "add", "dir", "fwd", "action", "block"),
+            *("src", "192.0.2.0/24", "dst", "192.0.2.0/24"),
+        )
+        wait_for(lambda: exchange(connection) and not on_fast_path(fast))
+        before = seen(fast)
+        assert exchange(connection)
+        assert seen(fast) == before + ROUND
 
 
 def test_what_does_not_fit_through_the_fabric_goes_the_usual_way(fast: Any) -> None:
