@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = dt.timedelta(days=90)
+AGE = dt.timedelta(hours=1)
 """Longer than the time before an end in which the agent warns."""
 
 
@@ -26,7 +27,9 @@ class KeyPair:
 
 
 class Authority:
-    """A CA in a folder; `cert` is what the other side trusts."""
+    """A CA in a folder; `cert` is what the other side trusts. What it issues is valid
+    from `age` before now until `lifetime` after it.
+    """
 
     def __init__(
         self,
@@ -34,14 +37,15 @@ class Authority:
         name: str = "vagent lab CA",
         *,
         lifetime: dt.timedelta = LIFETIME,
+        age: dt.timedelta = AGE,
     ) -> None:
         self._folder = folder
-        self._lifetime = lifetime
+        self._span = (age, lifetime)
         folder.mkdir(parents=True, exist_ok=True)
         self._key = ec.generate_private_key(ec.SECP256R1())
         subject = _name(name)
         certificate = (
-            _builder(subject, subject, self._key, lifetime)
+            _builder(subject, subject, self._key, self._span)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .sign(self._key, hashes.SHA256())
         )
@@ -61,7 +65,7 @@ class Authority:
         self, label: str, names: tuple[str, ...], usage: x509.ObjectIdentifier
     ) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(label), self._certificate.subject, key, self._lifetime)
+        builder = _builder(_name(label), self._certificate.subject, key, self._span)
         builder = builder.add_extension(
             x509.BasicConstraints(ca=False, path_length=None), critical=True
         ).add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -99,15 +103,15 @@ def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
-    lifetime: dt.timedelta,
+    span: tuple[dt.timedelta, dt.timedelta],
 ) -> x509.CertificateBuilder:
-    now = dt.datetime.now(dt.UTC)
+    now, (age, lifetime) = dt.datetime.now(dt.UTC), span
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_before(now - age)
         .not_valid_after(now + lifetime)
     )

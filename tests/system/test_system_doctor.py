@@ -290,6 +290,14 @@ def test_a_certificate_at_its_end(
     assert (severity, True) == (told[0]["severity"], what in told[0]["what"])
 
 
+def test_a_clock_that_is_behind(idle_site: Any) -> None:
+    """A certificate of tomorrow proves it; so does the peer, who refuses it."""
+    early = Authority(idle_site.folder / "new", age=timedelta(days=-1)).client("new")
+    with_client(idle_site, early)
+    (finding,) = (each for each in wrong(idle_site) if each["check"] == "clock")
+    assert f"{early.cert} is valid from" in finding["what"]
+
+
 def test_a_key_of_another_certificate(idle_site: Any) -> None:
     """The files are there, and do not belong together."""
     pki = Authority(idle_site.folder / "pki")
