@@ -11,6 +11,7 @@ import re
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from tests.system.metadata_rig import (
     status_of,
 )
 from vagent.config.model import ClientTls
+from vagent.metadata.events import ReplyRelayed
 
 
 def test_upstream_sees_our_four_headers_and_nothing_the_guest_forged(
@@ -529,6 +531,34 @@ def test_refusal_survives_the_bytes_that_follow_it(
     one.sendall(b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
     one.sendall(b"x" * 100000)
     assert 413 == status_of(read_all(one))
+
+
+def test_last_reply_survives_the_bytes_that_follow_its_request(
+    start: Start, upstream: Serving
+) -> None:
+    """A slow guest that sent more behind its last request still gets all of the reply:
+    closing on unread bytes would reset, and lose what the kernel has not sent yet.
+    """
+    sent = threading.Event()
+    body = bytes(60_000)
+
+    def when_all_is_sent(connection: socket.socket, number: int) -> None:
+        read_head(connection)
+        sent.wait(10)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + body)
+
+    running = start()
+    running.target(upstream(when_all_is_sent).port)
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.settimeout(10)
+        one.bind(("127.0.0.2", 0))
+        one.connect(("127.0.0.1", running.port))
+        one.sendall(CLOSE + b"x" * 100_000)
+        sent.set()
+        wait_for(lambda: any(isinstance(e, ReplyRelayed) for e in running.events))
+        running.snapshot()  # the turn that replied is over
+        assert read_all(one).endswith(b"\r\n\r\n" + body)
 
 
 def test_large_body_is_streamed_in_bounded_memory(

@@ -46,7 +46,7 @@ class Phase(Enum):
 
     READING = "between requests, or reading one"
     REPLY = "waiting for the reply"
-    LINGER = "refused; draining what the guest still sends"
+    LINGER = "answered for the last time; draining what the guest still sends"
     CLOSED = "closing or closed"
 
 
@@ -216,7 +216,10 @@ class GuestConnection(TwistedProtocol):
             self.exchange = None
             self._desk.settled(self)
         if close:
-            self._close()
+            if self._reader.size or self._is_paused:
+                self._linger()
+            else:
+                self._close()
             return
         self._phase = _READING
         if self._wire.pending:
@@ -288,8 +291,13 @@ class GuestConnection(TwistedProtocol):
             self._close()
             return
         self._phase = _LINGER
-        self.deadline = self._deadlines.now() + LINGER_SECONDS
-        if not self._wire.pending:
+        if self._is_paused:
+            self._is_paused = False
+            cast("Any", self.transport).resumeProducing()
+        if self._wire.pending:
+            self._expect_drain(0)
+        else:
+            self.deadline = self._deadlines.now() + LINGER_SECONDS
             self._wire.finish()
 
     def _close(self) -> None:

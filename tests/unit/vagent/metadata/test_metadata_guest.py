@@ -366,3 +366,34 @@ def test_close_waits_for_a_slow_guest() -> None:
     assert 1 == bench.proxy.snapshot().connections
     transport.drain()
     assert transport.sent.endswith(b"\r\n\r\nhello")
+
+
+@pytest.mark.parametrize("behind", [b"GET", b"y" * (MAX_PIPELINED + 1)])
+def test_last_reply_survives_what_the_guest_sent_behind(behind: bytes) -> None:
+    """Closing on unread bytes would reset: they are drained, and no request to us."""
+    bench = Bench()
+    guest, transport = bench.guest()
+    guest.dataReceived(CLOSING)
+    guest.dataReceived(behind)
+    bench.connections[0].dataReceived(HELLO)
+    assert ("half-closed", True) == (transport.state, transport.is_reading)
+    guest.dataReceived(GET)
+    assert transport.sent.endswith(b"\r\n\r\nhello")
+    bench.advance(LINGER_SECONDS + TICK_SECONDS)
+    assert "aborted" == transport.state
+
+
+def test_slow_guest_has_its_time_before_the_draining() -> None:
+    """What it has not taken is not cut after the short time of a drain."""
+    bench = Bench()
+    guest, transport = bench.guest()
+    transport.room = 10
+    guest.dataReceived(CLOSING)
+    guest.dataReceived(b"GET")
+    bench.connections[0].dataReceived(HELLO)
+    bench.advance(LINGER_SECONDS + 1)
+    assert "open" == transport.state
+    transport.drain()
+    assert "half-closed" == transport.state
+    guest.readConnectionLost()
+    assert "closed" == transport.state
