@@ -18,6 +18,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
+from lab.agent import configuration
 from lab.fabric import HOST6, Fabric, Server
 from lab.guests import Guest
 from lab.namespaces import Machine, inside, run
@@ -33,6 +34,7 @@ from tests.system.offers import (
     told,
     way_to,
 )
+from tests.system.test_system_fast_path import on_fast_path
 from tests.system.test_system_host import alice, identity6, open_site
 from tests.system.test_system_identity import heard, wire
 from tests.system.test_system_ipv6 import bob
@@ -166,6 +168,34 @@ def test_the_path_mtu_is_discovered(
     assert 20_000 == sent_and_back(guest, address, 20_000)
     with datagrams(guest, address, 8) as flow:
         assert NARROW == flow.getsockopt(*MTU[flow.family])
+
+
+def test_the_path_mtu_of_a_flow_on_the_fast_path(
+    idle_site: Any, beyond: Beyond
+) -> None:
+    """Its packets skip conntrack; an error about them does not, and finds the flow."""
+    site, extra = idle_site, "<data-path><fast-path>true</fast-path></data-path>"
+    site.agent.config = configuration(site.folder, extra=extra)
+    site.agent.start()
+    guest = site.alice()
+    site.introduce(guest)
+    beyond.server.serve(7777)
+    offer(site, "echo", SERVICE4, 7, FAR4)
+
+    def carried() -> bool:
+        for _ in range(100):
+            assert b"far HELLO" == told(flow)
+        return on_fast_path(site)
+
+    with connect(guest, SERVICE4, 7) as flow:
+        wait_for(carried)
+        _route(beyond.router.machine, "dev", "far", "dev", "far", narrow=True)
+        flow.sendall(b"x" * 20_000)
+        back = b""
+        while back.count(b"X") < 20_000:
+            back += flow.recv(65_536)
+        assert NARROW == flow.getsockopt(*MTU[socket.AF_INET])
+        wait_for(carried)
 
 
 def test_a_datagram_that_nobody_takes_is_told(
