@@ -38,6 +38,7 @@ from tests.system.test_system_fast_path import on_fast_path
 from tests.system.test_system_host import alice, identity6, open_site
 from tests.system.test_system_identity import heard, wire
 from tests.system.test_system_ipv6 import bob
+from tests.system.test_system_vlan import introduce, needs_vlan
 
 __all__ = ["open_site"]
 pytestmark = pytest.mark.system
@@ -233,6 +234,22 @@ def summed(packet: Packet) -> Packet:
     else:
         del copy[ICMPv6DestUnreach].cksum
     return copy.__class__(bytes(copy))
+
+
+@needs_vlan
+def test_a_guest_with_a_vlan_is_told(site: Any, fabric: Fabric) -> None:
+    """The error has its tag."""
+    guest = alice(site)
+    introduce(site, guest, 100)
+    guest.machine.run("ip", "-6", "route", "replace", SERVICE6, "dev", "eth0.100")
+    server = fabric.server("one")
+    for address in BOTH:
+        offer(site, f"dead{address}", address, 7, at(server, address))
+        with (
+            datagrams(guest, address, 7) as flow,
+            pytest.raises(ConnectionRefusedError),
+        ):
+            told(flow)
 
 
 @pytest.mark.parametrize("address", BOTH)
