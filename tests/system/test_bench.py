@@ -36,7 +36,7 @@ CONTESTANTS = {
     "A2": {"vagent", "haproxy"},
     "B": {"trapped", "untrapped"},
     "C": {""},
-    "D": {"vagent", "bare NAT", "plain routing"},
+    "D": {"vagent", "vagent, fast path", "bare NAT", "plain routing"},
     "E": {"vagent"},
     "M": {"vagent"},
 }
