@@ -30,7 +30,6 @@ DATAGRAM = 1400
 """Bytes of payload: no fragments at an MTU of 1,500."""
 NAME = DataPathConfig().name
 SECONDS = 1
-ROUNDS = 3
 OURS, BARE, PLAIN = "vagent", "bare NAT", "plain routing"
 FAST = "vagent, fast path"
 FAST_PATH = "<data-path><fast-path>true</fast-path></data-path>"
@@ -81,7 +80,7 @@ def measure_carried(stage: Stage, pace: Pace) -> Part:
     for name, port in (("stream", STREAM_PORT), ("trip", TRIP_PORT)):
         offer(stage, name, (SERVICE, port), (FABRIC, port))
     _stop(stage)
-    for number in pace.at_most(ROUNDS, part):
+    for number in pace.twice(part):
         for way in (_through_agent, _by_fast_path, _by_bare_nat, _plainly):
             way(stage, part)
         for case in CASES:

@@ -20,12 +20,19 @@ class Pace:
 
     def rounds(self, part: Part) -> Iterator[int]:
         """1, 2, … with a heading."""
-        yield from self.at_most(self.count, part)
+        yield from self._some(self.count, part)
 
     def at_most(self, count: int, part: Part) -> Iterator[int]:
         """As `rounds`, for what each round measures many times anyway."""
+        yield from self._some(min(count, self.count), part)
+
+    def twice(self, part: Part) -> Iterator[int]:
+        """As `rounds`, where rounds differ by more than the goal allows."""
+        yield from self._some(self.count if self.quick else 2 * self.count, part)
+
+    def _some(self, count: int, part: Part) -> Iterator[int]:
         self.say(f"{part.letter}  {part.title}")
-        yield from range(1, min(count, self.count) + 1)
+        yield from range(1, count + 1)
 
     def show(self, part: Part, number: int, case: str, *keys: str) -> None:
         """The runs just made: keys and units in turn."""
