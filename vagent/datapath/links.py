@@ -16,14 +16,19 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vagent.datapath.netlink import (
+    NLM_REQUEST,
+    attribute,
+    attributes_in,
+    message,
+    messages,
+)
+
 _RTMGRP_LINK = 1
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINK_NETNSID = 3, 5, 37
-_NLM_REQUEST = 1
 _INDEX = struct.Struct("=i")
-_HEADER = struct.Struct("=IHHII")
 _LINK = struct.Struct("=BxHiII")
-_ATTRIBUTE = struct.Struct("=HH")
 MAX_BATCH = 128
 """Messages per turn of the reactor; a host that starts 1,000 guests sends thousands."""
 _BUFFER = 4 * 1024 * 1024
@@ -40,20 +45,14 @@ class Link(NamedTuple):
 
 def links_in(data: bytes) -> Iterator[Link]:
     """What a datagram of link messages says, as far as it parses."""
-    offset = 0
-    while offset + _HEADER.size <= len(data):
-        length, kind, *_ = _HEADER.unpack_from(data, offset)
-        if not _HEADER.size <= length <= len(data) - offset:
-            break
-        body = data[offset + _HEADER.size : offset + length]
+    for kind, body in messages(data):
         if kind in (_RTM_NEWLINK, _RTM_DELLINK) and len(body) >= _LINK.size:
-            name = _text(dict(_attributes(body)).get(_IFLA_IFNAME, b""))
+            name = _text(attributes_in(body[_LINK.size :]).get(_IFLA_IFNAME, b""))
             if name:
                 family, _, ifindex, *_ = _LINK.unpack_from(body)
                 # A port that leaves a bridge is "deleted", too, in AF_BRIDGE's words.
                 is_gone = kind == _RTM_DELLINK and family == socket.AF_UNSPEC
                 yield Link(ifindex, name, is_gone)
-        offset += (length + 3) & ~3
 
 
 class LinkNames:
@@ -74,38 +73,23 @@ class LinkNames:
 
 def encode_question(name: str) -> bytes:
     """The message that asks for one interface."""
-    value = name.encode() + b"\0"
-    body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + _ATTRIBUTE.pack(
-        _ATTRIBUTE.size + len(value), _IFLA_IFNAME
-    )
-    body += value + b"\0" * (-len(value) % 4)
-    return _HEADER.pack(_HEADER.size + len(body), _RTM_GETLINK, _NLM_REQUEST, 1, 0) + (
-        body
-    )
+    asked = attribute(_IFLA_IFNAME, name.encode() + b"\0")
+    body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + asked
+    return message(_RTM_GETLINK, NLM_REQUEST, body)
 
 
 def linked_in(answer: bytes) -> int:
     """The ifindex of the interface that the one asked for is tied to: the other end of
     a veth, what a VLAN interface is on. 0 where there is none, or elsewhere.
     """
-    if len(answer) < _HEADER.size + _LINK.size:
-        return 0
-    length, kind, *_ = _HEADER.unpack_from(answer)
-    found = dict(_attributes(answer[_HEADER.size : length]))
-    tied = found.get(_IFLA_LINK, b"")
-    if kind != _RTM_NEWLINK or _IFLA_LINK_NETNSID in found or len(tied) != _INDEX.size:
-        return 0
-    return int(_INDEX.unpack(tied)[0])
-
-
-def _attributes(body: bytes) -> Iterator[tuple[int, bytes]]:
-    offset = _LINK.size
-    while offset + _ATTRIBUTE.size <= len(body):
-        length, kind = _ATTRIBUTE.unpack_from(body, offset)
-        if not _ATTRIBUTE.size <= length <= len(body) - offset:
-            break
-        yield kind, body[offset + _ATTRIBUTE.size : offset + length]
-        offset += (length + 3) & ~3
+    for kind, body in messages(answer):
+        if kind != _RTM_NEWLINK:
+            continue
+        found = attributes_in(body[_LINK.size :])
+        tied = found.get(_IFLA_LINK, b"")
+        if _IFLA_LINK_NETNSID not in found and len(tied) == _INDEX.size:
+            return int(_INDEX.unpack(tied)[0])
+    return 0
 
 
 def _text(value: bytes) -> str:

@@ -40,9 +40,6 @@ tables' are listed with them."""
 _SIOCGIFADDR, _SIOCGIFNETMASK, _SIOCGIFHWADDR = 0x8915, 0x891B, 0x8927
 _IFNAMSIZ = 16
 _QUEUE_DROPPED, _USER_DROPPED = 5, 6
-_ANSWER_DEADLINE = 5.0
-"""Seconds for the kernel to tell of an interface, which takes microseconds."""
-_READ = 65536
 
 
 def counters_of(listed: bytes, table: str) -> dict[str, int]:
@@ -216,13 +213,10 @@ class LinuxSystem:
 
     def linked(self, name: str) -> int:
         """See System."""
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as link:
-            link.settimeout(_ANSWER_DEADLINE)
-            try:
-                link.send(links.encode_question(name))
-                return links.linked_in(link.recv(_READ))
-            except OSError as failure:
-                raise KernelError(f"interface {name}: {failure}") from failure
+        question = links.encode_question(name)
+        return links.linked_in(
+            netlink.ask(question, f"interface {name}", netlink.NETLINK_ROUTE)
+        )
 
     def mac(self, name: str) -> str:
         """See System."""
