@@ -6,6 +6,7 @@ import re
 import socket
 from typing import Any
 
+from lab.fabric import Server
 from lab.guests import Guest
 from lab.namespaces import PATIENCE, inside
 from lab.waiting import wait_for
@@ -118,3 +119,16 @@ def traced(site: Any, buffer: str = "LinkLocalFlow") -> str:
     """A trace, as an operator sees it."""
     text: str = site.agent.tool("vagent.ctl", "trace", buffer)
     return text
+
+
+def known(site: Any, *guests: Guest) -> None:
+    """Register them, with a way to the IPv6 service address."""
+    site.introduce(*guests)
+    for guest in guests:
+        way_to(guest, SERVICE6)
+        wait_for(guest.link_local)
+
+
+def at(server: Server, address: str) -> str:
+    """Where a server is, for a service at this address."""
+    return server.address6 if ":" in address else server.address

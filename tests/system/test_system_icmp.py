@@ -28,11 +28,12 @@ from tests.system.offers import (
     BOTH,
     SERVICE4,
     SERVICE6,
+    at,
     connect,
     datagrams,
+    known,
     offer,
     told,
-    way_to,
 )
 from tests.system.test_system_fast_path import on_fast_path
 from tests.system.test_system_host import alice, identity6, open_site
@@ -101,19 +102,6 @@ def _route(machine: Machine, *how: str, narrow: bool = False) -> None:
     size = ("mtu", "lock", str(NARROW)) if narrow else ()
     for to, way in zip(networks, (how[:half], how[half:]), strict=True):
         machine.run("ip", "route", "add", to, *way, *size)
-
-
-def known(site: Any, *guests: Guest) -> None:
-    """Register them, with a way to the IPv6 service address."""
-    site.introduce(*guests)
-    for guest in guests:
-        way_to(guest, SERVICE6)
-        wait_for(guest.link_local)
-
-
-def at(server: Server, address: str) -> str:
-    """Where a server is, for a service at this address."""
-    return server.address6 if ":" in address else server.address
 
 
 def sent_and_back(guest: Guest, address: str, size: int) -> int:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from lab.fabric import HOST4, HOST6, SOURCE, Fabric, Server, echo
-from lab.guests import Guest
 from lab.waiting import wait_for
 from tests.system.offers import (
     BOTH,
@@ -22,13 +21,14 @@ from tests.system.offers import (
     SERVICE4,
     SERVICE6,
     answered,
+    at,
     connect,
     datagrams,
+    known,
     offer,
     offer_by_name,
     told,
     traced,
-    way_to,
     withdraw,
 )
 
@@ -57,19 +57,6 @@ def serve(idle_site: Any) -> Iterator[Callable[[str], None]]:
     for process in running:
         process.kill()
         process.wait()
-
-
-def known(site: Any, *guests: Guest) -> None:
-    """Register them, with a way to the IPv6 service address."""
-    site.introduce(*guests)
-    for guest in guests:
-        way_to(guest, SERVICE6)
-        wait_for(guest.link_local)
-
-
-def at(server: Server, address: str) -> str:
-    """Where a server is, for a service at this address."""
-    return server.address6 if ":" in address else server.address
 
 
 @pytest.mark.parametrize("by_name", [False, True], ids=["address", "name"])
