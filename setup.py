@@ -11,11 +11,15 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(
-        include=["vagent", "vagent.*", "introspect", "introspect.*", "provision"]
+        include=[
+            *("vagent", "vagent.*"),
+            *("introspect", "introspect.*"),
+            *("provision", "provision.*"),
+        ]
     ),
     package_data={
         "vagent": ["py.typed", "config/*.xsd"],
-        "introspect": ["py.typed", "templates/*", "static/*"],
+        "introspect": ["py.typed", "static/*"],
         "provision": ["py.typed"],
     },
     install_requires=[
@@ -46,7 +50,7 @@ setup(
     entry_points={
         "console_scripts": [
             "vagent = vagent.cli:main",
-            "vagentctl = vagent.ctl:main",
+            "vagentctl = vagent.ctl.command_line:main",
             "provision_linklocal.py = provision.provision_linklocal:main",
         ]
     },

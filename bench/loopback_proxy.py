@@ -21,12 +21,12 @@ from bench.crowd import Member, load
 from vagent.agent import LISTEN_BACKLOG
 from vagent.config.model import ClientTls, MetadataProxyConfig, Secret
 from vagent.metadata.proxy import MetadataProxy
-from vagent.metadata.reactor import QuietEpollReactor, freeze_heap
-from vagent.metadata.target import HostPort, Target
+from vagent.metadata.upstream.target import HostPort, Target
 from vagent.observe.event import Event
 from vagent.observe.logs import LineLog
 from vagent.observe.observer import Observer
 from vagent.ports.port import Port, Registration
+from vagent.transport.reactor import QuietEpollReactor, freeze_heap
 
 LOOPBACK = "127.0.0.1"
 MAX_CONNECTIONS = 128

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.crowd import load
 from vagent.config.model import Secret
-from vagent.metadata.signing import signature
+from vagent.metadata.guest.identity_headers import signature
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 4096

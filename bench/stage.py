@@ -23,7 +23,7 @@ from lab.agent import SECRET, SOURCE, RunningAgent, configuration
 from lab.guests import Lab, Wiring
 from lab.namespaces import LabError, Machine, inside, run
 from vagent.config.model import Secret
-from vagent.metadata.signing import signature
+from vagent.metadata.guest.identity_headers import signature
 
 PREFIX = "vagent-bench"
 HERE = Path(__file__).parent

@@ -28,7 +28,7 @@ from bench.usage import OTHERS, Others, usage
 from lab.agent import SOURCE
 from lab.namespaces import LabError
 from vagent.config.model import DataPathConfig
-from vagent.datapath.tables import QUEUE_CHAIN
+from vagent.datapath.names import QUEUE_CHAIN
 
 COLUMNS = (
     Column("rate", "connections/s (min–max)", spread=True),

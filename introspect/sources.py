@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from vagent.datapath.flow import FlowList
-from vagent.datapath.liveness import EndpointState
+from vagent.datapath.endpoints.liveness import EndpointState
+from vagent.datapath.flows.flow import FlowList
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.statistics import Statistics
 from vagent.observe.traces import TraceBuffers

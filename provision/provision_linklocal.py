@@ -19,9 +19,9 @@ from typing import Any
 if not __package__:  # run as a file: make the checkout importable
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from provision.client import NEVER_ANSWERED, TIMEOUT, ApiClient, ApiError
-from provision.keystone import SETTINGS_FILE, Keystone
-from provision.options import Options, read_options
+from provision.script.client import NEVER_ANSWERED, TIMEOUT, ApiClient, ApiError
+from provision.script.keystone import SETTINGS_FILE, Keystone
+from provision.script.options import Options, read_options
 from vagent.errors import VagentError, WireError
 from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY, raw_entries
 

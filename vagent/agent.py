@@ -20,29 +20,29 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 
 from introspect.server import introspect_site
 from introspect.sources import Sources
-from provision.server import config_api_site
+from provision.config_api.server import config_api_site
 from vagent import __version__
+from vagent.certificates.expiry_watch import CertificateWatch, certificates_of
 from vagent.config.model import AgentConfig, Listen
 from vagent.datapath.datapath import DataPath
-from vagent.datapath.endpoint_check import EndpointChecks, connector
-from vagent.datapath.fast_path import FastPath
-from vagent.datapath.fast_path_kernel import LinuxFastPath
-from vagent.datapath.flows import FlowReader
-from vagent.datapath.limits import FlowLimits
-from vagent.datapath.liveness import Liveness
+from vagent.datapath.endpoints.active_check import EndpointChecks, connector
+from vagent.datapath.endpoints.liveness import Liveness
+from vagent.datapath.fast_path.kernel import LinuxFastPath
+from vagent.datapath.fast_path.offload import FastPath
+from vagent.datapath.flows.reader import FlowReader
 from vagent.datapath.names import Names
 from vagent.datapath.system import LinuxSystem
+from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.errors import KernelError
 from vagent.linklocal.dns import DnsLookup
 from vagent.linklocal.resolution import NameFollower
 from vagent.linklocal.table import ServiceTable
 from vagent.linklocal.watcher import ServiceWatcher
-from vagent.metadata.certificates import CertificateWatch, certificates_of
-from vagent.metadata.hops import keep_opening_packets
+from vagent.metadata.guest.hops import keep_opening_packets
+from vagent.metadata.imds_v2.keys import SessionKeys, boot_name, seconds_since_boot
+from vagent.metadata.imds_v2.sessions import Sessions
 from vagent.metadata.proxy import MetadataProxy
-from vagent.metadata.session_keys import SessionKeys, boot_name, seconds_since_boot
-from vagent.metadata.sessions import Sessions
-from vagent.metadata.target import target_of
+from vagent.metadata.upstream.target import target_of
 from vagent.nova.authority import Authority
 from vagent.nova.codec import check_instance
 from vagent.nova.server import metadata_site

@@ -101,7 +101,7 @@ def _report_check(path: Path, loaded: Loaded) -> int:
 def _run(loaded: Loaded) -> int:
     # Late, so that the checks above neither need nor install a reactor, and nothing
     # that is imported with the agent installs another first.
-    from vagent.metadata.reactor import QuietEpollReactor, freeze_heap
+    from vagent.transport.reactor import QuietEpollReactor, freeze_heap
 
     _raise_file_limit()
     reactor = QuietEpollReactor()

@@ -13,9 +13,9 @@ from ipaddress import ip_address
 from introspect.page import Cell, Column, Page, Table, link
 from introspect.schema import attribute
 from introspect.sources import Sources
-from vagent.datapath.flow import Flow, FlowList, Key, after
-from vagent.datapath.flow_codec import Traffic
+from vagent.datapath.flows.flow import Flow, FlowList, Key, after
 from vagent.errors import KernelError, LimitError
+from vagent.kernel.conntrack import Traffic
 from vagent.ports.port import Registration
 
 PAGE_SIZE = 1_000

@@ -25,8 +25,8 @@ from introspect.pages.flows import (
 from introspect.query import whole
 from introspect.schema import attribute
 from introspect.sources import Sources
-from vagent.datapath.flow import Flow
-from vagent.datapath.flow_codec import Traffic
+from vagent.datapath.flows.flow import Flow
+from vagent.kernel.conntrack import Traffic
 
 PAGE_SIZE = 100
 """Flows, two records each, of one response."""

@@ -12,18 +12,22 @@ from dataclasses import replace
 from typing import Any
 
 from vagent.errors import WireError
-from vagent.metadata.answers import LAST_CHUNK, chunk, whole_reply
-from vagent.metadata.exchange import Exchange
-from vagent.metadata.framing import Chunked
-from vagent.metadata.headers import FORWARDED, HOP_BY_HOP
-from vagent.metadata.heads import ReplyHeads, RequestHeads
+from vagent.metadata.http.chunked import Chunked
+from vagent.metadata.http.headers import FORWARDED, HOP_BY_HOP
+from vagent.metadata.http.parsed_heads import ReplyHeads, RequestHeads
+from vagent.metadata.http.path import canonical, split_target
+from vagent.metadata.http.request_head import METHODS, Refusal, Request, parse_head
+from vagent.metadata.http.request_reader import RequestReader
+from vagent.metadata.http.response_reader import (
+    ReplyHead,
+    ReplyReader,
+    parse_reply_head,
+)
+from vagent.metadata.http.response_writer import LAST_CHUNK, chunk, whole_reply
+from vagent.metadata.http.session_fields import session_fields
+from vagent.metadata.imds_v2.token import Verdict, judge, seal
 from vagent.metadata.limits import MAX_REQUEST_BODY
-from vagent.metadata.path import canonical, split_target
-from vagent.metadata.reading import RequestReader
-from vagent.metadata.reply import ReplyHead, ReplyReader, parse_reply_head
-from vagent.metadata.request import METHODS, Refusal, Request, parse_head
-from vagent.metadata.session_fields import session_fields
-from vagent.metadata.session_token import Verdict, judge, seal
+from vagent.metadata.upstream.forwarded_request import Exchange
 
 BLOCK = (
     b"X-Forwarded-For: 10.0.0.3\r\n"

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet import task
 from twisted.internet.threads import deferToThread
 
-from vagent.datapath.features import probe
+from vagent.datapath.rules.features import probe
 from vagent.datapath.system import LinuxSystem
 
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from twisted.internet import reactor  # noqa: TID251  # this process is the root
 from twisted.internet.defer import Deferred
 
-from provision.server import config_api_site
+from provision.config_api.server import config_api_site
 from vagent.linklocal.watcher import ServiceWatcher
 from vagent.observe.event import Event
 from vagent.store.sqlite import SqliteStore

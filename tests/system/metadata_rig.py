@@ -20,11 +20,11 @@ from twisted.internet.defer import Deferred
 
 from vagent.config.model import MetadataProxyConfig, Secret
 from vagent.metadata.proxy import MetadataProxy
-from vagent.metadata.reactor import QuietEpollReactor
 from vagent.metadata.snapshot import ProxySnapshot
-from vagent.metadata.target import HostPort, Target
+from vagent.metadata.upstream.target import HostPort, Target
 from vagent.observe.event import Event
 from vagent.ports.port import Port, Registration
+from vagent.transport.reactor import QuietEpollReactor
 
 INSTANCE = "32d0524b-314d-4594-b3a3-607e3f2354f8"
 SIGNATURE = "6bcbe3885ae7efc49cef35b438efe29c95501f4a720a0c53ed000d8fcf04a605"

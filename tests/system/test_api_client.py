@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from provision.client import NEVER_ANSWERED, ApiClient, ApiError, Endpoint
-from provision.keystone import V2, V3, Credentials, Keystone
+from provision.script.client import NEVER_ANSWERED, ApiClient, ApiError, Endpoint
+from provision.script.keystone import V2, V3, Credentials, Keystone
 
 CREDENTIALS = Credentials("admin", "secret", "project")
 

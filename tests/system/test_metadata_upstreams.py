@@ -22,8 +22,8 @@ from tests.system.metadata_rig import (
     always,
     read_head,
 )
+from vagent.certificates.per_endpoint import FILES
 from vagent.config.model import ClientTls
-from vagent.metadata.upstream_tls import FILES
 
 
 def demanding(pki: Authority) -> ssl.SSLContext:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from vagent import ctl
+from vagent.ctl import command_line as ctl
 
 PROCESS = Path(__file__).with_name("port_api_process.py")
 VM = "32d0524b-314d-4594-b3a3-607e3f2354f8"

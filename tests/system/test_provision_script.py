@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from lab.waiting import wait_for
-from provision.client import ApiClient, Endpoint
+from provision.script.client import ApiClient, Endpoint
 from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY
 
 ROOT = Path(__file__).resolve().parents[2]

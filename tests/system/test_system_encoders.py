@@ -20,14 +20,14 @@ from twisted.internet.task import Clock
 
 from lab.namespaces import PATIENCE, Machine, inside
 from vagent.config.model import DataPathConfig
-from vagent.datapath.features import Features
 from vagent.datapath.names import Names
-from vagent.datapath.nf_tables import Step, add_elements, encode
-from vagent.datapath.port_change import change_of_ports
-from vagent.datapath.render import ruleset
+from vagent.datapath.rules.features import Features
+from vagent.datapath.rules.port_elements import change_of_ports
+from vagent.datapath.rules.render import ruleset
 from vagent.datapath.state import Attachment, Services, Tag
 from vagent.datapath.system import LinuxSystem
 from vagent.errors import KernelError
+from vagent.kernel.nf_tables import Step, add_elements, encode
 
 pytestmark = pytest.mark.system
 
@@ -338,7 +338,7 @@ def test_without_the_right_the_kernel_says_so(kernel: Kernel) -> None:
     steps = add_elements("vagent", "mark_dev", [])
     code = (
         "import os, sys\n"
-        "from vagent.datapath.netlink import transact_batch\n"
+        "from vagent.kernel.netlink import transact_batch\n"
         "from vagent.errors import KernelError\n"
         "os.setuid(65534)\n"
         "try: transact_batch(bytes.fromhex(sys.argv[1]))\n"

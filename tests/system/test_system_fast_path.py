@@ -25,10 +25,11 @@ from lab.fabric import Fabric, Server
 from lab.guests import Guest, Wiring
 from lab.namespaces import PATIENCE, inside
 from lab.waiting import wait_for
-from vagent.datapath import bpf, traffic_control
-from vagent.datapath.bpf_code import Code, Op
-from vagent.datapath.flow_codec import Tracked, encode_dump
-from vagent.datapath.flows import kernel_dump
+from vagent.datapath.flows.reader import kernel_dump
+from vagent.kernel import bpf
+from vagent.kernel import tc as traffic_control
+from vagent.kernel.bpf_assembler import Code, Op
+from vagent.kernel.conntrack import Tracked, encode_dump
 
 pytestmark = pytest.mark.system
 

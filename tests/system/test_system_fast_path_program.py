@@ -14,9 +14,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from vagent.datapath import bpf
-from vagent.datapath.bpf import Kind, Map
-from vagent.datapath.fast_path_program import (
+from vagent.datapath.fast_path.program import (
     AGAIN,
     KEY_SIZE,
     THRESHOLD,
@@ -30,6 +28,8 @@ from vagent.datapath.fast_path_program import (
     encode_entry,
     encode_match,
 )
+from vagent.kernel import bpf
+from vagent.kernel.bpf import Kind, Map
 
 pytestmark = pytest.mark.system
 
@@ -356,7 +356,7 @@ def test_the_capabilities_of_the_manual_are_enough_and_needed(
 ) -> None:
     """A verifier is stricter with those that have no more than these."""
     text = (
-        "from vagent.datapath.fast_path_kernel import LinuxFastPath\n"
+        "from vagent.datapath.fast_path.kernel import LinuxFastPath\n"
         "from vagent.errors import KernelError\n"
         "made = LinuxFastPath(queue_number=1, name='vt', host_side='lo')\n"
         "try:\n"

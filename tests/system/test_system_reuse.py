@@ -20,9 +20,9 @@ from lab.agent import PROVISION, RunningAgent
 from lab.guests import Guest, Wiring
 from lab.namespaces import PATIENCE, inside
 from lab.waiting import wait_for
-from vagent.datapath.flow_codec import encode_dump
-from vagent.datapath.flows import kernel_dump
+from vagent.datapath.flows.reader import kernel_dump
 from vagent.datapath.state import INDEX_MASK
+from vagent.kernel.conntrack import encode_dump
 
 pytestmark = pytest.mark.system
 

@@ -228,8 +228,8 @@ def test_a_flow_table_without_its_guest(
 
 FORGET = """
 import socket
-from vagent.datapath.conntrack import encode_end
-from vagent.datapath.netlink import transact
+from vagent.kernel.conntrack import encode_end
+from vagent.kernel.netlink import transact
 transact(encode_end(0, 0), "everything")
 """
 

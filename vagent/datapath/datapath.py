@@ -10,8 +10,9 @@ from dataclasses import replace
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 
 from vagent.config.model import DataPathConfig, WhenStopped
-from vagent.datapath.apply import Applier
-from vagent.datapath.endpoint_check import EndpointChecks
+from vagent.datapath.endpoints.active_check import EndpointChecks
+from vagent.datapath.endpoints.liveness import EndpointState, Liveness
+from vagent.datapath.endpoints.passive_check import Witness
 from vagent.datapath.events import (
     AgesMissing,
     GuardStays,
@@ -19,20 +20,19 @@ from vagent.datapath.events import (
     PortState,
     VlanMissing,
 )
-from vagent.datapath.fast_path import FastPath
-from vagent.datapath.features import Features, probe
-from vagent.datapath.ipv6 import open_ipv6
-from vagent.datapath.judge import CountFlows, Judge
-from vagent.datapath.limits import FlowLimits
-from vagent.datapath.links import LinkMonitor
-from vagent.datapath.liveness import EndpointState, Liveness
+from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.names import SERVICE_MAC, TAG, Names
-from vagent.datapath.render import removal
+from vagent.datapath.rules.applier import Applier
+from vagent.datapath.rules.counters import KernelWatch
+from vagent.datapath.rules.features import Features, probe
+from vagent.datapath.rules.ipv6 import open_ipv6
+from vagent.datapath.rules.render import removal
 from vagent.datapath.state import Attachment, Services, Tag
 from vagent.datapath.system import System
-from vagent.datapath.trap import PacketTrap
-from vagent.datapath.watch import KernelWatch
-from vagent.datapath.witness import Witness
+from vagent.datapath.taps import LinkMonitor
+from vagent.datapath.trap.flow_limits import FlowLimits
+from vagent.datapath.trap.nfqueue import PacketTrap
+from vagent.datapath.trap.verdicts import CountFlows, Judge
 from vagent.errors import KernelError
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit

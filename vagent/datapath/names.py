@@ -96,3 +96,29 @@ class Names:
     def listener_address6(self) -> IPv6Address:
         """Where the metadata listener is for IPv6."""
         return identity_of(self.prefix6, AGENT_INDEX)
+
+
+QUEUE_CHAIN = "to_agent"
+"""Chain that ends in the queue. It is closed by a drop, so that it fails closed while
+its queue rule is not there yet."""
+
+
+FROM_TAPS = "from_vm"
+"""Chain to which the chain of each tap jumps."""
+
+
+PORT_OF = "port_of"
+"""Map of the table that `opening_table` writes: first index by further index."""
+
+
+def tap_chain(ifindex: int) -> str:
+    """Name of the chain at the ingress of a tap."""
+    return f"in_{ifindex}"
+
+
+FROM_GUEST = "error_from_vm"
+"""Chain of each host table, closed by a drop: without the rule no error gets past."""
+
+
+TO_GUEST, TO_GUEST6 = "quoted", "quoted6"
+"""Chains of the taps' table: the address is the guest's already; the packet leaves."""

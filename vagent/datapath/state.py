@@ -14,6 +14,7 @@ from vagent.datapath.names import (
 )
 from vagent.linklocal.service import METADATA, LinkLocalService
 from vagent.ports import identity6
+from vagent.ports.identity import AGENT_INDEX
 
 Address = IPv4Address | IPv6Address
 
@@ -196,3 +197,29 @@ class _Numbers:
 
     def endpoints(self) -> frozenset[Endpoint]:
         return frozenset(Endpoint(number, *key) for key, number in self._used.items())
+
+
+def _shown(version: int, address: int) -> str:
+    return str(IPv4Address(address)) if version == 4 else f"[{IPv6Address(address)}]"
+
+
+TELL = REFUSE << INDEX_BITS | AGENT_INDEX
+"""Mark of such a datagram on its way to the agent."""
+
+
+TCP_AGES = {
+    "syn_sent": 10,
+    "syn_recv": 10,
+    "established": 7_440,
+    "fin_wait": 30,
+    "last_ack": 30,
+    "time_wait": 10,
+    "close": 10,
+}
+
+
+UDP_AGES = {"unreplied": 10, "replied": 120}
+"""Seconds without a packet after which the kernel forgets a flow of a guest. Of the
+host's own flows nothing is changed. Idle flows have the time that RFC 5382 and RFC 4787
+demand of a NAT (its default for TCP is five days); half-open ones and those that have
+ended must not fill the host's table, as they do not count for a guest's ceiling."""

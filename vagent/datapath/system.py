@@ -22,11 +22,12 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from vagent.datapath import conntrack, links, netlink, nf_tables, queue_rule
-from vagent.datapath.flow_codec import Tracked, decode_found, encode_find
-from vagent.datapath.nf_tables import Step
-from vagent.datapath.packet import OpeningPacket
 from vagent.errors import KernelError
+from vagent.kernel import conntrack, netlink, nf_tables, queue_rule
+from vagent.kernel import rtnl_link as links
+from vagent.kernel.conntrack import Tracked, decode_found, encode_find
+from vagent.kernel.ip_packet import OpeningPacket
+from vagent.kernel.nf_tables import Step
 from vagent.store.worker import RunInThread
 
 COMMAND_DEADLINE = 60.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from vagent.certificates.expiry import SOON
 from vagent.doctor.facts import Facts, TlsPair, UpstreamTrial
 from vagent.doctor.finding import Finding, warning, wrong
-from vagent.metadata.expiry import SOON
 
 _SHOW = "openssl x509 -noout -subject -issuer -dates -in"
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
+from vagent.certificates.per_endpoint import all_files
 from vagent.config.model import AgentConfig
 from vagent.doctor.check_upstream import role_of
 from vagent.doctor.commands import there
@@ -16,8 +17,7 @@ from vagent.doctor.look_host import look_at_host
 from vagent.doctor.tls import inspect, try_upstream
 from vagent.doctor.trials import try_kernel
 from vagent.linklocal.service import LinkLocalService
-from vagent.metadata.target import target_of
-from vagent.metadata.upstream_tls import all_files
+from vagent.metadata.upstream.target import target_of
 
 UPSTREAM_DEADLINE = 4.0
 """Seconds for an endpoint to accept, and again to answer."""

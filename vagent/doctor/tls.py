@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
+from vagent.certificates.expiry import deciding
+from vagent.certificates.per_endpoint import files_of
 from vagent.config.model import ClientTls
 from vagent.doctor.facts import TlsPair, UpstreamTrial
 from vagent.doctor.presented import READ_SIZE, Presented, presented
-from vagent.metadata.expiry import deciding
-from vagent.metadata.target import HostPort, Target
-from vagent.metadata.upstream_tls import files_of
+from vagent.metadata.upstream.target import HostPort, Target
 
 _REQUEST = b"GET / HTTP/1.0\r\nHost: %s\r\nUser-Agent: vagentctl-doctor\r\n\r\n"
 """Nova answers it with the list of its versions, whoever asks."""

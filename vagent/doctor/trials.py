@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from vagent.datapath import netlink, queue_rule
 from vagent.doctor.commands import ask, there
 from vagent.doctor.facts import KernelTrial
 from vagent.errors import KernelError
+from vagent.kernel import netlink, queue_rule
 
 _TABLE = "table {family} vagent_doctor {{\n{body}\n}}\n"
 _NFT = (

@@ -114,11 +114,6 @@ MAX_BACKOFF_SECONDS = 8.0
 SUSPECT_SECONDS = 5.0
 """So long an endpoint that failed a request is used only after the others."""
 
-TICK_SECONDS = 0.25
-"""Grain of every deadline here; one timer for all of them, none per request."""
 
 MAX_TRACE_TEXT = 256
 """Longest guest-controlled text in a trace line."""
-
-READ_SIZE = 16 * 1024
-"""Bytes read at once. Twisted's 64 KiB costs 2 µs more for each small message."""

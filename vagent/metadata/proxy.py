@@ -16,14 +16,9 @@ from twisted.internet.protocol import Factory
 
 from vagent.config.model import MetadataProxyConfig, SessionMode
 from vagent.errors import UpstreamError
-from vagent.metadata.account import Accounts, Allowance
-from vagent.metadata.answering import Answering
-from vagent.metadata.cache import ReplyCache
-from vagent.metadata.deadlines import Deadlines
-from vagent.metadata.desk import Admission, Guest
-from vagent.metadata.dialling import Dialler
+from vagent.metadata.cache.cache import ReplyCache
+from vagent.metadata.cache.serve import Answering
 from vagent.metadata.events import (
-    ForwardFailed,
     GuestCut,
     GuestUnknown,
     ReplyRelayed,
@@ -33,24 +28,33 @@ from vagent.metadata.events import (
     ServiceUnknown,
     SessionReachedUpstream,
 )
-from vagent.metadata.guest import GuestConnection
-from vagent.metadata.heads import RequestHeads
-from vagent.metadata.hops import hops_of, opening_packet
+from vagent.metadata.guest.connection import GuestConnection
+from vagent.metadata.guest.desk import Admission, Guest
+from vagent.metadata.guest.hops import hops_of, opening_packet
+from vagent.metadata.guest.identity_headers import (
+    IdentityBlocks,
+    guest_address,
+    variant,
+)
+from vagent.metadata.guest.quota import Accounts, Allowance
+from vagent.metadata.http.parsed_heads import RequestHeads
+from vagent.metadata.http.request_head import Refusal, Request
+from vagent.metadata.imds_v2.events import TokenIssued, TokenMissed, TokenRefused
+from vagent.metadata.imds_v2.sessions import Deny, Issue, Let, Sessions
 from vagent.metadata.limits import MAX_GUEST_CONNECTIONS_TOTAL, MAX_TURNED_AWAY
-from vagent.metadata.pool import Pool
-from vagent.metadata.request import Refusal, Request
-from vagent.metadata.session_events import TokenIssued, TokenMissed, TokenRefused
-from vagent.metadata.sessions import Deny, Issue, Let, Sessions
-from vagent.metadata.signing import IdentityBlocks, guest_address, variant
 from vagent.metadata.snapshot import (
     ProxySnapshot,
     conspicuous,
     guest_snapshots,
     limits_of_one,
 )
-from vagent.metadata.target import Target
+from vagent.metadata.upstream.connect import Dialler
+from vagent.metadata.upstream.events import ForwardFailed
+from vagent.metadata.upstream.pool import Pool
+from vagent.metadata.upstream.target import Target
 from vagent.observe.event import Emit
 from vagent.ports.port import Registration
+from vagent.transport.deadlines import Deadlines
 
 Identify = Callable[[str], Registration | None]
 """Who has this identity address? A dictionary look-up, called for each request."""

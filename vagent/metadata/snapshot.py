@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vagent.config.model import MetadataProxyConfig
-from vagent.metadata.account import Accounts
-from vagent.metadata.endpoint import EndpointSnapshot
+from vagent.metadata.guest.quota import Accounts
+from vagent.metadata.upstream.endpoint import EndpointSnapshot
 
 MAX_GUEST_ROWS = 32
 """Guests shown: those who were refused most. The rest is in the counters."""

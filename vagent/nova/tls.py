@@ -24,10 +24,10 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from vagent.metadata.tls import TlsConnection
 from vagent.nova.events import NovaHandshakeFailed
 from vagent.nova.tls_files import ServerContexts
 from vagent.observe.event import Emit
+from vagent.transport.tls import TlsConnection
 
 LINGER_SECONDS = 15.0
 """That a client has to take the last bytes and close. Until then what it still sends is

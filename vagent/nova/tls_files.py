@@ -14,15 +14,15 @@ from pathlib import Path
 
 from vagent.config.model import MetadataServerConfig
 from vagent.errors import ConfigError, Problem
-from vagent.metadata.tls_context import (
+from vagent.nova.events import NovaTlsReloaded
+from vagent.observe.event import Emit
+from vagent.transport.tls_context import (
     State,
     blaming,
     no_password,
     state_of,
     strict_context,
 )
-from vagent.nova.events import NovaTlsReloaded
-from vagent.observe.event import Emit
 
 # RFC 9325 §4.2: forward secrecy and authenticated encryption only (for TLS 1.2;
 # TLS 1.3 has nothing else).

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from introspect.sources import Sources
-from vagent.datapath.flow import FlowList
+from vagent.datapath.flows.flow import FlowList
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Event
 from vagent.observe.statistics import Statistics

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from introspect.answer import NOT_FOUND
 from introspect.events import PageFailed, PageRefused
 from introspect.server import IDLE_TIMEOUT, MAX_BODY, introspect_site
-from vagent.datapath.flow import FlowList
+from vagent.datapath.flows.flow import FlowList
 from vagent.observe.event import Event
 
 GET = b"GET /Snh_MetadataInfo HTTP/1.1\r\nHost: localhost:8085\r\n\r\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provision.events import ApiAnswered, ApiFailed
+from provision.config_api.events import ApiAnswered, ApiFailed
 
 
 def test_answered() -> None:

@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 from twisted.internet.defer import Deferred
 
-from provision.api import ConfigApi
-from provision.client import NEVER_ANSWERED, Answer, ApiClient, ApiError, Endpoint
-from provision.options import read_options
+from provision.config_api.contrail import ConfigApi
+from provision.config_api.reply import ApiRequest, Reply
+from provision.config_api.routes import dispatch
 from provision.provision_linklocal import (
     MAX_ATTEMPTS,
     exit_code,
@@ -21,8 +21,14 @@ from provision.provision_linklocal import (
     with_entry,
     without_entry,
 )
-from provision.reply import ApiRequest, Reply
-from provision.routes import dispatch
+from provision.script.client import (
+    NEVER_ANSWERED,
+    Answer,
+    ApiClient,
+    ApiError,
+    Endpoint,
+)
+from provision.script.options import read_options
 from vagent.errors import VagentError
 from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY, wire_entry
 from vagent.store.memory import MemoryStore

@@ -21,9 +21,9 @@ from introspect.pages.flows import (
     where,
 )
 from introspect.sandesh import document
-from vagent.datapath.flow import Flow, FlowList
-from vagent.datapath.flow_codec import Traffic
+from vagent.datapath.flows.flow import Flow, FlowList
 from vagent.errors import KernelError, LimitError
+from vagent.kernel.conntrack import Traffic
 
 PORT_ID = "93c2c386-6e79-485e-bfa4-000000000002"
 

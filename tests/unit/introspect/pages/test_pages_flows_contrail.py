@@ -22,9 +22,9 @@ from introspect.pages.flows_contrail import (
 )
 from introspect.sandesh import STYLESHEET, document
 from introspect.sources import Sources
-from vagent.datapath.flow import Flow, FlowList
-from vagent.datapath.flow_codec import Traffic
+from vagent.datapath.flows.flow import Flow, FlowList
 from vagent.errors import KernelError
+from vagent.kernel.conntrack import Traffic
 
 MORE = '<more type="bool" identifier="0">false</more>'
 PORT_ID = "93c2c386-6e79-485e-bfa4-000000000002"

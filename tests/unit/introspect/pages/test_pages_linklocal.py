@@ -8,7 +8,7 @@ from typing import Any
 
 from introspect.pages.linklocal import EndpointData, endpoint_list, service_info
 from introspect.sandesh import STYLESHEET, document
-from vagent.datapath.liveness import EndpointState, Health
+from vagent.datapath.endpoints.liveness import EndpointState, Health
 from vagent.datapath.state import Endpoint
 
 

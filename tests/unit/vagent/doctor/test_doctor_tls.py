@@ -9,7 +9,7 @@ import pytest
 from lab.pki import Authority
 from vagent.config.model import ClientTls
 from vagent.doctor.tls import inspect, try_upstream
-from vagent.metadata.target import HostPort, Target
+from vagent.metadata.upstream.target import HostPort, Target
 
 
 @pytest.fixture(scope="module", name="pki")

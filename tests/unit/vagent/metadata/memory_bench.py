@@ -12,13 +12,13 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from vagent.config.model import MetadataProxyConfig, Secret
-from vagent.metadata.connection import UpstreamConnection
-from vagent.metadata.guest import GuestConnection
-from vagent.metadata.limits import TICK_SECONDS
+from vagent.metadata.guest.connection import GuestConnection
 from vagent.metadata.proxy import MetadataProxy
-from vagent.metadata.target import HostPort, Target
+from vagent.metadata.upstream.connection import UpstreamConnection
+from vagent.metadata.upstream.target import HostPort, Target
 from vagent.observe.event import Event
 from vagent.ports.port import Port, Registration
+from vagent.transport.deadlines import TICK_SECONDS
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"

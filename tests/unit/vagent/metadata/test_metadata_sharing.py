@@ -15,9 +15,9 @@ from tests.unit.vagent.metadata.memory_bench import (
     Bench,
     FakeTransport,
 )
-from vagent.metadata.guest import GuestConnection
+from vagent.metadata.guest.connection import GuestConnection
 from vagent.metadata.limits import STALE_SECONDS
-from vagent.metadata.target import HostPort, Target
+from vagent.metadata.upstream.target import HostPort, Target
 
 CLOSING = GET[:-2] + b"Connection: close\r\n\r\n"
 HEAD = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -1,0 +1,174 @@
+"""Contrail's config API as coroutines over the store: enough for vnc_api and its tools.
+
+One object exists, or not: the global-vrouter-config with the services. Every change is
+a compare-and-swap, so a reader that sends If-Match never overwrites what it did not
+see; Contrail's tools send none and get Contrail's semantics. Refuses to know HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from provision.config_api.homepage import RESOURCES, homepage
+from provision.config_api.reply import (
+    ApiRequest,
+    RefusedError,
+    Reply,
+    json_object,
+    json_reply,
+    member,
+)
+from provision.config_api.routes import Route, expected_revision
+from provision.config_api.vrouter_config import (
+    PARENT_FQ_NAME,
+    PARENT_TYPE,
+    PARENT_UUID,
+    created,
+    list_item,
+    parent,
+    parse_uuid,
+    shown,
+    summary,
+    updated,
+)
+from vagent.errors import ConflictError
+from vagent.linklocal.codec import FQ_NAME, KIND, OBJECT_ID
+from vagent.store.store import ConfigStore, Entry
+
+MAX_ATTEMPTS = 8
+"""Rounds of read, merge and swap: each lost round means that another call won it."""
+
+
+class ConfigApi:
+    """The calls of Contrail's API server that concern link-local services."""
+
+    def __init__(self, store: ConfigStore, *, new_uuid: Callable[[], UUID]) -> None:
+        self._store = store
+        self._new_uuid = new_uuid
+
+    def routes(self) -> tuple[Route, ...]:
+        """What this API answers."""
+        return (
+            Route("GET", "/", self.home),
+            Route("POST", "/fqname-to-id", self.name_to_id),
+            Route("POST", "/id-to-fqname", self.id_to_name),
+            Route("POST", f"/{KIND}s", self.create),
+            Route("GET", f"/{KIND}s", self.list_all),
+            Route("GET", f"/{KIND}/*", self.read),
+            Route("PUT", f"/{KIND}/*", self.update),
+            Route("DELETE", f"/{KIND}/*", self.delete),
+            Route("GET", f"/{PARENT_TYPE}s", self.list_parents),
+            Route("GET", f"/{PARENT_TYPE}/*", self.read_parent),
+        )
+
+    async def home(self, request: ApiRequest) -> Reply:
+        """Where everything is."""
+        return json_reply(homepage(request.root))
+
+    async def name_to_id(self, request: ApiRequest) -> Reply:
+        """UUID of an object, by type and fq_name."""
+        body = json_object(request.body)
+        kind, fq_name = _kind(body.get("type")), body.get("fq_name")
+        if kind == PARENT_TYPE and fq_name == list(PARENT_FQ_NAME):
+            return json_reply({"uuid": PARENT_UUID})
+        if kind == KIND and fq_name == list(FQ_NAME):
+            entry = await self._entry()
+            if entry is not None:
+                return json_reply({"uuid": entry.value["uuid"]})
+        raise RefusedError(404, f"Name {ascii(fq_name)[:256]} not found")
+
+    async def id_to_name(self, request: ApiRequest) -> Reply:
+        """Type and fq_name of an object, by UUID."""
+        uuid = parse_uuid(json_object(request.body).get("uuid"))
+        if uuid == PARENT_UUID:
+            return json_reply({"type": PARENT_TYPE, "fq_name": list(PARENT_FQ_NAME)})
+        entry = await self._entry()
+        if entry is None or entry.value["uuid"] != uuid:
+            raise RefusedError(404, f"UUID {uuid} not found")
+        return json_reply({"type": KIND, "fq_name": list(FQ_NAME)})
+
+    async def create(self, request: ApiRequest) -> Reply:
+        """Make the object: 200, or 409 if it is there already."""
+        value = created(member(json_object(request.body), KIND), self._new_uuid)
+        try:
+            entry = await self._store.put(KIND, OBJECT_ID, value, expected=0)
+        except ConflictError:
+            raise await self._exists_already() from None
+        reply = {KIND: summary(value, request.root)}
+        return json_reply(reply, revision=entry.revision)
+
+    async def list_all(self, request: ApiRequest) -> Reply:
+        """The object, if it exists; with its properties if `detail` is asked."""
+        entry = await self._entry()
+        items: list[dict[str, Any]] = []
+        if entry is not None and request.query.get("detail", "").lower() == "true":
+            items = [{KIND: shown(entry.value, request.root)}]
+        elif entry is not None:
+            items = [list_item(entry.value, request.root)]
+        return json_reply({f"{KIND}s": items})
+
+    async def read(self, request: ApiRequest, uuid: str) -> Reply:
+        """The object and, as ETag, its revision."""
+        entry = await self._entry_of(uuid)
+        reply = {KIND: shown(entry.value, request.root)}
+        return json_reply(reply, revision=entry.revision)
+
+    async def update(self, request: ApiRequest, uuid: str) -> Reply:
+        """Replace the given properties; 412 if If-Match is given and not current."""
+        body = member(json_object(request.body), KIND)
+        demanded = expected_revision(request)
+        for _ in range(MAX_ATTEMPTS):
+            entry = await self._entry_of(uuid)
+            seen = entry.revision if demanded is None else demanded
+            value = updated(entry.value, body)
+            try:
+                entry = await self._store.put(KIND, OBJECT_ID, value, expected=seen)
+            except ConflictError as error:
+                if demanded is not None:
+                    raise RefusedError(412, str(error)) from None
+                continue
+            item = list_item(value, request.root)
+            reply = {KIND: {"uuid": item["uuid"], "href": item["href"]}}
+            return json_reply(reply, revision=entry.revision)
+        raise RefusedError(503, f"{MAX_ATTEMPTS} changes came between: try again")
+
+    async def delete(self, _request: ApiRequest, uuid: str) -> Reply:
+        """Remove the object and, with it, all services."""
+        await self._entry_of(uuid)
+        await self._store.delete(KIND, OBJECT_ID)
+        return Reply(200)
+
+    async def list_parents(self, request: ApiRequest) -> Reply:
+        """The global-system-config that always exists."""
+        item = parent(request.root)
+        keys = ("uuid", "fq_name", "href")
+        return json_reply({f"{PARENT_TYPE}s": [{key: item[key] for key in keys}]})
+
+    async def read_parent(self, request: ApiRequest, uuid: str) -> Reply:
+        """The global-system-config that always exists."""
+        if parse_uuid(uuid) != PARENT_UUID:
+            raise RefusedError(404, f"No {PARENT_TYPE} object found for id {uuid[:64]}")
+        return json_reply({PARENT_TYPE: parent(request.root)})
+
+    async def _entry(self) -> Entry | None:
+        return await self._store.get(KIND, OBJECT_ID)
+
+    async def _entry_of(self, uuid: str) -> Entry:
+        wanted = parse_uuid(uuid)
+        entry = await self._entry()
+        if entry is None or entry.value["uuid"] != wanted:
+            raise RefusedError(404, f"No {KIND} object found for id {wanted}")
+        return entry
+
+    async def _exists_already(self) -> RefusedError:
+        entry = await self._entry()
+        uuid = entry.value["uuid"] if entry else "unknown (it has just been deleted)"
+        return RefusedError(409, f"{list(FQ_NAME)} already exists with uuid: {uuid}")
+
+
+def _kind(text: object) -> str:
+    """Contrail takes dashes and underscores alike."""
+    kind = text.replace("_", "-") if isinstance(text, str) else ""
+    return kind if kind in RESOURCES else ""

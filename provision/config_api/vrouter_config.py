@@ -1,0 +1,171 @@
+"""The global-vrouter-config object: what a create or update means, what a read shows.
+
+Pure: bodies and stored objects in, objects out. Contrail's other properties of this
+type are carried without meaning, so that its tools see again what they wrote; unknown
+ones are refused (Contrail drops them in silence).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import NAMESPACE_DNS, UUID, uuid5
+
+from provision.config_api.reply import RefusedError
+from vagent.errors import WireError
+from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY, conform_entries
+from vagent.linklocal.table import MAX_SERVICES
+
+PARENT_TYPE = "global-system-config"
+PARENT_FQ_NAME = FQ_NAME[:1]
+PARENT_UUID = str(uuid5(NAMESPACE_DNS, PARENT_FQ_NAME[0]))
+"""The parent exists from the start and never changes."""
+
+_IDENTITY = frozenset(
+    {"uuid", "fq_name", "name", "parent_type", "parent_uuid", "parent_href", "href"}
+)
+_CARRIED = frozenset(
+    {
+        "annotations",
+        "application_policy_set_refs",
+        "display_name",
+        "ecmp_hashing_include_fields",
+        "enable_security_logging",
+        "encapsulation_priorities",
+        "encryption_mode",
+        "encryption_tunnel_endpoints",
+        "flow_aging_timeout_list",
+        "flow_export_rate",
+        "forwarding_mode",
+        "id_perms",
+        "igmp_enable",
+        "perms2",
+        "port_translation_pools",
+        "tag_refs",
+        "vxlan_network_identifier_mode",
+    }
+)
+_SHOWN = 200
+
+
+def created(body: dict[str, Any], new_uuid: Callable[[], UUID]) -> dict[str, Any]:
+    """The object that a create asks for. Raises RefusedError (400)."""
+    properties = _properties(body, "create")
+    if body.get("fq_name") != list(FQ_NAME):
+        raise RefusedError(
+            400, f"fq_name {_show(body.get('fq_name'))}: only {list(FQ_NAME)} exists"
+        )
+    parent_type = body.get("parent_type") or PARENT_TYPE
+    if parent_type != PARENT_TYPE:
+        raise RefusedError(
+            400, f"Parent {PARENT_FQ_NAME[0]} type {_show(parent_type)} does not exist"
+        )
+    given = body.get("uuid")
+    return {
+        "uuid": str(new_uuid()) if given is None else parse_uuid(given),
+        "display_name": FQ_NAME[-1],
+        **properties,
+    }
+
+
+def updated(stored: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
+    """The object after an update: given properties replace, the others stay.
+
+    Raises RefusedError (400) for a bad property or for another object's identity.
+    """
+    properties = _properties(body, "update")
+    identity = shown(stored, "")
+    for key in ("uuid", "fq_name", "parent_type"):
+        if body.get(key) not in (None, identity[key]):
+            raise RefusedError(
+                400, f"{key} {_show(body[key])} is not this object's: {identity[key]}"
+            )
+    return {**stored, **properties}
+
+
+def shown(stored: dict[str, Any], root: str) -> dict[str, Any]:
+    """The object as a read shows it; hrefs start with `root`."""
+    return {**stored, **_names(), **_hrefs(stored["uuid"], root)}
+
+
+def summary(stored: dict[str, Any], root: str) -> dict[str, Any]:
+    """The reply to a create."""
+    return {**_names(), **_hrefs(stored["uuid"], root), "uuid": stored["uuid"]}
+
+
+def list_item(stored: dict[str, Any], root: str) -> dict[str, Any]:
+    """The object in a list."""
+    href = _hrefs(stored["uuid"], root)["href"]
+    return {"uuid": stored["uuid"], "fq_name": list(FQ_NAME), "href": href}
+
+
+def parent(root: str) -> dict[str, Any]:
+    """The global-system-config that always exists, as a read shows it."""
+    return {
+        "uuid": PARENT_UUID,
+        "fq_name": list(PARENT_FQ_NAME),
+        "name": PARENT_FQ_NAME[0],
+        "display_name": PARENT_FQ_NAME[0],
+        "parent_type": "config-root",
+        "href": f"{root}/{PARENT_TYPE}/{PARENT_UUID}",
+    }
+
+
+def parse_uuid(text: object) -> str:
+    """Lower case with dashes. Raises RefusedError (400)."""
+    try:
+        if not isinstance(text, str):
+            raise ValueError
+        return str(UUID(text))
+    except ValueError:
+        raise RefusedError(400, f"Invalid uuid {_show(text)}") from None
+
+
+def _names() -> dict[str, Any]:
+    return {
+        "fq_name": list(FQ_NAME),
+        "name": FQ_NAME[-1],
+        "parent_type": PARENT_TYPE,
+        "parent_uuid": PARENT_UUID,
+    }
+
+
+def _hrefs(uuid: str, root: str) -> dict[str, str]:
+    return {
+        "href": f"{root}/{KIND}/{uuid}",
+        "parent_href": f"{root}/{PARENT_TYPE}/{PARENT_UUID}",
+    }
+
+
+def _properties(body: dict[str, Any], operation: str) -> dict[str, Any]:
+    """The properties in a body, checked and converted."""
+    unknown = sorted(body.keys() - _IDENTITY - _CARRIED - {PROPERTY})
+    if unknown:
+        raise RefusedError(
+            400,
+            f"Bad property in {operation}: class GlobalVrouterConfig does not have "
+            f"field {_show(unknown[0])}",
+        )
+    properties = {key: body[key] for key in _CARRIED & body.keys()}
+    if PROPERTY in body:
+        properties[PROPERTY] = _services(body[PROPERTY], operation)
+    return properties
+
+
+def _services(value: object, operation: str) -> dict[str, Any]:
+    try:
+        entries = conform_entries(value)
+        if len(entries) > MAX_SERVICES:
+            raise WireError(f"{len(entries)} entries (at most {MAX_SERVICES})")
+    except WireError as error:
+        raise RefusedError(
+            400,
+            f"Bad property in {operation}: Error validating property {PROPERTY} "
+            f"value {_show(value)} {error}",
+        ) from None
+    return {"linklocal_service_entry": entries}
+
+
+def _show(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

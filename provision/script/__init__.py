@@ -1,0 +1,1 @@
+"""The parts of provision_linklocal.py: no reactor, no agent."""

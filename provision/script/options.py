@@ -1,0 +1,148 @@
+"""What the command line of provision_linklocal.py means: checked, ready to send.
+
+All problems are usage errors, told together, before anything is sent. Refuses to know
+HTTP.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from provision.script.client import Endpoint
+from provision.script.flags import ADMIN_API, OPERATIONS, ini_defaults, make_parser
+from provision.script.keystone import Credentials
+from vagent.errors import WireError
+from vagent.linklocal.codec import (
+    MAX_FABRIC_ADDRESSES,
+    MAX_NAME,
+    parse_fabric_address,
+    parse_port,
+    parse_service_address,
+    wire_entry,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to do and where. `entry` is the JSON to send; its name is enough to delete.
+
+    `warnings` are for the operator: sent all the same.
+    """
+
+    api: Endpoint
+    basic_auth: bool
+    credentials: Credentials
+    delete: bool
+    entry: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+
+def read_options(argv: Sequence[str]) -> Options:
+    """The options. Exits with 2 (SystemExit, message on stderr) if they are wrong."""
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("-c", "--conf_file")
+    conf_file = first.parse_known_args(argv)[0].conf_file
+    parser = make_parser()
+    if conf_file:
+        parser.set_defaults(**ini_defaults(parser, conf_file))
+    given = parser.parse_args(argv)
+    if given.oper not in OPERATIONS:  # argparse does not check a default
+        parser.error(f"--oper: {given.oper!r} is neither add nor delete")
+    if not given.linklocal_service_name:
+        parser.error("--linklocal_service_name is required")
+    return _options(parser, given)
+
+
+def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Options:
+    delete = given.oper == "delete"
+    texts = _addresses(given.ipfabric_service_ip)
+    if not delete:
+        problems = _problems(given, texts)
+        if problems:
+            parser.error("\n".join(problems))
+    return Options(
+        api=ADMIN_API
+        if given.use_admin_api
+        else Endpoint(
+            given.api_server_ip, given.api_server_port, tls=given.api_server_use_ssl
+        ),
+        basic_auth=given.use_admin_api,
+        credentials=Credentials(
+            given.admin_user, given.admin_password, given.admin_tenant_name
+        ),
+        delete=delete,
+        entry=wire_entry(
+            name=given.linklocal_service_name,
+            address=given.linklocal_service_ip or "",
+            port=given.linklocal_service_port or 0,
+            fabric_addresses=texts,
+            fabric_port=given.ipfabric_service_port or 0,
+            fabric_dns_name=given.ipfabric_dns_service_name,
+        ),
+        warnings=() if delete else _warnings(given, texts),
+    )
+
+
+def _problems(given: argparse.Namespace, texts: list[str]) -> list[str]:
+    """What is wrong with the values that were given; all of it."""
+    problems: list[str] = []
+
+    def check(flag: str, test: Callable[[], object]) -> None:
+        try:
+            test()
+        except WireError as error:
+            problems.append(f"--{flag}: {error}")
+
+    name, dns_name = given.linklocal_service_name, given.ipfabric_dns_service_name
+    check("linklocal_service_name", partial(_check_text, name))
+    check("ipfabric_dns_service_name", partial(_check_text, dns_name, blanks=False))
+    if given.linklocal_service_ip is not None:
+        address = given.linklocal_service_ip
+        check("linklocal_service_ip", partial(parse_service_address, address))
+    for flag in ("linklocal_service_port", "ipfabric_service_port"):
+        port = getattr(given, flag)
+        if port is not None:
+            check(flag, partial(parse_port, "port", port))
+    for text in texts:
+        check("ipfabric_service_ip", partial(parse_fabric_address, text))
+    if len(texts) > MAX_FABRIC_ADDRESSES:
+        problems.append(
+            f"--ipfabric_service_ip: {len(texts)} (at most {MAX_FABRIC_ADDRESSES})"
+        )
+    return problems
+
+
+def _warnings(given: argparse.Namespace, texts: list[str]) -> tuple[str, ...]:
+    """What makes agents leave the entry out; Contrail's script sends it, so do we."""
+    missing = [
+        f"--{flag}"
+        for flag in (
+            "linklocal_service_ip",
+            "linklocal_service_port",
+            "ipfabric_service_port",
+        )
+        if getattr(given, flag) is None
+    ]
+    if not texts and not given.ipfabric_dns_service_name:
+        missing.append("--ipfabric_service_ip (or --ipfabric_dns_service_name)")
+    if not missing:
+        return ()
+    return (f"guests cannot use the service without {', '.join(missing)}",)
+
+
+def _check_text(text: str, *, blanks: bool = True) -> None:
+    if len(text) > MAX_NAME:
+        raise WireError(f"{len(text)} characters (at most {MAX_NAME})")
+    if not text.isprintable() or (not blanks and " " in text):
+        raise WireError(f"{text!a} has characters that are not allowed")
+
+
+def _addresses(given: Sequence[str | Sequence[str]] | str | None) -> list[str]:
+    """One address or many, repeated or separated; from the ini file a plain text."""
+    parts = [given] if isinstance(given, str) else list(given or ())
+    flat = [part if isinstance(part, str) else " ".join(part) for part in parts]
+    return " ".join(flat).replace(",", " ").split()

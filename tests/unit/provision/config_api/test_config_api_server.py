@@ -1,0 +1,227 @@
+"""The config API over HTTP, in memory."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from provision.config_api.events import ApiAnswered, ApiFailed
+from provision.config_api.reply import MAX_BODY
+from provision.config_api.server import IDLE_TIMEOUT, config_api_site
+from vagent.linklocal.codec import FQ_NAME, KIND
+from vagent.linklocal.table import EMPTY
+from vagent.observe.event import Event
+from vagent.store.memory import MemoryStore
+from vagent.store.store import Entry
+
+ID = "a0000000-0000-4000-8000-000000000001"
+
+
+class SlowStore(MemoryStore):
+    """Reads wait until `turn` fires."""
+
+    turn: Deferred[None] | None = None
+
+    async def get(self, kind: str, entry_id: str) -> Entry | None:
+        if self.turn is not None:
+            await self.turn
+        return await super().get(kind, entry_id)
+
+
+class Transport(StringTransport):
+    """Remembers that it was told to close, as a socket does."""
+
+    def abortConnection(self) -> None:
+        """The channel's last resort."""
+        self.disconnecting = True
+
+
+class SiteTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.events: list[Event] = []
+        self.store = SlowStore()
+        self.site = config_api_site(
+            self.store,
+            self.events.append,
+            reactor=self.clock,
+            services=lambda: EMPTY,
+            names=("API.example",),
+            new_uuid=lambda: UUID(ID),
+        )
+        self.site.doStart()
+        self.addCleanup(self.site.doStop)
+        self.transport = Transport()
+        self.channel = self.site.buildProtocol(self.transport.getPeer())
+        self.channel.makeConnection(self.transport)
+        self.addCleanup(self.hang_up)
+
+    def hang_up(self) -> None:
+        """The network tells of the end of the connection, once."""
+        if self.channel is not None:
+            self.channel.connectionLost(Failure(ConnectionDone()))
+            self.channel = None
+
+    def send(self, data: bytes) -> bytes:
+        self.transport.clear()
+        self.channel.dataReceived(data)
+        return self.transport.value()
+
+    def call(
+        self, line: bytes, *headers: bytes, body: bytes = b""
+    ) -> tuple[int, dict[bytes, bytes], bytes]:
+        head = [line + b" HTTP/1.1", b"Host: 127.0.0.1:8082", *headers]
+        head.append(b"Content-Length: %d" % len(body))
+        return self.parse(self.send(b"\r\n".join(head) + b"\r\n\r\n" + body))
+
+    def parse(self, answer: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        lines = head.split(b"\r\n")
+        found = dict(line.lower().split(b": ", 1) for line in lines[1:])
+        return int(lines[0].split()[1]), found, body
+
+    def create(self) -> tuple[int, dict[bytes, bytes], bytes]:
+        body = json.dumps({KIND: {"fq_name": list(FQ_NAME)}}).encode()
+        return self.call(f"POST /{KIND}s".encode(), body=body)
+
+    def test_homepage(self) -> None:
+        """Hrefs start with the address by which the client calls."""
+        status, headers, body = self.call(b"GET /")
+        assert (status, json.loads(body)["href"]) == (200, "http://127.0.0.1:8082")
+        assert headers[b"content-type"] == b"application/json; charset=utf-8"
+        answer = self.send(b"GET / HTTP/1.1\r\nHost: api.EXAMPLE\r\n\r\n")
+        assert json.loads(self.parse(answer)[2])["href"] == "http://api.EXAMPLE"
+
+    def test_no_host(self) -> None:
+        """HTTP/1.0 without Host gets hrefs of the listening address."""
+        _, _, body = self.parse(self.send(b"GET / HTTP/1.0\r\n\r\n"))
+        assert json.loads(body)["href"].startswith("http://10.0.0.1:")
+
+    def test_etag(self) -> None:
+        """The revision is the ETag, and If-Match is understood."""
+        _, headers, _ = self.create()
+        assert headers[b"etag"] == b'"1"'
+        line, body = f"PUT /{KIND}/{ID}?x=y".encode(), b'{"%s": {}}' % KIND.encode()
+        assert self.call(line, b'If-Match: "1"', body=body)[0] == 200
+        assert self.call(line, b'If-Match: "1"', body=body)[0] == 412
+
+    def test_vnc_headers(self) -> None:
+        """vnc_api's odd content type is no obstacle, on GET either."""
+        odd = b'Content-type: application/json; charset="UTF-8"'
+        assert self.call(b"GET /?a=b", odd)[0] == 200
+
+    def test_foreign_host(self) -> None:
+        """A rebound DNS name reaches nothing."""
+        answer = self.send(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        assert self.parse(answer)[0] == 403
+
+    def test_origin(self) -> None:
+        """A web page reaches nothing, whatever the method."""
+        for line in (b"GET /", b"OPTIONS /", b"PUT /vagent/instance/" + ID.encode()):
+            assert self.call(line, b"Origin: null", body=b"{}")[0] == 403
+        status, headers, _ = self.call(b"GET /")
+        assert b"access-control-allow-origin" not in headers
+        assert status == 200
+
+    def test_errors_are_text(self) -> None:
+        """Errors are plain text that no browser takes for a page."""
+        status, headers, body = self.call(b"GET /<script>")
+        assert (status, headers[b"content-type"]) == (404, b"text/plain; charset=utf-8")
+        assert headers[b"x-content-type-options"] == b"nosniff"
+        assert body == b"Not found: '/<script>'"
+
+    def test_allow(self) -> None:
+        """405 names the methods that are allowed."""
+        status, headers, _ = self.call(b"PATCH /")
+        assert (status, headers[b"allow"]) == (405, b"get")
+
+    def test_head(self) -> None:
+        """HEAD has the head of GET and no body."""
+        status, headers, body = self.call(b"HEAD /")
+        assert (status, body) == (200, b"")
+        assert int(headers[b"content-length"]) > 0
+
+    def test_length_too_large(self) -> None:
+        """A body above 1 MiB is refused from its head, before a byte of it is read."""
+        answer = self.send(
+            b"POST /fqname-to-id HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1)
+        )
+        assert self.parse(answer)[0] == 413
+        assert self.transport.disconnecting
+
+    def test_chunks_too_large(self) -> None:
+        """Chunks are counted; the one that exceeds 1 MiB ends the connection."""
+        self.send(
+            b"POST /fqname-to-id HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n"
+        )
+        chunk = b"%x\r\n%s\r\n" % (2**18, b" " * 2**18)
+        for _ in range(4):
+            assert self.send(chunk) == b""
+        answer = self.send(b"1\r\n \r\n0\r\n\r\n")
+        assert self.parse(answer)[0] == 413
+        assert answer.count(b"HTTP/1.1") == 1
+        assert self.transport.disconnecting
+
+    def test_largest_body(self) -> None:
+        """A body of exactly 1 MiB is read."""
+        body = b'{"x":"%s"}' % (b"x" * (MAX_BODY - 8))
+        assert len(body) == MAX_BODY
+        assert self.call(b"POST /fqname-to-id", body=body)[0] == 404
+
+    def test_client_gone(self) -> None:
+        """A client that goes away stops no change and makes no noise."""
+        self.create()
+        self.store.turn = Deferred()
+        line = f"PUT /{KIND}/{ID}".encode()
+        assert (
+            self.send(
+                line
+                + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % 50
+                + b'{"global-vrouter-config": {"flow_export_rate": 5}}'
+            )
+            == b""
+        )
+        self.hang_up()
+        self.store.turn.callback(None)
+        self.store.turn = None
+        stored: list[Any] = []
+        Deferred.fromCoroutine(self.store.entries(KIND)).addCallback(stored.append)
+        assert stored[0][0].value["flow_export_rate"] == 5
+
+    def test_fault(self) -> None:
+        """A fault of ours is 500 without a word of its traceback, logged once."""
+
+        async def explode(kind: str, entry_id: str) -> None:
+            raise KeyError("inner secret")
+
+        self.store.get = explode
+        status, _, body = self.call(f"GET /{KIND}s".encode())
+        assert (status, body) == (500, b"Internal Server Error")
+        assert ApiFailed("KeyError") in self.events
+        assert len(self.flushLoggedErrors(KeyError)) == 1
+
+    def test_events(self) -> None:
+        """Every answer is one event, refusals included."""
+        self.call(b"GET /")
+        self.call(b"GET /x", b"Origin: null")
+        assert self.events == [
+            ApiAnswered("GET", "/", 200),
+            ApiAnswered("GET", "/x", 403),
+        ]
+
+    def test_idle(self) -> None:
+        """A silent connection is closed."""
+        self.clock.advance(IDLE_TIMEOUT - 1)
+        assert not self.transport.disconnecting
+        self.clock.advance(1)
+        assert self.transport.disconnecting

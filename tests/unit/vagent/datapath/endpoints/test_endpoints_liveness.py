@@ -1,0 +1,260 @@
+"""What takes an endpoint away from one guest, from all, and what gives it back."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from vagent.config.model import EndpointCheckConfig
+from vagent.datapath.endpoints.events import EndpointChanged, EndpointSuspected
+from vagent.datapath.endpoints.liveness import (
+    FIRST_PAUSE,
+    MAX_AGAINST,
+    MAX_PAUSE,
+    MEMORY,
+    Choice,
+    EndpointState,
+    Health,
+    Liveness,
+)
+from vagent.datapath.state import Endpoint
+from vagent.kernel.ip_packet import TCP, UDP
+from vagent.observe.event import Event
+
+ONE = Endpoint(2, IPv4Address("192.0.2.1"), 53)
+TWO = Endpoint(3, IPv4Address("192.0.2.2"), 53)
+BOTH = (2, 3)
+ALICE, BOB, CAROL = 5, 6, 7
+
+
+class Bench:
+    """Two endpoints; of several that live the last is picked."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.offered: list[tuple[int, ...]] = []
+        self.liveness = Liveness(
+            EndpointCheckConfig(rise=2, fall=3),
+            pick=self.pick,
+            emit=self.events.append,
+        )
+        self.liveness.follow((ONE, TWO))
+
+    def pick(self, numbers: tuple[int, ...]) -> int:
+        self.offered.append(numbers)
+        return numbers[-1]
+
+    def choice(self, index: int, now: float, protocol: int = TCP) -> Choice:
+        return self.liveness.choose(BOTH, protocol, index, now)
+
+    def fail(self, number: int, *guests: int, now: float = 0.0) -> None:
+        for guest in guests:
+            self.liveness.failed(number, TCP, guest, now)
+
+    def check(self, number: int, *outcomes: bool) -> None:
+        for passed in outcomes:
+            self.liveness.checked(number, passed=passed, why="refused")
+
+    def health(self, number: int) -> tuple[Health, Health]:
+        (state,) = [
+            each for each in self.liveness.states() if each.endpoint.number == number
+        ]
+        return state.tcp, state.udp
+
+    def told(self) -> list[str]:
+        return [
+            f"{each.address} {each.protocol} {each.health}"
+            for each in self.events
+            if isinstance(each, EndpointChanged | EndpointSuspected)
+        ]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_all_that_live_are_offered_to_the_dice(bench: Bench) -> None:
+    """The choice is fair among them."""
+    assert Choice(3, is_live=True) == bench.choice(ALICE, 0.0)
+    assert [BOTH] == bench.offered
+    assert "well" in repr(bench.liveness)
+
+
+def test_one_guest_takes_nothing_away_from_others(bench: Bench) -> None:
+    """However often its flows fail, only its own flows avoid the endpoint."""
+    for second in range(100):
+        bench.fail(3, ALICE, now=float(second))
+    assert 2 == bench.choice(ALICE, 100.0).number
+    assert 3 == bench.choice(BOB, 100.0).number
+    assert (Health.SUSPECT, Health.UP) == bench.health(3)
+    assert ["192.0.2.2 TCP suspect"] == bench.told()
+
+
+def test_a_guest_goes_back_after_its_pause(bench: Bench) -> None:
+    """Twice as long each time, up to a ceiling."""
+    now = 0.0
+    for pause in (FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE):
+        bench.fail(3, ALICE, now=now)
+        assert 2 == bench.choice(ALICE, now + pause - 0.1).number
+        now += pause
+        assert 3 == bench.choice(ALICE, now).number
+    for _ in range(20):
+        bench.fail(3, ALICE, now=now)
+        now += MAX_PAUSE
+        assert 3 == bench.choice(ALICE, now).number
+
+
+def test_two_guests_take_it_down_for_all(bench: Bench) -> None:
+    """They agree, and nobody got a reply in between; UDP is another matter."""
+    bench.fail(3, ALICE, BOB)
+    assert (Health.DOWN, Health.UP) == bench.health(3)
+    assert Choice(2, is_live=True) == bench.choice(CAROL, 1.0)
+    assert 3 == bench.choice(CAROL, 1.0, UDP).number
+    assert ["192.0.2.2 TCP suspect", "192.0.2.2 TCP down"] == bench.told()
+    assert "192.0.2.2:53 down/up" in repr(bench.liveness)
+
+
+def test_a_reply_in_between_clears_the_first(bench: Bench) -> None:
+    """Two guests that fail in turn, with replies to others between, change nothing."""
+    for _ in range(10):
+        bench.fail(3, ALICE)
+        bench.liveness.replied(3, TCP)
+        bench.fail(3, BOB)
+        bench.liveness.replied(3, TCP)
+    assert (Health.UP, Health.UP) == bench.health(3)
+    assert not any(isinstance(each, EndpointChanged) for each in bench.events)
+
+
+def test_an_old_failure_is_forgotten(bench: Bench) -> None:
+    """What a guest did minutes ago does not join another's today."""
+    bench.fail(3, ALICE)
+    bench.fail(3, BOB, now=FIRST_PAUSE + MEMORY)
+    assert Health.SUSPECT == bench.health(3)[0]
+    bench.liveness.prune(2 * (FIRST_PAUSE + MEMORY))
+    assert Health.UP == bench.health(3)[0]
+
+
+def test_a_reply_brings_it_back(bench: Bench) -> None:
+    """One is enough: no guest can make it itself."""
+    bench.fail(3, ALICE, BOB)
+    bench.liveness.replied(3, TCP)
+    assert 3 == bench.choice(ALICE, 1.0).number
+    assert "192.0.2.2 TCP up" == bench.told()[-1]
+
+
+def test_a_reply_of_an_endpoint_that_is_well_says_nothing(bench: Bench) -> None:
+    """No event for what did not change."""
+    bench.liveness.replied(3, TCP)
+    assert [] == bench.events
+
+
+def test_one_flow_tries_an_endpoint_that_is_down(bench: Bench) -> None:
+    """After a pause, which grows; never of a guest that failed there lately."""
+    bench.fail(3, ALICE, BOB)
+    assert 2 == bench.choice(CAROL, FIRST_PAUSE - 0.1).number
+    now = FIRST_PAUSE + 1
+    bench.fail(3, ALICE, now=now)
+    assert 2 == bench.choice(ALICE, now).number
+    assert 3 == bench.choice(CAROL, now).number
+    assert 2 == bench.choice(BOB, now).number
+    bench.fail(3, CAROL, now=now)
+    assert 2 == bench.choice(8, now + 2 * FIRST_PAUSE - 0.1).number
+    assert 3 == bench.choice(8, now + 2 * FIRST_PAUSE).number
+
+
+def test_when_all_are_down_all_are_used(bench: Bench) -> None:
+    """Better than to refuse, and it is said."""
+    bench.fail(2, ALICE, BOB)
+    bench.fail(3, ALICE, BOB)
+    assert Choice(3, is_live=False) == bench.choice(ALICE, 1.0)
+    assert BOTH == bench.offered[-1]
+
+
+def test_a_guest_that_avoids_all_gets_one_that_lives(bench: Bench) -> None:
+    """What is down for all is not better than what failed for it alone."""
+    bench.fail(2, ALICE, BOB)
+    bench.fail(3, ALICE)
+    assert Choice(3, is_live=False) == bench.choice(ALICE, 1.0)
+    assert Choice(3, is_live=True) == bench.choice(BOB, 1.0)
+
+
+def test_checks_count_for_all(bench: Bench) -> None:
+    """`fall` in a row take it down, for UDP too; `rise` in a row bring it back."""
+    bench.check(3, False, False, True, False, False)
+    assert (Health.UP, Health.UP) == bench.health(3)
+    bench.check(3, False)
+    assert (Health.DOWN, Health.DOWN) == bench.health(3)
+    assert 2 == bench.choice(ALICE, 1000.0).number
+    assert not bench.liveness.is_well(3, TCP)
+    bench.check(3, True, False, True)
+    assert Health.DOWN == bench.health(3)[0]
+    bench.check(3, True)
+    assert (Health.UP, Health.UP) == bench.health(3)
+    assert bench.liveness.is_well(3, TCP)
+    told = [f"192.0.2.2 {p} {h}" for h in ("down", "up") for p in ("TCP", "UDP")]
+    assert told == bench.told()
+
+
+def test_checks_bring_back_what_guests_took_down(bench: Bench) -> None:
+    """And no guest's flow has to try it meanwhile."""
+    bench.check(3, True, True, True)
+    bench.fail(3, ALICE, BOB)
+    assert 2 == bench.choice(CAROL, 1000.0).number
+    bench.check(3, True)
+    assert Health.DOWN == bench.health(3)[0]
+    bench.check(3, True)
+    assert Health.UP == bench.health(3)[0]
+
+
+def test_a_connection_proves_nothing_of_udp(bench: Bench) -> None:
+    """Where UDP flows failed, one of them has to try."""
+    bench.check(3, True)
+    for guest in (ALICE, BOB):
+        bench.liveness.failed(3, UDP, guest, 0.0)
+    bench.check(3, True, True)
+    assert (Health.UP, Health.DOWN) == bench.health(3)
+    assert 3 == bench.choice(CAROL, FIRST_PAUSE, UDP).number
+
+
+def test_a_guest_that_goes_takes_its_word_with_it(bench: Bench) -> None:
+    """Whoever gets its number next has said nothing."""
+    bench.fail(3, ALICE)
+    bench.liveness.forget(ALICE)
+    assert 3 == bench.choice(ALICE, 1.0).number
+    bench.fail(3, BOB)
+    assert Health.SUSPECT == bench.health(3)[0]
+    bench.liveness.forget(CAROL)
+
+
+def test_an_endpoint_that_goes_is_forgotten(bench: Bench) -> None:
+    """Another one with its number begins well; the others keep what is known."""
+    bench.fail(2, ALICE, BOB)
+    bench.fail(3, ALICE, BOB)
+    bench.check(3, False, False, False)
+    other = Endpoint(3, IPv4Address("192.0.2.9"), 53)
+    bench.liveness.follow((ONE, other))
+    expected = (
+        EndpointState(ONE, Health.DOWN, Health.UP),
+        EndpointState(other, Health.UP, Health.UP),
+    )
+    assert expected == bench.liveness.states()
+    bench.liveness.follow((ONE, other))
+    assert expected == bench.liveness.states()
+
+
+def test_what_is_not_provisioned_is_nobody(bench: Bench) -> None:
+    """Late words about an endpoint that is gone are not kept."""
+    bench.liveness.follow((ONE,))
+    bench.fail(3, ALICE, BOB)
+    bench.check(3, False, False, False)
+    bench.liveness.replied(3, TCP)
+    assert [] == bench.events
+
+
+def test_memory_is_bounded(bench: Bench) -> None:
+    """A crowd of guests adds nothing to an endpoint that is down."""
+    bench.fail(3, *range(1, MAX_AGAINST + 50))
+    assert 3 == bench.choice(MAX_AGAINST + 40, FIRST_PAUSE).number
+    assert 2 == bench.choice(MAX_AGAINST, FIRST_PAUSE - 1).number

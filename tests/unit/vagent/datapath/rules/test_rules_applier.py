@@ -1,0 +1,397 @@
+"""Wanted state reaches the kernel, one transaction at a time, and again after a no."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from ipaddress import IPv6Address
+from unittest.mock import Mock, call, create_autospec
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from vagent.datapath.fast_path.offload import FastPath
+from vagent.datapath.names import Names
+from vagent.datapath.rules.applier import RETRY_AFTER, Applier
+from vagent.datapath.rules.events import RulesApplied, RulesRefused
+from vagent.datapath.rules.features import Features
+from vagent.datapath.state import ENDPOINT_MASK, INDEX_MASK, Attachment, Services
+from vagent.errors import KernelError
+from vagent.kernel.nf_tables import Step
+from vagent.linklocal.service import LinkLocalService
+from vagent.observe.event import Event
+
+
+class Kernel:
+    """Records what it is asked; says yes at once, no, or later, as it is told."""
+
+    def __init__(self) -> None:
+        self.scripts: list[str] = []
+        self.commands: list[str] = []
+        self.ended: list[tuple[int, int]] = []
+        self.queue_rules: list[tuple[int, str, str, int]] = []
+        self.refuse = False
+        self.hold: Deferred[None] | None = None
+
+    async def run_nft(self, script: str, *, check: bool = False) -> None:
+        assert not check
+        await self._take(script)
+
+    async def transact(self, steps: Sequence[Step]) -> None:
+        await self._take("\n".join(about for step in steps for about in step.about))
+
+    async def _take(self, script: str) -> None:
+        self.scripts.append(script)
+        if self.hold is not None:
+            await self.hold
+        if self.refuse:
+            raise KernelError("the kernel says no")
+
+    async def run_ip(self, batch: str) -> None:
+        self.commands.append(batch)
+
+    async def counters(self, table: str) -> dict[str, int]:
+        raise AssertionError(table)
+
+    def queue_drops(self, queue_number: int) -> int:
+        raise AssertionError(queue_number)
+
+    def send_frame(self, ifindex: int, frame: bytes) -> None:
+        raise AssertionError(frame)
+
+    def insert_queue_rule(
+        self, family: int, table: str, chain: str, queue_number: int
+    ) -> None:
+        self.queue_rules.append((family, table, chain, queue_number))
+
+    def end_flows(self, mark: int, mask: int) -> None:
+        self.ended.append((mark, mask))
+
+    def ifindex(self, name: str) -> int | None:
+        raise AssertionError(name)
+
+    def mac(self, name: str) -> str:
+        raise AssertionError(name)
+
+    def has_sysctl(self, key: str) -> bool:
+        raise AssertionError(key)
+
+    def read_sysctl(self, key: str) -> str:
+        raise AssertionError(key)
+
+    def write_sysctl(self, key: str, value: str) -> None:
+        raise AssertionError(key)
+
+
+class Bench:
+    """An applier with its kernel, clock and events."""
+
+    def __init__(
+        self, names: Names, *, nft_queue: bool = True, ipv6: bool = False
+    ) -> None:
+        self.kernel = Kernel()
+        self.clock = Clock()
+        self.events: list[Event] = []
+        self.refreshed = 0
+        self.fast_path = create_autospec(FastPath, instance=True)
+        self.services = Services.of((), names, None)
+        self.applier = Applier(
+            names,
+            system=self.kernel,
+            services=self.services,
+            refresh=self.refresh,
+            fast_path=self.fast_path,
+            emit=self.events.append,
+            clock=self.clock,
+        )
+        self.features = Features(nft_queue=nft_queue, ip6_tables=ipv6, ipv6=ipv6)
+
+    def refresh(self) -> None:
+        self.refreshed += 1
+
+    def start(self) -> None:
+        done = Deferred.fromCoroutine(self.applier.start(self.features, "02::"))
+        assert [] == self.failures(done)
+        self.kernel.scripts.clear()
+
+    def failures(self, done: Deferred[None]) -> list[object]:
+        found: list[object] = []
+        done.addErrback(lambda failure: found.append(failure.value))
+        return found
+
+    def turn(self) -> None:
+        self.clock.advance(0)
+
+
+@pytest.fixture
+def bench(names: Names) -> Iterator[Bench]:
+    """An applier that has not been started. No timer may be left at the end."""
+    made = Bench(names)
+    yield made
+    made.applier.stop()
+    assert [] == [call for call in made.clock.getDelayedCalls() if call.getTime() > 60]
+
+
+def test_nothing_happens_before_start(bench: Bench, alice: Attachment) -> None:
+    """Wanting is free."""
+    bench.applier.attach(alice)
+    bench.turn()
+    assert [] == bench.kernel.scripts
+
+
+def test_start_replaces_everything(bench: Bench, alice: Attachment) -> None:
+    """What was wanted before is in the first transaction."""
+    bench.applier.attach(alice)
+    Deferred.fromCoroutine(bench.applier.start(bench.features, "02::"))
+    script, rules = bench.kernel.scripts
+    assert script.startswith("table netdev vagent\ndelete table netdev vagent\n")
+    assert "tap-alice" in script
+    assert "rule of quoted\nrule of error_from_vm" == rules
+    assert bench.applier.is_applied(alice.index)
+
+
+def test_start_fails_loudly(bench: Bench) -> None:
+    """A kernel that says no at start keeps the agent from starting."""
+    bench.kernel.refuse = True
+    done = Deferred.fromCoroutine(bench.applier.start(bench.features, "02::"))
+    (failure,) = bench.failures(done)
+    assert isinstance(failure, KernelError)
+
+
+def test_without_nft_queue_the_xt_rule_follows(names: Names) -> None:
+    """The queue rule goes into our own closed chain."""
+    bench = Bench(names, nft_queue=False)
+    bench.start()
+    assert [(socket.AF_INET, "vagent", "to_agent", 8097)] == bench.kernel.queue_rules
+
+
+def test_changes_of_one_turn_are_one_transaction(
+    bench: Bench, alice: Attachment, bob: Attachment
+) -> None:
+    """A thousand ports in one call cost one transaction."""
+    bench.start()
+    bench.applier.attach(alice)
+    bench.applier.attach(bob)
+    bench.turn()
+    (script,) = bench.kernel.scripts
+    assert "tap-alice" in script
+    assert "tap-bob" in script
+
+
+def test_changes_during_a_transaction_wait_for_the_next(
+    bench: Bench, alice: Attachment, bob: Attachment
+) -> None:
+    """Never two at once, and none is lost."""
+    bench.start()
+    bench.kernel.hold = Deferred()
+    bench.applier.attach(alice)
+    bench.turn()
+    bench.applier.attach(bob)
+    bench.turn()
+    assert 1 == len(bench.kernel.scripts)
+    hold, bench.kernel.hold = bench.kernel.hold, None
+    hold.callback(None)
+    assert 2 == len(bench.kernel.scripts)
+    assert bench.applier.is_applied(bob.index)
+
+
+def test_what_is_wanted_already_is_no_change(bench: Bench, alice: Attachment) -> None:
+    """Registering the same port again does not touch the kernel."""
+    bench.start()
+    bench.applier.attach(alice)
+    bench.turn()
+    bench.applier.attach(alice)
+    bench.turn()
+    assert 1 == len(bench.kernel.scripts)
+
+
+def test_come_and_gone_in_one_turn_is_nothing(bench: Bench, alice: Attachment) -> None:
+    """No transaction for no change."""
+    bench.start()
+    bench.applier.attach(alice)
+    bench.applier.detach(alice.index)
+    bench.turn()
+    assert [] == bench.kernel.scripts
+
+
+def test_detach_ends_the_flows(bench: Bench, alice: Attachment) -> None:
+    """Conntrack forgets who is gone, so that nobody inherits their flows."""
+    bench.start()
+    bench.applier.attach(alice)
+    bench.turn()
+    bench.applier.detach(alice.index)
+    bench.turn()
+    assert [(alice.index, INDEX_MASK)] == bench.kernel.ended
+    assert not bench.applier.is_applied(alice.index)
+
+
+def test_flows_go_on_where_only_their_sum_has_another_name(
+    bench: Bench, alice: Attachment
+) -> None:
+    """A port gets a further address: the kernel is told, no flow of the first ends."""
+    bench.start()
+    bench.applier.attach(alice)
+    bench.turn()
+    bench.applier.attach(replace(alice, port=alice.index))
+    bench.turn()
+    assert "map port_of, tap tap-alice" in bench.kernel.scripts[-1]
+    bench.applier.put_back()
+    bench.applier.attach(alice)
+    bench.turn()
+    assert [] == bench.kernel.ended
+
+
+def test_the_fast_path_hears_of_what_is_served(bench: Bench, alice: Attachment) -> None:
+    """Of a port when the rules serve it, and of its end before conntrack does."""
+    bench.kernel.end_flows = Mock()  # type: ignore[method-assign]
+    order = Mock()
+    order.attach_mock(bench.fast_path, "fast_path")
+    order.attach_mock(bench.kernel.end_flows, "end_flows")
+    bench.start()
+    bench.applier.attach(alice)
+    assert call.fast_path.attached(alice) not in order.mock_calls
+    bench.turn()
+    assert order.mock_calls == [
+        call.fast_path.serve(bench.services.addresses),
+        call.fast_path.attached(alice),
+    ]
+    order.reset_mock()
+    bench.applier.detach(alice.index)
+    bench.turn()
+    assert order.mock_calls == [
+        call.fast_path.detached(alice),
+        call.fast_path.end(alice.index, INDEX_MASK),
+        call.end_flows(alice.index, INDEX_MASK),
+    ]
+
+
+def test_the_fast_path_hears_of_services(
+    bench: Bench, names: Names, dns: LinkLocalService
+) -> None:
+    """Where they are, and which endpoint has gone."""
+    bench.start()
+    with_dns = Services.of([dns], names, bench.services)
+    bench.applier.offer(with_dns)
+    bench.turn()
+    bench.fast_path.serve.assert_called_with(with_dns.addresses)
+    bench.applier.offer(Services.of([], names, with_dns))
+    bench.turn()
+    assert [each.args for each in bench.fast_path.end.call_args_list] == (
+        bench.kernel.ended
+    )
+    assert bench.kernel.ended
+
+
+def test_all_is_told_again_when_all_is_replaced(
+    bench: Bench, alice: Attachment
+) -> None:
+    bench.start()
+    bench.applier.attach(alice)
+    bench.turn()
+    bench.applier.put_back()
+    bench.turn()
+    assert bench.fast_path.attached.call_args_list == [call(alice), call(alice)]
+
+
+def test_a_replaced_tap_is_detached_and_attached(
+    bench: Bench, alice: Attachment
+) -> None:
+    """The same name with another interface index is another interface."""
+    bench.start()
+    bench.applier.attach(alice)
+    bench.turn()
+    bench.applier.attach(replace(alice, ifindex=99))
+    bench.turn()
+    script = bench.kernel.scripts[-1]
+    assert script.index("chain in_11\n") < script.index("chain in_99 at device tap-")
+    assert [(alice.index, INDEX_MASK)] == bench.kernel.ended
+
+
+def test_the_chain_of_a_shared_tap_stays(bench: Bench, alice: Attachment) -> None:
+    """One of two addresses of a tap goes; the other is not disturbed."""
+    second = replace(alice, index=9)
+    bench.start()
+    bench.applier.attach(alice)
+    bench.applier.attach(second)
+    bench.turn()
+    bench.applier.detach(second.index)
+    bench.turn()
+    assert "chain" not in bench.kernel.scripts[-1]
+
+
+def test_a_deleted_service_loses_its_flows(
+    bench: Bench, names: Names, dns: LinkLocalService
+) -> None:
+    """Only the flows of endpoints that no service offers any more."""
+    bench.start()
+    with_dns = Services.of([dns], names, bench.services)
+    bench.applier.offer(with_dns)
+    bench.turn()
+    fewer = replace(dns, fabric_addresses=dns.fabric_addresses[:1])
+    bench.applier.offer(Services.of([fewer], names, with_dns))
+    bench.turn()
+    assert [(3 << 16, ENDPOINT_MASK)] == bench.kernel.ended
+
+
+def test_a_refusal_is_told_and_tried_again(bench: Bench, alice: Attachment) -> None:
+    """Whoever waits is told at once; the whole state is tried until it holds."""
+    bench.start()
+    bench.kernel.refuse = True
+    bench.applier.attach(alice)
+    failures = bench.failures(Deferred.fromCoroutine(bench.applier.settled()))
+    bench.turn()
+    assert ["the kernel says no"] == [str(failure) for failure in failures]
+    assert any(isinstance(event, RulesRefused) for event in bench.events)
+    bench.kernel.refuse = False
+    bench.clock.advance(RETRY_AFTER)
+    assert 1 == bench.refreshed
+    assert bench.kernel.scripts[-2].startswith("table netdev vagent\ndelete")
+    assert bench.applier.is_applied(alice.index)
+
+
+def test_settled_waits_for_the_kernel(bench: Bench, alice: Attachment) -> None:
+    """It returns when the kernel has what was wanted, not before."""
+    bench.start()
+    bench.kernel.hold = Deferred()
+    bench.applier.attach(alice)
+    done = Deferred.fromCoroutine(bench.applier.settled())
+    bench.turn()
+    assert not done.called
+    bench.kernel.hold.callback(None)
+    assert done.called
+    assert any(isinstance(event, RulesApplied) for event in bench.events)
+
+
+def test_settled_returns_at_once_when_nothing_is_to_do(bench: Bench) -> None:
+    """A reply need not wait for what is true already."""
+    bench.start()
+    assert Deferred.fromCoroutine(bench.applier.settled()).called
+
+
+def test_with_ipv6_each_family_has_its_queue_rule(names: Names) -> None:
+    """One queue for both."""
+    bench = Bench(names, nft_queue=False, ipv6=True)
+    bench.start()
+    assert [
+        (socket.AF_INET, "vagent", "to_agent", 8097),
+        (socket.AF_INET6, "vagent", "to_agent", 8097),
+    ] == bench.kernel.queue_rules
+    bench.applier.stop()
+
+
+@pytest.mark.parametrize("ipv6", [False, True])
+def test_services_reach_the_kernel_as_far_as_it_carries_them(
+    names: Names, metadata: LinkLocalService, ipv6: bool
+) -> None:
+    """An IPv6 address is told to a kernel with IPv6 only."""
+    bench = Bench(names, ipv6=ipv6)
+    bench.start()
+    six = replace(metadata, name="six", address=IPv6Address("fd00::1"))
+    services = Services.of([metadata, six], names, bench.services)
+    bench.applier.offer(services)
+    bench.turn()
+    assert ipv6 == any("fd00::1" in script for script in bench.kernel.scripts)
+    assert ipv6 == any("proxy fd00::1" in each for each in bench.kernel.commands)
+    bench.applier.stop()

@@ -1,0 +1,226 @@
+"""What a ceiling, a rate and a refusal mean for the guest that meets them."""
+
+from __future__ import annotations
+
+import itertools
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.l2 import Ether
+from twisted.internet.task import Clock
+
+from vagent.config.model import EndpointCheckConfig, LinkLocalFlowsConfig
+from vagent.datapath.endpoints.liveness import Liveness
+from vagent.datapath.endpoints.passive_check import Witness
+from vagent.datapath.events import CountFailed
+from vagent.datapath.state import INDEX_BITS, REFUSE, Attachment, Services
+from vagent.datapath.trap.events import FlowDecided, NotTold, PacketMalformed
+from vagent.datapath.trap.flow_limits import RECOUNT_INTERVAL, FlowLimits
+from vagent.datapath.trap.verdicts import MAX_TOLD, MAX_TOLD_TO_GUEST, Judge
+from vagent.errors import KernelError
+
+if TYPE_CHECKING:
+    from vagent.datapath.names import Names
+    from vagent.datapath.system import System
+    from vagent.linklocal.service import LinkLocalService
+    from vagent.observe.event import Event
+
+BASE = int(IPv4Address("169.254.64.0"))
+DNS = "169.254.1.53"
+
+
+class Bench:
+    """A judge that knows guests 2 to 19, and a service with two endpoints."""
+
+    def __init__(self, names: Names, guest: Attachment, services: Services) -> None:
+        self.events: list[Event] = []
+        self.frames: list[Ether] = []
+        self.clock = Clock()
+        self.dice = max
+        self.source_ports = itertools.count(30_000)
+        self.alive: dict[int, int] | None = {}
+        self.counts = 0
+        self.limits = FlowLimits(LinkLocalFlowsConfig(4, 2))
+        self.liveness = Liveness(
+            EndpointCheckConfig(),
+            pick=lambda numbers: self.dice(numbers),  # noqa: PLW0108 others are thrown
+            emit=self.events.append,
+        )
+        self.witness = Witness(
+            self.liveness,
+            find=self.find,
+            emit=self.events.append,
+            clock=self.clock,
+        )
+        self.judge = Judge(
+            BASE,
+            limits=self.limits,
+            count_flows=self.count,
+            liveness=self.liveness,
+            witness=self.witness,
+            attachment_of=lambda _: guest,
+            system=cast("System", self),
+            emit=self.events.append,
+            clock=self.clock,
+        )
+        self.judge.guests.update({index: index for index in range(2, 20)})
+        self.judge.offers = services.offers
+        self.judge.addresses = services.addresses
+        self.liveness.follow(services.fabric())
+
+    def find(self, _packet: object) -> None:
+        raise KernelError("not now")
+
+    async def count(self) -> dict[int, int]:
+        self.counts += 1
+        if self.alive is None:
+            raise KernelError("no")
+        return self.alive
+
+    def send_frame(self, ifindex: int, frame: bytes) -> None:
+        assert 11 == ifindex
+        self.frames.append(Ether(frame))
+
+    def open(
+        self, index: int, kind: type = TCP, port: int = 53, source_port: int = 0
+    ) -> int:
+        """A flow of its own unless a source port is given."""
+        source_port = source_port or next(self.source_ports)
+        return self.judge.judge(opening(index, kind, port, source_port))
+
+    def reasons(self) -> list[str]:
+        return [
+            each.verdict.reason.value
+            for each in self.events
+            if isinstance(each, FlowDecided)
+        ]
+
+
+def opening(
+    index: int, kind: type = TCP, port: int = 53, source_port: int = 40_000
+) -> bytes:
+    source = str(IPv4Address(BASE + index))
+    return bytes(IP(src=source, dst=DNS) / kind(sport=source_port, dport=port))
+
+
+@pytest.fixture
+def bench(names: Names, alice: Attachment, dns: LinkLocalService) -> Bench:
+    return Bench(names, alice, Services.of([dns], names, None))
+
+
+def test_a_flow_to_an_endpoint_is_witnessed(bench: Bench) -> None:
+    """Its mark says where it goes and whose it is."""
+    assert 3 << INDEX_BITS | 2 == bench.open(2)
+    assert "1 flows" in repr(bench.witness)
+
+
+def test_the_choice_is_livenesss(bench: Bench) -> None:
+    """An endpoint that is down gets none; when all are, it is said."""
+    for guest in (18, 19):
+        bench.liveness.failed(3, 6, guest, 0.0)
+    assert 2 << INDEX_BITS | 2 == bench.open(2)
+    for guest in (18, 19):
+        bench.liveness.failed(2, 6, guest, 0.0)
+    bench.open(3)
+    assert ["service", "no-live-endpoint"] == bench.reasons()
+
+
+def test_a_guest_at_its_ceiling_is_refused_and_the_kernel_asked(bench: Bench) -> None:
+    """Until the kernel says that flows have ended."""
+    bench.open(2)
+    bench.open(2)
+    bench.alive = {2: 2}
+    assert REFUSE << INDEX_BITS | 2 == bench.open(2)
+    assert ["service", "service", "guest-limit"] == bench.reasons()
+    assert 3 << INDEX_BITS | 3 == bench.open(3)
+    bench.clock.advance(RECOUNT_INTERVAL)
+    bench.alive = {3: 1}
+    assert REFUSE << INDEX_BITS | 2 == bench.open(2)
+    assert 3 << INDEX_BITS | 2 == bench.open(2)
+    assert (2, 2) == (bench.counts, bench.limits.counts().refused)
+
+
+@pytest.mark.parametrize("kind", [TCP, UDP])
+def test_a_packet_that_comes_again_is_of_the_flow_that_there_is(
+    bench: Bench, kind: type
+) -> None:
+    """It is counted once, has its endpoint, whatever the dice say, and is not refused
+    where it is the last that its guest may have.
+    """
+    bench.open(2)
+    last = bench.open(2, kind, source_port=1)
+    bench.dice = min
+    assert last == bench.open(2, kind, source_port=1)
+    assert (2, 0) == (bench.limits.counts().now, bench.limits.counts().refused)
+    bench.open(2)
+    assert "guest-limit" == bench.reasons()[-1]
+
+
+def test_what_speaks_against_its_endpoint_speaks_against_the_repetition(
+    bench: Bench,
+) -> None:
+    """The flow is then another one."""
+    assert 3 << INDEX_BITS | 2 == bench.open(2, source_port=1)
+    for guest in (18, 19):
+        bench.liveness.failed(3, 6, guest, 0.0)
+    assert 2 << INDEX_BITS | 2 == bench.open(2, source_port=1)
+    assert 2 == bench.limits.counts().now
+
+
+def test_a_full_host_refuses_everybody(bench: Bench) -> None:
+    """With its own reason; a kernel that does not count is told, and asked again."""
+    bench.alive = None
+    for index in (2, 2, 3, 3):
+        bench.open(index)
+    assert REFUSE << INDEX_BITS | 4 == bench.open(4)
+    assert "host-limit" == bench.reasons()[-1]
+    assert CountFailed("no") in bench.events
+    bench.clock.advance(RECOUNT_INTERVAL)
+    bench.alive = {}
+    bench.open(4)
+    assert 3 << INDEX_BITS | 4 == bench.open(4)
+
+
+def test_numbers_are_made_right_now_and_then(bench: Bench) -> None:
+    """Not at every look."""
+    bench.judge.count_again()
+    bench.open(2)
+    bench.judge.count_again()
+    bench.judge.count_again()
+    assert (1, 0) == (bench.counts, bench.limits.counts().now)
+
+
+def test_a_datagram_that_the_kernel_refused_is_told(bench: Bench) -> None:
+    """The reason is a verdict like any other; nothing is let in."""
+    bench.judge.refused(opening(2, UDP))
+    assert ["guest-rate"] == bench.reasons()
+    (frame,) = bench.frames
+    assert (3, 3) == (frame[ICMP].type, frame[ICMP].code)
+    assert 0 == bench.limits.counts().now
+
+
+def test_who_is_no_guest_is_not_told(bench: Bench) -> None:
+    """Nor is what is no packet."""
+    bench.judge.refused(opening(99, UDP))
+    bench.judge.refused(b"")
+    assert [] == bench.frames
+    assert [PacketMalformed] == [type(each) for each in bench.events]
+
+
+def test_a_guest_has_its_share_of_what_is_told(bench: Bench) -> None:
+    """One that asks without end takes nothing from another; the host has a ceiling."""
+    for _ in range(2 * MAX_TOLD):
+        bench.open(2, UDP, 54)
+    assert MAX_TOLD_TO_GUEST == len(bench.frames)
+    bench.open(3, UDP, 54)
+    assert MAX_TOLD_TO_GUEST + 1 == len(bench.frames)
+    for index in range(3, 20):
+        for _ in range(MAX_TOLD_TO_GUEST):
+            bench.open(index, UDP, 54)
+    assert MAX_TOLD == len(bench.frames)
+    assert any(isinstance(each, NotTold) for each in bench.events)
+    bench.clock.advance(1.0)
+    bench.open(2, UDP, 54)
+    assert MAX_TOLD + 1 == len(bench.frames)

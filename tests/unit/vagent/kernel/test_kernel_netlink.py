@@ -1,0 +1,109 @@
+"""Netlink bytes: what we send, and how we read what comes."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+
+from vagent.errors import KernelError
+from vagent.kernel.conntrack import encode_end
+from vagent.kernel.netlink import (
+    Acknowledgement,
+    acknowledgement,
+    attribute,
+    attributes_in,
+    message,
+    messages,
+)
+from vagent.kernel.queue_rule import encode
+
+
+def test_an_attribute_is_padded_to_four_bytes() -> None:
+    """Its length does not count the padding."""
+    assert b"\x07\x00\x03\x00abc\x00" == attribute(3, b"abc")
+
+
+def test_an_acknowledgement_of_zero_is_success() -> None:
+    """An error message with code 0 is netlink's yes."""
+    reply = struct.pack("=IHHIIi", 20, 2, 0, 1, 0, 0)
+    assert Acknowledgement(sequence=1, code=0) == acknowledgement(reply)
+
+
+def test_an_error_gives_its_errno() -> None:
+    """The kernel sends it negative."""
+    reply = struct.pack("=IHHIIi", 20, 2, 0, 7, 0, -2)
+    assert Acknowledgement(sequence=7, code=2) == acknowledgement(reply)
+
+
+def fault(*attributes: bytes, flags: int = 0x300) -> bytes:
+    """An error about message 3, whose own header follows, then attributes."""
+    body = struct.pack("=iIHHII", -17, 99, 0, 0, 3, 0) + b"".join(attributes)
+    return struct.pack("=IHHII", 16 + len(body), 2, flags, 3, 0) + body
+
+
+def test_an_error_tells_where_the_fault_is() -> None:
+    """Behind the kernel's own words for it, which are skipped."""
+    words, offset = attribute(1, b"no\0"), attribute(2, struct.pack("=I", 44))
+    assert Acknowledgement(3, 17, 44) == acknowledgement(fault(words, offset))
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_a_cut_attribute_is_no_place(cut: int) -> None:
+    """The errno is still read."""
+    offset = attribute(2, struct.pack("=I", 44))
+    assert Acknowledgement(3, 17, 0) == acknowledgement(fault(offset)[:-cut])
+
+
+def test_attributes_of_length_zero_are_stepped_over() -> None:
+    """The kernel sends none; reading them ends all the same."""
+    assert Acknowledgement(3, 17, 0) == acknowledgement(fault(b"\0" * 40))
+
+
+def test_without_the_flags_nothing_is_looked_for() -> None:
+    """The rest is then the message itself."""
+    offset = attribute(2, struct.pack("=I", 44))
+    assert Acknowledgement(3, 17, 0) == acknowledgement(fault(offset, flags=0))
+
+
+@pytest.mark.parametrize(
+    "reply", [b"", b"\0" * 19, struct.pack("=IHHIIi", 20, 3, 0, 1, 0, 0)]
+)
+def test_a_reply_that_is_no_acknowledgement_is_refused(reply: bytes) -> None:
+    """Too short, or of another type."""
+    with pytest.raises(KernelError):
+        acknowledgement(reply)
+
+
+def test_the_queue_rule_names_its_place_and_queue() -> None:
+    """Table, chain, target and queue number are there, the bypass flag is not."""
+    batch = encode("mine", "there", 8097, family=socket.AF_INET6)
+    assert b"mine\0" in batch
+    assert b"there\0" in batch
+    assert b"NFQUEUE\0" in batch
+    assert struct.pack("=HHH", 8097, 1, 0) in batch
+    assert 0 == len(batch) % 4
+    rule_family = batch[20 + 16]
+    assert socket.AF_INET6 == rule_family
+
+
+def test_the_end_of_flows_carries_mark_and_mask() -> None:
+    """Both big-endian, as conntrack wants them."""
+    message = encode_end(0x10002, 0xFFFF)
+    assert attribute(8, b"\x00\x01\x00\x02") in message
+    assert attribute(21, b"\x00\x00\xff\xff") in message
+
+
+def test_messages_and_attributes_are_read_as_far_as_they_hold() -> None:
+    """A length that is too short or too long ends the reading."""
+    one, two = message(24, 1, b"abcd"), message(25, 1, b"efghijkl")
+    assert list(messages(one + two)) == [(24, b"abcd"), (25, b"efghijkl")]
+    for cut in range(len(one), len(one + two)):
+        assert list(messages((one + two)[:cut])) == [(24, b"abcd")]
+    assert list(messages(struct.pack("=IHHII", 15, 24, 1, 1, 0))) == []
+    first, second = attribute(4, b"abc"), attribute(0x8000 | 5, b"defg")
+    assert attributes_in(first + second) == {4: b"abc", 5: b"defg"}
+    for cut in range(len(first), len(first + second)):
+        assert attributes_in((first + second)[:cut]) == {4: b"abc"}
+    assert attributes_in(struct.pack("=HH", 3, 4)) == {}

@@ -1,0 +1,149 @@
+"""Messages of a transaction, byte for byte, and the kernel's answers in words."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from vagent.kernel.netlink import Acknowledgement
+from vagent.kernel.nf_tables import (
+    MAX_ELEMENTS,
+    Element,
+    Step,
+    add_device_chain,
+    add_elements,
+    delete_chain,
+    delete_elements,
+    encode,
+    refusal,
+)
+
+ONE = Element(b"\x02\0\0\0", b"\x0a\0\0\x05", "tap one")
+MAC = Element(b"\x03\0\0\0", b"\x02\0\0\0\0\x01", "tap two")
+
+Message = tuple[int, int, int, bytes]
+
+
+def messages(data: bytes) -> list[Message]:
+    """Kind, flags, sequence number and what follows the netlink header of each."""
+    found: list[Message] = []
+    while data:
+        length, kind, flags, sequence, _ = struct.unpack_from("=IHHII", data)
+        found.append((kind, flags, sequence, data[16:length]))
+        data = data[length:]
+    return found
+
+
+def test_elements_as_the_kernel_reads_them() -> None:
+    """A list of pairs, each side a value in a nest; table and map are named first."""
+    (step,) = add_elements("t", "m", [ONE])
+    assert (
+        "0600 0100 7400 0000"  # table "t"
+        "0600 0200 6d00 0000"  # map "m"
+        "2000 0380 1c00 0180"  # its elements, the first of them
+        "0c00 0180 0800 0100 02000000"  # key
+        "0c00 0280 0800 0100 0a000005"  # value
+    ).replace(" ", "") == step.payload.hex()
+
+
+def test_a_value_of_six_bytes_says_so_and_is_padded() -> None:
+    """A MAC address: the kernel wants its very length."""
+    (step,) = add_elements("t", "m", [MAC])
+    assert bytes.fromhex("1000 0280 0a00 0100 020000000001 0000") == step.payload[-16:]
+
+
+def test_many_elements_are_several_messages() -> None:
+    """Each attribute's length fits into its 16 bits."""
+    elements = [
+        Element(bytes(44), n.to_bytes(16), f"tap {n}") for n in range(MAX_ELEMENTS + 1)
+    ]
+    first, second = add_elements("t", "m", elements)
+    assert MAX_ELEMENTS == len(first.about)
+    assert ("map m, tap 256",) == second.about
+    assert len(first.payload) < 1 << 16
+
+
+def test_no_elements_are_no_message() -> None:
+    """Nothing to say is not said."""
+    assert [] == delete_elements("t", "m", [])
+
+
+def test_deleting_creates_nothing() -> None:
+    """The same elements, another message, no flags."""
+    (add,), (delete,) = add_elements("t", "m", [ONE]), delete_elements("t", "m", [ONE])
+    assert (0x0A0C, 0x400) == (add.kind, add.flags)
+    assert (0x0A0E, 0) == (delete.kind, delete.flags)
+    assert add.payload == delete.payload
+
+
+def test_a_chain_at_a_device_jumps() -> None:
+    """Hook, priority and device of the chain; one rule with a verdict."""
+    chain, rule = add_device_chain("t", "in_7", "tap-7", -300, "up")
+    assert bytes.fromhex("fffffed4") in chain.payload
+    assert b"\x0a\0\3\0tap-7\0" in chain.payload
+    assert b"\x0e\0\1\0immediate\0" in rule.payload
+    assert bytes.fromhex("0800 0100 fffffffd 0700 0200") + b"up\0" in rule.payload
+    assert [(0x0A03, 0x400), (0x0A06, 0xC00)] == [
+        (step.kind, step.flags) for step in (chain, rule)
+    ]
+
+
+def test_a_chain_is_made_before_it_is_deleted() -> None:
+    """So it does not matter whether the kernel deleted it already."""
+    assert [0x0A03, 0x0A08, 0x0A05] == [step.kind for step in delete_chain("t", "in_7")]
+
+
+def test_a_transaction_is_a_batch_whose_last_step_is_acknowledged() -> None:
+    """Begin and end enclose it; every message is a request, of the netdev family."""
+    steps = delete_chain("t", "in_7")
+    begin, *inside, end = messages(bytes(encode(steps)))
+    assert (16, 1, 0, b"\0\0\0\x0a") == begin
+    assert (17, 1, 4, b"\0\0\0\x0a") == end
+    assert [(0x401, 1), (1, 2), (1 | 4, 3)] == [
+        (flags, sequence) for _, flags, sequence, _ in inside
+    ]
+    assert [step.payload for step in steps] == [body[4:] for *_, body in inside]
+    assert {b"\5\0\0\0"} == {body[:4] for *_, body in inside}
+
+
+STEPS = [
+    *add_elements("t", "m", [ONE, ONE._replace(whose="tap two")]),
+    *delete_chain("t", "in_7"),
+]
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([Acknowledgement(4, 0)], ""),
+        ([], "the kernel did not answer"),
+        ([Acknowledgement(1, 17)], "map m, tap one: File exists (EEXIST)"),
+        ([Acknowledgement(1, 17, 40)], "map m, tap one: File exists (EEXIST)"),
+        ([Acknowledgement(1, 17, 68)], "map m, tap two: File exists (EEXIST)"),
+        ([Acknowledgement(1, 17, 999)], "map m, tap two: File exists (EEXIST)"),
+        (
+            [Acknowledgement(3, 2), Acknowledgement(4, 2)],
+            "chain in_7: No such file or directory (ENOENT) (and 1 more)",
+        ),
+        (
+            [Acknowledgement(0, 12), Acknowledgement(4, 0)],
+            "transaction of 4 steps: Cannot allocate memory (ENOMEM)",
+        ),
+        (
+            [Acknowledgement(9, 1234)],
+            "transaction of 4 steps: Unknown error 1234 (1234)",
+        ),
+    ],
+)
+def test_a_refusal_says_what_and_why(
+    answers: list[Acknowledgement], words: str
+) -> None:
+    """The step, the element by the offset of the fault, errno in words and by name."""
+    assert words == refusal(STEPS, answers)
+
+
+def test_a_step_of_one_is_that_one() -> None:
+    """Whatever offset the kernel names."""
+    step: Step = delete_chain("t", "in_7")[0]
+    assert "chain in_7" == step.at(12345)

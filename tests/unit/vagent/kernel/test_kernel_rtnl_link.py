@@ -1,0 +1,110 @@
+"""Messages about interfaces: what is read of them, and which names deserve a look."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vagent.datapath.taps import LinkNames
+from vagent.kernel.netlink import attribute
+from vagent.kernel.rtnl_link import Link, encode_question, linked_in, links_in
+
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR = 16, 17, 20
+
+
+def link_message(
+    name: str, kind: int = RTM_NEWLINK, *, family: int = socket.AF_UNSPEC
+) -> bytes:
+    body = struct.pack("=BxHiII", family, 1, 7, 0, 0)
+    body += attribute(13, struct.pack("=I", 0)) + attribute(3, name.encode() + b"\0")
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
+
+
+def test_link_messages_give_names() -> None:
+    """New and deleted links, several in one datagram."""
+    data = link_message("tap1") + link_message("tap-long-name", RTM_DELLINK)
+    expected = [Link(7, "tap1", is_gone=False), Link(7, "tap-long-name", is_gone=True)]
+    assert expected == list(links_in(data))
+
+
+def test_other_messages_are_passed_over() -> None:
+    """Only links are of interest."""
+    data = link_message("no", RTM_NEWADDR) + link_message("yes")
+    assert ["yes"] == [link.name for link in links_in(data)]
+
+
+def test_a_port_that_leaves_its_bridge_is_still_there() -> None:
+    """The bridge says "deleted" of it, in its own family."""
+    data = link_message("tap1", RTM_DELLINK, family=socket.AF_BRIDGE)
+    assert [Link(7, "tap1", is_gone=False)] == list(links_in(data))
+
+
+@pytest.mark.parametrize("length", range(len(link_message("tap1"))))
+def test_a_cut_message_is_no_link_and_no_crash(length: int) -> None:
+    """Every prefix is read without a fault."""
+    assert [] == list(links_in(link_message("tap1")[:length]))
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_datagrams_are_survived(data: bytes) -> None:
+    """Whatever comes, links come out or nothing."""
+    assert all(link.name for link in links_in(data))
+
+
+def answer(*more: tuple[int, bytes], kind: int = RTM_NEWLINK) -> bytes:
+    body = struct.pack("=BxHiII", socket.AF_UNSPEC, 1, 7, 0, 0)
+    body += attribute(3, b"vagent0\0")
+    body += b"".join(attribute(*each) for each in more)
+    return struct.pack("=IHHII", 16 + len(body), kind, 0, 1, 0) + body
+
+
+def test_an_interface_is_asked_for_by_name() -> None:
+    """One message, padded."""
+    header = struct.pack("=IHHII", 44, 18, 1, 1, 0)
+    asked = header + bytes(16) + attribute(3, b"vagent0\0")
+    assert asked == encode_question("vagent0")
+    assert 48 == len(encode_question("vagent10"))
+
+
+TIED = (5, struct.pack("=i", 8))
+
+
+def test_what_an_interface_is_tied_to() -> None:
+    """Nothing where it is tied to none, or to one of another namespace."""
+    assert 8 == linked_in(answer(TIED))
+    assert 0 == linked_in(answer())
+    assert 0 == linked_in(answer(TIED, (37, struct.pack("=i", 0))))
+    assert 0 == linked_in(answer((5, b"\x08\0")))
+    assert 0 == linked_in(answer(TIED, kind=2))
+
+
+@pytest.mark.parametrize("length", range(len(answer(TIED))))
+def test_a_cut_answer_is_nothing(length: int) -> None:
+    """Every prefix is read without a fault."""
+    assert 0 == linked_in(answer(TIED)[:length])
+
+
+@given(st.binary(max_size=200))
+def test_an_arbitrary_answer_is_survived(data: bytes) -> None:
+    """Whatever comes, a number comes out."""
+    assert isinstance(linked_in(data), int)
+
+
+def test_a_new_name_gives_the_old_one_too() -> None:
+    """Whoever was registered at the old name has lost its tap."""
+    names = LinkNames([(7, "tap1"), (8, "tap2")])
+    assert {"tap1", "elsewhere"} == names.take(Link(7, "elsewhere", is_gone=False))
+    assert {"elsewhere"} == names.take(Link(7, "elsewhere", is_gone=False))
+    assert {"tap2"} == names.take(Link(8, "tap2", is_gone=True))
+
+
+def test_a_number_that_is_given_again_starts_anew() -> None:
+    """What was deleted is remembered no longer."""
+    names = LinkNames()
+    assert {"tap1"} == names.take(Link(7, "tap1", is_gone=False))
+    assert {"tap1"} == names.take(Link(7, "tap1", is_gone=True))
+    assert {"tap2"} == names.take(Link(7, "tap2", is_gone=False))

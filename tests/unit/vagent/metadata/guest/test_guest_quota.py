@@ -1,0 +1,205 @@
+"""A guest's share: how fast, how many, what it is told beyond, and for how long."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
+
+from tests.unit.vagent.metadata.memory_bench import GET, HELLO, Bench
+from vagent.metadata.guest.quota import Account, Accounts, Allowance, status_when_over
+from vagent.metadata.limits import MAX_ACCOUNTS
+from vagent.metadata.snapshot import MAX_GUEST_ROWS, GuestSnapshot, conspicuous
+
+ELSEWHERE = b"GET /latest/whoami HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@given(
+    rate=st.floats(0.1, 10_000.0),
+    burst=st.integers(1, 50),
+    now=st.floats(1.0, 4e9),
+)
+def test_a_burst_and_not_one_more(rate: float, burst: int, now: float) -> None:
+    """At one moment exactly `burst` requests pass."""
+    account, allowance = Account(), Allowance(rate, burst, 1)
+    passed = [account.takes(allowance, now) for _ in range(burst + 3)]
+    assert [True] * burst + [False] * 3 == passed
+
+
+@given(st.lists(st.floats(0.0, 0.5), min_size=1, max_size=200))
+def test_never_more_than_the_rate_and_a_burst(pauses: list[float]) -> None:
+    """Over any stretch of time from the beginning."""
+    account, allowance = Account(), Allowance(10.0, 5, 1)
+    now, passed = 1000.0, 0
+    for pause in pauses:
+        now += pause
+        passed += account.takes(allowance, now)
+    assert passed <= 5 + 10.0 * (now - 1000.0) + 0.51
+
+
+def test_one_that_keeps_to_the_rate_is_never_refused() -> None:
+    """A request in each interval, for ever."""
+    account, allowance = Account(), Allowance(3.0, 1, 1)
+    assert all(account.takes(allowance, 1e9 + number / 3.0) for number in range(1000))
+
+
+def test_without_a_rate_there_is_no_limit() -> None:
+    """0 turns it off."""
+    account = Account()
+    assert all(account.takes(Allowance(0.0, 1, 1), 5.0) for _ in range(1000))
+
+
+@pytest.mark.parametrize("step", [-86_400.0, 86_400.0])
+def test_a_clock_that_is_set_locks_nobody_out(step: float) -> None:
+    """Neither a step back nor one ahead."""
+    account, allowance = Account(), Allowance(1.0, 2, 1)
+    while account.takes(allowance, 1e9):
+        pass
+    assert account.takes(allowance, 1e9 + step)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(b"/", b"/openstack", b"/openstack/", b"/openstack/2018-08-27/meta_data.json"),
+        *(b"/latest/meta-data", b"/2009-04-04/meta-data/instance-id", b"/latest"),
+        *(b"/latest/user-data", b"/2016-09-02/dynamic/instance-identity/document"),
+        *(b"/ec2/latest/meta-data/", b"/ec2/", b"/ec2", b"/1.0/"),
+        *(b"/latest/api/token", b"/openstack/latest/user_data"),
+    ],
+)
+def test_paths_of_a_boot(path: bytes) -> None:
+    """cloud-init takes 429 for a final answer, so it gets 503."""
+    assert 503 == status_when_over(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"/openstackx", b"/computeMetadata/v1/", b"/latest/whoami", b"/x/y/meta-data"],
+)
+def test_other_paths(path: bytes) -> None:
+    """429 says what it is."""
+    assert 429 == status_when_over(path)
+
+
+def test_accounts_are_bounded() -> None:
+    """An idle one makes room, and one with connections never does."""
+    accounts = Accounts()
+    bench = Bench()
+    accounts.of("0").connections.add(bench.guest()[0])
+    for number in range(1, MAX_ACCOUNTS):
+        accounts.of(str(number))
+    assert accounts.find("1")
+    accounts.of("new")
+    assert (MAX_ACCOUNTS, True, None) == (
+        len(accounts),
+        accounts.find("0") is not None,
+        accounts.find("1"),
+    )
+
+
+def test_too_fast() -> None:
+    """503 or 429 with Retry-After, the connection stays, the upstream sees nothing;
+    connecting again does not help, waiting does.
+    """
+    bench = Bench(guest_request_rate=1.0, guest_request_burst=2)
+    guest, transport = bench.guest()
+    for _ in range(2):
+        guest.dataReceived(GET)
+        bench.connections[0].dataReceived(HELLO)
+        transport.take()
+    guest.dataReceived(GET)
+    assert transport.take().startswith(b"HTTP/1.1 503 ")
+    guest.dataReceived(ELSEWHERE)
+    reply = transport.take()
+    assert reply.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+    assert b"Retry-After: 1\r\n" in reply
+    guest.connectionLost(Failure(ConnectionLost()))
+    guest, transport = bench.guest()
+    guest.dataReceived(GET)
+    assert transport.take().startswith(b"HTTP/1.1 503 ")
+    _, other = bench.guest("169.254.64.3")
+    bench.advance(1.0)
+    guest.dataReceived(GET)
+    bench.connections[0].dataReceived(HELLO)
+    assert HELLO == transport.take()
+    assert ["too-fast"] * 3 == bench.labels()
+    assert "open" == other.state
+    (shown,) = bench.proxy.snapshot().conspicuous
+    assert ("169.254.64.2", 3) == (shown.identity, shown.limited)
+
+
+def test_kept_replies_count_as_requests() -> None:
+    """The limit is on what the guest makes the agent do."""
+    bench = Bench(cache_ttl=15.0, guest_request_rate=1.0, guest_request_burst=2)
+    guest, transport = bench.guest()
+    guest.dataReceived(GET)
+    bench.connections[0].dataReceived(HELLO)
+    guest.dataReceived(GET)
+    guest.dataReceived(GET)
+    assert transport.sent.startswith(HELLO + HELLO + b"HTTP/1.1 503 ")
+
+
+@pytest.mark.parametrize("cache_ttl", [0.0, 15.0])
+def test_in_flight(cache_ttl: float) -> None:
+    """One more than may wait is turned away; each that is over makes room; what is
+    answered from kept replies does not wait.
+    """
+    bench = Bench(cache_ttl=cache_ttl, max_guest_requests=2)
+    paths = [GET, ELSEWHERE, ELSEWHERE.replace(b"who", b"what")]
+    guests = [bench.guest() for _ in paths]
+    for (guest, _), request in zip(guests, paths, strict=True):
+        guest.dataReceived(request)
+    assert guests[2][1].take().startswith(b"HTTP/1.1 429 ")
+    assert ["too-many-requests"] == bench.labels()
+    bench.connections[0].dataReceived(HELLO)
+    assert HELLO == guests[0][1].take()
+    guests[2][0].dataReceived(paths[2])
+    assert b"" == guests[2][1].sent
+    guests[0][0].dataReceived(GET)
+    expected = HELLO if cache_ttl else b"HTTP/1.1 503 "
+    assert guests[0][1].take().startswith(expected)
+    for guest, _ in guests:
+        guest.connectionLost(Failure(ConnectionLost()))
+    guest, transport = bench.guest()
+    guest.dataReceived(ELSEWHERE)
+    assert b"" == transport.sent
+
+
+def test_a_successor_starts_afresh() -> None:
+    """Who gets the identity next does not pay for its predecessor."""
+    bench = Bench(guest_request_rate=0.001, guest_request_burst=1)
+    guest, _ = bench.guest()
+    guest.dataReceived(GET)
+    bench.connections[0].dataReceived(HELLO)
+    guest.dataReceived(GET)
+    bench.proxy.forget("169.254.64.2")
+    guest.connectionLost(Failure(ConnectionLost()))
+    assert () == bench.proxy.snapshot().conspicuous
+    guest, transport = bench.guest()
+    guest.dataReceived(GET)
+    bench.connections[0].dataReceived(HELLO)
+    assert HELLO == transport.take()
+
+
+def test_pages_show_the_limits_and_who_meets_them() -> None:
+    """Rows for introspection: what one guest may have, and who wanted more."""
+    bench = Bench(max_guest_connections=1)
+    for _ in range(3):
+        bench.guest()
+    rows = dict(bench.proxy.snapshot().rows())
+    assert (
+        "1 connections, 32 requests in flight, 500/s requests, 1000 at once"
+        == (rows["limits of one guest"])
+    )
+    assert "2 refused over its limits" in rows["guest 169.254.64.2"]
+    assert "off" == rows["session tokens"]
+
+
+def test_only_the_worst_are_shown() -> None:
+    """However many guests misbehave, the page stays short."""
+    guests = [GuestSnapshot(str(number), 0, 0, number, 0) for number in range(100)]
+    shown = conspicuous(guests)
+    assert (MAX_GUEST_ROWS, "99") == (len(shown), shown[0].identity)

@@ -1,0 +1,95 @@
+"""The chunked coding: whole, in every cut, with a tail; and every way to break it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vagent.errors import WireError
+from vagent.metadata.http.chunked import Chunked
+from vagent.metadata.limits import MAX_CHUNK_LINE, MAX_TRAILERS
+
+CODED = b'3\r\nabc\r\n2;x="y z";q\r\nde\r\n0\r\nTrailer: t\r\n\r\n'
+
+
+def test_whole_with_a_tail() -> None:
+    """Content, and what follows the body untouched."""
+    chunked = Chunked()
+    assert b"abcde" == chunked.feed(CODED + b"GET /")
+    assert b"GET /" == chunked.rest
+
+
+@given(st.lists(st.integers(0, len(CODED)), max_size=8))
+def test_any_cut(cuts: list[int]) -> None:
+    """Where the network cuts does not matter."""
+    chunked = Chunked()
+    edges = [0, *sorted(cuts), len(CODED)]
+    pieces = [CODED[a:b] for a, b in itertools.pairwise(edges)]
+    assert b"abcde" == b"".join(chunked.feed(piece) for piece in pieces)
+    assert b"" == chunked.rest
+
+
+def test_no_prefix_is_complete() -> None:
+    """It ends with its last byte and not before."""
+    for end in range(len(CODED)):
+        chunked = Chunked()
+        chunked.feed(CODED[:end])
+        assert chunked.rest is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x\r\n",
+        b"\r\n",
+        b"-1\r\n",
+        b"+1\r\n",
+        b"0x1\r\n",
+        b"1 \r\n",
+        b" 1\r\n",
+        b"123456789\r\n",
+        b"1;\r\n",
+        b"1;=a\r\n",
+        b'1;a="b\r\n',
+        b"1\na\n",
+        b"1\r\nabc",
+        b"1\r\na\n\n",
+        b"0\r\nbad trailer\r\n\r\n",
+        b"0\r\nContent-Length: 1\r\n\r\n",
+        b"0\r\nHOST: a\r\n\r\n",
+        b"0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"0\r\nA: b\x01\r\n\r\n",
+        b"0\r\nA: b\n\r\n",
+        b"1" * (MAX_CHUNK_LINE + 1),
+        b"0\r\n" + b"A: b\r\n" * (MAX_TRAILERS // 6 + 1),
+        b"0\r\nA: " + b"b" * MAX_TRAILERS,
+    ],
+)
+def test_broken_coding(data: bytes) -> None:
+    """Refused at once, not waited for."""
+    with pytest.raises(WireError):
+        Chunked().feed(data)
+
+
+@pytest.mark.parametrize(
+    ("size", "is_refused"), [(255, False), (256, False), (257, True)]
+)
+def test_size_line_ceiling(size: int, is_refused: bool) -> None:
+    """A size line of 256 bytes, not 257."""
+    line = b"1;" + b"a" * (size - 2) + b"\r\n"
+    if is_refused:
+        with pytest.raises(WireError):
+            Chunked().feed(line)
+    else:
+        assert b"x" == Chunked().feed(line + b"x")
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes(data: bytes) -> None:
+    """Content, patience or WireError; nothing else."""
+    with contextlib.suppress(WireError):
+        Chunked().feed(data)

@@ -1,0 +1,234 @@
+"""Upstream replies: every framing, in every cut; every trick is a WireError."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vagent.errors import WireError
+from vagent.metadata.http.parsed_heads import MAX_HEADS, ReplyHeads, RequestHeads
+from vagent.metadata.http.request_head import Refusal, Request
+from vagent.metadata.http.response_reader import ReplyReader, parse_reply_head
+from vagent.metadata.http.response_writer import whole_reply
+from vagent.metadata.limits import MAX_INTERIM_REPLIES, MAX_REPLY_BODY, MAX_REPLY_HEAD
+
+FRAMED = [
+    b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+]
+
+
+def reader(*, head_only: bool = False) -> ReplyReader:
+    made = ReplyReader(ReplyHeads())
+    made.begin(head_only=head_only)
+    return made
+
+
+@given(st.sampled_from(FRAMED), st.lists(st.integers(0, 80), max_size=6))
+def test_any_cut(data: bytes, cuts: list[int]) -> None:
+    """Where the network cuts does not matter."""
+    one = reader()
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    fed = [one.feed(data[a:b]) for a, b in itertools.pairwise(edges) if a < b]
+    assert b"hello" == b"".join(content for content, _ in fed)
+    assert [False] * (len(fed) - 1) + [True] == [ended for _, ended in fed]
+    assert one.reusable
+
+
+@pytest.mark.parametrize("data", FRAMED)
+def test_bytes_after_the_end_spend_the_connection(data: bytes) -> None:
+    """A second reply that nobody asked for is never given to the next request."""
+    with pytest.raises(WireError):
+        reader().feed(data + b"HTTP/1.1 200 OK\r\n")
+
+
+def test_close_delimited() -> None:
+    """No length: the end of input is the end, and the connection is spent."""
+    one = reader()
+    assert (b"hel", False) == one.feed(b"HTTP/1.1 200 OK\r\n\r\nhel")
+    assert (b"lo", False) == one.feed(b"lo")
+    assert one.end_of_input()
+    assert not one.reusable
+
+
+def test_end_of_input_elsewhere_is_no_end() -> None:
+    """With a length or chunks, an early end is a failure."""
+    for data in FRAMED:
+        one = reader()
+        one.feed(data[:-1])
+        assert not one.end_of_input()
+    assert not reader().end_of_input()
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_statuses_without_body(status: int) -> None:
+    """They end with their head, whatever it announces."""
+    one = reader()
+    assert (b"", True) == one.feed(
+        b"HTTP/1.1 %d X\r\nContent-Length: 5\r\n\r\n" % status
+    )
+    assert one.reusable
+
+
+def test_head_has_no_body() -> None:
+    """HEAD keeps the announced length and ends with the head."""
+    one = reader(head_only=True)
+    assert (b"", True) == one.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+    assert one.head is not None
+    assert 5 == one.head.length
+
+
+@pytest.mark.parametrize(
+    ("line", "fields", "persistent"),
+    [
+        (b"HTTP/1.1 200 OK", b"", True),
+        (b"HTTP/1.1 200", b"", True),
+        (b"HTTP/1.1 200 OK", b"Connection: close\r\n", False),
+        (b"HTTP/1.1 200 OK", b"Connection: x, Close\r\n", False),
+        (b"HTTP/1.0 200 OK", b"", False),
+        (b"HTTP/1.0 200 OK", b"Connection: keep-alive\r\n", True),
+    ],
+)
+def test_persistence(line: bytes, fields: bytes, persistent: bool) -> None:
+    """Which connections may be pooled."""
+    head = parse_reply_head(line + b"\r\nContent-Length: 0\r\n" + fields + b"\r\n")
+    assert persistent == head.persistent
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (MAX_REPLY_BODY + 1),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\nc: d\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\x00\r\n\r\n",
+        b"HTTP/1.1 200 O\x07K\r\n\r\n",
+        b"HTTP/1.1 099 OK\r\n\r\n",
+        b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/1.1  200 OK\r\n\r\n",
+        b"HTTP/2 200\r\n\r\n",
+        b"ICY 200 OK\r\n\r\n",
+        b"HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 101 X\r\n\r\n",
+        b"\r\n\r\n",
+    ],
+)
+def test_tricks(head: bytes) -> None:
+    """None of these is relayed."""
+    with pytest.raises(WireError):
+        reader().feed(head)
+
+
+def test_head_ceiling() -> None:
+    """A head without an end is given up at its ceiling, not later."""
+    one = reader()
+    one.feed(b"HTTP/1.1 200 OK\r\nA: ".ljust(MAX_REPLY_HEAD - 1, b"a"))
+    with pytest.raises(WireError):
+        one.feed(b"a")
+
+
+def test_interim_ceiling() -> None:
+    """So many 1xx and no more."""
+    interim = b"HTTP/1.1 102 Processing\r\n\r\n"
+    reader().feed(interim * MAX_INTERIM_REPLIES)
+    with pytest.raises(WireError):
+        reader().feed(interim * (MAX_INTERIM_REPLIES + 1))
+
+
+def test_hop_by_hop_fields_are_left_out() -> None:
+    """What belongs to the upstream connection stays there."""
+    head = parse_reply_head(
+        b"HTTP/1.1 200 OK\r\nKeep-Alive: a\r\nProxy-Authenticate: b\r\nTrailer: c\r\n"
+        b"Connection: X-Hop\r\nx-hop: d\r\nUpgrade: e\r\nServer: f\r\n"
+        b"Content-Length: 0\r\n\r\n"
+    )
+    assert b"Server: f\r\n" == head.fields
+
+
+def test_replies_that_differ_in_date_are_read_once() -> None:
+    """Remembered heads mean the same, each with its own date."""
+    heads = ReplyHeads()
+    form = (
+        b"HTTP/1.1 200 OK\r\nServer: a\r\nDate: Sun, 22 Nov 2026 15:54:%02d GMT\r\n"
+        b"Content-Length: 3\r\nConnection: keep-alive\r\n\r\n"
+    )
+    for second in (1, 2, 1, 3):
+        head = heads.parse(form % second)
+        date = b"Date: Sun, 22 Nov 2026 15:54:%02d GMT\r\n" % second
+        assert b"Server: a\r\n" + date == head.fields
+        assert (200, 3, True) == (head.status, head.length, head.persistent)
+
+
+def test_a_malformed_head_is_never_remembered() -> None:
+    """The same broken head is refused each time."""
+    heads = ReplyHeads()
+    bad = b"HTTP/1.1 200 OK\r\nDate: Sun, 22 Nov 2026 15:54:16 GMT\r\nA b\r\n\r\n"
+    for _ in range(2):
+        with pytest.raises(WireError):
+            heads.parse(bad)
+
+
+def test_remembered_requests_are_bounded_and_equal() -> None:
+    """The same head gives the same value; refusals are computed each time."""
+    heads = RequestHeads()
+    form = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
+    first = heads.parse(form % 0)
+    assert isinstance(first, Request)
+    assert first is heads.parse(form % 0)
+    for number in range(MAX_HEADS):
+        heads.parse(form % (number + 1))
+    again = heads.parse(form % 0)
+    assert (first, False) == (again, first is again)
+    assert isinstance(heads.parse(b"GET / HTTP/1.1\r\n\r\n"), Refusal)
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "204 None", "304 Same"])
+@pytest.mark.parametrize("content", [b"hello", b"he", b""])
+@pytest.mark.parametrize("head_only", [False, True])
+@pytest.mark.parametrize("close", [False, True])
+def test_a_head_rendered_beforehand_changes_no_reply(
+    framing: str, status: str, content: bytes, head_only: bool, close: bool
+) -> None:
+    """It is used where it fits, and gives what rendering would."""
+    lines = f"HTTP/1.1 {status}\r\nDate: Sun, 22 Nov 2026 15:54:16 GMT\r\n{framing}"
+    remembered = ReplyHeads().parse(f"{lines}\r\n\r\n".encode())
+    assert whole_reply(
+        replace(remembered, front=b""), content, head_only=head_only, close=close
+    ) == whole_reply(remembered, content, head_only=head_only, close=close)
+
+
+@given(st.binary(max_size=120))
+def test_any_bytes(data: bytes) -> None:
+    """Content, patience or WireError; nothing else."""
+    with contextlib.suppress(WireError):
+        reader().feed(b"HTTP/1.1 200 OK\r\n" + data)
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n"]
+)
+def test_an_endless_body_has_an_end(framing: bytes) -> None:
+    """Without a length it goes on to the ceiling, and there the connection is spent."""
+    reader = ReplyReader(ReplyHeads())
+    reader.feed(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n")
+    size = 1 << 20
+    piece = b"x" * size
+    if b"chunked" in framing:
+        piece = b"%x\r\n%b\r\n" % (size, piece)
+    for _ in range(MAX_REPLY_BODY // size):
+        assert size == len(reader.feed(piece)[0])
+    with pytest.raises(WireError, match="above"):
+        reader.feed(piece)

@@ -1,0 +1,129 @@
+"""Endpoints' health, and what becomes of failed requests: the tables, row by row."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from vagent.metadata.limits import MAX_BACKOFF_SECONDS, RETRY_SECONDS, SUSPECT_SECONDS
+from vagent.metadata.upstream.circuit_breaker import (
+    TRANSITIONS,
+    Health,
+    Outcome,
+    Record,
+    backoff,
+    choose,
+)
+from vagent.metadata.upstream.retry_policy import Failure, Step, Verdict, after
+
+
+def test_every_transition_is_named() -> None:
+    """No state meets an outcome that the table does not know."""
+    assert set(itertools.product(Health, Outcome)) == set(TRANSITIONS)
+
+
+def test_failed_replies_never_take_an_endpoint_down() -> None:
+    """Guests can provoke them, so they must not hurt other guests."""
+    record = Record()
+    for _ in range(100):
+        record.note(Outcome.REPLY_FAILED, 1.0)
+    assert Health.SUSPECT is record.health
+
+
+def test_only_a_reply_proves_that_an_endpoint_is_well() -> None:
+    """Connecting is not enough: TLS 1.3 refuses later; the pause goes on growing."""
+    record = Record()
+    for _ in range(3):
+        record.note(Outcome.CONNECT_FAILED, 1.0)
+        record.note(Outcome.CONNECTED, 1.0)
+    assert (Health.SUSPECT, 3) == (record.health, record.failures)
+    record.note(Outcome.REPLIED, 2.0)
+    assert (Health.UP, 0) == (record.health, record.failures)
+
+
+def test_backoff_doubles_to_its_ceiling() -> None:
+    """0.5, 1, 2, 4, 8, 8 … seconds."""
+    assert [0.5, 1, 2, 4, 8, 8] == [backoff(n) for n in range(1, 7)]
+    assert MAX_BACKOFF_SECONDS == backoff(10_000)
+
+
+def test_knocking_is_quick_while_somebody_waits() -> None:
+    """A long dead endpoint is tried soon when a request needs it, one at a time."""
+    record = Record(Health.DOWN, failures=9, failed_at=100.0)
+    assert not record.may_connect(100.0 + RETRY_SECONDS - 0.01, wanted=True)
+    assert record.may_connect(100.0 + RETRY_SECONDS, wanted=True)
+    assert not record.may_connect(100.0 + RETRY_SECONDS, wanted=False)
+    assert record.may_connect(100.0 + MAX_BACKOFF_SECONDS, wanted=False)
+    record.connecting = 1
+    assert not record.may_connect(200.0, wanted=True)
+
+
+def test_choice() -> None:
+    """Healthiest, then least busy, then in turn; never one that is down."""
+    up, busy, suspect, down = (
+        Record(),
+        Record(busy=3),
+        Record(Health.SUSPECT, failed_at=10.0),
+        Record(Health.DOWN),
+    )
+    assert 1 == choose([down, up, busy], 10.0, turn=0)
+    assert 1 == choose([suspect, busy], 10.0, turn=0)
+    assert 0 == choose([suspect, busy], 10.0 + SUSPECT_SECONDS, turn=0)
+    assert 0 == choose([suspect, down], 10.0, turn=0)
+    assert choose([down], 10.0, turn=0) is None
+    assert choose([], 10.0, turn=0) is None
+
+
+def test_equals_take_turns() -> None:
+    """Idle endpoints share the load."""
+    records = [Record(), Record(), Record()]
+    assert [0, 1, 2, 0] == [choose(records, 0.0, turn=turn) for turn in range(4)]
+
+
+def test_avoided_endpoints_come_last() -> None:
+    """An endpoint that failed the request is used again only without another."""
+    first, second = Record(), Record(Health.SUSPECT)
+    assert 1 == choose([first, second], 0.0, turn=0, avoid=(first,))
+    assert 0 == choose([first], 0.0, turn=0, avoid=(first,))
+
+
+@pytest.mark.parametrize("failure", list(Failure))
+def test_nothing_is_retried_after_bytes_reached_the_guest(failure: Failure) -> None:
+    """Half a reply cannot be taken back: cut."""
+    verdict = after(failure, relayed=True, repeatable=True, attempts=1, elsewhere=True)
+    assert Step.CUT is verdict.step
+
+
+@pytest.mark.parametrize(
+    "failure", [one for one in Failure if one is not Failure.REFUSED]
+)
+def test_what_must_not_be_repeated_is_answered(failure: Failure) -> None:
+    """POST and vendor_data2.json: never again, whatever happened."""
+    verdict = after(
+        failure, relayed=False, repeatable=False, attempts=1, elsewhere=True
+    )
+    assert Step.ANSWER is verdict.step
+
+
+@pytest.mark.parametrize(
+    ("failure", "attempts", "elsewhere", "expected"),
+    [
+        (Failure.STALE, 1, False, Verdict(Step.AGAIN)),
+        (Failure.STALE, 5, True, Verdict(Step.AGAIN)),
+        (Failure.EMPTY, 1, True, Verdict(Step.ELSEWHERE)),
+        (Failure.EMPTY, 1, False, Verdict(Step.ANSWER, 502)),
+        (Failure.EMPTY, 2, True, Verdict(Step.ANSWER, 502)),
+        (Failure.BROKEN, 1, True, Verdict(Step.ELSEWHERE)),
+        (Failure.MALFORMED, 1, True, Verdict(Step.ANSWER, 502)),
+        (Failure.TIMEOUT, 1, True, Verdict(Step.ANSWER, 504)),
+        (Failure.REFUSED, 9, False, Verdict(Step.WAIT)),
+    ],
+)
+def test_repeatable_requests(
+    failure: Failure, attempts: int, elsewhere: bool, expected: Verdict
+) -> None:
+    """The table for GET and HEAD."""
+    assert expected == after(
+        failure, relayed=False, repeatable=True, attempts=attempts, elsewhere=elsewhere
+    )

@@ -1,0 +1,1 @@
+"""TLS files in use: read again when they change, and watched for their ends."""

@@ -1,0 +1,148 @@
+"""Watches the certificates in use for their ends: a warning while there is time.
+
+Files are looked at when the agent starts and every minute, and read when they changed,
+so what is said is about the files that new connections use. Each stage is told once for
+each certificate, however many connections there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from vagent.certificates.events import CertificateEnded, CertificateEnds
+from vagent.certificates.expiry import Ending, Stage, ending_of, stage_of
+from vagent.certificates.per_endpoint import all_files
+from vagent.config.model import AgentConfig
+from vagent.observe.event import Emit
+
+LOOK_SECONDS = 60.0
+"""A changed file is known a minute later; a look is one `stat` for each file."""
+MAX_PEM = 1 << 20
+"""Bytes; a bundle of all public CAs is about 220 KiB."""
+
+Files = Callable[[], Mapping[str, Iterable[Path]]]
+"""The files as they are named now, by their element in agent.conf."""
+
+
+def certificates_of(config: AgentConfig) -> dict[str, list[Path]]:
+    """All certificates that this configuration uses, by element of agent.conf."""
+    found: dict[str, list[Path]] = {}
+    tls, server = config.metadata_proxy.tls, config.metadata_server
+    for _, files in all_files(tls) if tls else ():
+        found.setdefault("client-cert", []).append(files.client_cert)
+        found.setdefault("ca-cert", []).append(files.ca_cert)
+    if server and server.server_cert and server.client_ca:
+        found["server-cert"] = [server.server_cert]
+        found["client-ca"] = [server.client_ca]
+    return found
+
+
+@dataclass(slots=True)
+class _Known:
+    """What was found in a file; `state` tells whether it is still the same."""
+
+    state: tuple[int, int, int]
+    ending: Ending | None
+    told: Stage = Stage.FAR
+    kinds: frozenset[str] = frozenset()
+
+
+class CertificateWatch:
+    """`now` gives seconds since the epoch. `stop` ends its timer."""
+
+    def __init__(
+        self, files: Files, *, emit: Emit, clock: IReactorTime, now: Callable[[], float]
+    ) -> None:
+        self._files = files
+        self._emit = emit
+        self._clock = clock
+        self._now = now
+        self._known: dict[Path, _Known] = {}
+        self._timer: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """Look now, and from now on."""
+        self._timer = self._clock.callLater(LOOK_SECONDS, self.start)
+        self.look()
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def look(self) -> None:
+        """Look at all files, and tell what is new."""
+        kinds: dict[Path, set[str]] = {}
+        for kind, paths in self._files().items():
+            for path in paths:
+                kinds.setdefault(path, set()).add(kind)
+        now, before = self._time(), self._known
+        self._known = {}
+        for path, its_kinds in kinds.items():
+            known = _look_at(path, before.get(path))
+            if known is not None:
+                known.kinds = frozenset(its_kinds)
+                self._known[path] = known
+                self._tell(path, known, now)
+
+    def days(self, kind: str) -> float:
+        """Days until the first certificate of this kind ends; NaN if there is none."""
+        now = self._time()
+        ends = [k.ending for k in self._known.values() if kind in k.kinds]
+        return min((one.days(now) for one in ends if one), default=math.nan)
+
+    def rows(self) -> Iterable[tuple[str, str]]:
+        """File and end, for a page."""
+        now = self._time()
+        for path, known in self._known.items():
+            if known.ending is None:
+                yield f"certificate {path}", "no certificate can be read from it"
+                continue
+            days = math.floor(known.ending.days(now))
+            left = f"{days} days left" if days >= 0 else "expired"
+            until = f"{known.ending.until:%Y-%m-%d %H:%M} UTC"
+            yield f"certificate {path}", f"{known.ending.subject}, {until}: {left}"
+
+    def _tell(self, path: Path, known: _Known, now: datetime) -> None:
+        if known.ending is None:
+            return
+        stage = stage_of(known.ending, now)
+        if stage is known.told:
+            return
+        known.told = stage
+        until = f"{known.ending.until:%Y-%m-%d %H:%M} UTC"
+        if stage is Stage.ENDED:
+            self._emit(CertificateEnded(str(path), known.ending.subject, until))
+        elif stage is not Stage.FAR:
+            self._emit(
+                CertificateEnds(str(path), known.ending.subject, until, stage.value)
+            )
+
+    def _time(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), UTC)
+
+
+def _look_at(path: Path, known: _Known | None) -> _Known | None:
+    """What is in the file now; None if it cannot be read."""
+    try:
+        found = path.stat()
+        state = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if known is not None and known.state == state:
+            return known
+        with path.open("rb") as file:
+            content = file.read(MAX_PEM)
+    except OSError:
+        return None  # `TlsFiles` tells what cannot be used, when it is used
+    try:
+        ending = ending_of(content)
+    except ValueError:
+        return _Known(state, None)
+    if known is not None and known.ending == ending:
+        return _Known(state, ending, known.told)
+    return _Known(state, ending)

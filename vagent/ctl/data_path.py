@@ -1,0 +1,141 @@
+"""`vagentctl data-path`: takes away on purpose what an agent left in the kernel.
+
+A clean stop leaves a guard, so this is the way to be rid of it. Works without an agent
+and without agent.conf; only `nft` and `ip` are needed.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+from vagent.config.model import AgentConfig
+from vagent.ctl.client import UNAVAILABLE, CommandError
+from vagent.ctl.doctor import needs_root
+from vagent.ctl.parser import Group
+from vagent.ctl.session import Session
+from vagent.errors import KernelError
+
+if TYPE_CHECKING:
+    from vagent.doctor.facts import Ours
+
+FAMILIES = ("netdev", "ip", "ip6", "inet")
+UNSEEN = "a process that cannot be seen"
+
+
+def register(groups: Any) -> None:
+    """Add the group to the parser."""
+    group = Group(groups, "data-path", "what the agent has in this host's kernel")
+    remove = group.command(
+        "remove", remove_data_path, "take away the rules and interfaces that it left"
+    )
+    about = "data-path/name of that agent (default: as in agent.conf, else vagent)"
+    remove.add_argument("--name", help=about)
+
+
+def remove_data_path(session: Session, args: Namespace) -> None:
+    """Say what was taken away; nothing is fine, too. Raises CommandError while an agent
+    has it.
+    """
+    needs_root("data-path remove")
+    # lxml and the data path: only commands that need them pay for them
+    from vagent.doctor.facts import Ours
+
+    ours = Ours.of(_config(session, args.name))
+    _refuse_a_running_agent(ours)
+    removed = [
+        *_remove_programs(ours),
+        *_remove_tables(ours),
+        *_remove_interfaces(ours),
+    ]
+    if not removed:
+        session.say(f"nothing of {ours.table} is in this host's kernel")
+    session.show_lines(removed)
+
+
+def _config(session: Session, name: str | None) -> AgentConfig:
+    if name is None:
+        return session.agent_config
+    default = AgentConfig()
+    return replace(default, data_path=replace(default.data_path, name=name))
+
+
+def _refuse_a_running_agent(ours: Ours) -> None:
+    """The queue belongs to an agent from its start to its end, the listener in between
+    whatever its queue is.
+    """
+    from vagent.doctor.look_host import look_at_sockets
+
+    listeners, queue = look_at_sockets(ours.queue_number, _addresses(ours.host_side))
+    what = ""
+    if queue is not None:
+        what = f"{queue.owner or UNSEEN} has NFQUEUE {queue.number}"
+    for listener in listeners:
+        who = listener.process or UNSEEN
+        what = f"{who} listens on {listener.address}, port {listener.port}"
+    if what:
+        raise CommandError(f"{what}; stop the agent first: systemctl stop vagent")
+
+
+def _remove_programs(ours: Ours) -> Iterator[str]:
+    """Those of the fast path; where the kernel knows none, there are none."""
+    from vagent.datapath.fast_path.kernel import LinuxFastPath
+
+    with suppress(KernelError):
+        count = LinuxFastPath(
+            queue_number=ours.queue_number, name=ours.table, host_side=ours.host_side
+        ).clear()
+        if count:
+            yield f"programs at {count} interfaces"
+
+
+def _remove_tables(ours: Ours) -> Iterator[str]:
+    listed = json.loads(_asked(["nft", "-j", "list", "tables"]))["nftables"]
+    tables = [item["table"] for item in listed if "table" in item]
+    found = {table["family"] for table in tables if table["name"] == ours.table}
+    families = [family for family in FAMILIES if family in found]
+    script = "".join(f"delete table {family} {ours.table}\n" for family in families)
+    if script:
+        _asked(["nft", "-f", "-"], script)
+    yield from (f"table {family} {ours.table}" for family in families)
+
+
+def _remove_interfaces(ours: Ours) -> Iterator[str]:
+    """Only a veth pair with these two names: `--name eth` must not cost an uplink."""
+    for link in _links():
+        pair = (link.get("ifname"), link.get("link"))
+        kind = link.get("linkinfo", {}).get("info_kind")
+        if pair == (ours.guest_side, ours.host_side) and kind == "veth":
+            _asked(["ip", "link", "del", ours.guest_side])
+            yield f"interfaces {ours.guest_side} and {ours.host_side}"
+
+
+def _addresses(interface: str) -> list[IPv4Address]:
+    return [
+        IPv4Address(address["local"])
+        for link in _links()
+        if link.get("ifname") == interface
+        for address in link.get("addr_info", ())
+        if address.get("family") == "inet"
+    ]
+
+
+def _links() -> list[Any]:
+    found: list[Any] = json.loads(_asked(["ip", "-j", "-d", "address", "show"]))
+    return found
+
+
+def _asked(argv: list[str], text: str = "") -> str:
+    from vagent.doctor.commands import ask, there
+
+    if not there(argv[0]):
+        raise CommandError(f"{argv[0]} is not installed", code=UNAVAILABLE)
+    said = ask(argv, text)
+    if not said.ok:
+        raise CommandError(f"{' '.join(argv)}: {said.error}")
+    return said.out

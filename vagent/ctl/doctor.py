@@ -1,0 +1,148 @@
+"""`vagentctl doctor`: what stops packets on this host, what it means, what mends it."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from vagent.config.model import AgentConfig, Listen
+from vagent.ctl import session as ctl_session
+from vagent.ctl.client import FAILED, NO_PERMISSION, ApiClient, CommandError, parse_url
+from vagent.ctl.parser import add_command
+from vagent.ctl.session import Session, reachable
+from vagent.ctl.table import as_json, printable
+from vagent.doctor.checks import Result, diagnose, worst
+from vagent.doctor.facts import Configuration, Facts
+from vagent.doctor.finding import Severity
+from vagent.errors import ConfigError
+
+PATIENCE = 3.0
+"""Seconds for an answer of the agent, which takes milliseconds unless it is frozen."""
+_SIGNS = {Severity.WRONG: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
+_GOOD = "✓"
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """The agent's HTTP servers."""
+
+    introspect: ApiClient
+    port_api: ApiClient
+    config_api: ApiClient
+
+
+def register(groups: Any) -> None:
+    """Add the command to the parser."""
+    command = add_command(
+        groups,
+        "doctor",
+        show_diagnosis,
+        "find what stops packets on this host, and say what mends it",
+    )
+    about = "fail on warnings, too"
+    command.add_argument("--strict", action="store_true", help=about)
+
+
+def show_diagnosis(session: Session, args: Namespace) -> None:
+    """All checks. Raises CommandError if something is wrong."""
+    needs_root("doctor")
+    results = diagnose(collect(session, datetime.now(UTC)))
+    found = worst(results)
+    if session.output == "json":
+        session.stdout.write(as_json(_as_json(results, found)))
+    else:
+        session.stdout.writelines(f"{printable(line)}\n" for line in _lines(results))
+    failing = {Severity.WRONG, Severity.WARNING} if args.strict else {Severity.WRONG}
+    if found in failing:
+        raise CommandError(_summary(results), code=FAILED)
+
+
+def needs_root(command: str) -> None:
+    """Raises CommandError for everybody else."""
+    if os.geteuid() != 0:
+        raise CommandError(
+            f"{command} needs root: it asks the kernel about rules, queues and sockets",
+            code=NO_PERMISSION,
+        )
+
+
+def collect(session: Session, now: datetime) -> Facts:
+    """Everything that the checks need."""
+    # lxml, cryptography and the data path: only these commands pay for them
+    from vagent.config.read import read_config
+    from vagent.doctor.look import look, look_without_config
+
+    path = session.config_path or ctl_session.DEFAULT_CONFIG
+    configuration = Configuration(str(path))
+    config = AgentConfig()
+    if session.config_path is None and not path.exists():
+        configuration = Configuration(str(path), found=False, secret_empty=True)
+    else:
+        try:
+            loaded = read_config(path)
+        except ConfigError as error:
+            problems = tuple(str(problem) for problem in error.problems)
+            return look_without_config(Configuration(str(path), problems), now)
+        config = loaded.config
+        configuration = Configuration(
+            str(path),
+            warnings=tuple(str(problem) for problem in loaded.warnings),
+            secret_empty=not config.metadata_proxy.shared_secret.value,
+        )
+    return look(servers(session, config), config, configuration, now)
+
+
+def servers(session: Session, config: AgentConfig) -> Servers:
+    """Where the agent answers: the command line, else its configuration."""
+
+    def client(what: str, name: str, listen: Listen) -> ApiClient:
+        given = session.urls.get(name)
+        address = reachable(listen) if given is None else parse_url(given)
+        return ApiClient(what, address, timeout=PATIENCE)
+
+    return Servers(
+        client("introspection", "introspect", config.introspect),
+        client("port API", "port_api", config.port_api),
+        client("config API", "config_api", config.config_api),
+    )
+
+
+def _lines(results: tuple[Result, ...]) -> Iterator[str]:
+    """A line for what is good, three for what is not."""
+    for result in results:
+        if not result.findings:
+            yield f"{_GOOD} {result.name}"
+        for finding in result.findings:
+            yield f"{_SIGNS[finding.severity]} {result.name}: {finding.what}"
+            yield f"    {finding.means}"
+            yield f"    $ {finding.mend}"
+
+
+def _as_json(results: tuple[Result, ...], found: Severity | None) -> dict[str, Any]:
+    return {
+        "verdict": found.value if found else "good",
+        "checks": [
+            {
+                "name": result.name,
+                "findings": [asdict(finding) for finding in result.findings],
+            }
+            for result in results
+        ],
+    }
+
+
+def _summary(results: tuple[Result, ...]) -> str:
+    counts = {
+        severity: sum(
+            finding.severity is severity
+            for result in results
+            for finding in result.findings
+        )
+        for severity in (Severity.WRONG, Severity.WARNING)
+    }
+    wrong, warnings = counts[Severity.WRONG], counts[Severity.WARNING]
+    return f"doctor: {wrong} wrong, {warnings} to look at"

@@ -1,0 +1,266 @@
+"""`vagentctl explain`: a real request through a port's path, decision by decision.
+
+The host cannot send from inside a guest, so a tap of its own with a guest of its own
+stands for the port's, for a moment; everything above the tap is the real path.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import time
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from vagent.config.model import AgentConfig
+from vagent.ctl.client import FAILED, UNAVAILABLE, USAGE, CommandError
+from vagent.ctl.doctor import Servers, needs_root, servers
+from vagent.ctl.explaining.observed import (
+    Answered,
+    Asked,
+    Observation,
+    PortRecord,
+    Service,
+    flow_lines,
+    metadata_lines,
+    moved,
+    read_counters,
+    read_service,
+)
+from vagent.ctl.explaining.step import Step
+from vagent.ctl.explaining.tell import about_host, about_port, about_service, tell
+from vagent.ctl.introspect import TRACE, parse_sandesh
+from vagent.ctl.parser import add_command
+from vagent.ctl.session import Session, uuid_argument
+from vagent.ctl.table import as_json, printable
+from vagent.errors import VagentError
+
+AUTHOR = "vagentctl explain"
+"""Followed by the pid, so that what a killed one left is recognised."""
+METHODS = ("GET", "HEAD")
+"""A probe changes nothing."""
+ONE_TIME = "vendor_data2.json"
+"""Nova asks other services for it, and some answer once (novajoin's password)."""
+DEFAULT_PATH = "/latest/meta-data/"
+SETTLE = 0.2
+"""Seconds after the reply for the last trace line to be there."""
+_SIGNS = {True: "✓", False: "✗", None: "·"}
+_ADVICE = "vagentctl doctor says what is wrong on this host, and what mends it"
+
+
+def register(groups: Any) -> None:
+    """Add the command to the parser."""
+    command = add_command(
+        groups, "explain", explain, "send a request through a port's path, and tell all"
+    )
+    about = "the port whose path is tried"
+    command.add_argument("--port", required=True, metavar="UUID", help=about)
+    about = f"GET or HEAD, then a path; default: GET {DEFAULT_PATH}"
+    command.add_argument("request", nargs="*", metavar="METHOD PATH", help=about)
+
+
+def explain(session: Session, args: Namespace) -> None:
+    """All steps. Raises CommandError if one failed."""
+    asked = question(args.request)
+    port_id = uuid_argument(args.port)
+    needs_root("explain")
+    with _ending_is_an_exception():
+        steps = _shown(session, _steps(session, port_id, asked))
+    failed = next((step for step in steps if step.ok is False), None)
+    if failed is not None:
+        text = f"explain: step {failed.name!r} failed: {failed.detail}\n{_ADVICE}"
+        code = UNAVAILABLE if failed.name == "agent" else FAILED
+        raise CommandError(text, code=code)
+
+
+def question(words: Iterable[str]) -> Asked:
+    """What to ask. Raises CommandError (usage)."""
+    method, path = METHODS[0], DEFAULT_PATH
+    match list(words):
+        case []:
+            pass
+        case [only] if only.startswith("/"):
+            path = only
+        case [only]:
+            method = only.upper()
+        case [first, second]:
+            method, path = first.upper(), second
+        case _:
+            raise CommandError("a method and a path, no more", code=USAGE)
+    if method not in METHODS:
+        what = f"{method}: a probe changes nothing, so it is one of {METHODS}"
+        raise CommandError(what, code=USAGE)
+    plain = path.isascii() and path.isprintable() and " " not in path
+    if not path.startswith("/") or not plain:
+        raise CommandError(f"{path!r} is not a path of plain ASCII", code=USAGE)
+    if ONE_TIME in path:
+        what = f"{ONE_TIME} may hold a password that is given once; a probe must not"
+        raise CommandError(f"{what} use it up", code=USAGE)
+    return Asked(method, path)
+
+
+def _shown(session: Session, steps: Iterator[Step]) -> list[Step]:
+    """Each step as it happens; in JSON, all at the end."""
+    told = []
+    for step in steps:
+        told.append(step)
+        if session.output != "json":
+            session.stdout.write(_line(step))
+            session.stdout.flush()
+    if session.output == "json":
+        session.stdout.write(as_json([asdict(step) for step in told]))
+    return told
+
+
+def _line(step: Step) -> str:
+    at = "" if step.at is None else f"{step.at:+.1f} ms"
+    took = "" if step.took is None else f" [{step.took:.1f} ms]"
+    detail = printable(step.detail)
+    return f"{_SIGNS[step.ok]} {at:>11}  {step.name:<9} {detail}{took}\n"
+
+
+def _steps(session: Session, port_id: str, asked: Asked) -> Iterator[Step]:
+    config = session.agent_config
+    apis = servers(session, config)
+    try:
+        apis.introspect.call("GET", "/readyz")
+    except CommandError as error:
+        yield Step("agent", ok=False, detail=str(error))
+        return
+    yield Step("agent", ok=True, detail="ready")
+    try:
+        port = PortRecord.of(apis.port_api.json("GET", f"/port/{port_id}"))
+    except CommandError as error:
+        what = "is not registered" if error.status == 404 else str(error)
+        yield Step("port", ok=False, detail=f"{port_id} {what}")
+        return
+    yield about_port(port)
+    yield about_host(port, host_to_guest=config.data_path.host_to_guest)
+    service = read_service(apis.config_api.json("GET", "/vagent/services"))
+    yield about_service(service)
+    if not port.has_address:
+        return
+    try:
+        seen = _observe(apis, config, port, service, asked)
+    except VagentError as error:
+        yield Step("probe", ok=False, detail=str(error))
+        return
+    yield from tell(seen)
+
+
+def _observe(
+    apis: Servers,
+    config: AgentConfig,
+    port: PortRecord,
+    service: Service | None,
+    asked: Asked,
+) -> Observation:
+    """Make the probe, ask, look, and take everything away again."""
+    # scapy takes a third of a second to load
+    from vagent.ctl.explaining.probe import ProbeGuest
+
+    _remove_leftovers(apis)
+    address = service.address if service else "169.254.169.254"
+    number = service.port if service else 80
+    tap = f"vgx{secrets.token_hex(4)}"
+    began = time.time()
+    with ProbeGuest(tap, port) as guest, _registered(apis, port, tap) as probe:
+        prepared = time.time() - began
+        before = _counters(config)
+        arp = guest.arp(address)
+        answered = guest.request(asked, address, number)
+        time.sleep(SETTLE)
+        traced = _trace(apis, "Metadata")
+        return Observation(
+            asked=asked,
+            port=port,
+            service=service,
+            probe=probe,
+            prepared=prepared,
+            answered=_with_arp(answered, arp),
+            flows=flow_lines(
+                _trace(apis, "LinkLocalFlow"), probe, answered.source_port
+            ),
+            metadata=metadata_lines(
+                traced, port.address, answered.began, answered.ended + SETTLE
+            ),
+            counters=moved(before, _counters(config)),
+        )
+
+
+def _with_arp(answered: Answered, arp: Answered) -> Answered:
+    return replace(
+        answered,
+        arp_asked=arp.arp_asked,
+        arp_answered=arp.arp_answered,
+        arp_mac=arp.arp_mac,
+    )
+
+
+@contextmanager
+def _registered(apis: Servers, port: PortRecord, tap: str) -> Iterator[PortRecord]:
+    """The probe's port, for a while."""
+    port_id = str(uuid4())
+    body = {
+        "id": port_id,
+        "instance-id": port.instance,
+        "vn-id": port.network,
+        "vm-project-id": port.tenant,
+        "display-name": f"explain {port.name}"[:64],
+        "ip-address": port.address,
+        "ip6-address": "None",
+        "mac-address": port.mac,
+        "system-name": tap,
+        "type": 0,
+        "rx-vlan-id": -1,
+        "tx-vlan-id": -1,
+        "author": f"{AUTHOR} {os.getpid()}",
+    }
+    try:
+        apis.port_api.call("POST", "/port", body)
+        yield PortRecord.of(apis.port_api.json("GET", f"/port/{port_id}"))
+    finally:
+        with suppress(CommandError):
+            apis.port_api.call("DELETE", f"/port/{port_id}")
+
+
+def _remove_leftovers(apis: Servers) -> None:
+    """Ports of an explain that was killed: its tap went with it."""
+    for raw in apis.port_api.json("GET", "/ports"):
+        author = str(raw.get("author") or "")
+        if author.startswith(f"{AUTHOR} "):
+            pid = author.removeprefix(f"{AUTHOR} ")
+            if pid.isdecimal() and not Path("/proc", pid).exists():
+                apis.port_api.call("DELETE", f"/port/{raw['id']}")
+
+
+def _trace(apis: Servers, buffer: str) -> list[str]:
+    root = parse_sandesh(apis.introspect.call("GET", TRACE + buffer))
+    return [element.text or "" for element in root.iter("element")]
+
+
+def _counters(config: AgentConfig) -> dict[str, int]:
+    from vagent.doctor.commands import ask
+
+    listed = ask(["nft", "-j", "list", "counters"])
+    return read_counters(listed.out, config.data_path.name)
+
+
+@contextmanager
+def _ending_is_an_exception() -> Iterator[None]:
+    """SIGTERM ends like Ctrl-C, so that the probe is taken away."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

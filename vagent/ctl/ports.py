@@ -1,0 +1,132 @@
+"""`vagentctl port`: what is registered at the port API."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+from uuid import NAMESPACE_URL, uuid4, uuid5
+
+from vagent.ctl.client import CommandError
+from vagent.ctl.parser import Group
+from vagent.ctl.session import Session, uuid_argument
+from vagent.ports.port import PortTokens
+
+COLUMNS = {
+    "id": "id",
+    "name": "display-name",
+    "tap": "system-name",
+    "address": "ip-address",
+    "address6": "v6-ip-address",
+    "mac": "mac-address",
+    "identity": "mdata-ip",
+    "instance": "instance-id",
+    "tokens": "session-tokens",
+    "state": "state",
+}
+NO_NETWORK = str(uuid5(NAMESPACE_URL, "vagent:no-network"))
+"""Stands for the network of guests on hosts that have none to name."""
+TOKENS = tuple(filter(None, PortTokens))
+TYPES = {"vm": 0, "namespace": 1, "remote": 2}
+
+
+def register(groups: Any) -> None:
+    """Add the group to the parser."""
+    group = Group(groups, "port", "register guests' interfaces, and list them")
+    add = group.command("add", add_port, "register a port, or change one")
+    add.add_argument("--instance", required=True, metavar="UUID",
+                     help="the instance, as Nova knows it")  # fmt: skip
+    add.add_argument("--tap", required=True, metavar="NAME",
+                     help="its interface on this host")  # fmt: skip
+    add.add_argument("--mac", required=True, help="its MAC address")
+    add.add_argument("--ip", metavar="ADDRESS", action="append", default=[],
+                     help="its IPv4 address; without one no IPv4 service;"
+                     " may be repeated")  # fmt: skip
+    add.add_argument("--ip6", metavar="ADDRESS", action="append", default=[],
+                     help="its IPv6 address; may be repeated")  # fmt: skip
+    add.add_argument("--vlan", type=int, default=-1, metavar="ID",
+                     help="the VLAN tag of its frames (default: none)")  # fmt: skip
+    add.add_argument("--tenant", default="", metavar="UUID",
+                     help="its project, with or without dashes")  # fmt: skip
+    add.add_argument("--name", help="a name for people (default: the tap)")
+    add.add_argument("--network", default=NO_NETWORK, metavar="UUID",
+                     help="its network (default: a stand-in for none)")  # fmt: skip
+    add.add_argument("--uuid", help="the port (default: a new random UUID)")
+    add.add_argument("--type", choices=TYPES, default="vm",
+                     help="what is behind it (default: vm)")  # fmt: skip
+    add.add_argument("--session-tokens", choices=TOKENS,
+                     help="its session tokens (default: as they are; "
+                     "of a new port as agent.conf says)")  # fmt: skip
+    delete = group.command("del", delete_ports, "remove ports", aliases=["delete"])
+    delete.add_argument("uuids", nargs="+", metavar="UUID")
+    group.command("list", list_ports, "all ports with their identities and states")
+    show = group.command("show", show_port, "one port, every member")
+    show.add_argument("uuid", metavar="UUID")
+
+
+def add_port(session: Session, args: Namespace) -> None:
+    """Register and show."""
+    port_id = uuid_argument(args.uuid) if args.uuid else str(uuid4())
+    ip, *further = args.ip or ["0.0.0.0"]  # noqa: S104 - Contrail's "unknown"
+    ip6, *further6 = args.ip6 or ["None"]
+    session.port_api.call(
+        "POST",
+        "/port",
+        {
+            "id": port_id,
+            "instance-id": uuid_argument(args.instance),
+            "vn-id": uuid_argument(args.network),
+            "vm-project-id": uuid_argument(args.tenant) if args.tenant else "",
+            "display-name": args.tap if args.name is None else args.name,
+            "ip-address": ip,
+            "ip6-address": ip6,
+            "mac-address": args.mac,
+            "system-name": args.tap,
+            "type": TYPES[args.type],
+            "rx-vlan-id": args.vlan,
+            "tx-vlan-id": args.vlan,
+            "author": "vagentctl",
+            **({"further-addresses": further + further6} if further + further6 else {}),
+            **_tokens(args.session_tokens),
+        },
+    )
+    _show(session, port_id)
+
+
+def delete_ports(session: Session, args: Namespace) -> None:
+    """Remove each; one that is not there is an error, as it is likely a mistake."""
+    ports = [uuid_argument(text) for text in args.uuids]
+    missing = []
+    for port_id in ports:
+        if not _exists(session, port_id):
+            missing.append(port_id)
+        session.port_api.call("DELETE", f"/port/{port_id}")
+    if missing:
+        raise CommandError(f"no such port: {', '.join(missing)}")
+
+
+def list_ports(session: Session, _args: Namespace) -> None:
+    """All of them."""
+    session.show_table(session.port_api.json("GET", "/ports"), COLUMNS)
+
+
+def show_port(session: Session, args: Namespace) -> None:
+    """One of them."""
+    _show(session, uuid_argument(args.uuid))
+
+
+def _show(session: Session, port_id: str) -> None:
+    session.show_record(session.port_api.json("GET", f"/port/{port_id}"))
+
+
+def _tokens(mode: str | None) -> dict[str, str]:
+    return {} if mode is None else {"session-tokens": mode}
+
+
+def _exists(session: Session, port_id: str) -> bool:
+    try:
+        session.port_api.call("GET", f"/port/{port_id}")
+    except CommandError as error:
+        if error.status == 404:
+            return False
+        raise
+    return True

@@ -1,0 +1,159 @@
+"""What every command of vagentctl is given: where the servers are, and how to show.
+
+Addresses come from the command line, else from agent.conf, else they are the defaults;
+the file is read only when a command needs an address that nobody gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+from uuid import UUID
+
+from vagent.config.model import AgentConfig, Listen
+from vagent.ctl.client import (
+    BAD_CONFIG,
+    NO_PERMISSION,
+    USAGE,
+    Address,
+    ApiClient,
+    CommandError,
+    parse_url,
+)
+from vagent.ctl.table import as_json, printable, record, table
+from vagent.errors import ConfigError
+
+DEFAULT_CONFIG = Path("/etc/vagent/agent.conf")
+MAX_INPUT = 1024 * 1024
+"""Bytes of a file or of standard input that a command reads (Nova's user data is
+64 KiB, in Base64 86 KiB)."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of vagentctl. `urls` are the addresses given on the command line."""
+
+    output: str
+    config_path: Path | None
+    urls: Mapping[str, str | None]
+    stdin: TextIO
+    stdout: TextIO
+    stderr: TextIO
+    _config: AgentConfig | None = field(default=None, repr=False)
+
+    @property
+    def port_api(self) -> ApiClient:
+        """The port REST API."""
+        return self._client("port API", "port_api")
+
+    @property
+    def config_api(self) -> ApiClient:
+        """The config API."""
+        return self._client("config API", "config_api")
+
+    @property
+    def introspect(self) -> ApiClient:
+        """Introspection."""
+        return self._client("introspection", "introspect")
+
+    def show_table(self, items: Sequence[Mapping[str, Any]], columns: Columns) -> None:
+        """A list of objects: as they are in JSON, the columns of them in a table."""
+        if self.output == "json":
+            self.stdout.write(as_json(list(items)))
+            return
+        rows = [[item.get(member) for member in columns.values()] for item in items]
+        self.stdout.write(table(list(columns), rows))
+
+    def show_record(self, item: Mapping[str, Any]) -> None:
+        """One object."""
+        shown = as_json(item) if self.output == "json" else record(item)
+        self.stdout.write(shown)
+
+    def show_lines(self, lines: Sequence[str]) -> None:
+        """Lines of text; in JSON an array of strings."""
+        if self.output == "json":
+            self.stdout.write(as_json(list(lines)))
+            return
+        self.stdout.writelines(printable(line) + "\n" for line in lines)
+
+    def say(self, text: str) -> None:
+        """A remark that is not the result: to standard error, a line each."""
+        self.stderr.writelines(f"{printable(line)}\n" for line in text.splitlines())
+
+    def read_input(self, name: str) -> str:
+        """The text of a file, or of standard input for `-`. Raises CommandError."""
+        try:
+            if name == "-":
+                text = self.stdin.read(MAX_INPUT + 1)
+            else:
+                with Path(name).open(encoding="utf-8") as file:
+                    text = file.read(MAX_INPUT + 1)
+        except PermissionError as error:
+            raise CommandError(
+                f"{name}: {error.strerror}", code=NO_PERMISSION
+            ) from error
+        except OSError as error:
+            raise CommandError(f"{name}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise CommandError(f"{name}: not UTF-8 at byte {error.start}") from error
+        if len(text) > MAX_INPUT:
+            raise CommandError(f"{name}: longer than {MAX_INPUT} characters")
+        return text
+
+    def _client(self, what: str, name: str) -> ApiClient:
+        given = self.urls.get(name)
+        if given is not None:
+            return ApiClient(what, parse_url(given))
+        listen: Listen = getattr(self.agent_config, name)
+        return ApiClient(what, reachable(listen))
+
+    @property
+    def agent_config(self) -> AgentConfig:
+        """agent.conf, or the defaults where there is none. Raises CommandError."""
+        if self._config is None:
+            self._config = self._read_config()
+        return self._config
+
+    def _read_config(self) -> AgentConfig:
+        path = self.config_path or DEFAULT_CONFIG
+        try:
+            path.open("rb").close()
+        except FileNotFoundError as error:
+            if self.config_path is None:
+                return AgentConfig()
+            raise CommandError(f"{path}: no such file", code=BAD_CONFIG) from error
+        except PermissionError as error:
+            raise CommandError(
+                f"{path}: permission denied; run as root, or give the addresses "
+                "(--port-api, --config-api, --introspect)",
+                code=NO_PERMISSION,
+            ) from error
+        except OSError as error:
+            raise CommandError(f"{path}: {error.strerror}", code=BAD_CONFIG) from error
+        # lxml and a schema: only commands that need the file pay for them
+        from vagent.config.read import read_config
+
+        try:
+            return read_config(path).config
+        except ConfigError as error:
+            raise CommandError(str(error), code=BAD_CONFIG) from error
+
+
+Columns = Mapping[str, str]
+"""Title of a column -> member of the object."""
+
+
+def reachable(listen: Listen) -> Address:
+    """Where to call what listens there: a wildcard address is called on loopback."""
+    host = "127.0.0.1" if listen.address.is_unspecified else str(listen.address)
+    return Address(host, listen.port)
+
+
+def uuid_argument(text: str) -> str:
+    """A UUID from the command line, lower case with dashes. Raises CommandError."""
+    try:
+        return str(UUID(text))
+    except ValueError as error:
+        raise CommandError(f"{text!r} is not a UUID", code=USAGE) from error

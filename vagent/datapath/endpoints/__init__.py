@@ -1,0 +1,1 @@
+"""Which fabric endpoints answer, as flows and checks show."""

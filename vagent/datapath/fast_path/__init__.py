@@ -1,0 +1,1 @@
+"""Flows with many packets that skip the rules, by eBPF programs at the taps."""

@@ -1,0 +1,1 @@
+"""The flows that the kernel carries, read from conntrack."""

@@ -1,0 +1,145 @@
+"""Reads the flow table of the kernel: a thin socket, a thread, and ceilings.
+
+The dump blocks, so it runs in a thread, on snapshots of ports and services; the thread
+lets go of the interpreter with every datagram (about 1 ms), so the reactor keeps its
+turns. Refuses to know what a flow is.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from ipaddress import IPv4Network
+from typing import Protocol
+
+from vagent.datapath.flows.flow import (
+    Carried,
+    FlowId,
+    FlowList,
+    lives,
+    of_guests,
+    of_port,
+    told,
+)
+from vagent.datapath.state import INDEX_MASK
+from vagent.errors import KernelError, LimitError, WireError
+from vagent.kernel.conntrack import Tracked, decode_part, encode_dump
+from vagent.kernel.netlink import NETLINK_NETFILTER
+from vagent.linklocal.table import ServiceTable
+from vagent.ports.port import Registration
+from vagent.store.worker import RunInThread
+
+MAX_READINGS = 4
+"""Readings that may wait for the thread: some operators at once, not a polling loop
+that is faster than the kernel."""
+DEADLINE = 5.0
+"""Seconds for one dump; 5,000 flows take about 0.3."""
+_READ = 8_192
+"""Bytes of one read, and so of one of the kernel's answers (it would send 32 KiB): 34
+flows, after which the reactor gets its turn."""
+
+
+class Dump(Protocol):
+    """Asks the kernel."""
+
+    def __call__(
+        self, question: bytes, /, *, now: Callable[[], float]
+    ) -> Iterator[Tracked]:
+        """What it answers, as it answers. Raises KernelError."""
+
+
+class FlowReader:
+    """Reads them. `now` is seconds since the epoch, and called from the thread too;
+    `carried` is what the fast path carried, called from the reactor's.
+    """
+
+    def __init__(
+        self,
+        network: IPv4Network,
+        *,
+        registrations: Callable[[], Iterable[Registration]],
+        services: Callable[[], ServiceTable],
+        run_in_thread: RunInThread,
+        now: Callable[[], float],
+        carried: Callable[[], Mapping[FlowId, Carried]] = dict,
+        dump: Dump | None = None,
+    ) -> None:
+        self._network = network
+        self._dump = dump or kernel_dump
+        self._registrations = registrations
+        self._services = services
+        self._run_in_thread = run_in_thread
+        self._now = now
+        self._carried = carried
+        self._readings = 0
+
+    def __repr__(self) -> str:
+        return f"<FlowReader {self._network}, {self._readings} readings>"
+
+    async def read(self, registration: Registration | None = None) -> FlowList:
+        """The flows of one port, or of all. Raises KernelError and LimitError."""
+        if self._readings >= MAX_READINGS:
+            raise LimitError(
+                f"flow table: {self._readings} readings are under way, at most "
+                f"{MAX_READINGS}"
+            )
+        chosen, services = tuple(self._registrations()), self._services()
+        carried = self._carried()
+
+        # The kernel can pick one index, or give all.
+        single = None if registration and registration.further else registration
+
+        def work() -> FlowList:
+            question = encode_dump(
+                family=socket.AF_UNSPEC,
+                mark=0 if single is None else single.index,
+                mask=0 if single is None else INDEX_MASK,
+            )
+            by_index = {index: each for each in chosen for index in each.indexes}
+            tracked = of_guests(self._dump(question, now=self._now), self._network)
+            if registration is not None:
+                tracked = of_port(tracked, registration.indexes)
+            return told(tracked, by_index, services, self._now(), carried)
+
+        self._readings += 1
+        try:
+            return await self._run_in_thread(work)
+        finally:
+            self._readings -= 1
+
+    async def count(self) -> dict[int, int]:
+        """How many live flows each port has, by its index. Raises KernelError."""
+
+        def work() -> dict[int, int]:
+            question = encode_dump(family=socket.AF_UNSPEC)
+            ours = of_guests(self._dump(question, now=self._now), self._network)
+            return dict(Counter(each.mark & INDEX_MASK for each in ours if lives(each)))
+
+        return await self._run_in_thread(work)
+
+
+def kernel_dump(question: bytes, *, now: Callable[[], float]) -> Iterator[Tracked]:
+    """Ask the kernel and yield as it answers; blocks. Raises KernelError."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
+        link.settimeout(DEADLINE)
+        try:
+            link.bind((0, 0))
+            link.send(question)
+            yield from received(link.recv, now=now)
+        except (OSError, WireError) as failure:
+            raise KernelError(f"flow dump: {failure}") from failure
+
+
+def received(
+    receive: Callable[[int], bytes], *, now: Callable[[], float]
+) -> Iterator[Tracked]:
+    """The flows of all datagrams up to the last. Raises KernelError and WireError."""
+    end = now() + DEADLINE
+    while True:
+        part = decode_part(receive(_READ))
+        yield from part.flows
+        if part.is_last:
+            return
+        if now() > end:
+            raise KernelError(f"flow dump: not done after {DEADLINE:g} s")

@@ -1,0 +1,1 @@
+"""What is wanted becomes nftables rules, applied whole and watched."""

@@ -1,0 +1,100 @@
+"""Which interfaces of the host exist now, as the kernel announces them."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Iterable
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from vagent.kernel.rtnl_link import LINK_GROUP, Link, links_in
+
+MAX_BATCH = 128
+"""Messages per turn of the reactor; a host that starts 1,000 guests sends thousands."""
+
+
+_BUFFER = 4 * 1024 * 1024
+_READ = 65536
+
+
+class LinkNames:
+    """The names that interfaces have, because a message about a renamed one does not
+    say what its name was. As many as the host has interfaces.
+    """
+
+    def __init__(self, links: Iterable[tuple[int, str]] = ()) -> None:
+        self._names = dict(links)
+
+    def take(self, link: Link) -> set[str]:
+        """The names that deserve a look after this message."""
+        before = self._names.pop(link.ifindex, link.name)
+        if not link.is_gone:
+            self._names[link.ifindex] = link.name
+        return {before, link.name}
+
+
+@implementer(IReadDescriptor)
+class LinkMonitor:
+    """Calls `changed` with the names that may have come, gone or been renamed; None
+    means any.
+    """
+
+    def __init__(
+        self, changed: Callable[[set[str] | None], None], *, reactor: IReactorFDSet
+    ) -> None:
+        self._changed = changed
+        self._reactor = reactor
+        self._socket: socket.socket | None = None
+        self._names = LinkNames()
+
+    def open(self) -> None:
+        """Subscribe. From here on no change is missed."""
+        link = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0
+        )
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        link.bind((0, LINK_GROUP))
+        self._socket = link
+        self._names = LinkNames(socket.if_nameindex())
+        self._reactor.addReader(self)
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        if self._socket is not None:
+            self._reactor.removeReader(self)
+            self._socket.close()
+            self._socket = None
+
+    def fileno(self) -> int:
+        """The netlink socket, or -1 when closed."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """Name in Twisted's log lines."""
+        return "LinkMonitor"
+
+    def doRead(self) -> None:
+        """Read at most MAX_BATCH messages and report their names at once."""
+        if self._socket is None:
+            return
+        names: set[str] = set()
+        for _ in range(MAX_BATCH):
+            try:
+                for link in links_in(self._socket.recv(_READ)):
+                    names |= self._names.take(link)
+            except BlockingIOError:
+                break
+            except OSError as failure:
+                if failure.errno != errno.ENOBUFS:
+                    raise
+                self._names = LinkNames(socket.if_nameindex())
+                self._changed(None)
+        if names:
+            self._changed(names)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor gave the descriptor up."""
+        self.close()

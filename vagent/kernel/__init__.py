@@ -1,0 +1,1 @@
+"""What the kernel speaks, as values: netlink, nf_tables, conntrack, BPF, packets."""

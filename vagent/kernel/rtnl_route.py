@@ -1,0 +1,129 @@
+"""Which way the kernel would send a guest's packet, asked by rtnetlink.
+
+Thin: a question and its answer as a value. What is not plain forwarding over Ethernet
+is no way at all here.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import sys
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+from vagent.errors import KernelError
+from vagent.kernel.netlink import (
+    NETLINK_ROUTE,
+    NETLINK_XFRM,
+    NLM_REQUEST,
+    ask,
+    attribute,
+    attributes_in,
+    message,
+    messages,
+)
+
+_NEW_LINK, _GET_LINK, _NEW_ROUTE, _GET_ROUTE = 16, 18, 24, 26
+_ROUTE = struct.Struct("=BBBBBBBBI")
+_DESTINATION, _SOURCE, _IN, _OUT, _GATEWAY, _METRICS = 1, 2, 3, 4, 5, 8
+_VIA, _ENCAPSULATION = 18, 22
+_METRIC_MTU = 2
+_UNICAST = 1
+_LINK = struct.Struct("=BxHiII")
+_ETHERNET, _UP = 1, 1
+_LINK_MTU = 4
+_GET_POLICIES, _NEW_POLICIES = 0x25, 0x24
+_POLICY_COUNTS = struct.Struct("=6I")
+
+
+class Hop(NamedTuple):
+    """The interface that a packet leaves by, whom it is sent to there, and how many
+    bytes of IP it may have.
+    """
+
+    ifindex: int
+    next_hop: IPv4Address
+    mtu: int
+
+
+def hop(source: IPv4Address, destination: IPv4Address, came_in: int) -> Hop | None:
+    """Where a packet is forwarded to that came in at an interface; None where it is
+    not, or not simply. Raises KernelError.
+    """
+    found = _route(source, destination, came_in)
+    if found is None:
+        return None
+    ifindex, gateway, limit = found
+    mtu = link_mtu(ifindex)
+    if mtu is None:
+        return None
+    return Hop(ifindex, gateway or destination, min(mtu, limit or mtu))
+
+
+def has_ipsec() -> bool:
+    """Has this host any IPsec policy, which packets that skip its forwarding would
+    evade? Raises KernelError.
+    """
+    question = message(_GET_POLICIES, NLM_REQUEST, bytes(4))
+    try:
+        answer = ask(question, "IPsec policies", NETLINK_XFRM)
+    except OSError as failure:
+        if failure.errno == errno.EPROTONOSUPPORT:
+            return False
+        raise KernelError(f"IPsec policies: {failure}") from failure
+    for kind, body in messages(answer):
+        if kind == _NEW_POLICIES:
+            for counts in attributes_in(body[4:]).values():
+                if len(counts) == _POLICY_COUNTS.size:
+                    return any(_POLICY_COUNTS.unpack(counts)[:3])
+    return True
+
+
+def _route(
+    source: IPv4Address, destination: IPv4Address, came_in: int
+) -> tuple[int, IPv4Address | None, int] | None:
+    """Interface, gateway, and the limit of the path, 0 where there is none."""
+    payload = _ROUTE.pack(socket.AF_INET, 32, 32, 0, 0, 0, 0, 0, 0)
+    payload += attribute(_DESTINATION, destination.packed)
+    payload += attribute(_SOURCE, source.packed)
+    payload += attribute(_IN, struct.pack("=I", came_in))
+    answer = ask(message(_GET_ROUTE, NLM_REQUEST, payload), "route", NETLINK_ROUTE)
+    for kind, body in messages(answer):
+        if kind != _NEW_ROUTE or len(body) < _ROUTE.size:
+            continue
+        found = attributes_in(body[_ROUTE.size :])
+        if (
+            _ROUTE.unpack_from(body)[7] != _UNICAST
+            or _VIA in found
+            or _ENCAPSULATION in found
+        ):
+            return None
+        gateway = found.get(_GATEWAY)
+        metrics = attributes_in(found.get(_METRICS, b""))
+        return (
+            _number(found.get(_OUT)),
+            None if gateway is None else IPv4Address(gateway),
+            _number(metrics.get(_METRIC_MTU)),
+        )
+    return None
+
+
+def link_mtu(ifindex: int) -> int | None:
+    """Bytes of IP that an Ethernet interface takes; None where it is none, or not up.
+    Raises KernelError.
+    """
+    payload = _LINK.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0)
+    answer = ask(message(_GET_LINK, NLM_REQUEST, payload), "link", NETLINK_ROUTE)
+    for kind, body in messages(answer):
+        if kind == _NEW_LINK and len(body) >= _LINK.size:
+            _, hardware, _, flags, _ = _LINK.unpack_from(body)
+            if hardware == _ETHERNET and flags & _UP:
+                found = attributes_in(body[_LINK.size :])
+                return _number(found.get(_LINK_MTU)) or None
+    return None
+
+
+def _number(data: bytes | None) -> int:
+    return int.from_bytes(data, sys.byteorder) if data and len(data) == 4 else 0

@@ -1,0 +1,1 @@
+"""A guest's connection: what it may use, and the identity that its requests get."""

@@ -1,0 +1,60 @@
+"""A guest's request body, collected whole up to its ceiling. Pure.
+
+Bodies are tiny here (a password), so they are never streamed: a slow guest cannot tie
+up an upstream connection, and the upstream gets one length whatever the framing was.
+"""
+
+from __future__ import annotations
+
+from vagent.errors import WireError
+from vagent.metadata.http.chunked import Chunked
+from vagent.metadata.http.request_head import Refusal
+from vagent.metadata.limits import MAX_REQUEST_BODY
+
+
+class RequestBody:
+    """Collects one body. `length` None: chunked. Complete when `rest` is not None."""
+
+    __slots__ = ("_chunked", "_length", "_pieces", "_raw", "_size", "rest")
+
+    def __init__(self, length: int | None) -> None:
+        self._length = length
+        self._chunked = Chunked() if length is None else None
+        self._pieces: list[bytes] = []
+        self._raw = 0
+        self._size = 0
+        self.rest: bytes | None = None
+
+    def feed(self, data: bytes) -> Refusal | None:
+        """Take what arrived. A Refusal ends the connection."""
+        if self._chunked is None:
+            missing = (self._length or 0) - self._size
+            self._keep(data[:missing])
+            if len(data) >= missing:
+                self.rest = data[missing:]
+            return None
+        self._raw += len(data)
+        try:
+            self._keep(self._chunked.feed(data))
+        except WireError as error:
+            return Refusal(400, str(error))
+        self.rest = self._chunked.rest
+        surplus = self._raw - len(self.rest or b"")
+        # One-byte chunks cost six bytes each; twice the ceiling is generous.
+        if self._size > MAX_REQUEST_BODY or surplus > 2 * MAX_REQUEST_BODY:
+            return Refusal(413, "body too long")
+        return None
+
+    @property
+    def is_untouched(self) -> bool:
+        """Has nothing of it arrived?"""
+        return not self._pieces
+
+    @property
+    def content(self) -> bytes:
+        """What was collected."""
+        return b"".join(self._pieces)
+
+    def _keep(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)

@@ -1,0 +1,109 @@
+"""A guest's bytes → whole requests, one at a time. Sans-I/O: no transport, no clock.
+
+The caller feeds what arrives and takes what is whole; in between it may ask at which
+stage the next request is, to set the deadline of that stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+
+from vagent.metadata.http.request_body import RequestBody
+from vagent.metadata.http.request_head import Refusal, Request, refuse_partial
+
+
+class Stage(Enum):
+    """How much of the next request is there."""
+
+    NOTHING = "no byte"
+    HEAD = "part of a head"
+    BODY = "a head and part of a body"
+
+
+_NOTHING = Stage.NOTHING
+"""Looked up by its class a member costs 70 ns in Python 3.11."""
+
+
+class RequestReader:
+    """Reads the requests of one connection. `parse` reads a whole head.
+
+    After a Refusal it is not to be used again: where a next request begins is unknown.
+    """
+
+    __slots__ = ("_body", "_buffer", "_parse", "_request", "stage")
+
+    def __init__(self, parse: Callable[[bytes], Request | Refusal]) -> None:
+        self._parse = parse
+        self._buffer = b""
+        self._request: Request | None = None
+        self._body: RequestBody | None = None
+        self.stage: Stage = _NOTHING
+
+    def feed(self, data: bytes) -> None:
+        """Keep what arrived."""
+        self._buffer = self._buffer + data if self._buffer else data
+
+    def take(self) -> tuple[Request, bytes] | Refusal | None:
+        """The next whole request with its body, why it is refused, or None: not yet."""
+        if self._request is None:
+            if not self._buffer:
+                self.stage = _NOTHING
+                return None
+            request = self._take_head()
+            if request is None or isinstance(request, Refusal):
+                return request
+            if request.body_length == 0:
+                return request, b""
+            self._request = request
+            self._body = RequestBody(request.body_length)
+            self.stage = Stage.BODY
+        return self._take_body(self._request)
+
+    def discard(self) -> None:
+        """Forget what was read."""
+        self._buffer = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes that were fed and not taken."""
+        return len(self._buffer)
+
+    @property
+    def wants_continue(self) -> bool:
+        """Does the guest wait for 100 before it sends the body (RFC 9110 §10.1.1)?"""
+        request = self._request
+        return (
+            request is not None
+            and request.expects_continue
+            and self._body is not None
+            and self._body.is_untouched
+        )
+
+    def _take_head(self) -> Request | Refusal | None:
+        buffer = self._buffer
+        if buffer.startswith(b"\r\n"):
+            buffer = buffer[2:]  # RFC 9112 §2.2: one empty line before a request
+        end = buffer.find(b"\r\n\r\n") + 4
+        if end < 4:
+            self.stage = Stage.HEAD if buffer else _NOTHING
+            return refuse_partial(buffer)
+        self.stage = _NOTHING
+        if end == len(buffer):
+            self._buffer = b""
+            return self._parse(buffer)
+        self._buffer = buffer[end:]
+        return self._parse(buffer[:end])
+
+    def _take_body(self, request: Request) -> tuple[Request, bytes] | Refusal | None:
+        body = self._body
+        data, self._buffer = self._buffer, b""
+        if body is None or not data:
+            return None
+        refusal = body.feed(data)
+        if refusal is not None or body.rest is None:
+            return refusal
+        self._buffer = body.rest
+        self._request = self._body = None
+        self.stage = _NOTHING
+        return request, body.content

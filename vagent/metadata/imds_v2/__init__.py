@@ -1,0 +1,1 @@
+"""Session tokens as Amazon's IMDSv2 has them: keys, tokens, who must show one."""

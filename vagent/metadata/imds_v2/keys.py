@@ -1,0 +1,156 @@
+"""The two keys that session tokens are made with, kept in a file of the agent.
+
+Time is counted from the host's boot, and keys belong to one boot: stepping the clock
+changes no token's life, and after a boot there are no old guests with old tokens. The
+file therefore needs no fsync; it must only outlive the agent's process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vagent.metadata.imds_v2.events import SessionKeysNotKept
+from vagent.observe.event import Emit
+
+KEY_BYTES = 32
+ROTATE_SECONDS = 24 * 3600.0
+"""Longer than the longest token lives (6 h), so the key before it is enough."""
+MAX_FILE = 1024
+"""Bytes; ours has about 250."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """The key in use and the one before it, which still opens (b"": there is none).
+
+    `number` (0 to 255) names the key in use, `made` is when it was, in seconds.
+    """
+
+    number: int
+    made: float
+    current: bytes = field(repr=False)
+    previous: bytes = field(repr=False, default=b"")
+
+    def key_of(self, number: int) -> bytes | None:
+        """The key of that number, if it is still of use."""
+        if number == self.number:
+            return self.current
+        if number == (self.number - 1) % 256 and self.previous:
+            return self.previous
+        return None
+
+    def next(self, key: bytes, now: float) -> KeyPair:
+        """The pair after this one."""
+        return KeyPair((self.number + 1) % 256, now, key, self.current)
+
+
+def boot_name() -> str:
+    """What the kernel calls this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+def seconds_since_boot() -> float:
+    """Seconds, suspension included; no administrator can set this clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def encode(pair: KeyPair, boot: str) -> bytes:
+    """The content of the file."""
+    return json.dumps(
+        {
+            "boot": boot,
+            "number": pair.number,
+            "made": pair.made,
+            "current": pair.current.hex(),
+            "previous": pair.previous.hex(),
+        }
+    ).encode("ascii")
+
+
+def decode(content: bytes, boot: str) -> KeyPair | None:
+    """The pair; None if it is of another boot. Raises ValueError if it is no pair."""
+    try:
+        told = json.loads(content)
+        pair = KeyPair(
+            number=int(told["number"]),
+            made=float(told["made"]),
+            current=bytes.fromhex(told["current"]),
+            previous=bytes.fromhex(told["previous"]),
+        )
+        told_boot = told["boot"]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("not a file of session keys") from None
+    sizes = (len(pair.current), len(pair.previous))
+    if not 0 <= pair.number <= 255 or sizes not in (
+        (KEY_BYTES, 0),
+        (KEY_BYTES, KEY_BYTES),
+    ):
+        raise ValueError("session keys of the wrong size or number")
+    return pair if told_boot == boot else None
+
+
+class SessionKeys:
+    """The keys. `load` before use; afterwards they renew themselves.
+
+    `now` gives seconds since boot, `boot` names the boot. A file that cannot be read,
+    written or trusted costs the tokens' life across a restart and nothing else.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        boot: str,
+        now: Callable[[], float],
+        entropy: Callable[[int], bytes],
+        emit: Emit,
+    ) -> None:
+        self._path = path
+        self._boot = boot
+        self._entropy = entropy
+        self._emit = emit
+        self._pair: KeyPair | None = None
+        self.now = now
+
+    def load(self) -> None:
+        """Take the keys of the last run of this boot, or make new ones."""
+        try:
+            self._pair = self._read()
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            self._emit(SessionKeysNotKept(f"{self._path}: {error}"))
+        self.pair()
+
+    def pair(self) -> KeyPair:
+        """The keys now; the one in use is at most ROTATE_SECONDS old."""
+        pair, now = self._pair, self.now()
+        if pair is not None and 0 <= now - pair.made < ROTATE_SECONDS:
+            return pair
+        fresh = self._entropy(KEY_BYTES)
+        renewed = KeyPair(0, now, fresh) if pair is None else pair.next(fresh, now)
+        self._pair = renewed
+        try:
+            self._write(encode(renewed, self._boot))
+        except OSError as error:
+            self._emit(SessionKeysNotKept(f"{self._path}: {error}"))
+        return renewed
+
+    def _read(self) -> KeyPair | None:
+        with self._path.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise ValueError("others may read it, so its keys are not used")
+            return decode(file.read(MAX_FILE), self._boot)
+
+    def _write(self, content: bytes) -> None:
+        fresh = self._path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        fresh.replace(self._path)

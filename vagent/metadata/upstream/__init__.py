@@ -1,0 +1,1 @@
+"""The way to nova-api: endpoints, their health, the connection pool, retries."""

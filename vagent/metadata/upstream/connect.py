@@ -1,0 +1,169 @@
+"""Opens a connection to an endpoint: TCP, then TLS if configured, in one deadline."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet import defer
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectError, DNSLookupError, UserError
+from twisted.internet.interfaces import IAddress, IConnector
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
+from twisted.python.failure import Failure
+
+from vagent.certificates.per_endpoint import UpstreamTls
+from vagent.config.model import MetadataProxyConfig
+from vagent.errors import UpstreamError
+from vagent.metadata.http.parsed_heads import ReplyHeads
+from vagent.metadata.upstream.connection import UpstreamConnection
+from vagent.metadata.upstream.endpoint import Endpoint
+from vagent.metadata.upstream.target import HostPort
+from vagent.observe.event import Emit
+from vagent.transport.deadlines import Deadlines
+from vagent.transport.tls import TlsClient
+from vagent.transport.without_pyopenssl import without_pyopenssl
+
+_CONNECT_ERRORS = (
+    CancelledError,
+    ConnectError,
+    DNSLookupError,
+    OSError,
+    UserError,
+    defer.TimeoutError,
+)
+
+SILENCE_SHARE = 0.5
+"""Of the connect timeout: a dead kept connection and a connect to another endpoint
+together stay within the 10 s that cloud-init waits."""
+
+
+class Dialler:
+    """Connects. `default_port` is 443 over TLS, else 80."""
+
+    def __init__(
+        self,
+        config: MetadataProxyConfig,
+        *,
+        emit: Emit,
+        deadlines: Deadlines,
+        reactor: Any,
+    ) -> None:
+        self._config = config
+        self._deadlines = deadlines
+        self._reactor = reactor
+        self._heads = ReplyHeads()
+        self._tls = UpstreamTls(config.tls, emit) if config.tls else None
+        self.default_port = 443 if config.tls else 80
+
+    async def dial(self, endpoint: Endpoint) -> UpstreamConnection:
+        """A connection ready for requests. Raises UpstreamError (503)."""
+        connection = UpstreamConnection(
+            endpoint,
+            endpoint.host,
+            heads=self._heads,
+            deadlines=self._deadlines,
+            response_timeout=self._config.response_timeout,
+        )
+        protocol = self._secured(connection, endpoint)
+        cancel = self._connect(endpoint.address, protocol, connection)
+        try:
+            await connection.ready.addTimeout(
+                self._config.connect_timeout, self._reactor
+            )
+        except _CONNECT_ERRORS as error:
+            cancel()
+            what = str(error) or type(error).__name__
+            raise UpstreamError(f"{endpoint.address}: {what}", status=503) from error
+        self._limit_silence(protocol.transport)
+        return connection
+
+    def _limit_silence(self, transport: Any) -> None:
+        """An endpoint that vanishes without a word (a host that lost power) must not
+        cost a guest the whole response timeout when another one would answer: bytes
+        that nobody acknowledges end the connection (tcp(7), TCP_USER_TIMEOUT).
+        """
+        handle = getattr(transport, "getHandle", None)
+        if handle is not None:
+            milliseconds = int(self._config.connect_timeout * SILENCE_SHARE * 1000)
+            handle().setsockopt(
+                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds
+            )
+
+    def keep_session(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
+        """Let the next connection to this endpoint resume this TLS session."""
+        transport: object = connection.transport
+        if self._tls is not None and isinstance(transport, TlsClient):
+            files = self._tls.of(endpoint.address.host, endpoint.name)
+            files.keep_session(_server(endpoint), transport)
+
+    def _secured(self, connection: UpstreamConnection, endpoint: Endpoint) -> Protocol:
+        """What TCP talks to: the connection itself, or TLS around it."""
+        if self._tls is None:
+            return connection
+        files = self._tls.of(endpoint.address.host, endpoint.name)
+        context = files.context()
+        session = files.session(_server(endpoint))
+        return TlsClient(
+            connection,
+            context,
+            endpoint.name,
+            session=session,
+            failed=connection.not_ready,
+        )
+
+    def _connect(
+        self, address: HostPort, protocol: Protocol, connection: UpstreamConnection
+    ) -> Callable[[], object]:
+        """Start; the result stops it, whatever it has become."""
+        if address.is_address:
+            # An endpoint would leave a wrapper between transport and protocol for good.
+            factory = _OneConnection(protocol, connection)
+            connector = self._reactor.connectTCP(
+                address.host, address.port, factory, self._config.connect_timeout
+            )
+            return cast("Callable[[], object]", connector.disconnect)
+        with without_pyopenssl():
+            # Late: few endpoints are names, and this costs 3 MiB.
+            from twisted.internet.endpoints import HostnameEndpoint
+
+        stream = HostnameEndpoint(
+            self._reactor,
+            address.host.encode("idna"),
+            address.port,
+            self._config.connect_timeout,
+        )
+        attempt = stream.connect(Factory.forProtocol(lambda: protocol))
+        attempt.addErrback(connection.not_ready)
+
+        def stop() -> None:
+            attempt.cancel()
+            if protocol.transport is not None:
+                cast("Any", protocol.transport).abortConnection()
+
+        return stop
+
+
+def _server(endpoint: Endpoint) -> tuple[str, str]:
+    return str(endpoint.address), endpoint.name
+
+
+class _OneConnection(ClientFactory):
+    """Builds the one protocol; tells the connection when TCP fails."""
+
+    noisy = False
+
+    def __init__(self, protocol: Protocol, connection: UpstreamConnection) -> None:
+        self._protocol = protocol
+        self._connection = connection
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """TCP is up."""
+        del addr
+        return self._protocol
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        """Refused, unreachable, or cancelled."""
+        del connector
+        self._connection.not_ready(reason)
