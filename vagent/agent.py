@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import os
 import random
-import socket
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IProtocolFactory
 
-from introspect.server import introspect_site
 from introspect.sources import Sources
-from provision.config_api.server import config_api_site
 from vagent import __version__
 from vagent.certificates.expiry_watch import CertificateWatch, certificates_of
-from vagent.config.model import AgentConfig, Listen
+from vagent.config.model import AgentConfig
 from vagent.datapath.datapath import DataPath
 from vagent.datapath.endpoints.active_check import EndpointChecks, connector
 from vagent.datapath.endpoints.liveness import Liveness
@@ -33,35 +28,30 @@ from vagent.datapath.flows.reader import FlowReader
 from vagent.datapath.names import Names
 from vagent.datapath.system import LinuxSystem
 from vagent.datapath.trap.flow_limits import FlowLimits
-from vagent.errors import KernelError
+from vagent.gauges import add_certificate_gauges, add_gauges
 from vagent.linklocal.dns import DnsLookup
 from vagent.linklocal.resolution import NameFollower
 from vagent.linklocal.table import ServiceTable
 from vagent.linklocal.watcher import ServiceWatcher
-from vagent.metadata.guest.hops import keep_opening_packets
+from vagent.listeners import Listeners
 from vagent.metadata.imds_v2.keys import SessionKeys, boot_name, seconds_since_boot
 from vagent.metadata.imds_v2.sessions import Sessions
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.upstream.target import target_of
 from vagent.nova.authority import Authority
-from vagent.nova.codec import check_instance
 from vagent.nova.server import metadata_site
-from vagent.nova.source import PASSWORD_KIND, StoredInstances, StoredPasswords
+from vagent.nova.source import StoredInstances, StoredPasswords
 from vagent.nova.tls import TlsFactory
 from vagent.nova.tls_files import server_contexts
 from vagent.observe.event import Event
 from vagent.observe.observer import Observer
+from vagent.operator_side import listen_for_operators
 from vagent.ports.journal import Journal
 from vagent.ports.port import Registration
 from vagent.ports.registrar import Registrar
 from vagent.ports.registry import Change, PortRegistry
-from vagent.ports.server import port_api_site
 from vagent.store.sqlite import SqliteStore
 from vagent.store.worker import Worker
-
-LISTEN_BACKLOG = 1024
-"""Guests' connections that the kernel completes while the agent is busy: a rack of
-guests that starts at once."""
 
 
 class Agent:
@@ -164,10 +154,20 @@ class Agent:
             clock=reactor,
         )
         self._services = ServiceWatcher(self._store, self._services_changed, emit)
-        self._listening: list[IListeningPort] = []
+        self._listeners = Listeners(reactor)
         self._not_ready: str | None = "starting"
         self._registry.subscribe(self._ports_changed)
-        self._add_gauges()
+        add_gauges(
+            observer.statistics,
+            data_path=self._data_path,
+            fast_path=self._fast_path,
+            limits=self._limits,
+            proxy=self._proxy,
+            registry=self._registry,
+        )
+        add_certificate_gauges(
+            observer.statistics, self._certificates, certificates_of(config)
+        )
 
     async def start(self) -> None:
         """Open everything, in the order in which a guest can rely on it.
@@ -189,9 +189,14 @@ class Agent:
         await self._first_services
         self._start_metadata_server()
         await self._data_path.prepare()
-        self._listen_for_guests()
+        self._listeners.listen_for_guests(
+            self._names,
+            self._proxy.factory,
+            ipv6=self._data_path.carries_ipv6,
+            keep_opening=self._config.metadata_proxy.refuse_beyond_hop_limit,
+        )
         await self._data_path.start()
-        self._start_operator_side()
+        self._listen_for_operators()
         self._not_ready = None
 
     async def stop(self) -> bool:
@@ -202,7 +207,7 @@ class Agent:
         clean = True
         self._not_ready = "stopping"
         for step in (
-            self._stop_listening,
+            self._listeners.close,
             self._stop_watching,
             self._proxy.stop,
             self._data_path.stop,
@@ -217,65 +222,6 @@ class Agent:
         self._flow_worker.stop()
         self._kernel_worker.stop()
         return clean
-
-    def _add_gauges(self) -> None:
-        statistics, limits = self._observer.statistics, self._limits
-        watch = self._data_path.watch
-        for name in watch.packets:
-            statistics.gauge(
-                f"datapath_{name}_packets",
-                watch.read(name),
-                f"Packets counted by the kernel: {name.replace('_', ' ')}.",
-            )
-        statistics.gauge(
-            "linklocal_flows",
-            lambda: limits.counts().now,
-            "Flows let in, corrected by the kernel's count: at once at a ceiling, else"
-            " every 15 s.",
-        )
-        statistics.gauge(
-            "linklocal_flows_peak",
-            lambda: limits.counts().peak,
-            "The most that the kernel counted.",
-        )
-        statistics.gauge(
-            "linklocal_flows_refused",
-            lambda: limits.counts().refused,
-            "Flows that max-system-flows or max-vm-flows kept out.",
-        )
-        statistics.gauge(
-            "linklocal_flows_guests",
-            lambda: limits.counts().guests,
-            "Guests with flows.",
-        )
-        statistics.gauge(
-            "datapath_ipv6",
-            lambda: int(self._data_path.carries_ipv6),
-            "1 where this host serves IPv6; the DataPath trace says why it does not.",
-        )
-        statistics.gauge(
-            "datapath_fast_path",
-            lambda: int(self._fast_path.is_open),
-            "1 where flows with many packets may take the fast path; the DataPath trace"
-            " says why they may not although it is configured.",
-        )
-        statistics.gauge(
-            "datapath_fast_path_flows",
-            lambda: len(self._fast_path),
-            "Flows on the fast path.",
-        )
-        statistics.gauge(
-            "metadata_upstream_up_endpoints",
-            self._proxy.endpoints_up,
-            "Endpoints of the metadata service that are believed to be well.",
-        )
-        for kind in certificates_of(self._config):
-            statistics.gauge(
-                f"metadata_{kind.replace('-', '_')}_valid_days",
-                partial(self._certificates.days, kind),
-                f"Days until the first certificate of {kind} ends.",
-            )
-        statistics.gauge("ports", lambda: len(self._registry), "Registered ports.")
 
     def _make_sessions(self) -> Sessions:
         keys = SessionKeys(
@@ -309,82 +255,20 @@ class Agent:
             site = TlsFactory(
                 contexts, site, emit=self._observer.emit, clock=self._reactor
             )
-        self._listen(config.listen, site, "metadata server")
+        self._listeners.listen(config.listen, site, "metadata server")
 
-    def _listen_for_guests(self) -> None:
-        names = self._names
-        self._adopt_listener(socket.AF_INET, str(names.listener_address))
-        if self._data_path.carries_ipv6:
-            self._adopt_listener(socket.AF_INET6, str(names.listener_address6))
-
-    def _adopt_listener(self, family: socket.AddressFamily, address: str) -> None:
-        names = self._names
-        with socket.socket(family, socket.SOCK_STREAM) as listener:
-            listener.setblocking(False)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Packets that come by another interface never get to this socket.
-            listener.setsockopt(
-                socket.SOL_SOCKET, socket.SO_BINDTODEVICE, names.host_side.encode()
-            )
-            if self._config.metadata_proxy.refuse_beyond_hop_limit:
-                keep_opening_packets(listener)
-            try:
-                listener.bind((address, names.listener_port))
-                listener.listen(LISTEN_BACKLOG)
-            except OSError as failure:
-                raise KernelError(
-                    f"metadata listener {address} port {names.listener_port}: {failure}"
-                ) from failure
-            self._listening.append(
-                self._reactor.adoptStreamPort(
-                    listener.fileno(), family, self._proxy.factory
-                )
-            )
-
-    def _start_operator_side(self) -> None:
-        config, emit, reactor = self._config, self._observer.emit, self._reactor
-        self._listen(
-            config.port_api,
-            port_api_site(
-                self._registrar,
-                emit=emit,
-                clock=reactor,
-                state_of=self._data_path.state,
-            ),
-            "port API",
+    def _listen_for_operators(self) -> None:
+        listen_for_operators(
+            self._listeners,
+            self._config,
+            registrar=self._registrar,
+            store=self._store,
+            services=lambda: self._services.table,
+            data_path=self._data_path,
+            sources=self._sources(),
+            emit=self._observer.emit,
+            reactor=self._reactor,
         )
-        self._listen(
-            config.config_api,
-            config_api_site(
-                self._store,
-                emit,
-                reactor=reactor,
-                services=lambda: self._services.table,
-                check_instance=check_instance,
-                companions=(PASSWORD_KIND,),
-                endpoints_of=self._data_path.endpoints_of,
-            ),
-            "config API",
-        )
-        self._listen(
-            config.introspect,
-            introspect_site(
-                self._sources(),
-                reactor=reactor,
-                emit=emit,
-                host_names=("localhost", socket.gethostname()),
-            ),
-            "introspection",
-        )
-
-    def _listen(self, where: Listen, site: IProtocolFactory, what: str) -> None:
-        try:
-            port = self._reactor.listenTCP(
-                where.port, site, interface=str(where.address)
-            )
-        except CannotListenError as failure:
-            raise KernelError(f"{what}: {failure}") from failure
-        self._listening.append(port)
 
     def _sources(self) -> Sources:
         return Sources(
@@ -417,11 +301,6 @@ class Agent:
         self._names_of_services.follow(table)
         if not self._first_services.called:
             self._first_services.callback(None)
-
-    async def _stop_listening(self) -> None:
-        listening, self._listening = self._listening, []
-        for port in listening:
-            await _finished(port.stopListening())
 
     async def _stop_watching(self) -> None:
         self._instances.stop()

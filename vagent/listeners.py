@@ -1,0 +1,87 @@
+"""The sockets on which the agent listens, opened and closed as one."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+
+from vagent.config.model import Listen
+from vagent.datapath.names import Names
+from vagent.errors import KernelError
+from vagent.metadata.guest.hops import keep_opening_packets
+
+LISTEN_BACKLOG = 1024
+"""Guests' connections that the kernel completes while the agent is busy: a rack of
+guests that starts at once."""
+
+
+class Listeners:
+    """Opens listening sockets on the reactor and remembers them for `close`."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._open: list[IListeningPort] = []
+
+    def listen(self, where: Listen, site: IProtocolFactory, what: str) -> None:
+        """Listen for TCP. Raises KernelError, which begins with `what`."""
+        try:
+            port = self._reactor.listenTCP(
+                where.port, site, interface=str(where.address)
+            )
+        except CannotListenError as failure:
+            raise KernelError(f"{what}: {failure}") from failure
+        self._open.append(port)
+
+    def listen_for_guests(
+        self,
+        names: Names,
+        factory: IProtocolFactory,
+        *,
+        ipv6: bool,
+        keep_opening: bool,
+    ) -> None:
+        """Open the metadata listener, to which guests' flows are translated, for IPv4
+        and if wanted for IPv6. With `keep_opening` the kernel keeps the packet that
+        opened each connection, for its TTL. Raises KernelError.
+        """
+        families = [(socket.AF_INET, str(names.listener_address))]
+        if ipv6:
+            families.append((socket.AF_INET6, str(names.listener_address6)))
+        for family, address in families:
+            with _bound(names, family, address, keep_opening=keep_opening) as listener:
+                self._open.append(
+                    self._reactor.adoptStreamPort(listener.fileno(), family, factory)
+                )
+
+    async def close(self) -> None:
+        """Stop listening; connections that are open stay."""
+        closing, self._open = self._open, []
+        for port in closing:
+            await maybeDeferred(port.stopListening)
+
+
+def _bound(
+    names: Names, family: socket.AddressFamily, address: str, *, keep_opening: bool
+) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Packets that come by another interface never get to this socket.
+        listener.setsockopt(
+            socket.SOL_SOCKET, socket.SO_BINDTODEVICE, names.host_side.encode()
+        )
+        if keep_opening:
+            keep_opening_packets(listener)
+        listener.bind((address, names.listener_port))
+        listener.listen(LISTEN_BACKLOG)
+    except OSError as failure:
+        listener.close()
+        raise KernelError(
+            f"metadata listener {address} port {names.listener_port}: {failure}"
+        ) from failure
+    return listener

@@ -1,0 +1,64 @@
+"""What operators and their tools reach: port API, config API and introspection."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from introspect.server import introspect_site
+from introspect.sources import Sources
+from provision.config_api.server import config_api_site
+from vagent.config.model import AgentConfig
+from vagent.datapath.datapath import DataPath
+from vagent.linklocal.table import ServiceTable
+from vagent.listeners import Listeners
+from vagent.nova.codec import check_instance
+from vagent.nova.source import PASSWORD_KIND
+from vagent.observe.event import Emit
+from vagent.ports.registrar import Registrar
+from vagent.ports.server import port_api_site
+from vagent.store.store import ConfigStore
+
+
+def listen_for_operators(
+    listeners: Listeners,
+    config: AgentConfig,
+    *,
+    registrar: Registrar,
+    store: ConfigStore,
+    services: Callable[[], ServiceTable],
+    data_path: DataPath,
+    sources: Sources,
+    emit: Emit,
+    reactor: Any,
+) -> None:
+    """Open the three sites where agent.conf wants them. Raises KernelError."""
+    listeners.listen(
+        config.port_api,
+        port_api_site(registrar, emit=emit, clock=reactor, state_of=data_path.state),
+        "port API",
+    )
+    listeners.listen(
+        config.config_api,
+        config_api_site(
+            store,
+            emit,
+            reactor=reactor,
+            services=services,
+            check_instance=check_instance,
+            companions=(PASSWORD_KIND,),
+            endpoints_of=data_path.endpoints_of,
+        ),
+        "config API",
+    )
+    listeners.listen(
+        config.introspect,
+        introspect_site(
+            sources,
+            reactor=reactor,
+            emit=emit,
+            host_names=("localhost", socket.gethostname()),
+        ),
+        "introspection",
+    )
