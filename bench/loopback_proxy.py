@@ -18,8 +18,8 @@ from twisted.internet.main import installReactor
 from twisted.logger import globalLogBeginner
 
 from bench.crowd import Member, load
-from vagent.listeners import LISTEN_BACKLOG
 from vagent.config.model import ClientTls, MetadataProxyConfig, Secret
+from vagent.listeners import LISTEN_BACKLOG
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.upstream.target import HostPort, Target
 from vagent.observe.event import Event

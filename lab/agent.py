@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,7 +148,7 @@ def _ready() -> bool:
 def _call(argv: Sequence[str], *, check: bool) -> str:
     """What a tool says that runs in this process."""
     said, complained = io.StringIO(), io.StringIO()
-    main = importlib.import_module(argv[0]).main
+    main = _main_of(argv[0])
     with redirect_stdout(said), redirect_stderr(complained):
         try:
             code = main(argv[1:])
@@ -177,3 +177,13 @@ PROVISION = (
     *("--ipfabric_service_ip", "127.0.0.1", "--ipfabric_service_port", "8775"),
 )
 """Arguments that provision the metadata service to the embedded server."""
+
+
+def _main_of(module: str) -> Callable[[Sequence[str]], object]:
+    """What `python -m MODULE` calls: the `main` of a module, or of a package."""
+    package = Path(SOURCE, *module.split("."))
+    found = importlib.import_module(
+        f"{module}.__main__" if package.is_dir() else module
+    )
+    main: Callable[[Sequence[str]], object] = found.main
+    return main
