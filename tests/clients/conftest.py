@@ -80,7 +80,7 @@ class Town:
             *("--ipfabric_dns_service_name", "localhost"),
         )
 
-    def register(self, guest: Guest, **changes: str) -> None:
+    def register(self, guest: Guest, **changes: Any) -> None:
         """Register a guest's port anew, changed or as it was."""
         self.agent.tool("vagent.ctl", "port", "del", guest.port_id, check=False)
         self.agent.register(dataclasses.replace(guest, **changes))

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from twisted.internet import reactor  # noqa: TID251  # this process is the root
+from twisted.internet import reactor as _reactor  # noqa: TID251  # this process is the root
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from provision.config_api.server import config_api_site
 from vagent.linklocal.watcher import ServiceWatcher
 from vagent.observe.event import Event
 from vagent.store.sqlite import SqliteStore
 from vagent.store.worker import Worker
+
+reactor = cast("Any", _reactor)  # zope's interfaces say less than it can do
 
 
 async def _serve(path: Path, worker: Worker) -> None:
@@ -34,11 +38,14 @@ async def _serve(path: Path, worker: Worker) -> None:
     print(port.getHost().port, flush=True)
 
 
+def _give_up(failure: Failure) -> None:
+    failure.printTraceback()
+    reactor.stop()
+
+
 if __name__ == "__main__":
     worker = Worker("store", reactor=reactor)
     worker.start()
-    Deferred.fromCoroutine(_serve(Path(sys.argv[1]), worker)).addErrback(
-        lambda failure: (failure.printTraceback(), reactor.stop())
-    )
+    Deferred.fromCoroutine(_serve(Path(sys.argv[1]), worker)).addErrback(_give_up)
     reactor.addSystemEventTrigger("after", "shutdown", worker.stop)
     reactor.run()

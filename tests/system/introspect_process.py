@@ -10,11 +10,11 @@ import sys
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from twisted.internet import reactor  # noqa: TID251  # this process is the root
+from twisted.internet import reactor as _reactor  # noqa: TID251  # this process is the root
 
 from introspect.server import introspect_site
 from introspect.sources import Sources
@@ -22,6 +22,8 @@ from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Event
 from vagent.observe.observer import Observer
 from vagent.ports.port import Port, Registration
+
+reactor = cast("Any", _reactor)  # zope's interfaces say less than it can do
 
 HOSTILE = "\"><svg onload=document.title='owned'><script>alert(1)</script>\x1b&lt;"
 

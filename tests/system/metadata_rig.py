@@ -277,9 +277,13 @@ def start(reactor: Any) -> Iterator[Start]:
 
     yield begin
     left: list[tuple[int, int, int]] = []
+
+    def left_by(running: Running) -> None:
+        left.append(running.close())
+
     with ExitStack() as closing:
         for running in started:
-            closing.callback(lambda one=running: left.append(one.close()))
+            closing.callback(left_by, running)
     assert [(0, 0, 0)] * len(started) == left
     assert [] == started[0].call(lambda: [str(c) for c in reactor.getDelayedCalls()])
 

@@ -9,18 +9,22 @@ from __future__ import annotations
 import sys
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from twisted.internet import reactor  # noqa: TID251  # this process is the root
+from twisted.internet import reactor as _reactor  # noqa: TID251  # this process is the root
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 
 from vagent.observe.event import Event
 from vagent.ports.journal import Journal
 from vagent.ports.registrar import Registrar
 from vagent.ports.registry import PortRegistry
 from vagent.ports.server import port_api_site
+
+reactor = cast("Any", _reactor)  # zope's interfaces say less than it can do
 
 
 async def _serve(folder: Path) -> None:
@@ -49,8 +53,11 @@ async def _serve(folder: Path) -> None:
     print(port.getHost().port, flush=True)
 
 
+def _give_up(failure: Failure) -> None:
+    failure.printTraceback()
+    reactor.stop()
+
+
 if __name__ == "__main__":
-    Deferred.fromCoroutine(_serve(Path(sys.argv[1]))).addErrback(
-        lambda failure: (failure.printTraceback(), reactor.stop())
-    )
+    Deferred.fromCoroutine(_serve(Path(sys.argv[1]))).addErrback(_give_up)
     reactor.run()

@@ -741,7 +741,9 @@ def test_mutual_tls(
 
     def serve(connection: socket.socket, number: int) -> None:
         assert isinstance(connection, ssl.SSLSocket)
-        subjects.append(connection.getpeercert()["subject"])
+        certificate = connection.getpeercert()
+        assert certificate is not None
+        subjects.append(certificate["subject"])
         always(OK)(connection, number)
 
     server = upstream(serve, context)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 _WRITER = """
@@ -78,7 +79,7 @@ def test_worker_is_one_other_thread() -> None:
         threads.add(threading.get_ident())
 
     for number in range(20):
-        worker(lambda number=number: job(number))
+        worker(partial(job, number))
     worker.stop()
     assert list(range(20)) == order
     assert len(threads) == 1

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -61,7 +61,9 @@ class Kernel:
     def transact(self, *steps: Step) -> None:
         """One transaction by messages. Raises KernelError."""
         system = LinuxSystem(
-            reactor=Any, clock=Clock(), run_in_thread=self._in_namespace
+            reactor=cast(Any, None),  # no command is run
+            clock=Clock(),
+            run_in_thread=self._in_namespace,
         )
         outcome: list[Any] = []
         Deferred.fromCoroutine(system.transact(steps)).addBoth(outcome.append)

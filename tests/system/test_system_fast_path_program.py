@@ -45,7 +45,7 @@ ANSWER, TOLD = SENT.reversed(), ASKED.reversed()
 
 def summed(data: bytes) -> int:
     """The checksum over it (RFC 1071): 0 where one is in it, and right."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) & ~1]))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) & ~1]))
     total += data[-1] << 8 if len(data) & 1 else 0
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

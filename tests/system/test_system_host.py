@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from functools import partial
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -57,7 +58,9 @@ def serve(site: Any, guest: Guest) -> None:
     server = f"NAME = {guest.name!r}\n{WHO}"
     site.started.append(guest.machine.start([sys.executable, "-c", server]))
     for option in ("-ltn", "-lun"):
-        wait_for(lambda option=option: f":{PORT}" in guest.machine.run("ss", option))
+        wait_for(
+            partial(guest.machine.run, "ss", option), lambda said: f":{PORT}" in said
+        )
 
 
 def asked(site: Any, to: str, kind: int, seconds: float = PATIENT) -> str:

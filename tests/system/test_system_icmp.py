@@ -313,6 +313,8 @@ def about(guest: Guest, port: int, *, of: str = "", service: str = SERVICE4) -> 
     """Port unreachable, about a datagram from a service's port 7 to this address and
     port, quoted as if it had come.
     """
+    head: Packet
+    inner: Packet
     if ":" in service:
         mine, quoted = guest.address6, of or guest.address6
         head = IPv6(src=mine, dst=service) / ICMPv6DestUnreach(code=4)

@@ -238,7 +238,7 @@ def test_fragments_are_dropped(site: Any) -> None:
 def claims(guest: Guest, own: str) -> list[Packet]:
     """All ways to say that a service address is here."""
     ether = Ether(src=guest.mac, dst="33:33:00:00:00:01")
-    everybody = {"dst": "ff02::1", "hlim": 255}
+    everybody: dict[str, Any] = {"dst": "ff02::1", "hlim": 255}
     here = ICMPv6NDOptDstLLAddr(lladdr=guest.mac)
     return [
         ether / IPv6(src=own, **everybody) / ICMPv6ND_NA(tgt=LINK_LOCAL, O=1) / here,

@@ -71,7 +71,8 @@ def connected(guest: Any) -> socket.socket:
             return connect(guest)
         return None
 
-    made: socket.socket = wait_for(attempt)
+    made = wait_for(attempt)
+    assert made is not None
     return made
 
 
@@ -216,7 +217,7 @@ def attack(alice: Any, bob: Any, ask: Any, *program: str) -> None:
 
 def entries(site: Any, guest: Any) -> int:
     """What conntrack holds of a guest, live or not."""
-    shown = site.lab.host.run("cat", "/proc/net/nf_conntrack")
+    shown: str = site.lab.host.run("cat", "/proc/net/nf_conntrack")
     return shown.count(f"src={site.identity(guest)} ")
 
 

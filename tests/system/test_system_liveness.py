@@ -138,7 +138,7 @@ def test_a_guest_alone_takes_no_endpoint_away(
     )
     silent = [datagrams(alice, SERVICE4, 7) for _ in range(40)]
     for number in range(40):
-        ports = {"sport": 20_000 + number, "dport": 7, "seq": 1}
+        ports: dict[str, Any] = {"sport": 20_000 + number, "dport": 7, "seq": 1}
         raw.send(bytes(head / TCP(flags="S", **ports)))
         raw.send(bytes(head / TCP(flags="R", **ports)))
         silent[number].send(b"quiet")

@@ -9,7 +9,6 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -190,7 +189,7 @@ def flows_of(site: Any, index: int) -> list[Any]:
 
 
 @pytest.fixture
-def taps(idle_site: Any) -> Iterator[tuple[Any, list[Guest]]]:
+def taps(idle_site: Any) -> tuple[Any, list[Guest]]:
     """A site, and two taps on two bridges whose guests have one MAC and address."""
     site = idle_site
     site.agent = RunningAgent(site.lab, site.folder, CONFIG.format(folder=site.folder))

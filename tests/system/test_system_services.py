@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def test_a_name_is_followed_by_its_ttl(
     known(site, alice)
     offer_by_name(site, "echo", address, 7, "echo.example.net")
     for kind in KINDS:
-        assert wait_for(lambda k=kind: answered(alice, k, address, 7)) == "one"
+        assert "one" == wait_for(partial(answered, alice, kind, address, 7))
     zone.write_text(f"{two.address}\n{two.address6}")
     wait_for(lambda: answered(alice, "tcp", address, 7) == "two", seconds=20)
     assert "two" == answered(alice, "udp", address, 7)

@@ -6,7 +6,6 @@ import json
 import socket
 import struct
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -132,7 +131,7 @@ def claims(guest: Guest, tag: Packet) -> list[Packet]:
     """Ways to say that a service address is here, behind a tag."""
     ether = Ether(src=guest.mac, dst=BROADCAST) / tag
     here = ICMPv6NDOptDstLLAddr(lladdr=guest.mac)
-    everybody = {"dst": "ff02::1", "hlim": 255}
+    everybody: dict[str, Any] = {"dst": "ff02::1", "hlim": 255}
     return [
         *(
             ether / ARP(op=op, hwsrc=guest.mac, psrc=SERVICE, pdst=SERVICE)
@@ -324,7 +323,7 @@ def test_one_address_in_two_vlans_of_one_tap(site: Any, ask: Any) -> None:
 
 
 @pytest.fixture
-def subinterface(site: Any) -> Iterator[Guest]:
+def subinterface(site: Any) -> Guest:
     """A guest whose tap is a VLAN interface of the host's, on a port of no bridge."""
     guest = alice(site)
     host = site.lab.host

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -68,7 +68,7 @@ class World:
         self.statistics.counter(name, "About it.").add(reason, amount)
 
     def service(self, name: str, address: str, port: int, **more: object) -> None:
-        values: dict[str, object] = {
+        values: dict[str, Any] = {
             "fabric_addresses": (IPv4Address("10.0.0.5"),),
             "fabric_port": 8775,
         } | more
@@ -76,7 +76,7 @@ class World:
         self.services.append(LinkLocalService(name, parse(address), port, **values))
 
     def register(self, index: int, **more: object) -> None:
-        values: dict[str, object] = {
+        values: dict[str, Any] = {
             "id": f"93c2c386-6e79-485e-bfa4-{index:012}",
             "instance_id": "32d0524b-314d-4594-b3a3-607e3f2354f8",
             "tenant_id": "0123456789abcdef0123456789abcdef",

@@ -156,7 +156,8 @@ def test_only_tools_clear(world: Any) -> None:
 
     def requests() -> str | None:
         body = ask("/Snh_MetadataInfo").body.decode()
-        return etree.fromstring(body).findtext("metadata_requests")
+        found: str | None = etree.fromstring(body).findtext("metadata_requests")
+        return found
 
     refused = ask("/Snh_ClearAllInfo", mark="origin")
     assert (refused.status, refused.refused) == (403, "browser")

@@ -80,6 +80,7 @@ def test_upstreams_are_shown_to_people(world: Any) -> None:
     """What the proxy tells of its upstreams stands on the page."""
     world.upstreams.append(("nova-a:8775", "up"))
     _, facts = metadata_info(world.sources(), {}).shown()
+    assert isinstance(facts, Facts)
     assert (facts.caption, facts.rows[0].name) == ("Upstream", "nova-a:8775")
     assert facts.rows[0].value.text == "up"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,8 @@ def test_not_an_object(body: bytes, text: str) -> None:
 def test_member() -> None:
     """Resources are wrapped in their type."""
     assert member({"x": {"y": 1}}, "x") == {"y": 1}
-    for body in ({}, {"x": None}, {"x": []}):
+    bodies: list[dict[str, Any]] = [{}, {"x": None}, {"x": []}]
+    for body in bodies:
         with pytest.raises(RefusedError, match='no JSON object under "x"'):
             member(body, "x")
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from vagent.ctl import client as ctl_client
 from vagent.ctl.client import (
     MAX_REPLY,
     Address,
@@ -62,7 +61,7 @@ def error_of(
     monkeypatch: pytest.MonkeyPatch, reply: Any, **options: Any
 ) -> CommandError:
     connection = Connection(reply)
-    monkeypatch.setattr(ctl_client.http.client, "HTTPConnection", connection)
+    monkeypatch.setattr(http.client, "HTTPConnection", connection)
     with pytest.raises(CommandError) as caught:
         ApiClient("port API", LOCAL, **options).json("GET", "/ports")
     assert connection.closed

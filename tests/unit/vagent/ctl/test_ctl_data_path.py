@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 
 import pytest
 
 from vagent.ctl import command_line as ctl
-from vagent.ctl import doctor as ctl_doctor
 
 
 def test_it_is_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everybody else is told so, with the exit code for it."""
-    monkeypatch.setattr(ctl_doctor.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     errors = io.StringIO()
     assert 77 == ctl.main(["data-path", "remove"], stderr=errors)
     assert "data-path remove needs root" in errors.getvalue()

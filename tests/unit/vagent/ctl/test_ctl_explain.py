@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from vagent.ctl import doctor as ctl_doctor
@@ -46,7 +48,7 @@ def test_a_probe_that_could_change_something_is_refused(words: list[str]) -> Non
 
 def test_both_need_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 77 for others."""
-    monkeypatch.setattr(ctl_doctor.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(CommandError) as refusal:
         ctl_doctor.needs_root("doctor")
     assert NO_PERMISSION == refusal.value.code

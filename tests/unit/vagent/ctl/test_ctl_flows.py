@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 from collections.abc import Callable
@@ -10,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from vagent.ctl import client as ctl_client
 from vagent.ctl import command_line as ctl
 from vagent.ctl import flows as ctl_flows
 from vagent.ctl import session as ctl_session
@@ -81,7 +81,7 @@ class Wire:
 def wire(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Wire:
     """The other side, and no agent.conf of this machine."""
     wire = Wire()
-    monkeypatch.setattr(ctl_client.http.client, "HTTPConnection", wire)
+    monkeypatch.setattr(http.client, "HTTPConnection", wire)
     monkeypatch.setattr(ctl_session, "DEFAULT_CONFIG", tmp_path / "absent.conf")
     return wire
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,11 @@ from vagent.ctl.table import as_json, printable, record, table, width
 
 def test_a_table() -> None:
     """Aligned by what is seen, `-` for nothing, no blanks at the end."""
-    rows = [["a", 1, None], ["名前", ["x", "y"], ""], ["e\u0301", True, {"k": 1}]]
+    rows: list[list[Any]] = [
+        ["a", 1, None],
+        ["名前", ["x", "y"], ""],
+        ["e\u0301", True, {"k": 1}],
+    ]
     assert table(["n", "long title", "z"], rows) == (
         "N     LONG TITLE  Z\n"
         "a     1           -\n"

@@ -305,8 +305,9 @@ def test_conntrack_is_nearly_full(facts: Facts, count: int, expected: Any) -> No
 def test_a_certificate_near_its_end(facts: Facts, days: float, expected: Any) -> None:
     """30 days before its end it is said; at its end it is wrong. The CA's as well."""
     until = facts.now + timedelta(days=days)
-    for dates in ({"valid_until": until}, {"ca_until": until}):
-        sick = replace(facts, tls=(replace(facts.tls[0], **dates),))
+    tls = facts.tls[0]
+    for pair in (replace(tls, valid_until=until), replace(tls, ca_until=until)):
+        sick = replace(facts, tls=(pair,))
         assert expected == worst(diagnose(sick))
 
 

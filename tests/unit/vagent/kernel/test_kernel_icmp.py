@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ def answer(trapped: bytes) -> Ether:
     return Ether(frame)
 
 
-def datagram(payload: bytes = b"question", **ip: object) -> bytes:
+def datagram(payload: bytes = b"question", **ip: Any) -> bytes:
     return bytes(
         IP(src=IDENTITY, dst=SERVICE, **ip) / UDP(sport=4000, dport=53) / payload
     )

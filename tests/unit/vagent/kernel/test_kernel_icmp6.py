@@ -5,11 +5,10 @@ from __future__ import annotations
 from ipaddress import IPv6Address
 
 import pytest
-from scapy.layers.inet import UDP
+from scapy.layers.inet import UDP, UDPerror
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
     IPv6,
-    UDPerror,
 )
 from scapy.layers.l2 import Ether
 

@@ -147,11 +147,11 @@ def test_port_limits(field: str) -> None:
     """Ports are 1–65535; the API's conversion takes more, the meaning does not."""
     for port in (1, 65535):
         decode_entry(entry(**{field: port}))
-    for port in (0, -1, 65536, 10**5000, None):
-        if port != 10**5000:
-            assert conform_entry(entry(**{field: port}))[field] == port
+    for wrong in (0, -1, 65536, 10**5000, None):
+        if wrong != 10**5000:
+            assert conform_entry(entry(**{field: wrong}))[field] == wrong
         with pytest.raises(WireError, match=field):
-            decode_entry(entry(**{field: port}))
+            decode_entry(entry(**{field: wrong}))
 
 
 def test_name_limits() -> None:
@@ -277,7 +277,8 @@ def test_lists() -> None:
     assert raw_entries({"linklocal_service_entry": None}) == []
     assert raw_entries({"linklocal_service_entry": METADATA}) == [METADATA]
     assert conform_entries({"linklocal_service_entry": [METADATA]}) == [METADATA]
-    for bad in ([], "text", {"linklocal_service_entry": "text"}):
+    refused: list[Any] = [[], "text", {"linklocal_service_entry": "text"}]
+    for bad in refused:
         with pytest.raises(WireError):
             raw_entries(bad)
     with pytest.raises(WireError, match="an entry is a JSON object, got 5"):

@@ -36,7 +36,7 @@ class FakeTransport:
         self.producer: Any = None
         self.protocol: Any = None
         self.state = "open"
-        self.is_reading = True
+        self.reading = "on"
         self.bufferSize = 65536
         self._peer = peer
         self.family = socket.AF_INET
@@ -91,10 +91,10 @@ class FakeTransport:
             self.producer.resumeProducing()
 
     def pauseProducing(self) -> None:
-        self.is_reading = False
+        self.reading = "paused"
 
     def resumeProducing(self) -> None:
-        self.is_reading = True
+        self.reading = "on"
 
     def connectionLost(self, reason: Failure) -> None:
         assert not self.pending
@@ -138,7 +138,7 @@ class Bench:
         self, peer: str = "169.254.64.2"
     ) -> tuple[GuestConnection, FakeTransport]:
         transport = FakeTransport(peer)
-        guest = self.proxy.factory.buildProtocol(None)
+        guest: Any = self.proxy.factory.buildProtocol(transport.getPeer())
         assert isinstance(guest, GuestConnection)
         transport.protocol = guest
         guest.makeConnection(transport)

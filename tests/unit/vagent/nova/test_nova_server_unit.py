@@ -110,7 +110,7 @@ class Server:
     def ask(self, target: str, *, method: str = "GET", **more: Any) -> bytes:
         protocol, transport = self.connect()
         protocol.dataReceived(message(target, method=method, **more))
-        return transport.value()
+        return bytes(transport.value())
 
 
 def message(

@@ -201,7 +201,7 @@ def test_refused_body_is_answered(pki: Pki) -> None:
     caller.say(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length)
     assert caller.reply.startswith(b"HTTP/1.1 413")
     assert "half-closed" == caller.transport.state
-    assert caller.transport.is_reading
+    assert "on" == caller.transport.reading
 
 
 def test_client_says_goodbye(pki: Pki) -> None:

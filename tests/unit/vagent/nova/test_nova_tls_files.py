@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -68,7 +69,8 @@ def test_unusable_files_are_named(pki: Pki, name: str, tmp_path: Path) -> None:
     broken.write_text("nonsense")
     element = name.replace("_", "-")
     for path in (broken, tmp_path / "absent.pem"):
-        config = replace(pki.config, **{name: path})
+        changes: dict[str, Any] = {name: path}
+        config = replace(pki.config, **changes)
         with pytest.raises(ConfigError) as refusal:
             server_contexts(config, lambda _event: None)
         assert f"{path}:0: metadata-server/{element}: " in str(refusal.value)
@@ -84,7 +86,8 @@ def test_key_of_another_certificate(pki: Pki) -> None:
 @pytest.mark.parametrize("name", ["server_cert", "server_key", "client_ca"])
 def test_all_three_or_none(pki: Pki, name: str) -> None:
     """Half a configuration never means "no TLS"."""
-    config = replace(pki.config, **{name: None})
+    changes: dict[str, Any] = {name: None}
+    config = replace(pki.config, **changes)
     with pytest.raises(ConfigError, match="all three"):
         server_contexts(config, lambda _event: None)
 

@@ -110,7 +110,7 @@ class Caller:
         server = factory.buildProtocol(None)
         assert server is not None
         self.server: Any = server
-        server.makeConnection(self.transport)  # type: ignore[arg-type]  # what it uses of one
+        server.makeConnection(self.transport)
         self.reply = b""
         self.ended = ""
         if greet:

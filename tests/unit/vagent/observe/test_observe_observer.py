@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, Logger, formatEvent
+from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent
 
 from vagent.observe.event import Event
 from vagent.observe.observer import LOG_LINES_PER_SECOND, Observer
@@ -61,7 +61,7 @@ class Rig:
     def __init__(self, level: str = "info") -> None:
         self.clock = Clock()
         self.events: list[LogEvent] = []
-        log = Logger("vagent", observer=self.events.append)
+        log = Logger("vagent", observer=cast(ILogObserver, self.events.append))
         self.observer = Observer(clock=self.clock, log_level=level, log=log)
 
     @property

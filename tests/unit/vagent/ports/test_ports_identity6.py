@@ -20,7 +20,7 @@ PREFIXES = st.integers(0, 0xFF).map(lambda octet: identity6.prefix_of(octet << 8
 
 def total(data: bytes) -> int:
     """The Internet checksum's sum (RFC 1071)."""
-    value = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    value: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while value >> 16:
         value = (value & 0xFFFF) + (value >> 16)
     return value % 0xFFFF

@@ -21,7 +21,7 @@ from vagent.errors import ConflictError, LimitError
 from vagent.observe.event import Event
 from vagent.ports import registry as registry_module
 from vagent.ports.events import PortRegistered, PortRemoved
-from vagent.ports.port import Port
+from vagent.ports.port import Port, PortTokens
 from vagent.ports.registry import Change, PortRegistry
 from vagent.ports.tap import MAX_ON_TAP
 
@@ -144,7 +144,7 @@ def test_session_tokens_do_not_make_another_port(
     """The registration is new, but not its time: tokens are bound to that."""
     [old] = registry.add([port(1, time="1")])
     [new] = registry.add([port(1, time="2", session_tokens="required")])
-    assert replace(old.port, session_tokens="required") == new.port
+    assert replace(old.port, session_tokens=PortTokens.REQUIRED) == new.port
     assert (old.index, old.identity) == (new.index, new.identity)
     assert registry.at(str(old.identity)) is new
 

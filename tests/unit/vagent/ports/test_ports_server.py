@@ -87,7 +87,7 @@ class Server:
         channel.dataReceived(data)
         self.clock.pump([0] * 100)
         channel.connectionLost(Failure(ConnectionDone()))
-        return transport.value()
+        return bytes(transport.value())
 
     def ask(self, method: str, path: str, body: bytes = b"", head: str = "") -> Any:
         """The status line and the body of a reply."""
@@ -455,7 +455,7 @@ def test_a_fault_of_ours_costs_one_connection(server: Server, body: Make) -> Non
     def broken(_body: bytes) -> Any:
         raise RuntimeError("bug")
 
-    kept, server.site.api._add = server.site.api._add, broken  # type: ignore[method-assign]  # a bug
+    kept, server.site.api._add = server.site.api._add, broken  # type: ignore[method-assign,assignment]  # a bug
     channel, transport = server.connect()
     channel.dataReceived(request("POST", "/port", json.dumps(body()).encode()))
     assert transport.disconnecting

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from twisted.internet.defer import Deferred
 
@@ -21,12 +23,10 @@ def test_broken() -> None:
         store.delete("kind", "id"),
     )
     for call in calls:
-        failures: list[Exception] = []
-        Deferred.fromCoroutine(call).addErrback(
-            lambda failure, failures=failures: failures.append(failure.value)
-        )
+        ended: list[Any] = []
+        Deferred.fromCoroutine(call).addBoth(ended.append)
         with pytest.raises(StoreError, match="disk on fire"):
-            raise failures[0]
+            ended[0].raiseException()
     store.broken = None
     found: list[object] = []
     Deferred.fromCoroutine(store.get("kind", "id")).addCallback(found.append)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.main import CONNECTION_DONE
-from twisted.logger import globalLogPublisher
+from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.python.failure import Failure
 
 from vagent.transport.reactor import QuietEpollReactor, freeze_heap
@@ -88,12 +88,13 @@ def test_end_that_reading_finds_is_told(reactor: Any) -> None:
 def test_error_in_a_protocol_is_logged_and_ends_it_alone(reactor: Any) -> None:
     """Others are served in the same turn."""
     logged: list[Any] = []
-    globalLogPublisher.addObserver(logged.append)
+    observer = cast(ILogObserver, logged.append)
+    globalLogPublisher.addObserver(observer)
     broken, sound = reactor.add(Reader(ValueError("of ours"))), reactor.add(Reader())
     try:
         reactor.doIteration(0)
     finally:
-        globalLogPublisher.removeObserver(logged.append)
+        globalLogPublisher.removeObserver(observer)
     assert isinstance(broken.end, ValueError)
     assert b"x" == sound.read
     assert any("log_failure" in event for event in logged)

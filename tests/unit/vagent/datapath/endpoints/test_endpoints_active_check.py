@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -167,7 +167,7 @@ def test_a_real_connection_goes_to_the_endpoint_and_nowhere_else(
     attempt = connector(reactor)(Endpoint(2, address, 7), 1.5)
     ((host, port, factory, timeout, _),) = reactor.tcpClients
     assert (str(address), 7, 1.5) == (host, port, timeout)
-    protocol = factory.buildProtocol(None)
+    protocol: Any = factory.buildProtocol(None)
     transport = StringTransportWithDisconnection()
     transport.protocol = protocol
     protocol.makeConnection(transport)
@@ -186,6 +186,7 @@ def test_a_failed_connection_is_told_why() -> None:
     ]
     attempts[1].cancel()
     for attempt, client in zip(attempts, reactor.tcpClients, strict=True):
-        attempt.addErrback(lambda failure: failures.append(failure.type.__name__))
-        client[2].clientConnectionFailed(None, Failure(Refused()))
+        attempt.addBoth(lambda failure: failures.append(failure.type.__name__))
+        factory: Any = client[2]
+        factory.clientConnectionFailed(None, Failure(Refused()))
     assert ["ConnectionRefusedError", "CancelledError"] == failures

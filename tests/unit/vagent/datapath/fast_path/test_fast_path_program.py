@@ -27,7 +27,7 @@ WAY = Way(3, 1500, IPv4Address("192.0.2.1"), bytes(6), bytes(range(6)))
 
 def added(data: bytes) -> int:
     """The ones' complement sum of 16-bit words (RFC 1071) as the machine reads."""
-    total = sum(struct.unpack(f"={len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"={len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address
+from typing import Any, cast
 from unittest.mock import Mock, call, create_autospec
 
 import pytest
@@ -99,7 +100,7 @@ class Bench:
         self.services = Services.of((), names, None)
         self.applier = Applier(
             names,
-            system=self.kernel,
+            system=cast(Any, self.kernel),
             services=self.services,
             refresh=self.refresh,
             fast_path=self.fast_path,
@@ -356,11 +357,12 @@ def test_settled_waits_for_the_kernel(bench: Bench, alice: Attachment) -> None:
     bench.start()
     bench.kernel.hold = Deferred()
     bench.applier.attach(alice)
-    done = Deferred.fromCoroutine(bench.applier.settled())
+    done: list[None] = []
+    Deferred.fromCoroutine(bench.applier.settled()).addCallback(done.append)
     bench.turn()
-    assert not done.called
+    assert [] == done
     bench.kernel.hold.callback(None)
-    assert done.called
+    assert [None] == done
     assert any(isinstance(event, RulesApplied) for event in bench.events)
 
 

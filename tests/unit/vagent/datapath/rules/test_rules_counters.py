@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -40,7 +40,7 @@ class Kernel:
 
 class Watched:
     def __init__(self, names: Names) -> None:
-        self.kernel: Any = Kernel()
+        self.kernel = cast(Any, Kernel())
         self.clock = Clock()
         self.events: list[Event] = []
         self.lost = 0

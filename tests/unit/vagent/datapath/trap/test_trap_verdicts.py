@@ -67,7 +67,6 @@ class Bench:
         )
         self.judge.guests.update({index: index for index in range(2, 20)})
         self.judge.offers = services.offers
-        self.judge.addresses = services.addresses
         self.liveness.follow(services.fabric())
 
     def find(self, _packet: object) -> None:

@@ -70,7 +70,8 @@ def test_block() -> None:
 @pytest.mark.parametrize("value", ["a\r\nX: y", "a\nb", "a\x00", "a\x7f"])
 def test_a_value_never_breaks_out_of_its_line(field: str, value: str) -> None:
     """Refused, whatever the ports room let through; the value is not in the message."""
-    broken = replace(REGISTRATION, port=replace(PORT, **{field: value}))
+    changes: dict[str, Any] = {field: value}
+    broken = replace(REGISTRATION, port=replace(PORT, **changes))
     with pytest.raises(UpstreamError, match="not printable") as caught:
         identity_block(SECRET, broken)
     assert value not in str(caught.value)

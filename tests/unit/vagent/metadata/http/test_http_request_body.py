@@ -12,7 +12,7 @@ def test_known_length_in_pieces_with_a_tail() -> None:
     """Complete with its last byte; the next request is left alone."""
     body = RequestBody(5)
     assert body.feed(b"abc") is None
-    assert body.rest is None
+    assert (b"abc", None) == (body.content, body.rest)
     assert body.feed(b"deGET") is None
     assert (b"abcde", b"GET") == (body.content, body.rest)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.address import IPv4Address as PeerAddress
@@ -61,7 +61,7 @@ class Bench:
         self, peer: str = "169.254.64.2", head: bytes = GET
     ) -> tuple[Any, Transport]:
         transport = Transport(peerAddress=PeerAddress("TCP", peer, 40000))
-        guest: Any = self.proxy.factory.buildProtocol(None)
+        guest: Any = self.proxy.factory.buildProtocol(transport.getPeer())
         guest.makeConnection(transport)
         guest.dataReceived(head)
         return guest, transport
@@ -79,13 +79,13 @@ class Bench:
         return [client[0] for client in self.reactor.tcpClients]
 
     def connect(self, number: int) -> tuple[Any, Transport]:
-        protocol = self.reactor.tcpClients[number][2].buildProtocol(None)
+        protocol: Any = self.reactor.tcpClients[number][2].buildProtocol(None)
         transport = Transport()
         protocol.makeConnection(transport)
         return protocol, transport
 
     def refuse(self, number: int) -> None:
-        factory = self.reactor.tcpClients[number][2]
+        factory: Any = self.reactor.tcpClients[number][2]
         factory.clientConnectionFailed(None, Failure(ConnectError()))
 
     def advance(self, seconds: float) -> None:
@@ -353,14 +353,15 @@ def test_stop_leaves_nothing() -> None:
     bench = Bench("127.0.0.1", "127.0.0.2")
     guests = [bench.ask(f"169.254.64.{n}")[0] for n in (2, 3)]
     upstream, _ = bench.connect(0)
-    stopped = Deferred.fromCoroutine(bench.proxy.stop())
-    assert not stopped.called
+    stopped: list[None] = []
+    Deferred.fromCoroutine(bench.proxy.stop()).addCallback(stopped.append)
+    assert [] == stopped
     for guest in guests:
         guest.connectionLost(Failure(ConnectionDone()))
     upstream.connectionLost(Failure(ConnectionDone()))
     for number in range(1, len(bench.attempts)):
         bench.refuse(number)
-    assert stopped.called
+    assert [None] == stopped
     assert [] == bench.reactor.getDelayedCalls()
     assert 0 == bench.proxy.snapshot().waiting
 
@@ -375,11 +376,12 @@ def test_waiting_room_keeps_order_and_forgets_who_left() -> None:
             self.peer = peer
 
     room = WaitingRoom(share=2)
-    first, second = One("a"), One("b")
-    assert room.admit(first)  # type: ignore[arg-type]  # no more is looked at
-    assert room.admit(second)  # type: ignore[arg-type]  # as above
-    assert first is room.first(lambda _: True)
-    assert second is room.first(lambda one: one.peer == "b")
-    assert room.dismiss(first)  # type: ignore[arg-type]  # as above
-    assert not room.dismiss(first)  # type: ignore[arg-type]  # as above
+    first = cast(Any, One("a"))
+    second = cast(Any, One("b"))
+    assert room.admit(first)
+    assert room.admit(second)
+    assert [first] == [room.first(lambda _: True)]
+    assert [second] == [room.first(lambda one: one.peer == "b")]
+    assert room.dismiss(first)
+    assert not room.dismiss(first)
     assert [second] == list(room)
