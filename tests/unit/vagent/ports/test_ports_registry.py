@@ -304,6 +304,28 @@ def test_a_full_range_refuses_the_whole_batch(port: Make) -> None:
     assert len(small.add([port(n) for n in range(5)])) == 5
 
 
+def test_a_replaced_port_gives_its_number_back(port: Make) -> None:
+    """A port that is another guest each time uses up no identity range: five guests
+    fit, and the number of each that was replaced serves again.
+    """
+    small = PortRegistry(IPv4Network("169.254.64.0/29"), emit=lambda _event: None)
+    given = []
+    for turn in range(7):
+        [one] = small.add([port(1, mac_address=f"02:00:00:00:01:0{turn}")])
+        given.append(one.index)
+    assert [2, 3, 4, 5, 6, 2, 3] == given
+    assert 4 == len(small.add([port(n) for n in range(2, 6)]))
+
+
+def test_a_further_address_that_goes_gives_its_number_back(port: Make) -> None:
+    """So does one address of several, while the others keep theirs."""
+    small = PortRegistry(IPv4Network("169.254.64.0/29"), emit=lambda _event: None)
+    for turn in range(7):
+        [one] = small.add([port(1, further_addresses=[f"10.9.0.{turn + 1}"])])
+        assert 2 == one.index
+    assert 3 == len(small.add([port(n) for n in range(2, 5)]))
+
+
 def test_an_abandoned_plan_leaves_nothing(port: Make) -> None:
     """The journal refused: the numbers are free again."""
     small = PortRegistry(IPv4Network("169.254.64.0/30"), emit=lambda _event: None)

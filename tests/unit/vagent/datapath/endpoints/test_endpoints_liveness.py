@@ -253,6 +253,21 @@ def test_what_is_not_provisioned_is_nobody(bench: Bench) -> None:
     assert [] == bench.events
 
 
+@pytest.mark.parametrize(
+    ("beyond", "is_remembered"), [(-1, True), (0, True), (1, False)]
+)
+def test_so_many_guests_are_remembered_at_an_endpoint(
+    bench: Bench, beyond: int, *, is_remembered: bool
+) -> None:
+    """n-1, n, n+1: who failed twice avoids it when it may be tried, but the one for
+    whom there was no room; it gets the trial, and nothing of it is held.
+    """
+    for _ in range(2):
+        bench.fail(3, *range(1, MAX_AGAINST + 2))
+    chosen = bench.choice(MAX_AGAINST + beyond, FIRST_PAUSE).number
+    assert (2 if is_remembered else 3) == chosen
+
+
 def test_memory_is_bounded(bench: Bench) -> None:
     """A crowd of guests adds nothing to an endpoint that is down."""
     bench.fail(3, *range(1, MAX_AGAINST + 50))

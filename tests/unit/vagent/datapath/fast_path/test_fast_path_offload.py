@@ -19,6 +19,7 @@ from vagent.datapath.fast_path.offload import (
     IDLE,
     MAX_FLOWS,
     MAX_FLOWS_OF_GUEST,
+    MAX_PAST,
     MAX_TRIES_OF_GUEST,
     TURN,
     FastPath,
@@ -522,6 +523,52 @@ def test_one_guest_gets_its_share(bench: Bench, bob: Attachment) -> None:
         bench.turn()
     assert len(bench.fast_path) <= MAX_FLOWS_OF_GUEST + 1
     assert MAX_FLOWS_OF_GUEST < MAX_FLOWS
+
+
+def test_the_host_has_so_many_places(bench: Bench) -> None:
+    """n-1, n, n+1: a flow more than that stays where it is, until a place is free."""
+    guests = [
+        replace(bench.guest, index=index, address=IPv4Address(f"10.0.0.{index}"))
+        for index in range(10, 10 + MAX_FLOWS // MAX_FLOWS_OF_GUEST)
+    ]
+    for guest in guests:
+        bench.fast_path.attached(guest)
+    ports = iter(range(10_000, 20_000))
+    for _ in range(MAX_FLOWS_OF_GUEST):
+        for guest in guests:
+            bench.kernel.queue.append(bench.flow(next(ports), guest=guest)[0])
+        bench.turn()
+    assert MAX_FLOWS == len(bench.fast_path)
+    assert ["taken"] * MAX_FLOWS == bench.outcomes()
+    more = bench.flow(9000)[0]
+    bench.kernel.queue.append(more)
+    bench.turn()
+    (refused,) = [e for e in bench.events[MAX_FLOWS:] if isinstance(e, FastPathFlow)]
+    assert ("refused", f"there are {MAX_FLOWS} flows already") == (
+        refused.outcome,
+        refused.why,
+    )
+    bench.kernel.counts.pop(next(key for key in bench.kernel.counts if key != more))
+    bench.turn(CHECK)
+    assert MAX_FLOWS - 1 == len(bench.fast_path)
+    bench.kernel.queue.append(more)
+    bench.turn()
+    assert more in bench.kernel.entries
+    assert MAX_FLOWS == len(bench.fast_path)
+
+
+def test_what_was_carried_in_former_times_is_bounded(bench: Bench) -> None:
+    """n-1, n, n+1: beyond the ceiling what ended first is forgotten, no more."""
+    ended = []
+    for port in range(4000, 4000 + MAX_PAST + 1):
+        _, packet = bench.take(port)
+        ended.append((port, bench.kernel.flows[packet].original))
+        bench.fast_path.end(2, INDEX_MASK)
+        if port % MAX_TRIES_OF_GUEST == 0:
+            bench.turn(1.0)
+        if port == 4000 + MAX_PAST - 1:
+            assert ended == list(bench.fast_path.carried())
+    assert ended[1:] == list(bench.fast_path.carried())
 
 
 def test_two_flows_do_not_share_a_way_back(bench: Bench) -> None:

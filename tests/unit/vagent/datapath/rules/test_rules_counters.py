@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -138,12 +139,26 @@ def test_a_look_under_way_at_the_stop_is_the_last(names: Names) -> None:
 
 
 def test_counters_are_ours_only() -> None:
-    """Of all tables' counters those of our tables, both families added."""
+    """Of all tables' counters those of our tables."""
     listed = b"""{"nftables": [{"metainfo": {}},
       {"counter": {"family": "ip", "table": "vagent", "name": "refused", "packets": 2}},
       {"counter": {"family": "ip", "table": "other", "name": "refused", "packets": 9}}
     ]}"""
     assert {"refused": 2} == counters_of(listed, "vagent")
+
+
+def test_counters_of_both_families_are_added() -> None:
+    """The tables of IPv4 and IPv6 have counters of one name; neither hides the other's,
+    whichever is listed last, and a family that counted nothing adds nothing.
+    """
+    counted = [("ip", "refused", 2), ("ip6", "refused", 3)]
+    counted += [("ip", "closed", 5), ("ip6", "closed", 0)]
+    fields = ("family", "name", "packets")
+    counters = [dict(zip(fields, each, strict=True)) for each in counted]
+    listed = json.dumps(
+        {"nftables": [{"counter": {"table": "vagent", **each}} for each in counters]}
+    ).encode()
+    assert {"refused": 5, "closed": 5} == counters_of(listed, "vagent")
 
 
 @pytest.mark.parametrize("listed", [b"", b"[]", b'{"x": 1}', b"nonsense"])

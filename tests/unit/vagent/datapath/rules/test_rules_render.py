@@ -140,6 +140,51 @@ def test_a_new_address_is_guarded_and_answered_for(
     assert 2 == script.count("add rule netdev vagent arp_reply")
 
 
+def test_a_changed_address_is_no_longer_answered_for(
+    names: Names, metadata: LinkLocalService
+) -> None:
+    """What was said of the addresses of before is taken away first, in both families:
+    a chain that is not flushed would go on to answer for an address that is gone.
+    """
+    before = Services.of([metadata], names, None)
+    moved = replace(metadata, address=IPv6Address("fd00:ec2::1"))
+    after = Services.of([moved], names, before)
+    lines = change_of_services(names, before, after).splitlines()
+    flushes = [
+        "flush set netdev vagent service_addresses",
+        "flush chain netdev vagent arp_reply",
+        "flush set netdev vagent service_addresses6",
+        "flush chain netdev vagent neighbours",
+        "flush chain netdev vagent advertise",
+    ]
+    assert flushes == [line for line in lines if line.startswith("flush")]
+    first = min(n for n, line in enumerate(lines) if line.startswith("add"))
+    assert first > max(lines.index(line) for line in flushes)
+
+
+@pytest.mark.parametrize("comes", [False, True])
+def test_the_last_ipv6_address_goes_and_the_first_comes(
+    names: Names, metadata: LinkLocalService, *, comes: bool
+) -> None:
+    """IPv6's chains are written anew if either side has an address of it."""
+    four = Services.of([metadata], names, None).without_ipv6()
+    both = Services.of([metadata], names, None)
+    script = change_of_services(names, *((four, both) if comes else (both, four)))
+    assert "flush chain netdev vagent advertise\n" in script
+    assert comes == ("add rule netdev vagent advertise" in script)
+
+
+def test_without_ipv6_only_what_answers_arp_is_flushed(
+    names: Names, metadata: LinkLocalService, dns: LinkLocalService
+) -> None:
+    """Where IPv6 is not carried, its chains are not there to be flushed."""
+    before = Services.of([metadata], names, None).without_ipv6()
+    after = Services.of([metadata, dns], names, before).without_ipv6()
+    script = change_of_services(names, before, after)
+    assert 2 == script.count("flush")
+    assert "flush chain netdev vagent arp_reply" in script
+
+
 def test_no_change_is_no_script(names: Names, dns: LinkLocalService) -> None:
     """Nothing to do is not a transaction."""
     services = Services.of([dns], names, None)

@@ -13,7 +13,11 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from vagent.config.model import MetadataProxyConfig, Secret
-from vagent.metadata.limits import MAX_UPSTREAM_CONNECTIONS, RETRY_SECONDS
+from vagent.metadata.limits import (
+    MAX_UPSTREAM_CONNECTIONS,
+    MAX_WAITING,
+    RETRY_SECONDS,
+)
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.upstream.events import EndpointProbed
 from vagent.metadata.upstream.target import HostPort, Target
@@ -147,6 +151,47 @@ def test_one_guest_may_hold_so_many(number: int, status: bytes) -> None:
     assert status == asked[-1][1].value()[:13]
     _, other = bench.ask("169.254.64.3")
     assert b"" == other.value()
+
+
+def test_so_many_requests_are_held_for_all_guests_together() -> None:
+    """n-1, n, n+1, each of another guest: one more than the ceiling is refused at once,
+    and has room when one of those that wait has gone.
+    """
+    bench = Bench(hold_time=8.0)
+    peers = (f"169.254.{64 + n // 250}.{n % 250 + 2}" for n in range(2 * MAX_WAITING))
+    asked = [bench.ask(next(peers)) for _ in range(MAX_WAITING)]
+    assert [b""] * MAX_WAITING == [transport.value() for _, transport in asked]
+    assert MAX_WAITING == bench.proxy.snapshot().waiting
+    refused = bench.ask(next(peers))[1].value()
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert MAX_WAITING == bench.proxy.snapshot().waiting
+    asked[0][0].connectionLost(Failure(ConnectionDone()))
+    assert b"" == bench.ask(next(peers))[1].value()
+    assert MAX_WAITING == bench.proxy.snapshot().waiting
+
+
+def test_a_request_that_met_a_stale_connection_gets_a_new_one() -> None:
+    """Not the next one of the pool, which may have gone stale in the same moment: it
+    would fail again and again, as often as there are pooled connections.
+    """
+    bench = Bench()
+    for peer in ("169.254.64.2", "169.254.64.3"):
+        bench.ask(peer)
+    pooled = [bench.connect(number) for number in (0, 1)]
+    for upstream, transport in pooled:
+        upstream.dataReceived(HELLO)
+        transport.clear()
+    _, guest = bench.ask("169.254.64.4")
+    assert 2 == len(bench.attempts), "a pooled connection is used"
+    [stale] = [one for one in pooled if one[1].value()]
+    [other] = [one for one in pooled if one is not stale]
+    stale[0].connectionLost(Failure(ConnectionDone()))
+    assert b"" == other[1].value()
+    assert 3 == len(bench.attempts)
+    upstream, transport = bench.connect(2)
+    assert 1 == transport.value().count(b"GET ")
+    upstream.dataReceived(HELLO)
+    assert HELLO == guest.value()
 
 
 def test_connections_to_an_endpoint_are_bounded() -> None:

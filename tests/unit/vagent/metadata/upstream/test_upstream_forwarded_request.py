@@ -1,0 +1,149 @@
+"""What a request does when its upstream connection fails it, and what it asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from vagent.metadata.http.request_head import Request, parse_head
+from vagent.metadata.http.response_reader import ReplyHead
+from vagent.metadata.upstream.circuit_breaker import Record
+from vagent.metadata.upstream.forwarded_request import Exchange
+from vagent.metadata.upstream.retry_policy import Failure
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
+
+
+@dataclass
+class Asker:
+    """Writes down what it is told."""
+
+    told: list[str] = field(default_factory=list)
+
+    def whole(self, head: ReplyHead, content: bytes) -> None:
+        self.told.append(f"whole {head.status} {content.decode()}")
+
+    def relay(self, data: bytes) -> bool:
+        self.told.append(f"relay {data.decode()}")
+        return True
+
+    def finish(self, status: int, size: int, *, close: bool) -> None:
+        self.told.append(f"finish {status} {size} {close}")
+
+    def answer(self, status: int, *, close: bool) -> None:
+        self.told.append(f"answer {status} {close}")
+
+    def cut(self) -> None:
+        self.told.append("cut")
+
+
+@dataclass
+class Carrier:
+    """A pool that says whether there is another endpoint, and keeps what it gets."""
+
+    other: bool
+    submitted: list[Exchange] = field(default_factory=list)
+    reported: list[str] = field(default_factory=list)
+
+    def submit(self, exchange: Exchange) -> None:
+        self.submitted.append(exchange)
+
+    def withdraw(self, exchange: Exchange) -> None:
+        raise AssertionError(exchange)
+
+    def has_other(self, exchange: Exchange) -> bool:
+        return self.other
+
+    def report(self, exchange: Exchange, reason: str, detail: str) -> None:
+        self.reported.append(f"{reason}: {detail}")
+
+
+class Bench:
+    """One request that was sent once, and where it comes from and goes to."""
+
+    def __init__(self, head: bytes = GET, *, other: bool = False) -> None:
+        request = parse_head(head)
+        assert isinstance(request, Request)
+        self.asker, self.carrier = Asker(), Carrier(other)
+        self.exchange = Exchange(
+            self.asker,
+            self.carrier,
+            request,
+            b"{}",
+            peer="169.254.64.2",
+            guest="10.0.0.3",
+            block=b"X-Instance-ID: i\r\n",
+        )
+        self.exchange.message(b"nova")
+        self.exchange.sent_to = self.sent_to = Record()
+
+
+@pytest.mark.parametrize(
+    ("failure", "other", "needs_fresh"),
+    [
+        (Failure.STALE, False, True),
+        (Failure.STALE, True, True),
+        (Failure.EMPTY, True, False),
+        (Failure.BROKEN, True, False),
+        (Failure.REFUSED, False, False),
+    ],
+)
+def test_only_a_stale_connection_makes_it_ask_for_a_fresh_one(
+    failure: Failure, *, other: bool, needs_fresh: bool
+) -> None:
+    """Another endpoint's pooled connection, or one that waited, is as good as new."""
+    bench = Bench(other=other)
+    bench.exchange.failed(failure, "detail")
+    assert [bench.exchange] == bench.carrier.submitted
+    assert needs_fresh is bench.exchange.needs_fresh
+    assert ([], []) == (bench.asker.told, bench.carrier.reported)
+
+
+def test_once_it_needs_a_fresh_one_it_needs_it_for_good() -> None:
+    """A later failure of another kind does not send it back to pooled ones."""
+    bench = Bench(other=True)
+    bench.exchange.failed(Failure.STALE, "detail")
+    bench.exchange.failed(Failure.EMPTY, "detail")
+    assert bench.exchange.needs_fresh is True
+
+
+@pytest.mark.parametrize(("head", "needs_fresh"), [(GET, False), (POST, True)])
+def test_what_must_not_be_sent_twice_never_meets_a_pooled_connection(
+    head: bytes, *, needs_fresh: bool
+) -> None:
+    """From the beginning: a stale one would fail it for good."""
+    assert needs_fresh is Bench(head).exchange.needs_fresh
+
+
+@pytest.mark.parametrize(
+    ("failure", "avoids"),
+    [(Failure.STALE, False), (Failure.EMPTY, True), (Failure.REFUSED, False)],
+)
+def test_an_endpoint_that_failed_it_is_avoided(
+    failure: Failure, *, avoids: bool
+) -> None:
+    """When it goes elsewhere; a stale connection is no fault of its endpoint's."""
+    bench = Bench(other=True)
+    bench.exchange.failed(failure, "detail")
+    assert ((bench.sent_to,) if avoids else ()) == bench.exchange.avoid
+
+
+@pytest.mark.parametrize(
+    ("head", "failure", "told"),
+    [
+        (POST, Failure.STALE, "answer 502 False"),
+        (GET, Failure.TIMEOUT, "answer 504 False"),
+        (GET[:-2] + b"Connection: close\r\n\r\n", Failure.EMPTY, "answer 502 True"),
+    ],
+)
+def test_what_cannot_be_retried_is_answered(
+    head: bytes, failure: Failure, told: str
+) -> None:
+    """And told once, with the reason."""
+    bench = Bench(head)
+    bench.exchange.failed(failure, "detail")
+    assert [told] == bench.asker.told
+    assert [f"{failure.value}: detail"] == bench.carrier.reported
+    assert [] == bench.carrier.submitted
