@@ -7,6 +7,7 @@ is a dictionary, of guests that ask from loopback addresses. A process of its ow
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from dataclasses import replace
@@ -21,6 +22,7 @@ from bench.crowd import Member, load
 from vagent.config.model import ClientTls, MetadataProxyConfig, Secret
 from vagent.listeners import LISTEN_BACKLOG
 from vagent.metadata.proxy import MetadataProxy
+from vagent.metadata.request_id import request_ids
 from vagent.metadata.upstream.target import HostPort, Target
 from vagent.observe.event import Event
 from vagent.observe.logs import LineLog
@@ -57,6 +59,7 @@ def main() -> None:
         identify=registered.get,
         emit=observer.emit,
         reactor=reactor,
+        request_ids=request_ids(os.urandom),
     )
     upstream = HostPort(LOOPBACK, options.upstream)
     proxy.set_target(Target((upstream,), server_name=""))

@@ -37,6 +37,7 @@ from vagent.listeners import Listeners
 from vagent.metadata.imds_v2.keys import SessionKeys, boot_name, seconds_since_boot
 from vagent.metadata.imds_v2.sessions import Sessions
 from vagent.metadata.proxy import MetadataProxy
+from vagent.metadata.request_id import request_ids
 from vagent.metadata.upstream.target import target_of
 from vagent.nova.authority import Authority
 from vagent.nova.server import metadata_site
@@ -137,6 +138,7 @@ class Agent:
             identify=self._registry.at,
             emit=emit,
             reactor=reactor,
+            request_ids=request_ids(os.urandom),
             sessions=self._sessions,
         )
         self._certificates = CertificateWatch(

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from vagent.errors import WireError
+from vagent.metadata.events import Caller
 from vagent.metadata.http.chunked import Chunked
 from vagent.metadata.http.headers import FORWARDED, HOP_BY_HOP
 from vagent.metadata.http.parsed_heads import ReplyHeads, RequestHeads
@@ -100,7 +101,16 @@ def _accepted(request: Request, body: bytes) -> None:
 def _upstream(request: Request, body: bytes) -> None:
     """The upstream reads what was meant, with our four headers exactly once."""
     nobody: Any = None
-    exchange = Exchange(nobody, nobody, request, body, peer="", guest="", block=BLOCK)
+    exchange = Exchange(
+        nobody,
+        nobody,
+        request,
+        body,
+        peer="",
+        request_id=1,
+        caller=Caller("", "", ""),
+        block=BLOCK,
+    )
     message = exchange.message(b"nova:8775")
     head, _, rest = message.partition(b"\r\n\r\n")
     head += b"\r\n\r\n"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
+from itertools import count
 from typing import Any
 
 import pytest
@@ -266,6 +267,7 @@ def start(reactor: Any) -> Iterator[Start]:
             identify=guests.get,
             emit=events.append,
             reactor=reactor,
+            request_ids=count(1),
         )
         running = Running(reactor, proxy, events, guests)
         running.listener = running.call(

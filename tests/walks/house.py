@@ -43,6 +43,7 @@ from vagent.metadata.guest.identity_headers import (
 from vagent.metadata.imds_v2.keys import SessionKeys
 from vagent.metadata.imds_v2.sessions import Sessions
 from vagent.metadata.proxy import MetadataProxy
+from vagent.metadata.request_id import request_ids
 from vagent.metadata.upstream.target import target_of
 from vagent.observe.event import Event
 from vagent.observe.observer import Observer
@@ -179,6 +180,7 @@ class House:
             identify=self._registry.at,
             emit=self._emit,
             reactor=self.machine,
+            request_ids=request_ids(bytes),
             sessions=Sessions(config.session_tokens, keys),
         )
 

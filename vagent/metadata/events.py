@@ -1,4 +1,4 @@
-"""What the metadata proxy tells: Contrail's trace texts and counters, plus ours.
+"""What the metadata proxy reports: one event for each step of a guest's request.
 
 Texts follow Contrail's `MetadataTrace`, with two deviations: a reply is one line with
 status, size and time, never its bytes; and what a guest chose (the path) is bounded
@@ -36,6 +36,19 @@ def printable(guest_text: bytes) -> str:
     return "".join(char if " " <= char <= "~" else "?" for char in text)
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request: the port that is registered for the connection's source.
+
+    `guest_address` is the address that the guest itself uses. While no port is known
+    `port_id` and `tap` are "", and it is the source of the connection.
+    """
+
+    port_id: str
+    tap: str
+    guest_address: str
+
+
 class MetadataEvent(Event):
     """Base of what appears in the trace buffer `Metadata`."""
 
@@ -45,12 +58,24 @@ class MetadataEvent(Event):
 
 
 @dataclass(slots=True)
-class RequestForwarded(MetadataEvent):
+class RequestEvent(MetadataEvent):
+    """Base of what is told of one request: its number, and who sent it."""
+
+    request: int
+    caller: Caller
+
+    @property
+    def guest(self) -> str:
+        """The guest's address, for texts."""
+        return printable(self.caller.guest_address.encode())
+
+
+@dataclass(slots=True)
+class RequestForwarded(RequestEvent):
     """A guest's request was accepted; it goes upstream unless the answer is kept."""
 
     counter: ClassVar[str | None] = "metadata_requests_total"
     method: bytes
-    guest: str
     path: bytes
 
     def text(self) -> str:
@@ -69,12 +94,11 @@ class RequestParsed(Event):
 
 
 @dataclass(slots=True)
-class ReplyRelayed(MetadataEvent):
+class ReplyRelayed(RequestEvent):
     """A whole reply was handed to the guest's connection (Contrail counts pieces)."""
 
     counter: ClassVar[str | None] = "metadata_responses_total"
     histogram: ClassVar[str | None] = "metadata_request_seconds"
-    guest: str
     status: int
     size: int
     seconds: float
@@ -88,16 +112,16 @@ class ReplyRelayed(MetadataEvent):
 
 
 @dataclass(slots=True)
-class StaleServed(MetadataEvent):
+class StaleServed(RequestEvent):
     """The upstream has no answer, so the guest got one that was kept for too long."""
 
     counter: ClassVar[str | None] = "metadata_stale_responses_total"
-    guest: str
-    late: float
+    seconds_late: float
 
     def text(self) -> str:
         """For whom, and how much too late."""
-        return f"Metadata for VM : {self.guest} Stale by {max(self.late, 0.0):.1f} s"
+        late = max(self.seconds_late, 0.0)
+        return f"Metadata for VM : {self.guest} Stale by {late:.1f} s"
 
 
 @dataclass(slots=True)
@@ -108,7 +132,7 @@ class SessionReachedUpstream(Event):
 
 
 @dataclass(slots=True)
-class LocalAnswer(MetadataEvent):
+class LocalAnswer(RequestEvent):
     """The proxy answered a request itself, or cut it. Base of the reasons below."""
 
     counter: ClassVar[str | None] = "metadata_internal_errors_total"
@@ -118,18 +142,13 @@ class LocalAnswer(MetadataEvent):
 class GuestUnknown(LocalAnswer):
     """No port is registered for the peer's identity address (404)."""
 
-    peer: str
-
     def label(self) -> str:
         """Always the same."""
         return "unknown-guest"
 
     def text(self) -> str:
         """Contrail's line, its double semicolon included."""
-        return (
-            "Error: Interface Config not available; ; "
-            f"Request for VM : {printable(self.peer.encode())}"
-        )
+        return f"Error: Interface Config not available; ; Request for VM : {self.guest}"
 
 
 @dataclass(slots=True)
@@ -137,7 +156,6 @@ class ServiceUnknown(LocalAnswer):
     """There is no metadata service, or it has no endpoint (503)."""
 
     method: bytes
-    guest: str
 
     def label(self) -> str:
         """Always the same."""
@@ -156,7 +174,6 @@ class ServiceUnknown(LocalAnswer):
 class RequestRefused(LocalAnswer):
     """The request broke a rule of HTTP or of ours; the connection closes."""
 
-    guest: str
     status: int
     reason: str
     method: bytes
@@ -181,7 +198,6 @@ class RequestRefused(LocalAnswer):
 class GuestLimited(LocalAnswer):
     """A request was turned away because its guest has made too many."""
 
-    guest: str
     status: int
     reason: str
 
@@ -198,7 +214,6 @@ class GuestLimited(LocalAnswer):
 class GuestCut(LocalAnswer):
     """A guest's connection was closed for breaking a limit of time or number."""
 
-    guest: str
     reason: str
 
     def label(self) -> str:

@@ -7,7 +7,7 @@ have changed hands meanwhile; nothing a guest sends has a say in who it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,6 +19,7 @@ from vagent.errors import UpstreamError
 from vagent.metadata.cache.cache import ReplyCache
 from vagent.metadata.cache.serve import Answering
 from vagent.metadata.events import (
+    Caller,
     GuestCut,
     GuestUnknown,
     ReplyRelayed,
@@ -42,6 +43,7 @@ from vagent.metadata.http.request_head import Refusal, Request
 from vagent.metadata.imds_v2.events import TokenIssued, TokenMissed, TokenRefused
 from vagent.metadata.imds_v2.sessions import Deny, Issue, Let, Sessions
 from vagent.metadata.limits import MAX_GUEST_CONNECTIONS_TOTAL, MAX_TURNED_AWAY
+from vagent.metadata.request_id import NONE
 from vagent.metadata.snapshot import (
     ProxySnapshot,
     conspicuous,
@@ -66,7 +68,8 @@ class MetadataProxy:
     The constructor opens nothing. Without a target (`set_target` was not called, or
     called with None or no endpoints) every known guest gets 503. Without
     `sessions`, or for a guest whose session tokens are off, a request for one goes
-    upstream like any other.
+    upstream like any other. `request_ids` gives each request its number
+    (`request_id.request_ids`).
     """
 
     def __init__(
@@ -76,10 +79,12 @@ class MetadataProxy:
         identify: Identify,
         emit: Emit,
         reactor: Any,
+        request_ids: Iterator[int],
         sessions: Sessions | None = None,
     ) -> None:
         self._config = config
         self._sessions = sessions
+        self._request_ids = request_ids
         self._identify = identify
         self._emit = emit
         self._deadlines = Deadlines(reactor)
@@ -166,6 +171,7 @@ class MetadataProxy:
     def arrived(self, guest: Guest) -> Admission:
         """See `Desk`."""
         guest.peer = self._owner(guest.source)
+        guest.caller = Caller("", "", guest.peer)
         account = guest.account = self._accounts.of(guest.peer)
         account.connections.add(guest)
         self._connections += 1
@@ -173,7 +179,7 @@ class MetadataProxy:
         if surplus <= 0 and self._connections <= MAX_GUEST_CONNECTIONS_TOTAL:
             return Admission.WELCOME
         account.limited += 1
-        self._emit(GuestCut(guest.peer, "too-many-connections"))
+        self._emit(GuestCut(NONE, guest.caller, "too-many-connections"))
         if surplus <= MAX_TURNED_AWAY and self._emptied is None:
             return Admission.BUSY
         return Admission.RESET
@@ -186,10 +192,11 @@ class MetadataProxy:
 
     def requested(self, guest: Guest, request: Request, body: bytes) -> None:
         """See `Desk`."""
+        guest.request_id = number = next(self._request_ids)
         registration = self._identify(guest.peer)
         if registration is None:
             self._emit(RequestParsed())
-            self._emit(GuestUnknown(guest.peer))
+            self._emit(GuestUnknown(number, Caller("", "", guest.peer)))
             guest.answer(404, close=True)
         elif registration is not guest.registration and not self._meet(
             guest, registration
@@ -197,13 +204,15 @@ class MetadataProxy:
             return
         elif not self._has_target:
             self._emit(RequestParsed())
-            self._emit(ServiceUnknown(request.method, guest.address))
+            self._emit(ServiceUnknown(number, guest.caller, request.method))
             guest.answer(503, close=not request.keep_alive)
         elif not guest.account.takes(self._allowance, guest.started):
             self._emit(RequestParsed())
             self._answering.turn_away(guest, "too-fast")
         elif not (guest.has_sessions and self._is_stopped(guest, registration)):
-            self._emit(RequestForwarded(request.method, guest.address, request.path))
+            self._emit(
+                RequestForwarded(number, guest.caller, request.method, request.path)
+            )
             self._answering.answer(guest, body)
 
     def _is_stopped(self, guest: Guest, registration: Registration) -> bool:
@@ -215,12 +224,12 @@ class MetadataProxy:
                 self._emit(RequestParsed())
                 if missed:
                     self._miss(guest, missed)
-                self._emit(TokenIssued(guest.address))
+                self._emit(TokenIssued(guest.request_id, guest.caller))
                 guest.issue(data, size, hops=self._config.hop_limit)
                 return True
             case Deny(status, reason, text):
                 self._emit(RequestParsed())
-                self._emit(TokenRefused(guest.address, status, reason))
+                self._emit(TokenRefused(guest.request_id, guest.caller, status, reason))
                 guest.answer(status, close=not request.keep_alive, text=text)
                 return True
             case Let(missed) if missed:
@@ -230,7 +239,9 @@ class MetadataProxy:
     def _miss(self, guest: Guest, reason: str) -> None:
         """Audit: required tokens would have refused the request."""
         guest.account.missed += 1
-        self._emit(TokenMissed(guest.address, reason, guest.request.path))
+        self._emit(
+            TokenMissed(guest.request_id, guest.caller, reason, guest.request.path)
+        )
 
     def settled(self, guest: Guest) -> None:
         """See `Desk`."""
@@ -238,9 +249,11 @@ class MetadataProxy:
 
     def refused(self, guest: Guest, refusal: Refusal) -> None:
         """See `Desk`."""
+        guest.request_id = next(self._request_ids)
         self._emit(
             RequestRefused(
-                guest.address or guest.peer,
+                guest.request_id,
+                guest.caller,
                 refusal.status,
                 refusal.reason,
                 refusal.method,
@@ -250,11 +263,11 @@ class MetadataProxy:
     def replied(self, guest: Guest, status: int, size: int) -> None:
         """See `Desk`."""
         seconds = self._deadlines.now() - guest.started
-        self._emit(ReplyRelayed(guest.address, status, size, seconds))
+        self._emit(ReplyRelayed(guest.request_id, guest.caller, status, size, seconds))
 
     def cut_short(self, guest: Guest, reason: str) -> None:
         """See `Desk`."""
-        self._emit(GuestCut(guest.address or guest.peer, reason))
+        self._emit(GuestCut(guest.request_id, guest.caller, reason))
 
     def _owner(self, source: str) -> str:
         """What a guest's connections are counted and kept by: its port's main identity,
@@ -269,13 +282,20 @@ class MetadataProxy:
         """The connection's port is new to it, or changed. False: it was cut."""
         before = guest.registration
         if before is not None and not _is_same_guest(before, registration):
-            self._emit(GuestCut(guest.address, "port-changed"))
+            self._emit(GuestCut(guest.request_id, guest.caller, "port-changed"))
             guest.cut()
             return False
+        port = registration.port
+        address = guest_address(registration, guest.source)
+        guest.caller = Caller(port.id, port.tap, address)
         try:
             guest.block = self._blocks.of(registration, guest.source)
         except UpstreamError as error:
-            self._emit(ForwardFailed(guest.peer, "unusable-identity", str(error)))
+            self._emit(
+                ForwardFailed(
+                    guest.request_id, guest.caller, "unusable-identity", str(error)
+                )
+            )
             guest.answer(error.status, close=True)
             return False
         guest.registration = registration
@@ -283,7 +303,6 @@ class MetadataProxy:
             self._sessions is not None
             and self._sessions.mode_of(registration) is not SessionMode.OFF
         )
-        guest.address = guest_address(registration, guest.source)
         guest.variant = variant(registration, guest.source)
         if before is None:
             if self._config.refuse_beyond_hop_limit:

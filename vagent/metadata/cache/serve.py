@@ -71,7 +71,7 @@ class Answering:
         """The guest has made too many requests; `reason` is of a closed set."""
         guest.account.limited += 1
         status = status_when_over(guest.request.path)
-        self._emit(GuestLimited(guest.address, status, reason))
+        self._emit(GuestLimited(guest.request_id, guest.caller, status, reason))
         guest.answer(status, close=not guest.request.keep_alive)
 
     # What a flight reports: see `Tower`.
@@ -124,7 +124,7 @@ class Answering:
         kept = self._cache.stale(shelf, _key(guest), now)
         if kept is None:
             return False
-        self._emit(StaleServed(guest.address, now - kept.fresh_until))
+        self._emit(StaleServed(guest.request_id, guest.caller, now - kept.fresh_until))
         guest.deliver(kept)
         return True
 
@@ -153,7 +153,8 @@ class Answering:
             guest.request,
             body,
             peer=guest.peer,
-            guest=guest.address,
+            request_id=guest.request_id,
+            caller=guest.caller,
             block=guest.block,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from vagent.metadata.events import Caller
 from vagent.metadata.guest.quota import Account
 from vagent.metadata.http.rendered_response import Kept
 from vagent.metadata.http.request_head import Request
@@ -25,7 +26,8 @@ class Client(Protocol):
     """A guest's connection whose guest is known."""
 
     peer: str
-    address: str
+    caller: Caller
+    request_id: int
     block: bytes
     variant: bytes
     started: float

@@ -17,6 +17,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from vagent.metadata.events import Caller
 from vagent.metadata.guest.client import Waiting
 from vagent.metadata.guest.desk import Admission, Desk
 from vagent.metadata.guest.quota import Account
@@ -35,6 +36,7 @@ from vagent.metadata.limits import (
     MAX_PIPELINED,
     MIN_DRAIN_RATE,
 )
+from vagent.metadata.request_id import NONE
 from vagent.ports.port import Registration
 from vagent.transport.deadlines import NEVER, Deadlines
 from vagent.transport.wire import READ_SIZE, Wire
@@ -83,7 +85,8 @@ class GuestConnection(TwistedProtocol):
         self.exchange: Waiting | None = None
         self.registration: Registration | None = None
         self.has_sessions = self.is_far = False
-        self.address = ""
+        self.caller: Caller
+        self.request_id = NONE
         self.block = self.variant = b""
         self.started = 0.0
 

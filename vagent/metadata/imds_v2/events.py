@@ -8,15 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from vagent.metadata.events import LocalAnswer, MetadataEvent, printable
+from vagent.metadata.events import LocalAnswer, MetadataEvent, RequestEvent, printable
 
 
 @dataclass(slots=True)
-class TokenIssued(MetadataEvent):
+class TokenIssued(RequestEvent):
     """A guest was given a session token."""
 
     counter: ClassVar[str | None] = "metadata_session_tokens_total"
-    guest: str
 
     def text(self) -> str:
         """To whom; never the token."""
@@ -27,7 +26,6 @@ class TokenIssued(MetadataEvent):
 class TokenRefused(LocalAnswer):
     """A request was refused for its session token, or one for a token was."""
 
-    guest: str
     status: int
     reason: str
 
@@ -41,11 +39,10 @@ class TokenRefused(LocalAnswer):
 
 
 @dataclass(slots=True)
-class TokenMissed(MetadataEvent):
+class TokenMissed(RequestEvent):
     """Audit: required session tokens would have refused this request."""
 
     counter: ClassVar[str | None] = "metadata_session_audit_total"
-    guest: str
     reason: str
     path: bytes
 

@@ -13,7 +13,6 @@ from vagent.observe.event import Event
 class ForwardFailed(LocalAnswer):
     """No usable reply came from the upstream; `reason` is of a closed set."""
 
-    guest: str
     reason: str
     detail: str
 

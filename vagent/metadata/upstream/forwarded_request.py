@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from vagent.metadata.events import Caller
 from vagent.metadata.http.request_head import Request
 from vagent.metadata.http.response_reader import ReplyHead
 from vagent.metadata.http.response_writer import LAST_CHUNK, chunk, relayed_head
@@ -58,8 +59,9 @@ class Carrier(Protocol):
 class Exchange:
     """A request that was admitted.
 
-    `peer` is the identity address, `guest` the registered one, `block` the identity
-    headers. `avoid` are endpoints that failed it; `sent_to` is the last one tried.
+    `peer` is the identity address, `request_id` and `caller` are what events tell of
+    it, `block` the identity headers. `avoid` are endpoints that failed it; `sent_to` is
+    the last one tried.
     """
 
     __slots__ = (
@@ -72,13 +74,14 @@ class Exchange:
         "attempts",
         "avoid",
         "block",
+        "caller",
         "connection",
         "deadline",
-        "guest",
         "head_only",
         "hold_until",
         "needs_fresh",
         "peer",
+        "request_id",
         "sent_to",
         "streaming",
     )
@@ -91,7 +94,8 @@ class Exchange:
         body: bytes,
         *,
         peer: str,
-        guest: str,
+        request_id: int,
+        caller: Caller,
         block: bytes,
     ) -> None:
         self._asker = asker
@@ -101,7 +105,8 @@ class Exchange:
         self._collected: list[bytes] = []
         self._size = 0
         self.peer = peer
-        self.guest = guest
+        self.request_id = request_id
+        self.caller = caller
         self.block = block
         self.attempts = 0
         self.avoid: tuple[Record, ...] = ()

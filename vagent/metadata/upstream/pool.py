@@ -119,7 +119,7 @@ class Pool:
 
     def report(self, exchange: Exchange, reason: str, detail: str) -> None:
         """See `Carrier`."""
-        self._emit(ForwardFailed(exchange.guest, reason, detail))
+        self._emit(ForwardFailed(exchange.request_id, exchange.caller, reason, detail))
 
     def freed(
         self, endpoint: Endpoint, connection: UpstreamConnection, *, reusable: bool

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address
+from itertools import count
 from typing import Any
 
 from twisted.internet.address import IPv4Address as PeerAddress
@@ -129,6 +130,7 @@ class Bench:
             identify=lambda _: self.registration,
             emit=self.events.append,
             reactor=ConnectingClock(self),
+            request_ids=count(1),
         )
         self.upstreams: list[FakeTransport] = []
         self.connections: list[UpstreamConnection] = []

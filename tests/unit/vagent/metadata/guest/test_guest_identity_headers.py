@@ -1,4 +1,4 @@
-"""Identity headers, targets, events, answers: the small pure values."""
+"""Identity headers, targets, answers: the small pure values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 from vagent.config.model import Secret
 from vagent.errors import UpstreamError
 from vagent.linklocal.service import LinkLocalService
-from vagent.metadata import events
 from vagent.metadata.guest.identity_headers import (
     IdentityBlocks,
     guest_address,
@@ -22,10 +21,7 @@ from vagent.metadata.guest.identity_headers import (
 )
 from vagent.metadata.http.response_reader import ReplyHead
 from vagent.metadata.http.response_writer import own_answer, relayed_head, status_line
-from vagent.metadata.limits import MAX_TRACE_TEXT
-from vagent.metadata.upstream.events import ForwardFailed
 from vagent.metadata.upstream.target import HostPort, Target, target_of
-from vagent.observe.event import Event
 from vagent.ports.port import Port, Registration
 
 SECRET = Secret(b"deadbeef2eb84d8d")
@@ -154,79 +150,6 @@ def test_host_and_port() -> None:
     assert (True, True, False) == tuple(
         HostPort(host, 1).is_address for host in ("10.0.0.1", "fd00::1", "nova")
     )
-
-
-@pytest.mark.parametrize(
-    ("event", "counter", "label", "text"),
-    [
-        (
-            events.RequestForwarded(b"GET", "10.0.0.3", b"/latest/x"),
-            "metadata_requests_total",
-            "",
-            "GET request for VM : 10.0.0.3 URL : latest/x",
-        ),
-        (
-            events.RequestForwarded(b"DELETE", "10.0.0.3", b"/x"),
-            "metadata_requests_total",
-            "",
-            "Delete request for VM : 10.0.0.3 URL : x",
-        ),
-        (events.RequestParsed(), "metadata_requests_total", "", ""),
-        (events.SessionReachedUpstream(), "metadata_proxy_sessions_total", "", ""),
-        (
-            events.ReplyRelayed("10.0.0.3", 200, 16, 0.0123),
-            "metadata_responses_total",
-            "",
-            "Metadata for VM : 10.0.0.3 Response : 200 16 bytes 12.3 ms",
-        ),
-        (
-            events.GuestUnknown("169.254.64.9"),
-            "metadata_internal_errors_total",
-            "unknown-guest",
-            "Error: Interface Config not available; ; Request for VM : 169.254.64.9",
-        ),
-        (
-            events.ServiceUnknown(b"GET", "10.0.0.3"),
-            "metadata_internal_errors_total",
-            "no-service",
-            "Error: Config not available; Request Method: 1; Request for VM : 10.0.0.3",
-        ),
-        (
-            events.RequestRefused("10.0.0.3", 501, "method", b"OPTIONS"),
-            "metadata_internal_errors_total",
-            "refused-501",
-            "Error: Unsupported Method; Request Method: 6; Request for VM: 10.0.0.3",
-        ),
-        (
-            events.RequestRefused("10.0.0.3", 400, "no Host", b""),
-            "metadata_internal_errors_total",
-            "refused-400",
-            "Error: 400 no Host; Request for VM : 10.0.0.3",
-        ),
-        (
-            ForwardFailed("10.0.0.3", "timeout", "no reply\nin time"),
-            "metadata_internal_errors_total",
-            "timeout",
-            "Metadata for VM : 10.0.0.3 Error : timeout: no reply?in time",
-        ),
-        (
-            events.GuestCut("10.0.0.3", "slow-reader"),
-            "metadata_internal_errors_total",
-            "slow-reader",
-            "Metadata for VM : 10.0.0.3 Error : slow-reader",
-        ),
-    ],
-)
-def test_events(event: Event, counter: str, label: str, text: str) -> None:
-    """Contrail's texts, one counter each, labels of closed sets."""
-    assert (counter, label, text) == (event.counter, event.label(), event.text())
-
-
-def test_guest_text_in_traces_is_bounded_and_printable() -> None:
-    """Nothing a guest sends can forge or flood a trace line."""
-    text = events.printable(b"a\r\n\x1b[31m\xff" + b"b" * 1000)
-    assert text.startswith("a???[31m?")
-    assert MAX_TRACE_TEXT == len(text)
 
 
 def test_own_answers() -> None:

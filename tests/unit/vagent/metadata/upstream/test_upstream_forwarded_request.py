@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from vagent.metadata.events import Caller
 from vagent.metadata.http.request_head import Request, parse_head
 from vagent.metadata.http.response_reader import ReplyHead
 from vagent.metadata.upstream.circuit_breaker import Record
@@ -73,7 +74,8 @@ class Bench:
             request,
             b"{}",
             peer="169.254.64.2",
-            guest="10.0.0.3",
+            request_id=1,
+            caller=Caller("p", "tap", "10.0.0.3"),
             block=b"X-Instance-ID: i\r\n",
         )
         self.exchange.message(b"nova")

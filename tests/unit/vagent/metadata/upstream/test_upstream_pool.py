@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address
+from itertools import count
 from typing import Any, cast
 
 import pytest
@@ -54,6 +55,7 @@ class Bench:
             identify=lambda _: REGISTRATION,
             emit=self.events.append,
             reactor=self.reactor,
+            request_ids=count(1),
         )
         self.protocols: list[Any] = []
         self.use(*(hosts or ("127.0.0.1",)))

@@ -1,0 +1,149 @@
+"""Promises of the proxy's events: Contrail's texts, and what they say of a request."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import pytest
+
+from tests.unit.vagent.metadata.memory_bench import GET, HELLO, Bench
+from vagent.metadata import events, request_id
+from vagent.metadata.limits import MAX_TRACE_TEXT
+from vagent.metadata.upstream.events import ForwardFailed
+from vagent.observe.event import Event
+
+GUEST = events.Caller("p", "tap", "10.0.0.3")
+
+
+@pytest.mark.parametrize(
+    ("event", "counter", "label", "text"),
+    [
+        (
+            events.RequestForwarded(7, GUEST, b"GET", b"/latest/x"),
+            "metadata_requests_total",
+            "",
+            "GET request for VM : 10.0.0.3 URL : latest/x",
+        ),
+        (
+            events.RequestForwarded(7, GUEST, b"DELETE", b"/x"),
+            "metadata_requests_total",
+            "",
+            "Delete request for VM : 10.0.0.3 URL : x",
+        ),
+        (events.RequestParsed(), "metadata_requests_total", "", ""),
+        (events.SessionReachedUpstream(), "metadata_proxy_sessions_total", "", ""),
+        (
+            events.ReplyRelayed(7, GUEST, 200, 16, 0.0123),
+            "metadata_responses_total",
+            "",
+            "Metadata for VM : 10.0.0.3 Response : 200 16 bytes 12.3 ms",
+        ),
+        (
+            events.GuestUnknown(7, events.Caller("", "", "169.254.64.9")),
+            "metadata_internal_errors_total",
+            "unknown-guest",
+            "Error: Interface Config not available; ; Request for VM : 169.254.64.9",
+        ),
+        (
+            events.ServiceUnknown(7, GUEST, b"GET"),
+            "metadata_internal_errors_total",
+            "no-service",
+            "Error: Config not available; Request Method: 1; Request for VM : 10.0.0.3",
+        ),
+        (
+            events.RequestRefused(7, GUEST, 501, "method", b"OPTIONS"),
+            "metadata_internal_errors_total",
+            "refused-501",
+            "Error: Unsupported Method; Request Method: 6; Request for VM: 10.0.0.3",
+        ),
+        (
+            events.RequestRefused(7, GUEST, 400, "no Host", b""),
+            "metadata_internal_errors_total",
+            "refused-400",
+            "Error: 400 no Host; Request for VM : 10.0.0.3",
+        ),
+        (
+            ForwardFailed(7, GUEST, "timeout", "no reply\nin time"),
+            "metadata_internal_errors_total",
+            "timeout",
+            "Metadata for VM : 10.0.0.3 Error : timeout: no reply?in time",
+        ),
+        (
+            events.GuestCut(7, GUEST, "slow-reader"),
+            "metadata_internal_errors_total",
+            "slow-reader",
+            "Metadata for VM : 10.0.0.3 Error : slow-reader",
+        ),
+    ],
+)
+def test_events(event: Event, counter: str, label: str, text: str) -> None:
+    """Contrail's texts, one counter each, labels of closed sets."""
+    assert (counter, label, text) == (event.counter, event.label(), event.text())
+
+
+def test_guest_text_in_traces_is_bounded_and_printable() -> None:
+    """Nothing a guest sends can forge or flood a trace line."""
+    text = events.printable(b"a\r\n\x1b[31m\xff" + b"b" * 1000)
+    assert text.startswith("a???[31m?")
+    assert MAX_TRACE_TEXT == len(text)
+
+
+def told(bench: Bench) -> list[tuple[str, int, str]]:
+    """What was told of requests: the event, the request, the port."""
+    return [
+        (type(each).__name__, each.request, each.caller.port_id)
+        for each in bench.events
+        if isinstance(each, events.RequestEvent)
+    ]
+
+
+def test_one_request_has_one_number() -> None:
+    """From accepted to reply; the next request has another, on the same connection."""
+    bench = Bench()
+    guest, _ = bench.guest()
+    for _ in range(2):
+        guest.dataReceived(GET)
+        bench.connections[0].dataReceived(HELLO)
+    assert [
+        ("RequestForwarded", 1, "p"),
+        ("ReplyRelayed", 1, "p"),
+        ("RequestForwarded", 2, "p"),
+        ("ReplyRelayed", 2, "p"),
+    ] == told(bench)
+
+
+def test_a_request_that_fails_keeps_its_number() -> None:
+    """The failure is told of the request that was accepted."""
+    bench = Bench()
+    guest, _ = bench.guest()
+    guest.dataReceived(GET)
+    bench.connections[0].dataReceived(b"nonsense\r\n\r\n")
+    assert [("RequestForwarded", 1, "p"), ("ForwardFailed", 1, "p")] == told(bench)
+
+
+def test_a_refused_request_has_a_number_of_its_own() -> None:
+    """It does not look like a part of the request before it."""
+    bench = Bench()
+    guest, _ = bench.guest()
+    guest.dataReceived(GET)
+    bench.connections[0].dataReceived(HELLO)
+    guest.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+    assert ("RequestRefused", 2, "p") == told(bench)[-1]
+
+
+def test_who_asks_is_the_port_and_not_the_address() -> None:
+    """While no port is known, the source of the connection stands there."""
+    bench = Bench()
+    guest, _ = bench.guest()
+    bench.registration = None
+    guest.dataReceived(GET)
+    (event,) = [each for each in bench.events if isinstance(each, events.GuestUnknown)]
+    assert events.Caller("", "", "169.254.64.2") == event.caller
+
+
+@pytest.mark.parametrize("entropy", [b"\x00" * 4, b"\xff" * 4])
+def test_numbers_of_requests_are_apart(entropy: bytes) -> None:
+    """Never 0, which stands for none, and of at most 64 bits whatever is drawn."""
+    first, second = islice(request_id.request_ids(lambda size: entropy[:size]), 2)
+    assert 0 < first == second - 1
+    assert 16 == len(request_id.shown(first)) == len(request_id.shown(1 << 63))
