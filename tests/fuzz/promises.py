@@ -15,20 +15,25 @@ from vagent.errors import WireError
 from vagent.metadata.events import Caller
 from vagent.metadata.http.chunked import Chunked
 from vagent.metadata.http.headers import FORWARDED, HOP_BY_HOP
-from vagent.metadata.http.parsed_heads import ReplyHeads, RequestHeads
+from vagent.metadata.http.parsed_heads import RequestHeadParser, ResponseHeadParser
 from vagent.metadata.http.path import canonical, split_target
-from vagent.metadata.http.request_head import METHODS, Refusal, Request, parse_head
+from vagent.metadata.http.request_head import (
+    METHODS,
+    RequestHead,
+    RequestRefusal,
+    parse_request_head,
+)
 from vagent.metadata.http.request_reader import RequestReader
 from vagent.metadata.http.response_reader import (
-    ReplyHead,
-    ReplyReader,
-    parse_reply_head,
+    ResponseHead,
+    ResponseReader,
+    parse_response_head,
 )
-from vagent.metadata.http.response_writer import LAST_CHUNK, chunk, whole_reply
+from vagent.metadata.http.response_writer import LAST_CHUNK, chunk, whole_response
 from vagent.metadata.http.session_fields import session_fields
-from vagent.metadata.imds_v2.token import Verdict, judge, seal
+from vagent.metadata.imds_v2.token import TokenVerdict, mint_token, verify_token
 from vagent.metadata.limits import MAX_REQUEST_BODY
-from vagent.metadata.upstream.forwarded_request import Exchange
+from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 
 BLOCK = (
     b"X-Forwarded-For: 10.0.0.3\r\n"
@@ -66,27 +71,27 @@ def requests(data: bytes) -> None:
     whole = _read(data, len(data) or 1)
     assert whole == _read(data, 1)
     for found in whole:
-        if not isinstance(found, Refusal):
+        if not isinstance(found, RequestRefusal):
             _accepted(*found)
     _head(data.partition(b"\r\n\r\n"))
 
 
-def _read(data: bytes, size: int) -> list[tuple[Request, bytes] | Refusal]:
-    reader = RequestReader(RequestHeads().parse)
-    found: list[tuple[Request, bytes] | Refusal] = []
+def _read(data: bytes, size: int) -> list[tuple[RequestHead, bytes] | RequestRefusal]:
+    reader = RequestReader(RequestHeadParser().parse)
+    found: list[tuple[RequestHead, bytes] | RequestRefusal] = []
     for at in range(0, len(data), size):
         reader.feed(data[at : at + size])
         while (one := reader.take()) is not None:
-            if isinstance(one, Refusal):
+            if isinstance(one, RequestRefusal):
                 assert 400 <= one.status < 600
                 assert one.reason.isprintable()
                 # Which rule is broken first depends on how much is there.
-                return [*found, Refusal(0, "")]
+                return [*found, RequestRefusal(0, "")]
             found.append(one)
     return found
 
 
-def _accepted(request: Request, body: bytes) -> None:
+def _accepted(request: RequestHead, body: bytes) -> None:
     assert request.method in METHODS
     assert len(body) <= MAX_REQUEST_BODY
     path, _, _ = request.target.partition(b"?")
@@ -98,10 +103,10 @@ def _accepted(request: Request, body: bytes) -> None:
     _upstream(request, body)
 
 
-def _upstream(request: Request, body: bytes) -> None:
+def _upstream(request: RequestHead, body: bytes) -> None:
     """The upstream reads what was meant, with our four headers exactly once."""
     nobody: Any = None
-    exchange = Exchange(
+    exchange = ForwardedRequest(
         nobody,
         nobody,
         request,
@@ -119,8 +124,8 @@ def _upstream(request: Request, body: bytes) -> None:
     allowed = {*OURS, "host", "content-length", *(n.decode() for n in FORWARDED)}
     assert allowed >= set(names)
     assert len(set(names)) == len(names)
-    again = parse_head(head)
-    assert isinstance(again, Request), again
+    again = parse_request_head(head)
+    assert isinstance(again, RequestHead), again
     assert (request.method, request.target) == (again.method, again.target)
     if request.forwards_body:
         assert (len(body), body) == (again.body_length, rest)
@@ -133,8 +138,8 @@ def _head(parts: tuple[bytes, bytes, bytes]) -> None:
     head = parts[0] + parts[1]
     if not parts[1]:
         return
-    request = parse_head(head)
-    if isinstance(request, Refusal):
+    request = parse_request_head(head)
+    if isinstance(request, RequestRefusal):
         return
     fields = lines_of(head)
     names = [name for name, _ in fields]
@@ -191,9 +196,9 @@ def reply(data: bytes) -> None:
 
 def _answer(
     data: bytes, size: int, *, head_only: bool
-) -> tuple[ReplyHead | None, bytes, bool, bool] | None:
+) -> tuple[ResponseHead | None, bytes, bool, bool] | None:
     """Head, content, whether complete and whether reusable; None: refused."""
-    reader = ReplyReader(ReplyHeads())
+    reader = ResponseReader(ResponseHeadParser())
     reader.begin(head_only=head_only)
     content = b""
     for at in range(0, len(data), size):
@@ -209,21 +214,21 @@ def _answer(
     return reader.head, content, reader.end_of_input(), False
 
 
-def _relayed(head: ReplyHead | None, content: bytes, *, head_only: bool) -> None:
+def _relayed(head: ResponseHead | None, content: bytes, *, head_only: bool) -> None:
     """What the guest gets is one reply, and says where it ends."""
     assert head is not None
     assert 200 <= head.status <= 999
     if head_only:
         assert b"" == content
     for close in (False, True):
-        told = whole_reply(head, content, head_only=head_only, close=close)
+        told = whole_response(head, content, head_only=head_only, close=close)
         front, _, rest = told.partition(b"\r\n\r\n")
         names = [name for name, _ in lines_of(front + b"\r\n\r\n")]
         assert rest == content
         assert names.count("content-length") <= 1
         assert not ({n.decode() for n in HOP_BY_HOP} - {"connection"}) & set(names)
         assert close == ("connection" in names)
-        again = parse_reply_head(front + b"\r\n\r\n")
+        again = parse_response_head(front + b"\r\n\r\n")
         assert (head.status, False) == (again.status, again.chunked)
         bodiless = head_only or head.status in (204, 304)
         assert bodiless or len(content) == again.length
@@ -263,18 +268,18 @@ def _decode(data: bytes, size: int) -> tuple[bytes, bytes | None] | None:
 def session(data: bytes) -> None:
     """No bytes are a token unless we made it for this holder; fields are as sent."""
     token, _, rest = data.partition(b"\n")
-    verdict = judge(token, key_of=lambda _: KEY, holder=b"a", now=0.0)
-    assert verdict is not Verdict.VALID
+    verdict = verify_token(token, key_of=lambda _: KEY, holder=b"a", now=0.0)
+    assert verdict is not TokenVerdict.VALID
     holder = b"b" + rest
-    real = seal(KEY, 1, expires=100, holder=holder)
-    valid = judge(real, key_of=lambda _: KEY, holder=holder, now=99.0)
-    assert valid is Verdict.VALID
-    late = judge(real, key_of=lambda _: KEY, holder=holder, now=100.0)
-    assert late is Verdict.EXPIRED
+    real = mint_token(KEY, 1, expires=100, holder=holder)
+    valid = verify_token(real, key_of=lambda _: KEY, holder=holder, now=99.0)
+    assert valid is TokenVerdict.VALID
+    late = verify_token(real, key_of=lambda _: KEY, holder=holder, now=100.0)
+    assert late is TokenVerdict.EXPIRED
     if token:
         at = token[0] % len(real)
         spoiled = real[:at] + bytes((real[at] ^ (token[-1] or 1),)) + real[at + 1 :]
-        assert Verdict.VALID is not judge(
+        assert TokenVerdict.VALID is not verify_token(
             spoiled, key_of=lambda _: KEY, holder=holder, now=0.0
         )
     named = dict(

@@ -16,7 +16,7 @@ MAX_OWN_AUTHORITIES = 4
 come to their end unused; then only the last end counts."""
 
 
-class Stage(Enum):
+class ExpiryStage(Enum):
     """How near the end is; the value is what counters show."""
 
     FAR = ""
@@ -28,9 +28,9 @@ class Stage(Enum):
 SOON = timedelta(days=30)
 """The first warning: a month is enough for any way to a new certificate."""
 _STAGES = (
-    (timedelta(0), Stage.ENDED),
-    (timedelta(days=7), Stage.WEEK),
-    (SOON, Stage.MONTH),
+    (timedelta(0), ExpiryStage.ENDED),
+    (timedelta(days=7), ExpiryStage.WEEK),
+    (SOON, ExpiryStage.MONTH),
 )
 
 
@@ -46,10 +46,10 @@ class Ending:
         return (self.until - now) / timedelta(days=1)
 
 
-def stage_of(ending: Ending, now: datetime) -> Stage:
+def stage_of(ending: Ending, now: datetime) -> ExpiryStage:
     """The nearest stage that has begun."""
     left = ending.until - now
-    return next((stage for limit, stage in _STAGES if left <= limit), Stage.FAR)
+    return next((stage for limit, stage in _STAGES if left <= limit), ExpiryStage.FAR)
 
 
 def deciding(certificates: Sequence[Certificate]) -> Certificate:

@@ -16,7 +16,7 @@ from pathlib import Path
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from vagent.certificates.events import CertificateEnded, CertificateEnds
-from vagent.certificates.expiry import Ending, Stage, ending_of, stage_of
+from vagent.certificates.expiry import Ending, ExpiryStage, ending_of, stage_of
 from vagent.certificates.per_endpoint import all_files
 from vagent.config.model import AgentConfig
 from vagent.observe.event import Emit
@@ -49,7 +49,7 @@ class _Known:
 
     state: tuple[int, int, int]
     ending: Ending | None
-    told: Stage = Stage.FAR
+    told: ExpiryStage = ExpiryStage.FAR
     kinds: frozenset[str] = frozenset()
 
 
@@ -117,9 +117,9 @@ class CertificateWatch:
             return
         known.told = stage
         until = f"{known.ending.until:%Y-%m-%d %H:%M} UTC"
-        if stage is Stage.ENDED:
+        if stage is ExpiryStage.ENDED:
             self._emit(CertificateEnded(str(path), known.ending.subject, until))
-        elif stage is not Stage.FAR:
+        elif stage is not ExpiryStage.FAR:
             self._emit(
                 CertificateEnds(str(path), known.ending.subject, until, stage.value)
             )

@@ -16,8 +16,8 @@ from twisted.internet.protocol import Factory
 
 from vagent.config.model import MetadataProxyConfig, SessionMode
 from vagent.errors import UpstreamError
-from vagent.metadata.cache.cache import ReplyCache
-from vagent.metadata.cache.serve import Answering
+from vagent.metadata.cache.cache import ResponseCache
+from vagent.metadata.cache.serve import CachingForwarder
 from vagent.metadata.events import (
     Caller,
     GuestCut,
@@ -29,7 +29,7 @@ from vagent.metadata.events import (
     ServiceUnknown,
     SessionReachedUpstream,
 )
-from vagent.metadata.guest.connection import GuestConnection
+from vagent.metadata.guest.connection import DownstreamConnection
 from vagent.metadata.guest.desk import Admission, Guest
 from vagent.metadata.guest.hops import hops_of, opening_packet
 from vagent.metadata.guest.identity_headers import (
@@ -37,9 +37,9 @@ from vagent.metadata.guest.identity_headers import (
     guest_address,
     variant,
 )
-from vagent.metadata.guest.quota import Accounts, Allowance
-from vagent.metadata.http.parsed_heads import RequestHeads
-from vagent.metadata.http.request_head import Refusal, Request
+from vagent.metadata.guest.quota import GuestQuotas, QuotaLimits
+from vagent.metadata.http.parsed_heads import RequestHeadParser
+from vagent.metadata.http.request_head import RequestHead, RequestRefusal
 from vagent.metadata.imds_v2.events import TokenIssued, TokenMissed, TokenRefused
 from vagent.metadata.imds_v2.sessions import Deny, Issue, Let, Sessions
 from vagent.metadata.limits import MAX_GUEST_CONNECTIONS_TOTAL, MAX_TURNED_AWAY
@@ -52,7 +52,7 @@ from vagent.metadata.snapshot import (
 )
 from vagent.metadata.upstream.connect import Dialler
 from vagent.metadata.upstream.events import ForwardFailed
-from vagent.metadata.upstream.pool import Pool
+from vagent.metadata.upstream.pool import ConnectionPool
 from vagent.metadata.upstream.target import Target
 from vagent.observe.event import Emit
 from vagent.ports.port import Registration
@@ -89,28 +89,30 @@ class MetadataProxy:
         self._emit = emit
         self._deadlines = Deadlines(reactor)
         dialler = Dialler(config, emit=emit, deadlines=self._deadlines, reactor=reactor)
-        self._pool = Pool(config, emit=emit, deadlines=self._deadlines, dialler=dialler)
-        self._cache = ReplyCache(config.cache_ttl)
-        self._allowance = Allowance(
+        self._pool = ConnectionPool(
+            config, emit=emit, deadlines=self._deadlines, dialler=dialler
+        )
+        self._cache = ResponseCache(config.cache_ttl)
+        self._quota_limits = QuotaLimits(
             rate=config.guest_request_rate,
             burst=config.guest_request_burst,
             in_flight=config.max_guest_requests,
         )
-        self._answering = Answering(
+        self._answering = CachingForwarder(
             self._pool,
-            allowance=self._allowance,
+            quota_limits=self._quota_limits,
             cache=self._cache,
             emit=emit,
             deadlines=self._deadlines,
         )
         self._blocks = IdentityBlocks(config.shared_secret)
-        self._accounts = Accounts()
+        self._accounts = GuestQuotas()
         self._connections = 0
         self._target: Target | None = None
         self._has_target = False
         self._emptied: Deferred[None] | None = None
         self.factory: IProtocolFactory = _GuestFactory(self, self._deadlines)
-        self.parse = RequestHeads().parse
+        self.parse = RequestHeadParser().parse
 
     def set_target(self, target: Target | None) -> None:
         """Forward to these endpoints from now on; what is in flight goes on."""
@@ -190,7 +192,7 @@ class MetadataProxy:
         guest.account.connections.discard(guest)
         self._check_emptied()
 
-    def requested(self, guest: Guest, request: Request, body: bytes) -> None:
+    def requested(self, guest: Guest, request: RequestHead, body: bytes) -> None:
         """See `Desk`."""
         guest.request_id = number = next(self._request_ids)
         registration = self._identify(guest.peer)
@@ -206,7 +208,7 @@ class MetadataProxy:
             self._emit(RequestParsed())
             self._emit(ServiceUnknown(number, guest.caller, request.method))
             guest.answer(503, close=not request.keep_alive)
-        elif not guest.account.takes(self._allowance, guest.started):
+        elif not guest.account.takes(self._quota_limits, guest.started):
             self._emit(RequestParsed())
             self._answering.turn_away(guest, "too-fast")
         elif not (guest.has_sessions and self._is_stopped(guest, registration)):
@@ -247,7 +249,7 @@ class MetadataProxy:
         """See `Desk`."""
         self._answering.settled(guest)
 
-    def refused(self, guest: Guest, refusal: Refusal) -> None:
+    def refused(self, guest: Guest, refusal: RequestRefusal) -> None:
         """See `Desk`."""
         guest.request_id = next(self._request_ids)
         self._emit(
@@ -334,7 +336,7 @@ class _GuestFactory(Factory):
         self._proxy = proxy
         self._deadlines = deadlines
 
-    def buildProtocol(self, addr: IAddress | None) -> GuestConnection:
+    def buildProtocol(self, addr: IAddress | None) -> DownstreamConnection:
         """One for each connection."""
         del addr  # the transport tells it again
-        return GuestConnection(self._proxy, self._deadlines)
+        return DownstreamConnection(self._proxy, self._deadlines)

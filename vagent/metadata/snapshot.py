@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from vagent.config.model import MetadataProxyConfig
-from vagent.metadata.guest.quota import Accounts
+from vagent.metadata.guest.quota import GuestQuotas
 from vagent.metadata.upstream.endpoint import EndpointSnapshot
 
 MAX_GUEST_ROWS = 32
@@ -67,7 +67,7 @@ class ProxySnapshot:
             )
 
 
-def guest_snapshots(accounts: Accounts) -> list[GuestSnapshot]:
+def guest_snapshots(accounts: GuestQuotas) -> list[GuestSnapshot]:
     """All guests whose use is remembered."""
     return [
         GuestSnapshot(

@@ -16,16 +16,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vagent.config.model import Secret
-from vagent.nova.reply import Refusal
+from vagent.nova.reply import NovaFault
 
-NO_INSTANCE = Refusal(
+NO_INSTANCE = NovaFault(
     400, "X-Instance-ID header is missing from request.", "no-instance-id"
 )
-NO_SIGNATURE = Refusal(
+NO_SIGNATURE = NovaFault(
     400, "X-Instance-ID-Signature header is missing from request.", "no-signature"
 )
-NO_TENANT = Refusal(400, "X-Tenant-ID header is missing from request.", "no-tenant-id")
-BAD_SIGNATURE = Refusal(403, "Invalid proxy request signature.", "bad-signature")
+NO_TENANT = NovaFault(
+    400, "X-Tenant-ID header is missing from request.", "no-tenant-id"
+)
+BAD_SIGNATURE = NovaFault(403, "Invalid proxy request signature.", "bad-signature")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Authority:
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
 
-    def admit(self, headers: Mapping[str, bytes]) -> Claim | Refusal:
+    def admit(self, headers: Mapping[str, bytes]) -> Claim | NovaFault:
         """The claim of a request, or why it is refused (lower-case header names)."""
         instance = headers.get("x-instance-id")
         if instance is None:

@@ -15,8 +15,8 @@ from twisted.internet.interfaces import IDelayedCall, ITCPTransport
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 
-from vagent.nova.reply import BODY_TOO_LARGE, Reply, refuse
-from vagent.nova.request import Asked
+from vagent.nova.reply import BODY_TOO_LARGE, NovaReply, refuse
+from vagent.nova.request import NovaRequest
 
 MAX_BODY = 65_536
 """Bytes of a request body. Only passwords (1,020 bytes) are read at all; Nova discards
@@ -40,7 +40,7 @@ class AnsweringSite(Protocol):
     def report_refused_body(self) -> None:
         """A request was refused for its body before it was complete."""
 
-    async def answer(self, asked: Asked) -> Reply:
+    async def answer(self, asked: NovaRequest) -> NovaReply:
         """The reply, whatever happens, unless cancelled."""
 
 
@@ -76,7 +76,7 @@ class MetadataChannel(HTTPChannel):
         if not self._deaf:
             super().dataReceived(data)
 
-    def refuse_body(self, reply: Reply) -> None:
+    def refuse_body(self, reply: NovaReply) -> None:
         """Answer before the body has come, and close."""
         self._deaf = True
         head = (
@@ -123,7 +123,7 @@ class MetadataRequest(Request):
 
     def process(self) -> None:
         """Start the work; it ends by answering, or when the connection is lost."""
-        asked = Asked(
+        asked = NovaRequest(
             method=self.method.decode("latin-1"),
             target=self.uri,
             headers=self._joined_headers(),
@@ -138,7 +138,7 @@ class MetadataRequest(Request):
             self._work.cancel()
         super().connectionLost(reason)
 
-    async def _answer(self, site: AnsweringSite, asked: Asked) -> None:
+    async def _answer(self, site: AnsweringSite, asked: NovaRequest) -> None:
         try:
             reply = await site.answer(asked)
         except CancelledError:

@@ -9,7 +9,7 @@ reads `None`. Deeper paths below a leaf crash Nova; here they are not found.
 from __future__ import annotations
 
 from vagent.nova.instance import Instance
-from vagent.nova.reply import Reply, text_reply
+from vagent.nova.reply import NovaReply, text_reply
 
 VERSIONS = (
     "1.0",
@@ -26,12 +26,12 @@ VERSIONS = (
 Node = dict[str, "Node"] | list[str] | str | bytes | int | None
 
 
-def version_list() -> Reply:
+def version_list() -> NovaReply:
     """The answer to `/`, which needs no headers, and to `/ec2`."""
     return text_reply("\n".join((*VERSIONS, "latest")))
 
 
-def lookup(instance: Instance, path: tuple[str, ...], address: str) -> Reply | None:
+def lookup(instance: Instance, path: tuple[str, ...], address: str) -> NovaReply | None:
     """What is at `path` (below `/` or `/ec2`); None when nothing is.
 
     `address` is what the proxy says of the guest; it stands in for a missing fixed IPv4

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vagent.nova.instance import Instance
-from vagent.nova.reply import Reply, json_reply, text_reply
+from vagent.nova.reply import NovaReply, json_reply, text_reply
 
 VERSIONS = (
     "2012-08-10",
@@ -48,7 +48,7 @@ def lookup(
     *,
     entropy: Entropy,
     vendor_data: Mapping[str, Any],
-) -> Reply | Elsewhere | None:
+) -> NovaReply | Elsewhere | None:
     """What is at `path` (below `/openstack`); None when nothing is."""
     if not path:
         return text_reply("\n".join((*VERSIONS, "latest")))
@@ -67,7 +67,7 @@ def lookup(
 
 def _document(
     instance: Instance, version: str, name: str, vendor_data: Mapping[str, Any]
-) -> Reply | Elsewhere | None:
+) -> NovaReply | Elsewhere | None:
     match name:
         case "network_data.json" if instance.network_data is not None:
             return text_reply(json.dumps(dict(instance.network_data)))
@@ -83,7 +83,7 @@ def _document(
             return None
 
 
-def _content(instance: Instance, path: tuple[str, ...]) -> Reply | None:
+def _content(instance: Instance, path: tuple[str, ...]) -> NovaReply | None:
     if path == ("0000",) and instance.network_config is not None:
         return text_reply(instance.network_config)
     return None

@@ -28,7 +28,7 @@ _TITLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class NovaReply:
     """One answer."""
 
     status: int
@@ -37,7 +37,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class NovaFault:
     """A "no": `text` is Nova's for the caller, `reason` a word for counters."""
 
     status: int
@@ -45,43 +45,43 @@ class Refusal:
     reason: str
 
 
-BAD_TARGET = Refusal(
+BAD_TARGET = NovaFault(
     400,
     "The server could not comply with the request since it is either malformed or"
     " otherwise incorrect.",
     "bad-target",
 )
-NOT_FOUND = Refusal(404, "The resource could not be found.", "no-such-path")
-UNKNOWN_INSTANCE = Refusal(404, NOT_FOUND.text, "unknown-instance")
-WRONG_TENANT = Refusal(404, NOT_FOUND.text, "wrong-tenant")
-CONFLICT = Refusal(
+NOT_FOUND = NovaFault(404, "The resource could not be found.", "no-such-path")
+UNKNOWN_INSTANCE = NovaFault(404, NOT_FOUND.text, "unknown-instance")
+WRONG_TENANT = NovaFault(404, NOT_FOUND.text, "wrong-tenant")
+CONFLICT = NovaFault(
     409,
     "There was a conflict when trying to complete your request.",
     "password-already-set",
 )
-TOO_LARGE = Refusal(400, "Request is too large.", "password-too-large")
-NOT_TEXT = Refusal(400, "The password is not UTF-8 text.", "password-not-text")
-BAD_METHOD = Refusal(400, "GET and POST only are supported.", "password-method")
-BODY_TOO_LARGE = Refusal(413, "The body of your request was too large.", "body-size")
-FAILED = Refusal(
+TOO_LARGE = NovaFault(400, "Request is too large.", "password-too-large")
+NOT_TEXT = NovaFault(400, "The password is not UTF-8 text.", "password-not-text")
+BAD_METHOD = NovaFault(400, "GET and POST only are supported.", "password-method")
+BODY_TOO_LARGE = NovaFault(413, "The body of your request was too large.", "body-size")
+FAILED = NovaFault(
     500,
     "An unknown error has occurred. Please try your request again.",
     "internal-error",
 )
 
 
-def text_reply(content: str | bytes) -> Reply:
+def text_reply(content: str | bytes) -> NovaReply:
     """200 with plain text, or with bytes that are passed on untouched."""
     data = content.encode() if isinstance(content, str) else content
-    return Reply(200, TEXT, data)
+    return NovaReply(200, TEXT, data)
 
 
-def json_reply(value: object) -> Reply:
+def json_reply(value: object) -> NovaReply:
     """200 with JSON as Nova dumps it: ASCII, no newline at the end."""
-    return Reply(200, JSON, json.dumps(value).encode())
+    return NovaReply(200, JSON, json.dumps(value).encode())
 
 
-def refuse(refusal: Refusal, accept: str) -> Reply:
+def refuse(refusal: NovaFault, accept: str) -> NovaReply:
     """The refusal in the form that the Accept header asks for."""
     title = _TITLES[refusal.status]
     status = f"{refusal.status} {title}"
@@ -92,14 +92,14 @@ def refuse(refusal: Refusal, accept: str) -> Reply:
                 f"  <h1>{status}</h1>\n  {refusal.text}<br /><br />\n\n\n\n"
                 " </body>\n</html>"
             )
-            return Reply(refusal.status, HTML, page.encode())
+            return NovaReply(refusal.status, HTML, page.encode())
         case "application/json":
             message = f"{refusal.text}<br /><br />\n\n\n"
             answer = {"message": message, "code": status, "title": title}
-            return Reply(refusal.status, JSON, json.dumps(answer).encode())
+            return NovaReply(refusal.status, JSON, json.dumps(answer).encode())
         case _:
             plain = f"{status}\n\n{refusal.text}\n\n   "
-            return Reply(refusal.status, TEXT, plain.encode())
+            return NovaReply(refusal.status, TEXT, plain.encode())
 
 
 def _best_form(accept: str) -> str | None:

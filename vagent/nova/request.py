@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class NovaRequest:
     """One request. Header names are lower case; values of equal names are joined by
     commas, as a WSGI server joins them.
     """

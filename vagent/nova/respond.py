@@ -23,12 +23,12 @@ from vagent.nova.reply import (
     TOO_LARGE,
     UNKNOWN_INSTANCE,
     WRONG_TENANT,
-    Refusal,
-    Reply,
+    NovaFault,
+    NovaReply,
     json_reply,
     refuse,
 )
-from vagent.nova.request import Asked, tree_path
+from vagent.nova.request import NovaRequest, tree_path
 from vagent.nova.source import InstanceSource, PasswordStore
 from vagent.nova.vendordata import VendorData
 from vagent.observe.event import Emit
@@ -57,7 +57,7 @@ class Responder:
         self._entropy = entropy
         self._emit = emit
 
-    async def respond(self, asked: Asked) -> Reply:
+    async def respond(self, asked: NovaRequest) -> NovaReply:
         """The answer. Raises StoreError, or what vendor data raise."""
         path = tree_path(asked.target)
         if path is None:
@@ -65,7 +65,7 @@ class Responder:
         if not path:
             return self._reply(asked, ec2.version_list(), "")
         claim = self._authority.admit(asked.headers)
-        if isinstance(claim, Refusal):
+        if isinstance(claim, NovaFault):
             return self._reply(asked, claim, "")
         instance = await self._instances.get(claim.instance_id)
         if instance is None:
@@ -76,9 +76,13 @@ class Responder:
         return self._reply(asked, answer, claim.instance_id)
 
     async def _document(
-        self, asked: Asked, path: tuple[str, ...], instance: Instance, claim: Claim
-    ) -> Reply | Refusal:
-        found: Reply | Elsewhere | None
+        self,
+        asked: NovaRequest,
+        path: tuple[str, ...],
+        instance: Instance,
+        claim: Claim,
+    ) -> NovaReply | NovaFault:
+        found: NovaReply | Elsewhere | None
         match path:
             case ("openstack", *names):
                 found = openstack.lookup(
@@ -105,10 +109,12 @@ class Responder:
             case _:
                 return found
 
-    async def _password(self, asked: Asked, instance: Instance) -> Reply | Refusal:
+    async def _password(
+        self, asked: NovaRequest, instance: Instance
+    ) -> NovaReply | NovaFault:
         if asked.method == "GET":
             password = await self._passwords.get(instance.uuid)
-            return Reply(200, HTML, password.encode())
+            return NovaReply(200, HTML, password.encode())
         if asked.method != "POST":
             return BAD_METHOD
         if await self._passwords.get(instance.uuid):
@@ -125,11 +131,13 @@ class Responder:
                 await self._passwords.set(instance.uuid, password)
         except ConflictError:
             return CONFLICT
-        return Reply(200, HTML, b"")
+        return NovaReply(200, HTML, b"")
 
-    def _reply(self, asked: Asked, answer: Reply | Refusal, instance_id: str) -> Reply:
+    def _reply(
+        self, asked: NovaRequest, answer: NovaReply | NovaFault, instance_id: str
+    ) -> NovaReply:
         reason = ""
-        if isinstance(answer, Refusal):
+        if isinstance(answer, NovaFault):
             reason = answer.reason
             self._emit(NovaRefused(reason))
             answer = refuse(answer, asked.accept)

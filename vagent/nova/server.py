@@ -19,8 +19,8 @@ from vagent.nova.authority import Authority
 from vagent.nova.channel import MetadataChannel, MetadataRequest
 from vagent.nova.events import NovaAnswered, NovaConnectionRefused, NovaFailed
 from vagent.nova.openstack import Entropy
-from vagent.nova.reply import BODY_TOO_LARGE, FAILED, Reply, refuse
-from vagent.nova.request import Asked
+from vagent.nova.reply import BODY_TOO_LARGE, FAILED, NovaReply, refuse
+from vagent.nova.request import NovaRequest
 from vagent.nova.respond import Responder
 from vagent.nova.source import InstanceSource, PasswordStore
 from vagent.nova.vendordata import NoVendorData, VendorData
@@ -77,7 +77,7 @@ class MetadataSite(Site):
         refusal = BODY_TOO_LARGE
         self._emit(NovaAnswered("-", b"-", refusal.status, "", refusal.reason))
 
-    async def answer(self, asked: Asked) -> Reply:
+    async def answer(self, asked: NovaRequest) -> NovaReply:
         """The reply, within the deadline, whatever happens. Raises only CancelledError,
         when the caller has gone.
         """

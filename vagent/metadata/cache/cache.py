@@ -11,8 +11,8 @@ import re
 from typing import Protocol
 
 from vagent.metadata.guest.client import Client
-from vagent.metadata.http.rendered_response import Kept
-from vagent.metadata.http.response_reader import ReplyHead
+from vagent.metadata.http.rendered_response import RenderedResponse
+from vagent.metadata.http.response_reader import ResponseHead
 from vagent.metadata.http.response_writer import relayed_head
 from vagent.metadata.limits import (
     CACHE_ENTRY_COST,
@@ -37,7 +37,7 @@ class Joinable(Protocol):
         """The guest waits for it too."""
 
 
-class Shelf:
+class GuestCache:
     """What is kept for one registration, and the requests under way for more.
 
     Of no use once it is older than `dead_at`, when its last reply is.
@@ -49,12 +49,12 @@ class Shelf:
         self.peer = peer
         self.registration = registration
         self.dead_at = 0.0
-        self.kept: dict[bytes, Kept] = {}
+        self.kept: dict[bytes, RenderedResponse] = {}
         self.flights: dict[bytes, Joinable] = {}
         self.bytes = 0
 
 
-def may_keep(head: ReplyHead, content: bytes) -> bool:
+def may_keep(head: ResponseHead, content: bytes) -> bool:
     """Is this a reply that may be given again? Only a whole, plain, non-empty 200.
 
     The seed is looked for by name as well: some tree may show it under another path.
@@ -67,27 +67,27 @@ def may_keep(head: ReplyHead, content: bytes) -> bool:
     )
 
 
-class ReplyCache:
+class ResponseCache:
     """All shelves, by identity address. With `ttl` 0 (seconds) nothing is kept."""
 
     def __init__(self, ttl: float) -> None:
         self.ttl = ttl
-        self._shelves: dict[str, Shelf] = {}
+        self._shelves: dict[str, GuestCache] = {}
         self.bytes = 0
         self.hits = 0
         self.joined = 0
 
-    def shelf(self, peer: str, registration: Registration) -> Shelf:
+    def shelf(self, peer: str, registration: Registration) -> GuestCache:
         """The guest's shelf; what another registration left there is dropped."""
         shelf = self._shelves.get(peer)
         if shelf is None or shelf.registration is not registration:
             self.drop(peer)
-            shelf = self._shelves[peer] = Shelf(peer, registration)
+            shelf = self._shelves[peer] = GuestCache(peer, registration)
         return shelf
 
     def fresh(
         self, peer: str, registration: Registration, key: bytes, now: float
-    ) -> Kept | None:
+    ) -> RenderedResponse | None:
         """A reply that need not be asked for again."""
         shelf = self._shelves.get(peer)
         if shelf is None or shelf.registration is not registration:
@@ -98,7 +98,9 @@ class ReplyCache:
         self.hits += 1
         return kept
 
-    def stale(self, shelf: Shelf, key: bytes, now: float) -> Kept | None:
+    def stale(
+        self, shelf: GuestCache, key: bytes, now: float
+    ) -> RenderedResponse | None:
         """A reply for when the upstream has none, if it is not too old."""
         kept = shelf.kept.get(key)
         if kept is None or kept.dead_at <= now or not self._is_current(shelf):
@@ -106,7 +108,12 @@ class ReplyCache:
         return kept
 
     def store(
-        self, shelf: Shelf, key: bytes, head: ReplyHead, content: bytes, now: float
+        self,
+        shelf: GuestCache,
+        key: bytes,
+        head: ResponseHead,
+        content: bytes,
+        now: float,
     ) -> None:
         """Keep a reply if it may be kept and its shelf still stands."""
         if not self._is_current(shelf):
@@ -115,7 +122,7 @@ class ReplyCache:
         if not may_keep(head, content):
             return
         front = relayed_head(head, length=len(content), chunked=False, close=False)
-        kept = Kept(
+        kept = RenderedResponse(
             front + content,
             len(front),
             fresh_until=now + self.ttl,
@@ -156,17 +163,17 @@ class ReplyCache:
     def __len__(self) -> int:
         return sum(len(shelf.kept) for shelf in self._shelves.values())
 
-    def _is_current(self, shelf: Shelf) -> bool:
+    def _is_current(self, shelf: GuestCache) -> bool:
         return self._shelves.get(shelf.peer) is shelf
 
-    def _remove(self, shelf: Shelf, key: bytes) -> None:
+    def _remove(self, shelf: GuestCache, key: bytes) -> None:
         kept = shelf.kept.pop(key, None)
         if kept is not None:
             cost = _cost(key, kept)
             shelf.bytes -= cost
             self.bytes -= cost
 
-    def _make_room(self, shelf: Shelf, cost: int) -> None:
+    def _make_room(self, shelf: GuestCache, cost: int) -> None:
         """The guest's own oldest replies go first, then whole shelves, oldest first."""
         while shelf.bytes + cost > MAX_CACHED_PER_GUEST:
             self._remove(shelf, next(iter(shelf.kept)))
@@ -175,5 +182,5 @@ class ReplyCache:
             self.drop(next(iter(self._shelves)))
 
 
-def _cost(key: bytes, kept: Kept) -> int:
+def _cost(key: bytes, kept: RenderedResponse) -> int:
     return len(key) + len(kept.data) + CACHE_ENTRY_COST

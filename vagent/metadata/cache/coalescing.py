@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from vagent.metadata.cache.cache import Shelf
+from vagent.metadata.cache.cache import GuestCache
 from vagent.metadata.guest.client import Client
-from vagent.metadata.http.response_reader import ReplyHead
-from vagent.metadata.upstream.forwarded_request import Exchange
+from vagent.metadata.http.response_reader import ResponseHead
+from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 
 SERVER_ERRORS = frozenset((500, 502, 503, 504))
 """Where what was kept may be given instead (RFC 5861 §4): Nova says 500 while Neutron
@@ -23,16 +23,18 @@ is away, and a balancer before it says 503 while Nova is."""
 class Tower(Protocol):
     """Who sends flights out."""
 
-    def landed(self, flight: Flight, head: ReplyHead, content: bytes) -> None:
+    def landed(
+        self, flight: CoalescedRequest, head: ResponseHead, content: bytes
+    ) -> None:
         """The whole reply is here; nobody may board any more."""
 
-    def closed(self, flight: Flight) -> None:
+    def closed(self, flight: CoalescedRequest) -> None:
         """Nobody may board any more."""
 
-    def relented(self, flight: Flight, guest: Client) -> bool:
+    def relented(self, flight: CoalescedRequest, guest: Client) -> bool:
         """The reply is an error of the server: was there something better to give?"""
 
-    def failed(self, flight: Flight, guest: Client, status: int) -> None:
+    def failed(self, flight: CoalescedRequest, guest: Client, status: int) -> None:
         """There will be no reply: answer this guest, with `status` or better."""
 
     def alone(self, guest: Client) -> None:
@@ -44,7 +46,7 @@ class Seat:
 
     __slots__ = ("_flight", "guest")
 
-    def __init__(self, flight: Flight, guest: Client) -> None:
+    def __init__(self, flight: CoalescedRequest, guest: Client) -> None:
         self._flight = flight
         self.guest = guest
 
@@ -57,21 +59,21 @@ class Seat:
         self._flight.left(self)
 
 
-class Flight:
+class CoalescedRequest:
     """The asker of one exchange. The first on board is the one whose request it is."""
 
     __slots__ = ("_exchange", "_first", "_seats", "_streams", "_tower", "key", "shelf")
 
-    def __init__(self, tower: Tower, shelf: Shelf, key: bytes) -> None:
+    def __init__(self, tower: Tower, shelf: GuestCache, key: bytes) -> None:
         self._tower = tower
         self.shelf = shelf
         self._seats: list[Seat] = []
         self._first: Seat | None = None
-        self._exchange: Exchange | None = None
+        self._exchange: ForwardedRequest | None = None
         self._streams = False
         self.key = key
 
-    def departs(self, exchange: Exchange) -> None:
+    def departs(self, exchange: ForwardedRequest) -> None:
         """This exchange asks for it."""
         self._exchange = exchange
 
@@ -96,7 +98,7 @@ class Flight:
 
     # What an exchange does to its asker: see `Asker`.
 
-    def whole(self, head: ReplyHead, content: bytes) -> None:
+    def whole(self, head: ResponseHead, content: bytes) -> None:
         """See `Asker`."""
         if head.status in SERVER_ERRORS:
             self._tower.closed(self)

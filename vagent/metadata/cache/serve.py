@@ -5,33 +5,36 @@ Joins the cache to the pool. Who may ask, and how much, was decided before.
 
 from __future__ import annotations
 
-from vagent.metadata.cache.cache import ReplyCache, Shelf
-from vagent.metadata.cache.coalescing import Flight
+from vagent.metadata.cache.cache import GuestCache, ResponseCache
+from vagent.metadata.cache.coalescing import CoalescedRequest
 from vagent.metadata.events import GuestLimited, StaleServed
 from vagent.metadata.guest.client import Client
-from vagent.metadata.guest.quota import Allowance, status_when_over
-from vagent.metadata.http.response_reader import ReplyHead
+from vagent.metadata.guest.quota import QuotaLimits, status_when_over
+from vagent.metadata.http.response_reader import ResponseHead
 from vagent.metadata.limits import STALE_SECONDS
-from vagent.metadata.upstream.forwarded_request import Asker, Exchange
-from vagent.metadata.upstream.pool import Pool
+from vagent.metadata.upstream.forwarded_request import (
+    ForwardedRequest,
+    ResponseReceiver,
+)
+from vagent.metadata.upstream.pool import ConnectionPool
 from vagent.observe.event import Emit
 from vagent.transport.deadlines import Deadlines
 
 
-class Answering:
+class CachingForwarder:
     """The tower of all flights; it counts who waits, and times what is kept."""
 
     def __init__(
         self,
-        pool: Pool,
+        pool: ConnectionPool,
         *,
-        allowance: Allowance,
-        cache: ReplyCache,
+        quota_limits: QuotaLimits,
+        cache: ResponseCache,
         emit: Emit,
         deadlines: Deadlines,
     ) -> None:
         self._pool = pool
-        self._allowance = allowance
+        self._quota_limits = quota_limits
         self._cache = cache
         self._emit = emit
         self._deadlines = deadlines
@@ -76,7 +79,9 @@ class Answering:
 
     # What a flight reports: see `Tower`.
 
-    def landed(self, flight: Flight, head: ReplyHead, content: bytes) -> None:
+    def landed(
+        self, flight: CoalescedRequest, head: ResponseHead, content: bytes
+    ) -> None:
         """See `Tower`."""
         self.closed(flight)
         now = self._deadlines.now()
@@ -85,15 +90,15 @@ class Answering:
             self.deadline = now + STALE_SECONDS
             self._deadlines.watch(self)
 
-    def closed(self, flight: Flight) -> None:
+    def closed(self, flight: CoalescedRequest) -> None:
         """See `Tower`."""
         flight.shelf.flights.pop(flight.key, None)
 
-    def relented(self, flight: Flight, guest: Client) -> bool:
+    def relented(self, flight: CoalescedRequest, guest: Client) -> bool:
         """See `Tower`."""
         return self._serve_stale(guest, flight.shelf)
 
-    def failed(self, flight: Flight, guest: Client, status: int) -> None:
+    def failed(self, flight: CoalescedRequest, guest: Client, status: int) -> None:
         """See `Tower`."""
         if not self._serve_stale(guest, flight.shelf):
             guest.answer(status, close=not guest.request.keep_alive)
@@ -113,13 +118,13 @@ class Answering:
 
     def _admits(self, guest: Client) -> bool:
         """May one more request of the guest wait for the upstream? Then it counts."""
-        if guest.account.in_flight >= self._allowance.in_flight:
+        if guest.account.in_flight >= self._quota_limits.in_flight:
             self.turn_away(guest, "too-many-requests")
             return False
         guest.account.in_flight += 1
         return True
 
-    def _serve_stale(self, guest: Client, shelf: Shelf) -> bool:
+    def _serve_stale(self, guest: Client, shelf: GuestCache) -> bool:
         now = self._deadlines.now()
         kept = self._cache.stale(shelf, _key(guest), now)
         if kept is None:
@@ -128,14 +133,14 @@ class Answering:
         guest.deliver(kept)
         return True
 
-    def _join(self, guest: Client, shelf: Shelf) -> None:
+    def _join(self, guest: Client, shelf: GuestCache) -> None:
         key = _key(guest)
         flight = shelf.flights.get(key)
         if flight is not None:
             self._cache.joined += 1
             flight.board(guest)
             return
-        flight = shelf.flights[key] = Flight(self, shelf, key)
+        flight = shelf.flights[key] = CoalescedRequest(self, shelf, key)
         flight.board(guest)
         exchange = self._exchange(guest, flight, b"")
         flight.departs(exchange)
@@ -146,8 +151,10 @@ class Answering:
         guest.exchange = exchange
         self._pool.submit(exchange)
 
-    def _exchange(self, guest: Client, asker: Asker, body: bytes) -> Exchange:
-        return Exchange(
+    def _exchange(
+        self, guest: Client, asker: ResponseReceiver, body: bytes
+    ) -> ForwardedRequest:
+        return ForwardedRequest(
             asker,
             self._pool,
             guest.request,

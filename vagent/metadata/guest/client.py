@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from vagent.metadata.events import Caller
-from vagent.metadata.guest.quota import Account
-from vagent.metadata.http.rendered_response import Kept
-from vagent.metadata.http.request_head import Request
-from vagent.metadata.http.response_reader import ReplyHead
+from vagent.metadata.guest.quota import GuestQuota
+from vagent.metadata.http.rendered_response import RenderedResponse
+from vagent.metadata.http.request_head import RequestHead
+from vagent.metadata.http.response_reader import ResponseHead
 from vagent.ports.port import Registration
 
 
@@ -32,14 +32,14 @@ class Client(Protocol):
     variant: bytes
     started: float
     registration: Registration | None
-    request: Request
+    request: RequestHead
     exchange: Waiting | None
-    account: Account
+    account: GuestQuota
 
-    def deliver(self, kept: Kept) -> None:
+    def deliver(self, kept: RenderedResponse) -> None:
         """Send a kept reply, which completes the request."""
 
-    def whole(self, head: ReplyHead, content: bytes) -> None:
+    def whole(self, head: ResponseHead, content: bytes) -> None:
         """Send a complete reply, which completes the request."""
 
     def relay(self, data: bytes) -> bool:

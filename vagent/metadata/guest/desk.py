@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from vagent.metadata.guest.client import Client
-from vagent.metadata.http.request_head import Refusal, Request
+from vagent.metadata.http.request_head import RequestHead, RequestRefusal
 
 
 class Admission(Enum):
@@ -41,16 +41,16 @@ class Desk(Protocol):
     def departed(self, guest: Guest) -> None:
         """The connection is closed."""
 
-    def parse(self, head: bytes) -> Request | Refusal:
+    def parse(self, head: bytes) -> RequestHead | RequestRefusal:
         """Read a whole request head."""
 
-    def requested(self, guest: Guest, request: Request, body: bytes) -> None:
+    def requested(self, guest: Guest, request: RequestHead, body: bytes) -> None:
         """A whole request, answered by `relay` and `finish`, `answer` or `cut`."""
 
     def settled(self, guest: Guest) -> None:
         """The request that waited for an exchange is over, answered or not."""
 
-    def refused(self, guest: Guest, refusal: Refusal) -> None:
+    def refused(self, guest: Guest, refusal: RequestRefusal) -> None:
         """A request broke a rule; it is being answered."""
 
     def replied(self, guest: Guest, status: int, size: int) -> None:

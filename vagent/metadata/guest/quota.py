@@ -28,7 +28,7 @@ def status_when_over(path: bytes) -> int:
     return 503 if _BOOT_PATH.fullmatch(path) else 429
 
 
-class Allowance:
+class QuotaLimits:
     """What one guest may have: requests per second, of which `burst` at once.
 
     `rate` 0 is no limit. `in_flight` bounds requests that wait for the upstream.
@@ -52,7 +52,7 @@ class Connection(Protocol):
         """Reset it."""
 
 
-class Account:
+class GuestQuota:
     """One guest. `limited` and `missed` count what was, or would have been, refused."""
 
     __slots__ = ("_paid_until", "connections", "in_flight", "limited", "missed")
@@ -64,7 +64,7 @@ class Account:
         self.missed = 0
         self._paid_until = 0.0
 
-    def takes(self, allowance: Allowance, now: float) -> bool:
+    def takes(self, allowance: QuotaLimits, now: float) -> bool:
         """May it make a request now? If so, it has (a token bucket, kept as a time)."""
         ahead = self._paid_until - now
         if ahead < 0.0 or ahead > allowance.wrong:
@@ -75,22 +75,22 @@ class Account:
         return True
 
 
-class Accounts:
+class GuestQuotas:
     """All accounts, by identity address; at most MAX_ACCOUNTS."""
 
     def __init__(self) -> None:
-        self._accounts: dict[str, Account] = {}
+        self._accounts: dict[str, GuestQuota] = {}
 
-    def of(self, peer: str) -> Account:
+    def of(self, peer: str) -> GuestQuota:
         """The guest's account, opened if need be in the place of an idle one."""
         account = self._accounts.get(peer)
         if account is None:
             if len(self._accounts) >= MAX_ACCOUNTS:
                 self._close_one()
-            account = self._accounts[peer] = Account()
+            account = self._accounts[peer] = GuestQuota()
         return account
 
-    def find(self, peer: str) -> Account | None:
+    def find(self, peer: str) -> GuestQuota | None:
         """The guest's account, if there is one."""
         return self._accounts.get(peer)
 
@@ -98,7 +98,7 @@ class Accounts:
         """The guest has gone; its successor starts with a full bucket."""
         self._accounts.pop(peer, None)
 
-    def all(self) -> list[tuple[str, Account]]:
+    def all(self) -> list[tuple[str, GuestQuota]]:
         """Identity addresses and accounts, as they are now."""
         return list(self._accounts.items())
 

@@ -11,8 +11,12 @@ import re
 from dataclasses import replace
 from typing import TypeVar
 
-from vagent.metadata.http.request_head import Refusal, Request, parse_head
-from vagent.metadata.http.response_reader import ReplyHead, parse_reply_head
+from vagent.metadata.http.request_head import (
+    RequestHead,
+    RequestRefusal,
+    parse_request_head,
+)
+from vagent.metadata.http.response_reader import ResponseHead, parse_response_head
 from vagent.metadata.http.response_writer import front_of
 
 MAX_HEADS = 512
@@ -25,22 +29,22 @@ _Head = TypeVar("_Head")
 _DATE = re.compile(rb"\r\n(Date: [A-Z][a-z]{2}, [0-9A-Za-z :]{20} GMT\r\n)")
 
 
-class RequestHeads:
+class RequestHeadParser:
     """Reads guests' heads, and the same head only once while it is remembered."""
 
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Request] = {}
+        self._known: dict[bytes, RequestHead] = {}
 
-    def parse(self, head: bytes) -> Request | Refusal:
-        """As `parse_head`. Refusals, long heads and tokens are never remembered."""
+    def parse(self, head: bytes) -> RequestHead | RequestRefusal:
+        """As `parse_request_head`; refusals, long heads and tokens are not kept."""
         known = self._known.get(head)
         if known is not None:
             return known
-        request = parse_head(head)
+        request = parse_request_head(head)
         if (
-            isinstance(request, Request)
+            isinstance(request, RequestHead)
             and len(head) <= MAX_REMEMBERED_HEAD
             and not request.session.token
         ):
@@ -48,27 +52,27 @@ class RequestHeads:
         return request
 
 
-class ReplyHeads:
+class ResponseHeadParser:
     """Reads upstreams' heads; two that differ only in a well-formed date are one."""
 
     __slots__ = ("_dateless", "_known")
 
     def __init__(self) -> None:
-        self._known: dict[bytes, ReplyHead] = {}
-        self._dateless: dict[bytes, ReplyHead] = {}
+        self._known: dict[bytes, ResponseHead] = {}
+        self._dateless: dict[bytes, ResponseHead] = {}
 
-    def parse(self, head: bytes) -> ReplyHead:
-        """As `parse_reply_head`, but Date may move to the end. Raises WireError."""
+    def parse(self, head: bytes) -> ResponseHead:
+        """As `parse_response_head`, but Date may move to the end. Raises WireError."""
         known = self._known.get(head)
         if known is not None:
             return known
         date = _DATE.search(head)
         if date is None or len(head) > MAX_REMEMBERED_HEAD:
-            return parse_reply_head(head)
+            return parse_response_head(head)
         dateless = head[: date.start(1)] + head[date.end(1) :]
         parsed = self._dateless.get(dateless)
         if parsed is None:
-            parsed = parse_reply_head(dateless)
+            parsed = parse_response_head(dateless)
             _keep(self._dateless, dateless, parsed)
         reply = replace(parsed, fields=parsed.fields + date[1])
         reply = replace(reply, front=front_of(reply))

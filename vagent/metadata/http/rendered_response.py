@@ -8,7 +8,7 @@ _CLOSE = b"Connection: close\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RenderedResponse:
     """One reply, rendered: `data` is head and body for a keep-alive GET.
 
     `body_at` is where the body begins. Fresh until `fresh_until`, of no use at all

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vagent.errors import WireError
 from vagent.metadata.http.chunked import Chunked
-from vagent.metadata.http.request_head import Refusal
+from vagent.metadata.http.request_head import RequestRefusal
 from vagent.metadata.limits import MAX_REQUEST_BODY
 
 
@@ -25,7 +25,7 @@ class RequestBody:
         self._size = 0
         self.rest: bytes | None = None
 
-    def feed(self, data: bytes) -> Refusal | None:
+    def feed(self, data: bytes) -> RequestRefusal | None:
         """Take what arrived. A Refusal ends the connection."""
         if self._chunked is None:
             missing = (self._length or 0) - self._size
@@ -37,12 +37,12 @@ class RequestBody:
         try:
             self._keep(self._chunked.feed(data))
         except WireError as error:
-            return Refusal(400, str(error))
+            return RequestRefusal(400, str(error))
         self.rest = self._chunked.rest
         surplus = self._raw - len(self.rest or b"")
         # One-byte chunks cost six bytes each; twice the ceiling is generous.
         if self._size > MAX_REQUEST_BODY or surplus > 2 * MAX_REQUEST_BODY:
-            return Refusal(413, "body too long")
+            return RequestRefusal(413, "body too long")
         return None
 
     @property

@@ -40,7 +40,7 @@ SAFE = frozenset((b"GET", b"HEAD"))
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RequestHead:
     """A request head that may be forwarded.
 
     `path` is canonical; `target` is path and query as sent upstream. `body_length`
@@ -68,7 +68,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RequestRefusal:
     """What a guest is told instead; `reason` is ours, never the guest's text."""
 
     status: int
@@ -76,44 +76,44 @@ class Refusal:
     method: bytes = b""
 
 
-def refuse_partial(head: bytes) -> Refusal | None:
+def refuse_partial(head: bytes) -> RequestRefusal | None:
     """Is this beginning of a head already hopeless? Called while its end is missing."""
     line_end = head.find(b"\r\n")
     if (line_end < 0 and len(head) > MAX_REQUEST_LINE) or line_end > MAX_REQUEST_LINE:
-        return Refusal(414, "request line too long")
+        return RequestRefusal(414, "request line too long")
     if len(head) > MAX_REQUEST_HEAD:
-        return Refusal(431, "head too long")
+        return RequestRefusal(431, "head too long")
     if _BARE_LF.search(head):
-        return Refusal(400, "bare line feed")
+        return RequestRefusal(400, "bare line feed")
     return None
 
 
-def parse_head(head: bytes) -> Request | Refusal:
+def parse_request_head(head: bytes) -> RequestHead | RequestRefusal:
     """A whole head, its empty line included → the request, or why not.
 
     Order: sizes, request line, method, version, fields, target, Host, framing.
     """
     line_end = head.find(b"\r\n")
     if line_end > MAX_REQUEST_LINE:
-        return Refusal(414, "request line too long")
+        return RequestRefusal(414, "request line too long")
     if len(head) > MAX_REQUEST_HEAD:
-        return Refusal(431, "head too long")
+        return RequestRefusal(431, "head too long")
     if head.count(b"\n") - 2 > MAX_REQUEST_HEADERS:
-        return Refusal(431, "too many headers")
+        return RequestRefusal(431, "too many headers")
     line = _LINE.fullmatch(head, 0, line_end)
     if line is None:
-        return Refusal(400, "malformed request line")
+        return RequestRefusal(400, "malformed request line")
     method, target, major, minor = line.groups()
     if major != b"1" or minor not in b"01":
-        return Refusal(505, "HTTP version")
+        return RequestRefusal(505, "HTTP version")
     if method not in METHODS:
-        return Refusal(501, "method", method)
+        return RequestRefusal(501, "method", method)
     try:
         fields = _fields(head)
         path, query = split_target(target)
         return _request(method, canonical(path), query, int(minor), fields)
     except WireError as error:
-        return Refusal(400, str(error))
+        return RequestRefusal(400, str(error))
 
 
 class _Fields:
@@ -144,7 +144,7 @@ def _request(
     query: bytes,
     minor: int,
     fields: list[tuple[bytes, bytes]],
-) -> Request | Refusal:
+) -> RequestHead | RequestRefusal:
     named: dict[bytes, bytes] = {}
     for name, raw in fields:
         value = raw.strip(b" \t")
@@ -156,11 +156,11 @@ def _request(
             named[name] += b", " + value
     _check_host(named.get(b"host"), minor)
     length = _body_length(named, minor)
-    if isinstance(length, Refusal):
+    if isinstance(length, RequestRefusal):
         return length
     expects = minor == 1 and b"expect" in named
     if expects and named[b"expect"].lower() != b"100-continue":
-        return Refusal(417, "expectation")
+        return RequestRefusal(417, "expectation")
     options = tokens(named.get(b"connection", b""))
     keep_alive = minor == 1 and b"close" not in options
     forwarded = b"".join(
@@ -168,7 +168,7 @@ def _request(
         for name, value in named.items()
         if name in FORWARDED and name not in options
     )
-    return Request(
+    return RequestHead(
         method=method,
         path=path,
         target=path + query,
@@ -194,17 +194,17 @@ def _check_host(host: bytes | None, minor: int) -> None:
         raise WireError("invalid Host")
 
 
-def _body_length(named: dict[bytes, bytes], minor: int) -> int | Refusal | None:
+def _body_length(named: dict[bytes, bytes], minor: int) -> int | RequestRefusal | None:
     coding = named.get(b"transfer-encoding")
     length = named.get(b"content-length")
     if coding is not None:
         if minor == 0 or length is not None:
-            return Refusal(400, "Transfer-Encoding where it is not allowed")
+            return RequestRefusal(400, "Transfer-Encoding where it is not allowed")
         if coding.lower() != b"chunked":
-            return Refusal(501, "transfer coding")
+            return RequestRefusal(501, "transfer coding")
         return None
     if length is None:
         return 0
     if len(length) > 10 or not length.isdigit() or int(length) > MAX_REQUEST_BODY:
-        return Refusal(413, "body too long")
+        return RequestRefusal(413, "body too long")
     return int(length)

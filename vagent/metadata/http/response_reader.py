@@ -29,7 +29,7 @@ _BODILESS = frozenset((204, 304))
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyHead:
+class ResponseHead:
     """A final reply head. `fields` are the lines to relay, without length or framing.
 
     `length` is the announced content length, None if there is none; with HEAD it is
@@ -54,7 +54,7 @@ class _Fields:
         self.on_header = lambda name, value: pairs.append((name, value))
 
 
-def parse_reply_head(head: bytes) -> ReplyHead:
+def parse_response_head(head: bytes) -> ResponseHead:
     """A whole head, its empty line included. Raises WireError."""
     line = _LINE.fullmatch(head, 0, head.find(b"\r\n"))
     if line is None:
@@ -69,7 +69,9 @@ def parse_reply_head(head: bytes) -> ReplyHead:
     return _head(int(line[2]), line[1] == b"1", fields.pairs)
 
 
-def _head(status: int, persistent: bool, pairs: list[tuple[bytes, bytes]]) -> ReplyHead:
+def _head(
+    status: int, persistent: bool, pairs: list[tuple[bytes, bytes]]
+) -> ResponseHead:
     length = None
     chunked = False
     relayed = []
@@ -92,7 +94,7 @@ def _head(status: int, persistent: bool, pairs: list[tuple[bytes, bytes]]) -> Re
     else:
         keeps = persistent
     fields = b"".join([b"%b: %b\r\n" % (name, value) for _, name, value in relayed])
-    return ReplyHead(status, fields, length, chunked, keeps)
+    return ResponseHead(status, fields, length, chunked, keeps)
 
 
 def _length(digits: bytes) -> int:
@@ -104,11 +106,11 @@ def _length(digits: bytes) -> int:
 class HeadParser(Protocol):
     """Reads reply heads; see `heads`."""
 
-    def parse(self, head: bytes) -> ReplyHead:
-        """As `parse_reply_head`."""
+    def parse(self, head: bytes) -> ResponseHead:
+        """As `parse_response_head`."""
 
 
-class ReplyReader:
+class ResponseReader:
     """Reads the replies of one connection, one request at a time.
 
     `begin` for each request; `feed` gives what arrived; after the end, `reusable`
@@ -140,7 +142,7 @@ class ReplyReader:
         self._left: int | None = None
         self._chunked: Chunked | None = None
         self._body = 0
-        self.head: ReplyHead | None = None
+        self.head: ResponseHead | None = None
         self.reusable = False
         self.started = False
 
@@ -184,7 +186,7 @@ class ReplyReader:
             if head.status == 101 or self._interim > MAX_INTERIM_REPLIES:
                 raise WireError("interim replies that nobody asked for")
 
-    def _choose_framing(self, head: ReplyHead) -> None:
+    def _choose_framing(self, head: ResponseHead) -> None:
         self.head = head
         if self._head_only or head.status in _BODILESS:
             self._left = 0
@@ -193,7 +195,7 @@ class ReplyReader:
         else:
             self._left = head.length
 
-    def _read_body(self, head: ReplyHead | None, data: bytes) -> tuple[bytes, bool]:
+    def _read_body(self, head: ResponseHead | None, data: bytes) -> tuple[bytes, bool]:
         if self._left is not None:
             self._left -= len(data)
             if self._left > 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from vagent.metadata.http.response_reader import ReplyHead
+from vagent.metadata.http.response_reader import ResponseHead
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -23,7 +23,7 @@ def status_line(status: int) -> bytes:
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
 
 
-def own_answer(status: int, *, close: bool, text: bytes = b"") -> bytes:
+def local_response(status: int, *, close: bool, text: bytes = b"") -> bytes:
     """A complete reply of our own; 503 and 429 ask to come back in a second.
 
     `text` is one short line for people.
@@ -37,7 +37,7 @@ def own_answer(status: int, *, close: bool, text: bytes = b"") -> bytes:
 
 
 def relayed_head(
-    head: ReplyHead, *, length: int | None, chunked: bool, close: bool
+    head: ResponseHead, *, length: int | None, chunked: bool, close: bool
 ) -> bytes:
     """The head of a relayed reply; `length` None and not chunked: ends by closing."""
     if length is not None:
@@ -49,7 +49,7 @@ def relayed_head(
     return b"%b%b%b%b\r\n" % (line, head.fields, framing, closing)
 
 
-def front_of(head: ReplyHead) -> bytes:
+def front_of(head: ResponseHead) -> bytes:
     """The relayed head of the usual reply: to a GET, with a body of the announced
     length, on a connection that stays open. Empty where there is no such reply.
     """
@@ -58,8 +58,8 @@ def front_of(head: ReplyHead) -> bytes:
     return relayed_head(head, length=head.length, chunked=False, close=False)
 
 
-def whole_reply(
-    head: ReplyHead, content: bytes, *, head_only: bool, close: bool
+def whole_response(
+    head: ResponseHead, content: bytes, *, head_only: bool, close: bool
 ) -> bytes:
     """A complete reply that is relayed in one piece."""
     if head.front and len(content) == head.length and not (head_only or close):

@@ -11,10 +11,16 @@ import re
 from dataclasses import dataclass, field
 
 from vagent.config.model import SessionMode
-from vagent.metadata.http.request_head import Request
+from vagent.metadata.http.request_head import RequestHead
 from vagent.metadata.http.response_writer import status_line
 from vagent.metadata.imds_v2.keys import SessionKeys
-from vagent.metadata.imds_v2.token import TOKEN_LENGTH, Verdict, holder_of, judge, seal
+from vagent.metadata.imds_v2.token import (
+    TOKEN_LENGTH,
+    TokenVerdict,
+    holder_of,
+    mint_token,
+    verify_token,
+)
 from vagent.ports.port import PortTokens, Registration
 
 TOKEN_PATH = b"/latest/api/token"
@@ -82,7 +88,7 @@ class Sessions:
         self._keys.load()
 
     def decide(
-        self, request: Request, registration: Registration, *, is_far: bool = False
+        self, request: RequestHead, registration: Registration, *, is_far: bool = False
     ) -> Issue | Deny | Let:
         """What becomes of the request; `is_far`: it is to be refused for its distance.
 
@@ -99,22 +105,22 @@ class Sessions:
             return self._issue(request, registration, TOO_FAR if is_far else "")
         if is_far:
             return Let(TOO_FAR)
-        verdict = judge(
+        verdict = verify_token(
             request.session.token,
             key_of=self._keys.pair().key_of,
             holder=holder_of(registration),
             now=self._keys.now(),
         )
-        if verdict is Verdict.VALID:
+        if verdict is TokenVerdict.VALID:
             return GO_ON
         if is_audit:
             return Let(verdict.value)
-        if mode is SessionMode.OPTIONAL and verdict is Verdict.MISSING:
+        if mode is SessionMode.OPTIONAL and verdict is TokenVerdict.MISSING:
             return GO_ON
         return Deny(401, verdict.value)
 
     def _issue(
-        self, request: Request, registration: Registration, missed: str
+        self, request: RequestHead, registration: Registration, missed: str
     ) -> Issue | Deny:
         if request.session.is_forwarded:
             return Deny(403, "forwarded-token-request")
@@ -122,7 +128,7 @@ class Sessions:
         if _TTL.fullmatch(ttl) is None or not 1 <= int(ttl) <= MAX_TTL:
             return Deny(400, "bad-token-ttl")
         pair = self._keys.pair()
-        token = seal(
+        token = mint_token(
             pair.current,
             pair.number,
             expires=int(self._keys.now()) + int(ttl),
@@ -131,7 +137,7 @@ class Sessions:
         return Issue(_reply(request, int(ttl), token), missed=missed)
 
 
-def _reply(request: Request, ttl: int, token: bytes) -> bytes:
+def _reply(request: RequestHead, ttl: int, token: bytes) -> bytes:
     closing = b"" if request.keep_alive else b"Connection: close\r\n"
     return (
         b"%bContent-Type: text/plain\r\nCache-Control: no-store\r\n"

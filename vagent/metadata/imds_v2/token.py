@@ -25,7 +25,7 @@ TOKEN_LENGTH = (_FRONT.size + _CODE_BYTES) // 3 * 4
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]{%d}" % TOKEN_LENGTH)
 
 
-class Verdict(Enum):
+class TokenVerdict(Enum):
     """What a token is worth; the value is the reason that counters show."""
 
     VALID = "valid"
@@ -43,33 +43,33 @@ def holder_of(registration: Registration) -> bytes:
     return "\0".join((*parts, str(registration.index))).encode()
 
 
-def seal(key: bytes, number: int, *, expires: int, holder: bytes) -> bytes:
+def mint_token(key: bytes, number: int, *, expires: int, holder: bytes) -> bytes:
     """A token of TOKEN_LENGTH characters. `number` (0 to 255) names the key."""
     front = _FRONT.pack(_VERSION, number, expires)
     return urlsafe_b64encode(front + _code(key, front, holder))
 
 
-def judge(
+def verify_token(
     token: bytes, *, key_of: Callable[[int], bytes | None], holder: bytes, now: float
-) -> Verdict:
+) -> TokenVerdict:
     """Judge a token that a guest showed; cheap bounds first, constant time after.
 
     The expiry is looked at only when the code is right, so that only the holder learns
     that a token has been one.
     """
     if not token:
-        return Verdict.MISSING
+        return TokenVerdict.MISSING
     if len(token) != TOKEN_LENGTH or _TOKEN.fullmatch(token) is None:
-        return Verdict.MALFORMED
+        return TokenVerdict.MALFORMED
     data = urlsafe_b64decode(token)
     front, code = data[: _FRONT.size], data[_FRONT.size :]
     version, number, expires = _FRONT.unpack(front)
     key = key_of(number)
     if version != _VERSION or key is None:
-        return Verdict.FOREIGN
+        return TokenVerdict.FOREIGN
     if not hmac.compare_digest(code, _code(key, front, holder)):
-        return Verdict.FOREIGN
-    return Verdict.VALID if now < expires else Verdict.EXPIRED
+        return TokenVerdict.FOREIGN
+    return TokenVerdict.VALID if now < expires else TokenVerdict.EXPIRED
 
 
 def _code(key: bytes, front: bytes, holder: bytes) -> bytes:

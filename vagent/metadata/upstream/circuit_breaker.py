@@ -18,7 +18,7 @@ from vagent.metadata.limits import (
 )
 
 
-class Health(Enum):
+class BreakerState(Enum):
     """What we believe of an endpoint; the value is its rank when one is chosen."""
 
     UP = 0
@@ -26,7 +26,7 @@ class Health(Enum):
     DOWN = 2
 
 
-class Outcome(Enum):
+class Observation(Enum):
     """What was just seen of an endpoint."""
 
     REPLIED = "replied"
@@ -36,51 +36,51 @@ class Outcome(Enum):
 
 
 TRANSITIONS = {
-    (Health.UP, Outcome.REPLIED): Health.UP,
-    (Health.UP, Outcome.CONNECTED): Health.UP,
-    (Health.UP, Outcome.REPLY_FAILED): Health.SUSPECT,
-    (Health.UP, Outcome.CONNECT_FAILED): Health.DOWN,
-    (Health.SUSPECT, Outcome.REPLIED): Health.UP,
-    (Health.SUSPECT, Outcome.CONNECTED): Health.SUSPECT,
-    (Health.SUSPECT, Outcome.REPLY_FAILED): Health.SUSPECT,
-    (Health.SUSPECT, Outcome.CONNECT_FAILED): Health.DOWN,
-    (Health.DOWN, Outcome.REPLIED): Health.UP,
+    (BreakerState.UP, Observation.REPLIED): BreakerState.UP,
+    (BreakerState.UP, Observation.CONNECTED): BreakerState.UP,
+    (BreakerState.UP, Observation.REPLY_FAILED): BreakerState.SUSPECT,
+    (BreakerState.UP, Observation.CONNECT_FAILED): BreakerState.DOWN,
+    (BreakerState.SUSPECT, Observation.REPLIED): BreakerState.UP,
+    (BreakerState.SUSPECT, Observation.CONNECTED): BreakerState.SUSPECT,
+    (BreakerState.SUSPECT, Observation.REPLY_FAILED): BreakerState.SUSPECT,
+    (BreakerState.SUSPECT, Observation.CONNECT_FAILED): BreakerState.DOWN,
+    (BreakerState.DOWN, Observation.REPLIED): BreakerState.UP,
     # A TLS 1.3 server refuses our certificate after the connection looks good, so
     # only a reply proves that an endpoint is well again.
-    (Health.DOWN, Outcome.CONNECTED): Health.SUSPECT,
-    (Health.DOWN, Outcome.REPLY_FAILED): Health.SUSPECT,
-    (Health.DOWN, Outcome.CONNECT_FAILED): Health.DOWN,
+    (BreakerState.DOWN, Observation.CONNECTED): BreakerState.SUSPECT,
+    (BreakerState.DOWN, Observation.REPLY_FAILED): BreakerState.SUSPECT,
+    (BreakerState.DOWN, Observation.CONNECT_FAILED): BreakerState.DOWN,
 }
 
 
 @dataclass(slots=True, eq=False)
-class Record:
+class CircuitBreaker:
     """What is known of one endpoint. Times are the clock's seconds."""
 
-    health: Health = Health.UP
+    health: BreakerState = BreakerState.UP
     failures: int = 0
     failed_at: float = 0.0
     busy: int = 0
     connecting: int = 0
 
-    def note(self, outcome: Outcome, now: float) -> bool:
+    def note(self, outcome: Observation, now: float) -> bool:
         """Take in what was seen; True when the health changed."""
         before = self.health
         self.health = TRANSITIONS[before, outcome]
-        if outcome is Outcome.REPLIED:
+        if outcome is Observation.REPLIED:
             self.failures = 0
-        elif outcome is Outcome.CONNECT_FAILED:
+        elif outcome is Observation.CONNECT_FAILED:
             self.failures += 1
             self.failed_at = now
-        elif outcome is Outcome.REPLY_FAILED:
+        elif outcome is Observation.REPLY_FAILED:
             self.failed_at = now
         return self.health is not before
 
     def rank(self, now: float) -> int:
         """Lower is better; suspicion is forgotten after SUSPECT_SECONDS."""
-        suspect = self.health is Health.SUSPECT
+        suspect = self.health is BreakerState.SUSPECT
         if suspect and now - self.failed_at >= SUSPECT_SECONDS:
-            return Health.UP.value
+            return BreakerState.UP.value
         return self.health.value
 
     def may_connect(self, now: float, *, wanted: bool) -> bool:
@@ -88,7 +88,7 @@ class Record:
 
         `wanted`: requests wait and nothing else is up, so the pause stays short.
         """
-        if self.health is not Health.DOWN:
+        if self.health is not BreakerState.DOWN:
             return True
         pause = RETRY_SECONDS if wanted else backoff(self.failures)
         return not self.connecting and now - self.failed_at >= pause
@@ -102,7 +102,11 @@ def backoff(failures: int) -> float:
 
 
 def choose(
-    records: list[Record], now: float, *, turn: int, avoid: Iterable[Record] = ()
+    records: list[CircuitBreaker],
+    now: float,
+    *,
+    turn: int,
+    avoid: Iterable[CircuitBreaker] = (),
 ) -> int | None:
     """Index of the best endpoint not down: healthiest, then least busy, then in turn.
 
@@ -120,6 +124,6 @@ def choose(
             index,
         )
         for index, record in enumerate(records)
-        if record.health is not Health.DOWN
+        if record.health is not BreakerState.DOWN
     ]
     return min(alive)[-1] if alive else None

@@ -16,9 +16,9 @@ from twisted.python.failure import Failure
 from vagent.certificates.per_endpoint import UpstreamTls
 from vagent.config.model import MetadataProxyConfig
 from vagent.errors import UpstreamError
-from vagent.metadata.http.parsed_heads import ReplyHeads
+from vagent.metadata.http.parsed_heads import ResponseHeadParser
 from vagent.metadata.upstream.connection import UpstreamConnection
-from vagent.metadata.upstream.endpoint import Endpoint
+from vagent.metadata.upstream.endpoint import UpstreamEndpoint
 from vagent.metadata.upstream.target import HostPort
 from vagent.observe.event import Emit
 from vagent.transport.deadlines import Deadlines
@@ -53,11 +53,11 @@ class Dialler:
         self._config = config
         self._deadlines = deadlines
         self._reactor = reactor
-        self._heads = ReplyHeads()
+        self._heads = ResponseHeadParser()
         self._tls = UpstreamTls(config.tls, emit) if config.tls else None
         self.default_port = 443 if config.tls else 80
 
-    async def dial(self, endpoint: Endpoint) -> UpstreamConnection:
+    async def dial(self, endpoint: UpstreamEndpoint) -> UpstreamConnection:
         """A connection ready for requests. Raises UpstreamError (503)."""
         connection = UpstreamConnection(
             endpoint,
@@ -91,14 +91,18 @@ class Dialler:
                 socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds
             )
 
-    def keep_session(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
+    def keep_session(
+        self, endpoint: UpstreamEndpoint, connection: UpstreamConnection
+    ) -> None:
         """Let the next connection to this endpoint resume this TLS session."""
         transport: object = connection.transport
         if self._tls is not None and isinstance(transport, TlsClient):
             files = self._tls.of(endpoint.address.host, endpoint.name)
             files.keep_session(_server(endpoint), transport)
 
-    def _secured(self, connection: UpstreamConnection, endpoint: Endpoint) -> Protocol:
+    def _secured(
+        self, connection: UpstreamConnection, endpoint: UpstreamEndpoint
+    ) -> Protocol:
         """What TCP talks to: the connection itself, or TLS around it."""
         if self._tls is None:
             return connection
@@ -145,7 +149,7 @@ class Dialler:
         return stop
 
 
-def _server(endpoint: Endpoint) -> tuple[str, str]:
+def _server(endpoint: UpstreamEndpoint) -> tuple[str, str]:
     return str(endpoint.address), endpoint.name
 
 

@@ -12,18 +12,22 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure as TwistedFailure
+from twisted.python.failure import Failure
 
 from vagent.errors import UpstreamError, WireError
-from vagent.metadata.http.response_reader import HeadParser, ReplyHead, ReplyReader
+from vagent.metadata.http.response_reader import (
+    HeadParser,
+    ResponseHead,
+    ResponseReader,
+)
 from vagent.metadata.limits import BODY_WINDOW_SECONDS, MIN_BODY_RATE, POOLED_SECONDS
-from vagent.metadata.upstream.retry_policy import Failure
+from vagent.metadata.upstream.retry_policy import UpstreamFailure
 from vagent.transport.deadlines import NEVER, Deadlines
 from vagent.transport.tls import AlertReceived
 from vagent.transport.wire import READ_SIZE, Wire
 
 
-class Carried(Protocol):
+class UpstreamRequest(Protocol):
     """A request on its way, as its upstream connection sees it."""
 
     head_only: bool
@@ -32,13 +36,13 @@ class Carried(Protocol):
     def message(self, host: bytes) -> bytes:
         """The request as bytes."""
 
-    def received(self, head: ReplyHead, content: bytes) -> None:
+    def received(self, head: ResponseHead, content: bytes) -> None:
         """A part of the reply; more will come."""
 
-    def completed(self, head: ReplyHead, content: bytes) -> None:
+    def completed(self, head: ResponseHead, content: bytes) -> None:
         """The last part of the reply."""
 
-    def failed(self, failure: Failure, detail: str) -> None:
+    def failed(self, failure: UpstreamFailure, detail: str) -> None:
         """No complete reply will come over this connection."""
 
 
@@ -49,7 +53,7 @@ class Keeper(Protocol):
         """A reply is complete. If not reusable, the connection closes itself."""
 
     def failed(
-        self, connection: UpstreamConnection, failure: Failure, detail: str
+        self, connection: UpstreamConnection, failure: UpstreamFailure, detail: str
     ) -> None:
         """The request it carried failed; the connection is closed or closing."""
 
@@ -79,8 +83,8 @@ class UpstreamConnection(TwistedProtocol):
         self._host = host
         self._deadlines = deadlines
         self._response_timeout = response_timeout
-        self._reader = ReplyReader(heads)
-        self._carried: Carried | None = None
+        self._reader = ResponseReader(heads)
+        self._carried: UpstreamRequest | None = None
         self._window = 0
         self._paused = False
         self.has_received = False
@@ -99,12 +103,12 @@ class UpstreamConnection(TwistedProtocol):
         if not self.ready.called:
             self.ready.callback(None)
 
-    def not_ready(self, reason: TwistedFailure | UpstreamError) -> None:
+    def not_ready(self, reason: Failure | UpstreamError) -> None:
         """Connecting failed."""
         if not self.ready.called:
             self.ready.errback(reason)
 
-    def carry(self, carried: Carried) -> None:
+    def carry(self, carried: UpstreamRequest) -> None:
         """Send a request; the connection must be idle."""
         self._carried = carried
         self._reader.begin(head_only=carried.head_only)
@@ -122,7 +126,7 @@ class UpstreamConnection(TwistedProtocol):
         try:
             content, ended = reader.feed(data)
         except WireError as error:
-            self._fail(Failure.MALFORMED, str(error))
+            self._fail(UpstreamFailure.MALFORMED, str(error))
             return
         if ended:
             self._finish(content)
@@ -130,7 +134,7 @@ class UpstreamConnection(TwistedProtocol):
             self._window += len(content)
             carried.received(reader.head, content)
 
-    def connectionLost(self, reason: TwistedFailure = connectionDone) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Judge what the end means for the request."""
         self._wire.closed = True
         self._deadlines.unwatch(self)
@@ -151,14 +155,14 @@ class UpstreamConnection(TwistedProtocol):
             self.close()
         elif not self._carried.streaming:
             if self._reader.head is None:
-                self._fail(Failure.TIMEOUT, "no reply in time")
+                self._fail(UpstreamFailure.TIMEOUT, "no reply in time")
             else:
-                self._fail(Failure.BROKEN, "reply not complete in time")
+                self._fail(UpstreamFailure.BROKEN, "reply not complete in time")
         elif self._window >= MIN_BODY_RATE * BODY_WINDOW_SECONDS:
             self._window = 0
             self.deadline = now + BODY_WINDOW_SECONDS
         else:
-            self._fail(Failure.BROKEN, "reply body drips")
+            self._fail(UpstreamFailure.BROKEN, "reply body drips")
 
     def streams(self) -> None:
         """From now on the reply is relayed as it comes: its rate is watched."""
@@ -223,7 +227,7 @@ class UpstreamConnection(TwistedProtocol):
             if not self._wire.closed:
                 cast("Any", self.transport).resumeProducing()
 
-    def _fail(self, failure: Failure, detail: str) -> None:
+    def _fail(self, failure: UpstreamFailure, detail: str) -> None:
         carried = self._carried
         self._carried = None
         self._wire.abort()
@@ -231,9 +235,9 @@ class UpstreamConnection(TwistedProtocol):
         if carried is not None:
             carried.failed(failure, detail)
 
-    def _kind_of_loss(self, reason: TwistedFailure) -> Failure:
+    def _kind_of_loss(self, reason: Failure) -> UpstreamFailure:
         if isinstance(reason.value, AlertReceived) and not self.has_received:
-            return Failure.REFUSED
+            return UpstreamFailure.REFUSED
         if self._reader.started:
-            return Failure.BROKEN
-        return Failure.STALE if self.served else Failure.EMPTY
+            return UpstreamFailure.BROKEN
+        return UpstreamFailure.STALE if self.served else UpstreamFailure.EMPTY

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from vagent.metadata.upstream.circuit_breaker import Record
+from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
 from vagent.metadata.upstream.connection import UpstreamConnection
 from vagent.metadata.upstream.health_check import Probe
-from vagent.metadata.upstream.retry_policy import Failure
+from vagent.metadata.upstream.retry_policy import UpstreamFailure
 from vagent.metadata.upstream.target import HostPort
 
 
@@ -16,18 +16,24 @@ class Owner(Protocol):
     """The pool, as an endpoint sees it."""
 
     def freed(
-        self, endpoint: Endpoint, connection: UpstreamConnection, *, reusable: bool
+        self,
+        endpoint: UpstreamEndpoint,
+        connection: UpstreamConnection,
+        *,
+        reusable: bool,
     ) -> None:
         """A request on one of its connections was answered."""
 
-    def failed(self, endpoint: Endpoint, failure: Failure, detail: str) -> None:
+    def failed(
+        self, endpoint: UpstreamEndpoint, failure: UpstreamFailure, detail: str
+    ) -> None:
         """A request on one of its connections failed."""
 
-    def abandoned(self, endpoint: Endpoint) -> None:
+    def abandoned(self, endpoint: UpstreamEndpoint) -> None:
         """Nobody waits for the reply of a request on one of its connections."""
 
     def gone(
-        self, endpoint: Endpoint, connection: UpstreamConnection, refusal: str
+        self, endpoint: UpstreamEndpoint, connection: UpstreamConnection, refusal: str
     ) -> None:
         """One of its connections is closed."""
 
@@ -51,7 +57,7 @@ class EndpointSnapshot:
         return f"{self.state}, {self.busy} busy, {self.idle} idle{failed}{probed}"
 
 
-class Endpoint:
+class UpstreamEndpoint:
     """`name` is what its certificate must be for; `host` the Host header it is sent.
 
     Once `retired` (no longer part of the target) its connections are not pooled.
@@ -80,7 +86,7 @@ class Endpoint:
         bare = str(host).rpartition(":")[0]
         text = bare if address.port == default_port else str(host)
         self.host = text.encode("idna" if not host.is_address else "ascii")
-        self.record = Record()
+        self.record = CircuitBreaker()
         self.probe: Probe | None = None
         self.probed: tuple[float, str] | None = None
         self.connections: set[UpstreamConnection] = set()
@@ -92,7 +98,7 @@ class Endpoint:
         self._owner.freed(self, connection, reusable=reusable)
 
     def failed(
-        self, connection: UpstreamConnection, failure: Failure, detail: str
+        self, connection: UpstreamConnection, failure: UpstreamFailure, detail: str
     ) -> None:
         """See `Keeper`."""
         del connection  # its end is told by `gone`

@@ -11,20 +11,20 @@ from __future__ import annotations
 from typing import Protocol
 
 from vagent.metadata.events import Caller
-from vagent.metadata.http.request_head import Request
-from vagent.metadata.http.response_reader import ReplyHead
+from vagent.metadata.http.request_head import RequestHead
+from vagent.metadata.http.response_reader import ResponseHead
 from vagent.metadata.http.response_writer import LAST_CHUNK, chunk, relayed_head
 from vagent.metadata.limits import MAX_WHOLE_REPLY
 from vagent.metadata.upstream import retry_policy as retry
-from vagent.metadata.upstream.circuit_breaker import Record
+from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
 from vagent.metadata.upstream.connection import UpstreamConnection
-from vagent.metadata.upstream.retry_policy import Failure, Step
+from vagent.metadata.upstream.retry_policy import RetryStep, UpstreamFailure
 
 
-class Asker(Protocol):
+class ResponseReceiver(Protocol):
     """The guest's connection, or a flight, as an exchange sees it."""
 
-    def whole(self, head: ReplyHead, content: bytes) -> None:
+    def whole(self, head: ResponseHead, content: bytes) -> None:
         """Send a complete reply, which completes the request."""
 
     def relay(self, data: bytes) -> bool:
@@ -43,20 +43,20 @@ class Asker(Protocol):
 class Carrier(Protocol):
     """The pool, as an exchange sees it."""
 
-    def submit(self, exchange: Exchange) -> None:
+    def submit(self, exchange: ForwardedRequest) -> None:
         """Send it as soon as a connection may carry it, or call `give_up`."""
 
-    def withdraw(self, exchange: Exchange) -> None:
+    def withdraw(self, exchange: ForwardedRequest) -> None:
         """It must not be sent any more."""
 
-    def has_other(self, exchange: Exchange) -> bool:
+    def has_other(self, exchange: ForwardedRequest) -> bool:
         """Is an endpoint up that has not failed this exchange?"""
 
-    def report(self, exchange: Exchange, reason: str, detail: str) -> None:
+    def report(self, exchange: ForwardedRequest, reason: str, detail: str) -> None:
         """It ends without a relayed reply; say why."""
 
 
-class Exchange:
+class ForwardedRequest:
     """A request that was admitted.
 
     `peer` is the identity address, `request_id` and `caller` are what events tell of
@@ -88,9 +88,9 @@ class Exchange:
 
     def __init__(
         self,
-        asker: Asker,
+        asker: ResponseReceiver,
         carrier: Carrier,
-        request: Request,
+        request: RequestHead,
         body: bytes,
         *,
         peer: str,
@@ -109,8 +109,8 @@ class Exchange:
         self.caller = caller
         self.block = block
         self.attempts = 0
-        self.avoid: tuple[Record, ...] = ()
-        self.sent_to: Record | None = None
+        self.avoid: tuple[CircuitBreaker, ...] = ()
+        self.sent_to: CircuitBreaker | None = None
         self.connection: UpstreamConnection | None = None
         self.deadline = 0.0
         self.hold_until = 0.0
@@ -141,7 +141,7 @@ class Exchange:
             self._body,
         )
 
-    def received(self, head: ReplyHead, content: bytes) -> None:
+    def received(self, head: ResponseHead, content: bytes) -> None:
         """Collect, or pass on; a guest that is slower than the upstream pauses it."""
         self._size += len(content)
         prefix = b""
@@ -156,7 +156,7 @@ class Exchange:
         if data and not self._asker.relay(data) and self.connection is not None:
             self.connection.pause()
 
-    def completed(self, head: ReplyHead, content: bytes) -> None:
+    def completed(self, head: ResponseHead, content: bytes) -> None:
         """The end of the reply."""
         self.connection = None
         self._size += len(content)
@@ -170,7 +170,7 @@ class Exchange:
             content = b"".join(self._collected)
         self._asker.whole(head, content)
 
-    def failed(self, failure: Failure, detail: str) -> None:
+    def failed(self, failure: UpstreamFailure, detail: str) -> None:
         """The connection failed: retry, answer or cut, as the table says."""
         self.connection = None
         verdict = retry.after(
@@ -182,14 +182,14 @@ class Exchange:
         )
         self._collected = []
         self._size = 0
-        if verdict.step is Step.CUT:
+        if verdict.step is RetryStep.CUT:
             self._carrier.report(self, failure.value, detail)
             self._asker.cut()
-        elif verdict.step is Step.ANSWER:
+        elif verdict.step is RetryStep.ANSWER:
             self.give_up(verdict.status, failure.value, detail)
         else:
-            self.needs_fresh = self.needs_fresh or verdict.step is Step.AGAIN
-            if verdict.step is Step.ELSEWHERE and self.sent_to is not None:
+            self.needs_fresh = self.needs_fresh or verdict.step is RetryStep.AGAIN
+            if verdict.step is RetryStep.ELSEWHERE and self.sent_to is not None:
                 self.avoid += (self.sent_to,)
             self._carrier.submit(self)
 
@@ -216,7 +216,7 @@ class Exchange:
         else:
             self._carrier.withdraw(self)
 
-    def _begin_stream(self, head: ReplyHead) -> bytes:
+    def _begin_stream(self, head: ResponseHead) -> bytes:
         self.streaming = True
         if self.connection is not None:
             self.connection.streams()
@@ -227,12 +227,12 @@ class Exchange:
             close=self._closes(head),
         )
 
-    def _framed(self, head: ReplyHead, content: bytes) -> bytes:
+    def _framed(self, head: ResponseHead, content: bytes) -> bytes:
         return chunk(content) if content and self._is_chunked(head) else content
 
-    def _is_chunked(self, head: ReplyHead) -> bool:
+    def _is_chunked(self, head: ResponseHead) -> bool:
         return head.length is None and self._request.minor == 1
 
-    def _closes(self, head: ReplyHead) -> bool:
+    def _closes(self, head: ResponseHead) -> bool:
         endless = self.streaming and head.length is None and self._request.minor == 0
         return endless or not self._request.keep_alive

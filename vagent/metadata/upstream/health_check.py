@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vagent.metadata.http.response_reader import ReplyHead
-from vagent.metadata.upstream.retry_policy import Failure
+from vagent.metadata.http.response_reader import ResponseHead
+from vagent.metadata.upstream.retry_policy import UpstreamFailure
 from vagent.transport.deadlines import NEVER, Deadlines
 
 _MESSAGE = b"GET / HTTP/1.1\r\nHost: %b\r\nUser-Agent: vagent-probe\r\n\r\n"
@@ -36,15 +36,15 @@ class Probe:
         """See `Carried`."""
         return _MESSAGE % host
 
-    def received(self, head: ReplyHead, content: bytes) -> None:
+    def received(self, head: ResponseHead, content: bytes) -> None:
         """See `Carried`. The content is not looked at."""
 
-    def completed(self, head: ReplyHead, content: bytes) -> None:
+    def completed(self, head: ResponseHead, content: bytes) -> None:
         """See `Carried`."""
         del content
         self.over(f"status {head.status}" if head.status >= 500 else "")
 
-    def failed(self, failure: Failure, detail: str) -> None:
+    def failed(self, failure: UpstreamFailure, detail: str) -> None:
         """See `Carried`."""
         self.over(f"{failure.value}: {detail}")
 
@@ -55,7 +55,7 @@ class Probe:
             self._done(problem)
 
 
-class Rounds:
+class ProbeTimer:
     """Calls `probe` every `interval` seconds while it runs; 0: never."""
 
     def __init__(

@@ -20,29 +20,34 @@ from vagent.metadata.limits import (
     MAX_UPSTREAM_CONNECTIONS,
     RETRY_SECONDS,
 )
-from vagent.metadata.upstream.circuit_breaker import Health, Outcome, Record, choose
+from vagent.metadata.upstream.circuit_breaker import (
+    BreakerState,
+    CircuitBreaker,
+    Observation,
+    choose,
+)
 from vagent.metadata.upstream.connect import Dialler
 from vagent.metadata.upstream.connection import UpstreamConnection
-from vagent.metadata.upstream.endpoint import Endpoint, EndpointSnapshot
+from vagent.metadata.upstream.endpoint import EndpointSnapshot, UpstreamEndpoint
 from vagent.metadata.upstream.events import (
     EndpointChanged,
     EndpointProbed,
     EndpointSuspected,
     ForwardFailed,
 )
-from vagent.metadata.upstream.forwarded_request import Exchange
-from vagent.metadata.upstream.health_check import Probe, Rounds
-from vagent.metadata.upstream.retry_policy import Failure as ReplyFailure
+from vagent.metadata.upstream.forwarded_request import ForwardedRequest
+from vagent.metadata.upstream.health_check import Probe, ProbeTimer
+from vagent.metadata.upstream.retry_policy import UpstreamFailure
 from vagent.metadata.upstream.target import HostPort, Target
-from vagent.metadata.upstream.wait_queue import WaitingRoom
+from vagent.metadata.upstream.wait_queue import WaitQueue
 from vagent.observe.event import Emit
 from vagent.transport.deadlines import NEVER, Deadlines
 
-_UP, _DOWN = Health.UP, Health.DOWN
+_UP, _DOWN = BreakerState.UP, BreakerState.DOWN
 """For every request: looked up by its class a member costs 70 ns in Python 3.11."""
 
 
-class Pool:
+class ConnectionPool:
     """Carries exchanges to the endpoints of the current target."""
 
     _log = Logger()
@@ -59,14 +64,14 @@ class Pool:
         self._emit = emit
         self._deadlines = deadlines
         self._dialler = dialler
-        self._endpoints: list[Endpoint] = []
-        self._records: list[Record] = []
-        self._retired: set[Endpoint] = set()
-        self._waiting = WaitingRoom(config.max_guest_requests)
+        self._endpoints: list[UpstreamEndpoint] = []
+        self._records: list[CircuitBreaker] = []
+        self._retired: set[UpstreamEndpoint] = set()
+        self._waiting = WaitQueue(config.max_guest_requests)
         self._dialling: set[Deferred[None]] = set()
         self._emptied: Deferred[None] | None = None
         self._turn = 0
-        self._probes = Rounds(config.probe_interval, self._probe_all, deadlines)
+        self._probes = ProbeTimer(config.probe_interval, self._probe_all, deadlines)
         self.deadline = NEVER
 
     def set_target(self, target: Target | None) -> None:
@@ -90,7 +95,7 @@ class Pool:
                 exchange.give_up(503, "no-service", "the service was removed")
         self._reconsider()
 
-    def submit(self, exchange: Exchange) -> None:
+    def submit(self, exchange: ForwardedRequest) -> None:
         """See `Carrier`."""
         endpoint = self._choose(exchange)
         if endpoint is not None and not exchange.needs_fresh:
@@ -104,50 +109,56 @@ class Pool:
             else:
                 self._knock()
 
-    def withdraw(self, exchange: Exchange) -> None:
+    def withdraw(self, exchange: ForwardedRequest) -> None:
         """See `Carrier`."""
         if self._waiting.dismiss(exchange):
             self._deadlines.unwatch(exchange)
 
-    def has_other(self, exchange: Exchange) -> bool:
+    def has_other(self, exchange: ForwardedRequest) -> bool:
         """See `Carrier`."""
         tried = (*exchange.avoid, exchange.sent_to)
         return any(
-            record.health is not Health.DOWN and record not in tried
+            record.health is not BreakerState.DOWN and record not in tried
             for record in self._records
         )
 
-    def report(self, exchange: Exchange, reason: str, detail: str) -> None:
+    def report(self, exchange: ForwardedRequest, reason: str, detail: str) -> None:
         """See `Carrier`."""
         self._emit(ForwardFailed(exchange.request_id, exchange.caller, reason, detail))
 
     def freed(
-        self, endpoint: Endpoint, connection: UpstreamConnection, *, reusable: bool
+        self,
+        endpoint: UpstreamEndpoint,
+        connection: UpstreamConnection,
+        *,
+        reusable: bool,
     ) -> None:
         """See `Owner`."""
         record = endpoint.record
         record.busy -= 1
         if record.health is not _UP or record.failures:
-            self._note(endpoint, Outcome.REPLIED, "replied")
+            self._note(endpoint, Observation.REPLIED, "replied")
         if connection.served == 1:
             self._dialler.keep_session(endpoint, connection)
         if reusable:
             self._offer(endpoint, connection)
 
-    def failed(self, endpoint: Endpoint, failure: ReplyFailure, detail: str) -> None:
+    def failed(
+        self, endpoint: UpstreamEndpoint, failure: UpstreamFailure, detail: str
+    ) -> None:
         """See `Owner`."""
         endpoint.record.busy -= 1
-        if failure is ReplyFailure.REFUSED:
-            self._note(endpoint, Outcome.CONNECT_FAILED, detail)
-        elif failure is not ReplyFailure.STALE:
-            self._note(endpoint, Outcome.REPLY_FAILED, f"{failure.value}: {detail}")
+        if failure is UpstreamFailure.REFUSED:
+            self._note(endpoint, Observation.CONNECT_FAILED, detail)
+        elif failure is not UpstreamFailure.STALE:
+            self._note(endpoint, Observation.REPLY_FAILED, f"{failure.value}: {detail}")
 
-    def abandoned(self, endpoint: Endpoint) -> None:
+    def abandoned(self, endpoint: UpstreamEndpoint) -> None:
         """See `Owner`."""
         endpoint.record.busy -= 1
 
     def gone(
-        self, endpoint: Endpoint, connection: UpstreamConnection, refusal: str
+        self, endpoint: UpstreamEndpoint, connection: UpstreamConnection, refusal: str
     ) -> None:
         """See `Owner`."""
         endpoint.connections.discard(connection)
@@ -156,7 +167,7 @@ class Pool:
         if not endpoint.connections:
             self._retired.discard(endpoint)
         if refusal:
-            self._note(endpoint, Outcome.CONNECT_FAILED, refusal)
+            self._note(endpoint, Observation.CONNECT_FAILED, refusal)
         if self._emptied is not None:
             self._check_emptied()
         elif self._waiting:
@@ -174,7 +185,7 @@ class Pool:
     @property
     def is_down(self) -> bool:
         """Is no endpoint worth a try now?"""
-        return all(record.health is Health.DOWN for record in self._records)
+        return all(record.health is BreakerState.DOWN for record in self._records)
 
     @property
     def waiting(self) -> int:
@@ -202,11 +213,11 @@ class Pool:
         if self._emptied is not None and not is_open and not self._emptied.called:
             self._emptied.callback(None)
 
-    def _new_endpoint(self, address: HostPort, name: str) -> Endpoint:
+    def _new_endpoint(self, address: HostPort, name: str) -> UpstreamEndpoint:
         port = self._dialler.default_port
-        return Endpoint(self, address, name, default_port=port)
+        return UpstreamEndpoint(self, address, name, default_port=port)
 
-    def _choose(self, exchange: Exchange) -> Endpoint | None:
+    def _choose(self, exchange: ForwardedRequest) -> UpstreamEndpoint | None:
         endpoints = self._endpoints
         if len(endpoints) == 1:
             only = endpoints[0]
@@ -217,14 +228,17 @@ class Pool:
         return None if chosen is None else endpoints[chosen]
 
     def _send(
-        self, exchange: Exchange, endpoint: Endpoint, connection: UpstreamConnection
+        self,
+        exchange: ForwardedRequest,
+        endpoint: UpstreamEndpoint,
+        connection: UpstreamConnection,
     ) -> None:
         endpoint.record.busy += 1
         exchange.sent_to = endpoint.record
         exchange.connection = connection
         connection.carry(exchange)
 
-    def _wait(self, exchange: Exchange) -> bool:
+    def _wait(self, exchange: ForwardedRequest) -> bool:
         now = self._deadlines.now()
         exchange.hold_until = exchange.hold_until or now + self._hold_time
         if now >= exchange.hold_until or self._emptied is not None:
@@ -237,7 +251,9 @@ class Pool:
         self._deadlines.watch(exchange)
         return True
 
-    def _offer(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
+    def _offer(
+        self, endpoint: UpstreamEndpoint, connection: UpstreamConnection
+    ) -> None:
         """Give the connection to the first request that it suits, or keep it."""
         if endpoint.retired:
             connection.close()
@@ -259,7 +275,9 @@ class Pool:
         self.withdraw(exchange)
         self._send(exchange, endpoint, connection)
 
-    def _makes_room(self, endpoint: Endpoint, connection: UpstreamConnection) -> bool:
+    def _makes_room(
+        self, endpoint: UpstreamEndpoint, connection: UpstreamConnection
+    ) -> bool:
         """Must it go, so that the request that waits longest gets a new connection?
 
         Where all are busy, requests that can be sent on any of them would otherwise
@@ -275,7 +293,7 @@ class Pool:
             and coming + leaving < self._waiting.needing_fresh
         )
 
-    def _open_for(self, exchange: Exchange, endpoint: Endpoint) -> None:
+    def _open_for(self, exchange: ForwardedRequest, endpoint: UpstreamEndpoint) -> None:
         used = len(endpoint.connections) + endpoint.record.connecting
         if used >= MAX_UPSTREAM_CONNECTIONS:
             spare = endpoint.take_idle() if exchange.needs_fresh else None
@@ -299,33 +317,33 @@ class Pool:
         """Try endpoints that are down, as often as who waits for them deserves."""
         now = self._deadlines.now()
         is_wanted = bool(self._waiting) and all(
-            record.health is Health.DOWN for record in self._records
+            record.health is BreakerState.DOWN for record in self._records
         )
         for endpoint in self._endpoints:
-            is_down = endpoint.record.health is Health.DOWN
+            is_down = endpoint.record.health is BreakerState.DOWN
             if is_down and endpoint.record.may_connect(now, wanted=is_wanted):
                 self._dial(endpoint)
-        if any(record.health is Health.DOWN for record in self._records):
+        if any(record.health is BreakerState.DOWN for record in self._records):
             self.deadline = now + RETRY_SECONDS
             self._deadlines.watch(self)
         else:
             self._deadlines.unwatch(self)
 
-    def _dial(self, endpoint: Endpoint, probe: Probe | None = None) -> None:
+    def _dial(self, endpoint: UpstreamEndpoint, probe: Probe | None = None) -> None:
         endpoint.record.connecting += 1
         attempt = Deferred.fromCoroutine(self._connect(endpoint, probe))
         self._dialling.add(attempt)
         attempt.addErrback(self._dialling_broke, endpoint)
         attempt.addBoth(lambda _: self._dialling.discard(attempt))
 
-    def _dialling_broke(self, reason: Failure, endpoint: Endpoint) -> None:
+    def _dialling_broke(self, reason: Failure, endpoint: UpstreamEndpoint) -> None:
         """An error that nobody foresaw is a failed connect, and logged."""
         self._log.failure("connecting to {endpoint}", reason, endpoint=endpoint)
         if endpoint.probe is not None:
             endpoint.probe.over(str(reason.value))
         self._not_connected(endpoint, str(reason.value))
 
-    async def _connect(self, endpoint: Endpoint, probe: Probe | None) -> None:
+    async def _connect(self, endpoint: UpstreamEndpoint, probe: Probe | None) -> None:
         try:
             connection = await self._dialler.dial(endpoint)
         except UpstreamError as error:
@@ -341,7 +359,7 @@ class Pool:
         endpoint.connections.add(connection)
         if endpoint.retired:
             self._retired.add(endpoint)
-        self._note(endpoint, Outcome.CONNECTED, "connected")
+        self._note(endpoint, Observation.CONNECTED, "connected")
         if probe is None or endpoint.retired:
             self._offer(endpoint, connection)
         else:
@@ -359,28 +377,30 @@ class Pool:
                 endpoint.probe = Probe(partial(self._probed, endpoint))
                 self._dial(endpoint, endpoint.probe)
 
-    def _probed(self, endpoint: Endpoint, problem: str) -> None:
+    def _probed(self, endpoint: UpstreamEndpoint, problem: str) -> None:
         endpoint.probed = (self._deadlines.now(), problem or "answered")
         self._emit(EndpointProbed(str(endpoint.address), problem))
         if problem.startswith("status"):
-            self._note(endpoint, Outcome.REPLY_FAILED, f"probe: {problem}")
+            self._note(endpoint, Observation.REPLY_FAILED, f"probe: {problem}")
 
-    def _not_connected(self, endpoint: Endpoint, why: str) -> None:
+    def _not_connected(self, endpoint: UpstreamEndpoint, why: str) -> None:
         endpoint.record.connecting -= 1
         if self._emptied is None and not endpoint.retired:
-            self._note(endpoint, Outcome.CONNECT_FAILED, why)
+            self._note(endpoint, Observation.CONNECT_FAILED, why)
             self._reconsider()
 
-    def _note(self, endpoint: Endpoint, outcome: Outcome, reason: str) -> None:
+    def _note(
+        self, endpoint: UpstreamEndpoint, outcome: Observation, reason: str
+    ) -> None:
         record = endpoint.record
         before = record.health
         if not record.note(outcome, self._deadlines.now()):
             return
-        if Health.DOWN in (before, record.health):
+        if BreakerState.DOWN in (before, record.health):
             self._emit(
                 EndpointChanged(str(endpoint.address), record.health.name, reason)
             )
-        elif record.health is Health.SUSPECT:
+        elif record.health is BreakerState.SUSPECT:
             self._emit(EndpointSuspected(str(endpoint.address), reason))
-        if record.health is Health.DOWN:
+        if record.health is BreakerState.DOWN:
             self._knock()

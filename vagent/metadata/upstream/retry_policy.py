@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Failure(Enum):
+class UpstreamFailure(Enum):
     """How an upstream connection failed a request."""
 
     STALE = "stale-connection"
@@ -28,7 +28,7 @@ class Failure(Enum):
     """A TLS alert instead of a first byte: our certificate was never accepted."""
 
 
-class Step(Enum):
+class RetryStep(Enum):
     """What to do next with the request."""
 
     AGAIN = "again on a fresh connection"
@@ -39,36 +39,36 @@ class Step(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RetryDecision:
     """The step, and the status for the guest where the step is ANSWER."""
 
-    step: Step
+    step: RetryStep
     status: int = 502
 
 
 def after(
-    failure: Failure,
+    failure: UpstreamFailure,
     *,
     relayed: bool,
     repeatable: bool,
     attempts: int,
     elsewhere: bool,
-) -> Verdict:
+) -> RetryDecision:
     """Decide. `relayed`: the guest has bytes of the reply; `attempts`: sent so far.
 
     `elsewhere`: another endpoint is up. A request that must not act twice is retried
     only after REFUSED, which proves that nobody has read it.
     """
     if relayed:
-        return Verdict(Step.CUT)
-    if failure is Failure.REFUSED:
-        return Verdict(Step.WAIT)
-    if failure is Failure.TIMEOUT:
-        return Verdict(Step.ANSWER, 504)
-    if not repeatable or failure is Failure.MALFORMED:
-        return Verdict(Step.ANSWER)
-    if failure is Failure.STALE:
-        return Verdict(Step.AGAIN)
+        return RetryDecision(RetryStep.CUT)
+    if failure is UpstreamFailure.REFUSED:
+        return RetryDecision(RetryStep.WAIT)
+    if failure is UpstreamFailure.TIMEOUT:
+        return RetryDecision(RetryStep.ANSWER, 504)
+    if not repeatable or failure is UpstreamFailure.MALFORMED:
+        return RetryDecision(RetryStep.ANSWER)
+    if failure is UpstreamFailure.STALE:
+        return RetryDecision(RetryStep.AGAIN)
     if elsewhere and attempts < 2:
-        return Verdict(Step.ELSEWHERE)
-    return Verdict(Step.ANSWER)
+        return RetryDecision(RetryStep.ELSEWHERE)
+    return RetryDecision(RetryStep.ANSWER)

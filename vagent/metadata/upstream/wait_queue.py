@@ -6,21 +6,21 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from vagent.metadata.limits import MAX_WAITING
-from vagent.metadata.upstream.forwarded_request import Exchange
+from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 
 
-class WaitingRoom:
+class WaitQueue:
     """First come, first served; one guest may have `share` of it: as many as it may
     have in flight, so that a cold start is not refused what a warm one may do.
     """
 
     def __init__(self, share: int) -> None:
         self._share = share
-        self._exchanges: dict[Exchange, None] = {}
+        self._exchanges: dict[ForwardedRequest, None] = {}
         self._of: Counter[str] = Counter()
         self.needing_fresh = 0
 
-    def admit(self, exchange: Exchange) -> bool:
+    def admit(self, exchange: ForwardedRequest) -> bool:
         """Let it wait; False when the room, or its guest's share of it, is full."""
         if (
             len(self._exchanges) >= MAX_WAITING
@@ -32,7 +32,7 @@ class WaitingRoom:
         self.needing_fresh += exchange.needs_fresh
         return True
 
-    def dismiss(self, exchange: Exchange) -> bool:
+    def dismiss(self, exchange: ForwardedRequest) -> bool:
         """It waits no more; False when it did not wait."""
         if exchange not in self._exchanges:
             return False
@@ -43,11 +43,13 @@ class WaitingRoom:
             del self._of[exchange.peer]
         return True
 
-    def first(self, suits: Callable[[Exchange], bool]) -> Exchange | None:
+    def first(
+        self, suits: Callable[[ForwardedRequest], bool]
+    ) -> ForwardedRequest | None:
         """The one that waits longest of those that suit."""
         return next((one for one in self._exchanges if suits(one)), None)
 
-    def __iter__(self) -> Iterator[Exchange]:
+    def __iter__(self) -> Iterator[ForwardedRequest]:
         return iter(tuple(self._exchanges))
 
     def __len__(self) -> int:

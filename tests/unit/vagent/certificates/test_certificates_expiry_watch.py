@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 
 from lab.pki import Authority
 from vagent.certificates.events import CertificateEnded
-from vagent.certificates.expiry import Ending, Stage, ending_of, stage_of
+from vagent.certificates.expiry import Ending, ExpiryStage, ending_of, stage_of
 from vagent.certificates.expiry_watch import (
     LOOK_SECONDS,
     CertificateWatch,
@@ -28,17 +28,17 @@ DAY = 86400.0
 @pytest.mark.parametrize(
     ("days", "stage"),
     [
-        (31, Stage.FAR),
-        (30.01, Stage.FAR),
-        (30, Stage.MONTH),
-        (7.01, Stage.MONTH),
-        (7, Stage.WEEK),
-        (0.01, Stage.WEEK),
-        (0, Stage.ENDED),
-        (-1, Stage.ENDED),
+        (31, ExpiryStage.FAR),
+        (30.01, ExpiryStage.FAR),
+        (30, ExpiryStage.MONTH),
+        (7.01, ExpiryStage.MONTH),
+        (7, ExpiryStage.WEEK),
+        (0.01, ExpiryStage.WEEK),
+        (0, ExpiryStage.ENDED),
+        (-1, ExpiryStage.ENDED),
     ],
 )
-def test_stages(days: float, stage: Stage) -> None:
+def test_stages(days: float, stage: ExpiryStage) -> None:
     """30 days, 7 days, the end."""
     ending = Ending("CN=a", NOW + timedelta(days=days))
     assert stage is stage_of(ending, NOW)

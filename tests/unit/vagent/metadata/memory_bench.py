@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from vagent.config.model import MetadataProxyConfig, Secret
-from vagent.metadata.guest.connection import GuestConnection
+from vagent.metadata.guest.connection import DownstreamConnection
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.upstream.connection import UpstreamConnection
 from vagent.metadata.upstream.target import HostPort, Target
@@ -138,10 +138,10 @@ class Bench:
 
     def guest(
         self, peer: str = "169.254.64.2"
-    ) -> tuple[GuestConnection, FakeTransport]:
+    ) -> tuple[DownstreamConnection, FakeTransport]:
         transport = FakeTransport(peer)
         guest: Any = self.proxy.factory.buildProtocol(transport.getPeer())
-        assert isinstance(guest, GuestConnection)
+        assert isinstance(guest, DownstreamConnection)
         transport.protocol = guest
         guest.makeConnection(transport)
         return guest, transport

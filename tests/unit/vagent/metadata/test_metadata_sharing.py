@@ -15,7 +15,7 @@ from tests.unit.vagent.metadata.memory_bench import (
     Bench,
     FakeTransport,
 )
-from vagent.metadata.guest.connection import GuestConnection
+from vagent.metadata.guest.connection import DownstreamConnection
 from vagent.metadata.limits import STALE_SECONDS
 from vagent.metadata.upstream.target import HostPort, Target
 
@@ -24,7 +24,7 @@ HEAD = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
 GONE = Failure(ConnectionLost())
 
-Asked = list[tuple[GuestConnection, FakeTransport]]
+Asked = list[tuple[DownstreamConnection, FakeTransport]]
 
 
 def caching() -> Bench:

@@ -46,11 +46,11 @@ def test_accept_is_read_up_to_its_ceiling() -> None:
 
 @pytest.mark.parametrize(
     "refusal",
-    [value for value in vars(reply).values() if isinstance(value, reply.Refusal)],
+    [value for value in vars(reply).values() if isinstance(value, reply.NovaFault)],
     ids=lambda refusal: refusal.reason,
 )
 @pytest.mark.parametrize("accept", ["", "*/*", "application/json"])
-def test_every_refusal_can_be_written(refusal: reply.Refusal, accept: str) -> None:
+def test_every_refusal_can_be_written(refusal: reply.NovaFault, accept: str) -> None:
     """Each refusal has a title, and its text is in the body in every form."""
     answer = refuse(refusal, accept)
     assert answer.status == refusal.status

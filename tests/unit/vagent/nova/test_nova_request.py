@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vagent.nova.request import Asked, tree_path
+from vagent.nova.request import NovaRequest, tree_path
 
 HOSTNAME = ("latest", "meta-data", "hostname")
 
@@ -66,12 +66,12 @@ def test_any_target(tail: bytes) -> None:
 
 def test_values_do_not_show() -> None:
     """repr shows neither headers nor the body."""
-    asked = Asked("POST", b"/", {"x-instance-id-signature": b"s3"}, b"secret")
+    asked = NovaRequest("POST", b"/", {"x-instance-id-signature": b"s3"}, b"secret")
     assert "s3" not in repr(asked).replace("b'/'", "")
     assert "secret" not in repr(asked)
 
 
 def test_accept() -> None:
     """The Accept header as text, empty where there is none."""
-    assert Asked("GET", b"/", {}).accept == ""
-    assert Asked("GET", b"/", {"accept": b"a/b"}).accept == "a/b"
+    assert NovaRequest("GET", b"/", {}).accept == ""
+    assert NovaRequest("GET", b"/", {"accept": b"a/b"}).accept == "a/b"

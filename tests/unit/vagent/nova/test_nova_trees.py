@@ -10,7 +10,7 @@ import pytest
 from vagent.nova import ec2, openstack
 from vagent.nova.codec import decode_instance
 from vagent.nova.openstack import Elsewhere
-from vagent.nova.reply import Reply
+from vagent.nova.reply import NovaReply
 
 MINIMAL = {
     "uuid": "1a2b3c00-0000-4000-8000-000000000002",
@@ -24,7 +24,7 @@ def ec2_text(path: str, address: str = "10.0.0.9", **fields: Any) -> str | None:
     return None if found is None else found.content.decode()
 
 
-def openstack_at(path: str, **fields: Any) -> Reply | Elsewhere | None:
+def openstack_at(path: str, **fields: Any) -> NovaReply | Elsewhere | None:
     instance = decode_instance({**MINIMAL, **fields})
     names = tuple(path.split("/")) if path else ()
     return openstack.lookup(instance, names, entropy=bytes, vendor_data={"a": 1})
@@ -32,7 +32,7 @@ def openstack_at(path: str, **fields: Any) -> Reply | Elsewhere | None:
 
 def openstack_text(path: str, **fields: Any) -> str:
     found = openstack_at(path, **fields)
-    assert isinstance(found, Reply)
+    assert isinstance(found, NovaReply)
     return found.content.decode()
 
 
@@ -200,7 +200,7 @@ def test_random_seed_is_fresh_entropy() -> None:
     for version in ("latest", "latest", "2012-08-10"):
         path = (version, "meta_data.json")
         found = openstack.lookup(instance, path, entropy=entropy, vendor_data={})
-        assert isinstance(found, Reply)
+        assert isinstance(found, NovaReply)
         seeds.append(json.loads(found.content).get("random_seed"))
     assert asked == [512, 512]
     assert seeds[0] != seeds[1]

@@ -8,8 +8,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from tests.unit.vagent.metadata.memory_bench import REGISTRATION
-from vagent.metadata.cache.cache import ReplyCache, may_keep
-from vagent.metadata.http.response_reader import ReplyHead, parse_reply_head
+from vagent.metadata.cache.cache import ResponseCache, may_keep
+from vagent.metadata.http.response_reader import ResponseHead, parse_response_head
 from vagent.metadata.limits import (
     CACHE_ENTRY_COST,
     MAX_CACHED_PER_GUEST,
@@ -18,23 +18,23 @@ from vagent.metadata.limits import (
 )
 
 PEER = "169.254.64.2"
-HEAD = ReplyHead(200, b"Content-Type: text/plain\r\n", 5, False, True)
+HEAD = ResponseHead(200, b"Content-Type: text/plain\r\n", 5, False, True)
 
 
-def head(*lines: str, status: int = 200) -> ReplyHead:
+def head(*lines: str, status: int = 200) -> ResponseHead:
     fields = "".join(f"{line}\r\n" for line in lines)
-    return parse_reply_head(f"HTTP/1.1 {status} X\r\n{fields}\r\n".encode())
+    return parse_response_head(f"HTTP/1.1 {status} X\r\n{fields}\r\n".encode())
 
 
 def put(
-    cache: ReplyCache, key: bytes, content: bytes, now: float = 0.0, peer: str = PEER
+    cache: ResponseCache, key: bytes, content: bytes, now: float = 0.0, peer: str = PEER
 ) -> None:
     cache.store(cache.shelf(peer, REGISTRATION), key, HEAD, content, now)
 
 
 def test_rendered_in_every_form() -> None:
     """GET and HEAD, keep-alive and not: head and body of one kept reply."""
-    cache = ReplyCache(15.0)
+    cache = ResponseCache(15.0)
     put(cache, b"k", b"hello")
     kept = cache.fresh(PEER, REGISTRATION, b"k", 0.0)
     assert kept is not None
@@ -50,7 +50,7 @@ def test_rendered_in_every_form() -> None:
 
 def test_fresh_until_its_time_and_stale_until_another() -> None:
     """At the last moment it is still given; at the next one it is not."""
-    cache = ReplyCache(15.0)
+    cache = ResponseCache(15.0)
     put(cache, b"k", b"hello", now=100.0)
     shelf = cache.shelf(PEER, REGISTRATION)
     assert cache.fresh(PEER, REGISTRATION, b"k", 114.999)
@@ -76,7 +76,7 @@ def test_fresh_until_its_time_and_stale_until_another() -> None:
         head("Cache-Control: max-age=0"),
     ],
 )
-def test_not_kept(reply: ReplyHead) -> None:
+def test_not_kept(reply: ResponseHead) -> None:
     """Anything but 200, and what says of itself that it is for once."""
     assert not may_keep(reply, b"x")
 
@@ -91,7 +91,7 @@ def test_not_kept(reply: ReplyHead) -> None:
         head("X-Note: Set-Cookie: no-store"),
     ],
 )
-def test_kept(reply: ReplyHead) -> None:
+def test_kept(reply: ResponseHead) -> None:
     """What a guest is sent again is its own; `Vary` names only what the key holds."""
     assert may_keep(reply, b"x")
 
@@ -104,7 +104,7 @@ def test_content_that_is_not_kept() -> None:
 
 def test_an_unkept_reply_takes_the_place_of_a_kept_one() -> None:
     """When the upstream says something else now, the old answer is not given again."""
-    cache = ReplyCache(15.0)
+    cache = ResponseCache(15.0)
     put(cache, b"k", b"hello")
     shelf = cache.shelf(PEER, REGISTRATION)
     cache.store(shelf, b"k", head(status=404), b"", 1.0)
@@ -114,7 +114,7 @@ def test_an_unkept_reply_takes_the_place_of_a_kept_one() -> None:
 
 def test_another_registration_is_another_guest() -> None:
     """Same identity, other port object: nothing of the predecessor's is given."""
-    cache = ReplyCache(15.0)
+    cache = ResponseCache(15.0)
     put(cache, b"k", b"hello")
     other = replace(REGISTRATION, port=replace(REGISTRATION.port, instance_id="j"))
     assert cache.fresh(PEER, other, b"k", 0.0) is None
@@ -124,7 +124,7 @@ def test_another_registration_is_another_guest() -> None:
 
 def test_what_comes_after_a_drop_is_not_kept() -> None:
     """A reply that was under way when its guest changed is nobody's."""
-    cache = ReplyCache(15.0)
+    cache = ResponseCache(15.0)
     shelf = cache.shelf(PEER, REGISTRATION)
     cache.drop(PEER)
     cache.store(shelf, b"k", HEAD, b"hello", 0.0)
@@ -136,7 +136,7 @@ def test_what_comes_after_a_drop_is_not_kept() -> None:
 
 def overhead() -> int:
     """What a reply costs beyond its body, of a length of six digits."""
-    probe = ReplyCache(15.0)
+    probe = ResponseCache(15.0)
     put(probe, b"k", b"x" * 100_000)
     return probe.bytes - 100_000
 
@@ -144,14 +144,14 @@ def overhead() -> int:
 @pytest.mark.parametrize(("surplus", "kept"), [(-1, 1), (0, 1), (1, 0)])
 def test_one_reply_must_fit_a_guests_share(surplus: int, kept: int) -> None:
     """The ceiling counts key, head, body and what an entry costs."""
-    cache = ReplyCache(15.0)
+    cache = ResponseCache(15.0)
     put(cache, b"k", b"x" * (MAX_CACHED_PER_GUEST - overhead() + surplus))
     assert kept == len(cache)
 
 
 def test_a_guest_fills_only_its_own_shelf() -> None:
     """Its oldest replies make room; another guest's stay."""
-    cache = ReplyCache(15.0)
+    cache = ResponseCache(15.0)
     put(cache, b"k", b"theirs", peer="169.254.64.3")
     for number in range(2 * MAX_CACHED_PER_GUEST // CACHE_ENTRY_COST):
         put(cache, b"%05d" % number, b"x")
@@ -164,7 +164,7 @@ def test_a_guest_fills_only_its_own_shelf() -> None:
 
 def test_all_guests_together_have_a_ceiling() -> None:
     """The shelf that was filled longest ago goes first."""
-    cache = ReplyCache(15.0)
+    cache = ResponseCache(15.0)
     guests = 2 + MAX_CACHED_TOTAL // MAX_CACHED_PER_GUEST
     peers = [str(IPv4Address("169.254.65.0") + number) for number in range(guests)]
     for peer in peers:
@@ -180,7 +180,7 @@ def test_all_guests_together_have_a_ceiling() -> None:
 
 def test_sweeping_leaves_what_can_still_be_used() -> None:
     """Only shelves that are dead altogether are dropped."""
-    cache = ReplyCache(15.0)
+    cache = ResponseCache(15.0)
     put(cache, b"k", b"x", now=0.0)
     put(cache, b"k", b"x", now=10.0, peer="169.254.64.3")
     assert 10.0 + STALE_SECONDS == cache.sweep(STALE_SECONDS)

@@ -19,8 +19,12 @@ from vagent.metadata.guest.identity_headers import (
     signature,
     variant,
 )
-from vagent.metadata.http.response_reader import ReplyHead
-from vagent.metadata.http.response_writer import own_answer, relayed_head, status_line
+from vagent.metadata.http.response_reader import ResponseHead
+from vagent.metadata.http.response_writer import (
+    local_response,
+    relayed_head,
+    status_line,
+)
 from vagent.metadata.upstream.target import HostPort, Target, target_of
 from vagent.ports.port import Port, Registration
 
@@ -156,10 +160,10 @@ def test_own_answers() -> None:
     """Empty, with a length; 503 asks to come back."""
     busy = b"HTTP/1.1 503 Service Unavailable\r\n"
     tail = b"Content-Length: 0\r\nRetry-After: 1\r\n\r\n"
-    assert busy + tail == own_answer(503, close=False)
+    assert busy + tail == local_response(503, close=False)
     assert (
         b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        == (own_answer(400, close=True))
+        == (local_response(400, close=True))
     )
     assert b"HTTP/1.1 299 Unknown\r\n" == status_line(299)
 
@@ -174,7 +178,7 @@ def test_own_answers() -> None:
 )
 def test_relayed_heads(length: int | None, chunked: bool, framing: bytes) -> None:
     """One framing, or none where the end is the end of the connection."""
-    head = ReplyHead(200, b"Server: a\r\n", None, chunked=False, persistent=True)
+    head = ResponseHead(200, b"Server: a\r\n", None, chunked=False, persistent=True)
     assert b"HTTP/1.1 200 OK\r\nServer: a\r\n" + framing + b"\r\n" == relayed_head(
         head, length=length, chunked=chunked, close=False
     )

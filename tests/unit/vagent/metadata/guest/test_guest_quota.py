@@ -9,7 +9,12 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from tests.unit.vagent.metadata.memory_bench import GET, HELLO, Bench
-from vagent.metadata.guest.quota import Account, Accounts, Allowance, status_when_over
+from vagent.metadata.guest.quota import (
+    GuestQuota,
+    GuestQuotas,
+    QuotaLimits,
+    status_when_over,
+)
 from vagent.metadata.limits import MAX_ACCOUNTS
 from vagent.metadata.snapshot import MAX_GUEST_ROWS, GuestSnapshot, conspicuous
 
@@ -23,7 +28,7 @@ ELSEWHERE = b"GET /latest/whoami HTTP/1.1\r\nHost: a\r\n\r\n"
 )
 def test_a_burst_and_not_one_more(rate: float, burst: int, now: float) -> None:
     """At one moment exactly `burst` requests pass."""
-    account, allowance = Account(), Allowance(rate, burst, 1)
+    account, allowance = GuestQuota(), QuotaLimits(rate, burst, 1)
     passed = [account.takes(allowance, now) for _ in range(burst + 3)]
     assert [True] * burst + [False] * 3 == passed
 
@@ -31,7 +36,7 @@ def test_a_burst_and_not_one_more(rate: float, burst: int, now: float) -> None:
 @given(st.lists(st.floats(0.0, 0.5), min_size=1, max_size=200))
 def test_never_more_than_the_rate_and_a_burst(pauses: list[float]) -> None:
     """Over any stretch of time from the beginning."""
-    account, allowance = Account(), Allowance(10.0, 5, 1)
+    account, allowance = GuestQuota(), QuotaLimits(10.0, 5, 1)
     now, passed = 1000.0, 0
     for pause in pauses:
         now += pause
@@ -41,20 +46,20 @@ def test_never_more_than_the_rate_and_a_burst(pauses: list[float]) -> None:
 
 def test_one_that_keeps_to_the_rate_is_never_refused() -> None:
     """A request in each interval, for ever."""
-    account, allowance = Account(), Allowance(3.0, 1, 1)
+    account, allowance = GuestQuota(), QuotaLimits(3.0, 1, 1)
     assert all(account.takes(allowance, 1e9 + number / 3.0) for number in range(1000))
 
 
 def test_without_a_rate_there_is_no_limit() -> None:
     """0 turns it off."""
-    account = Account()
-    assert all(account.takes(Allowance(0.0, 1, 1), 5.0) for _ in range(1000))
+    account = GuestQuota()
+    assert all(account.takes(QuotaLimits(0.0, 1, 1), 5.0) for _ in range(1000))
 
 
 @pytest.mark.parametrize("step", [-86_400.0, 86_400.0])
 def test_a_clock_that_is_set_locks_nobody_out(step: float) -> None:
     """Neither a step back nor one ahead."""
-    account, allowance = Account(), Allowance(1.0, 2, 1)
+    account, allowance = GuestQuota(), QuotaLimits(1.0, 2, 1)
     while account.takes(allowance, 1e9):
         pass
     assert account.takes(allowance, 1e9 + step)
@@ -86,7 +91,7 @@ def test_other_paths(path: bytes) -> None:
 
 def test_accounts_are_bounded() -> None:
     """An idle one makes room, and one with connections never does."""
-    accounts = Accounts()
+    accounts = GuestQuotas()
     bench = Bench()
     accounts.of("0").connections.add(bench.guest()[0])
     for number in range(1, MAX_ACCOUNTS):

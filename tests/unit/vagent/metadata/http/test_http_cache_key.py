@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vagent.metadata.http.cache_key import key_of
-from vagent.metadata.http.request_head import Request, parse_head
+from vagent.metadata.http.request_head import RequestHead, parse_request_head
 
 PATHS = st.lists(
     st.text("abcxyz0-_.~", min_size=1, max_size=8), min_size=1, max_size=4
@@ -19,11 +19,11 @@ FIELDS = st.dictionaries(
 )
 
 
-def request(method: str, target: str, fields: dict[str, str]) -> Request:
+def request(method: str, target: str, fields: dict[str, str]) -> RequestHead:
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     head = f"{method} {target} HTTP/1.1\r\nHost: a\r\n{lines}\r\n"
-    parsed = parse_head(head.encode())
-    assert isinstance(parsed, Request), (head, parsed)
+    parsed = parse_request_head(head.encode())
+    assert isinstance(parsed, RequestHead), (head, parsed)
     return parsed
 
 

@@ -7,9 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vagent.metadata.http.request_head import (
-    Refusal,
-    Request,
-    parse_head,
+    RequestHead,
+    RequestRefusal,
+    parse_request_head,
     refuse_partial,
 )
 from vagent.metadata.limits import (
@@ -26,22 +26,22 @@ def head(*fields: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes = HOST) ->
     return line + b"\r\n" + host + b"".join(f + b"\r\n" for f in fields) + b"\r\n"
 
 
-def accepted(data: bytes) -> Request:
-    request = parse_head(data)
-    assert isinstance(request, Request), request
+def accepted(data: bytes) -> RequestHead:
+    request = parse_request_head(data)
+    assert isinstance(request, RequestHead), request
     return request
 
 
 def refused(data: bytes) -> int:
-    refusal = parse_head(data)
-    assert isinstance(refusal, Refusal), refusal
+    refusal = parse_request_head(data)
+    assert isinstance(refusal, RequestRefusal), refusal
     return refusal.status
 
 
 def test_a_plain_request() -> None:
     """What curl sends becomes these values."""
     data = head(b"User-Agent: curl/8", b"Accept: */*", line=b"GET /a/b?c=d HTTP/1.1")
-    assert Request(
+    assert RequestHead(
         method=b"GET",
         path=b"/a/b",
         target=b"/a/b?c=d",
@@ -209,32 +209,32 @@ def test_upgrade_is_ignored() -> None:
 def test_body_ceiling(length: int, status: int) -> None:
     """At the ceiling is fine, above is 413 before a byte of it is read."""
     data = head(b"Content-Length: %d" % (MAX_REQUEST_BODY + length))
-    result = parse_head(data)
-    assert status == (result.status if isinstance(result, Refusal) else 0)
+    result = parse_request_head(data)
+    assert status == (result.status if isinstance(result, RequestRefusal) else 0)
 
 
 @pytest.mark.parametrize(("surplus", "status"), [(-1, 0), (0, 0), (1, 414)])
 def test_request_line_ceiling(surplus: int, status: int) -> None:
     """8 KiB of request line, no more."""
     room = MAX_REQUEST_LINE + surplus - len(b"GET / HTTP/1.1")
-    result = parse_head(head(line=b"GET /" + b"a" * room + b" HTTP/1.1"))
-    assert status == (result.status if isinstance(result, Refusal) else 0)
+    result = parse_request_head(head(line=b"GET /" + b"a" * room + b" HTTP/1.1"))
+    assert status == (result.status if isinstance(result, RequestRefusal) else 0)
 
 
 @pytest.mark.parametrize(("surplus", "status"), [(-1, 0), (0, 0), (1, 431)])
 def test_header_count_ceiling(surplus: int, status: int) -> None:
     """100 fields, Host included."""
     fields = [b"A: b"] * (MAX_REQUEST_HEADERS - 1 + surplus)
-    result = parse_head(head(*fields))
-    assert status == (result.status if isinstance(result, Refusal) else 0)
+    result = parse_request_head(head(*fields))
+    assert status == (result.status if isinstance(result, RequestRefusal) else 0)
 
 
 @pytest.mark.parametrize(("surplus", "status"), [(-1, 0), (0, 0), (1, 431)])
 def test_head_ceiling(surplus: int, status: int) -> None:
     """16 KiB of head, no more."""
     room = MAX_REQUEST_HEAD + surplus - len(head(b"A: "))
-    result = parse_head(head(b"A: " + b"b" * room))
-    assert status == (result.status if isinstance(result, Refusal) else 0)
+    result = parse_request_head(head(b"A: " + b"b" * room))
+    assert status == (result.status if isinstance(result, RequestRefusal) else 0)
 
 
 @pytest.mark.parametrize(
@@ -259,8 +259,8 @@ def test_hopeless_beginnings(partial: bytes, status: int) -> None:
 @example(b"GET / HTTP/1.1\r\nHost: a")
 def test_any_bytes_are_a_request_or_a_refusal(data: bytes) -> None:
     """No input raises, and what is accepted is safe to put in an upstream request."""
-    result = parse_head(data.replace(b"\r\n\r\n", b"") + b"\r\n\r\n")
-    if isinstance(result, Request):
+    result = parse_request_head(data.replace(b"\r\n\r\n", b"") + b"\r\n\r\n")
+    if isinstance(result, RequestHead):
         assert result.target.startswith(b"/")
         assert result.target.decode("ascii").isprintable()
         assert b" " not in result.target
@@ -278,8 +278,8 @@ FIELD = st.tuples(
 def test_forwarded_fields_cannot_break_out(fields: list[tuple[bytes, bytes]]) -> None:
     """Whatever the values, the forwarded block holds allowed names on clean lines."""
     data = b"GET / HTTP/1.1\r\n" + b"".join(b"%b: %b\r\n" % f for f in fields) + b"\r\n"
-    result = parse_head(data)
-    if isinstance(result, Request):
+    result = parse_request_head(data)
+    if isinstance(result, RequestHead):
         lines = result.forwarded.split(b"\r\n")
         assert b"" == lines.pop()
         assert all(line.startswith(b"Accept: ") for line in lines)

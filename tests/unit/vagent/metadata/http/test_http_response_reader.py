@@ -11,10 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vagent.errors import WireError
-from vagent.metadata.http.parsed_heads import MAX_HEADS, ReplyHeads, RequestHeads
-from vagent.metadata.http.request_head import Refusal, Request
-from vagent.metadata.http.response_reader import ReplyReader, parse_reply_head
-from vagent.metadata.http.response_writer import whole_reply
+from vagent.metadata.http.parsed_heads import (
+    MAX_HEADS,
+    RequestHeadParser,
+    ResponseHeadParser,
+)
+from vagent.metadata.http.request_head import RequestHead, RequestRefusal
+from vagent.metadata.http.response_reader import ResponseReader, parse_response_head
+from vagent.metadata.http.response_writer import whole_response
 from vagent.metadata.limits import MAX_INTERIM_REPLIES, MAX_REPLY_BODY, MAX_REPLY_HEAD
 
 FRAMED = [
@@ -24,8 +28,8 @@ FRAMED = [
 ]
 
 
-def reader(*, head_only: bool = False) -> ReplyReader:
-    made = ReplyReader(ReplyHeads())
+def reader(*, head_only: bool = False) -> ResponseReader:
+    made = ResponseReader(ResponseHeadParser())
     made.begin(head_only=head_only)
     return made
 
@@ -97,7 +101,7 @@ def test_head_has_no_body() -> None:
 )
 def test_persistence(line: bytes, fields: bytes, persistent: bool) -> None:
     """Which connections may be pooled."""
-    head = parse_reply_head(line + b"\r\nContent-Length: 0\r\n" + fields + b"\r\n")
+    head = parse_response_head(line + b"\r\nContent-Length: 0\r\n" + fields + b"\r\n")
     assert persistent == head.persistent
 
 
@@ -149,7 +153,7 @@ def test_interim_ceiling() -> None:
 
 def test_hop_by_hop_fields_are_left_out() -> None:
     """What belongs to the upstream connection stays there."""
-    head = parse_reply_head(
+    head = parse_response_head(
         b"HTTP/1.1 200 OK\r\nKeep-Alive: a\r\nProxy-Authenticate: b\r\nTrailer: c\r\n"
         b"Connection: X-Hop\r\nx-hop: d\r\nUpgrade: e\r\nServer: f\r\n"
         b"Content-Length: 0\r\n\r\n"
@@ -159,7 +163,7 @@ def test_hop_by_hop_fields_are_left_out() -> None:
 
 def test_replies_that_differ_in_date_are_read_once() -> None:
     """Remembered heads mean the same, each with its own date."""
-    heads = ReplyHeads()
+    heads = ResponseHeadParser()
     form = (
         b"HTTP/1.1 200 OK\r\nServer: a\r\nDate: Sun, 22 Nov 2026 15:54:%02d GMT\r\n"
         b"Content-Length: 3\r\nConnection: keep-alive\r\n\r\n"
@@ -173,7 +177,7 @@ def test_replies_that_differ_in_date_are_read_once() -> None:
 
 def test_a_malformed_head_is_never_remembered() -> None:
     """The same broken head is refused each time."""
-    heads = ReplyHeads()
+    heads = ResponseHeadParser()
     bad = b"HTTP/1.1 200 OK\r\nDate: Sun, 22 Nov 2026 15:54:16 GMT\r\nA b\r\n\r\n"
     for _ in range(2):
         with pytest.raises(WireError):
@@ -182,16 +186,16 @@ def test_a_malformed_head_is_never_remembered() -> None:
 
 def test_remembered_requests_are_bounded_and_equal() -> None:
     """The same head gives the same value; refusals are computed each time."""
-    heads = RequestHeads()
+    heads = RequestHeadParser()
     form = b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n"
     first = heads.parse(form % 0)
-    assert isinstance(first, Request)
+    assert isinstance(first, RequestHead)
     assert first is heads.parse(form % 0)
     for number in range(MAX_HEADS):
         heads.parse(form % (number + 1))
     again = heads.parse(form % 0)
     assert (first, False) == (again, first is again)
-    assert isinstance(heads.parse(b"GET / HTTP/1.1\r\n\r\n"), Refusal)
+    assert isinstance(heads.parse(b"GET / HTTP/1.1\r\n\r\n"), RequestRefusal)
 
 
 @pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked"])
@@ -204,10 +208,10 @@ def test_a_head_rendered_beforehand_changes_no_reply(
 ) -> None:
     """It is used where it fits, and gives what rendering would."""
     lines = f"HTTP/1.1 {status}\r\nDate: Sun, 22 Nov 2026 15:54:16 GMT\r\n{framing}"
-    remembered = ReplyHeads().parse(f"{lines}\r\n\r\n".encode())
-    assert whole_reply(
+    remembered = ResponseHeadParser().parse(f"{lines}\r\n\r\n".encode())
+    assert whole_response(
         replace(remembered, front=b""), content, head_only=head_only, close=close
-    ) == whole_reply(remembered, content, head_only=head_only, close=close)
+    ) == whole_response(remembered, content, head_only=head_only, close=close)
 
 
 @given(st.binary(max_size=120))
@@ -222,7 +226,7 @@ def test_any_bytes(data: bytes) -> None:
 )
 def test_an_endless_body_has_an_end(framing: bytes) -> None:
     """Without a length it goes on to the ceiling, and there the connection is spent."""
-    reader = ReplyReader(ReplyHeads())
+    reader = ResponseReader(ResponseHeadParser())
     reader.feed(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n")
     size = 1 << 20
     piece = b"x" * size

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from tests.unit.vagent.metadata.memory_bench import REGISTRATION
 from vagent.metadata.imds_v2.token import (
     TOKEN_LENGTH,
-    Verdict,
+    TokenVerdict,
     holder_of,
-    judge,
-    seal,
+    mint_token,
+    verify_token,
 )
 
 KEY = bytes(range(32))
 HOLDER = holder_of(REGISTRATION)
-TOKEN = seal(KEY, 7, expires=100, holder=HOLDER)
+TOKEN = mint_token(KEY, 7, expires=100, holder=HOLDER)
 
 
-def verdict(token: bytes, *, holder: bytes = HOLDER, now: float = 0.0) -> Verdict:
-    return judge(token, key_of={7: KEY}.get, holder=holder, now=now)
+def verdict(token: bytes, *, holder: bytes = HOLDER, now: float = 0.0) -> TokenVerdict:
+    return verify_token(token, key_of={7: KEY}.get, holder=holder, now=now)
 
 
 @given(
@@ -37,15 +37,18 @@ def test_every_token_opens_for_its_holder(
     key: bytes, number: int, expires: int, holder: bytes
 ) -> None:
     """Until its time, and not from then on; it has a fixed length."""
-    token = seal(key, number, expires=expires, holder=holder)
+    token = mint_token(key, number, expires=expires, holder=holder)
     assert TOKEN_LENGTH == len(token)
     keys = {number: key}
-    for now, expected in ((0.0, Verdict.VALID), (float(expires), Verdict.EXPIRED)):
-        assert expected is judge(token, key_of=keys.get, holder=holder, now=now)
-    assert Verdict.FOREIGN is (
-        judge(token, key_of=keys.get, holder=holder + b"x", now=0.0)
+    for now, expected in (
+        (0.0, TokenVerdict.VALID),
+        (float(expires), TokenVerdict.EXPIRED),
+    ):
+        assert expected is verify_token(token, key_of=keys.get, holder=holder, now=now)
+    assert TokenVerdict.FOREIGN is (
+        verify_token(token, key_of=keys.get, holder=holder + b"x", now=0.0)
     )
-    assert Verdict.FOREIGN is judge(
+    assert TokenVerdict.FOREIGN is verify_token(
         token, key_of=lambda _number: None, holder=holder, now=0.0
     )
 
@@ -57,14 +60,14 @@ def test_every_changed_character_is_found() -> None:
             if TOKEN[at] == other:
                 continue
             changed = TOKEN[:at] + bytes((other,)) + TOKEN[at + 1 :]
-            assert Verdict.FOREIGN is verdict(changed)
+            assert TokenVerdict.FOREIGN is verdict(changed)
 
 
 @given(st.binary(max_size=2 * TOKEN_LENGTH))
 def test_anything_else_is_refused(token: bytes) -> None:
     """Whatever a guest shows: a verdict, never an exception, never valid."""
-    expected = Verdict.MALFORMED if token else Verdict.MISSING
-    assert verdict(token) in (expected, Verdict.FOREIGN)
+    expected = TokenVerdict.MALFORMED if token else TokenVerdict.MISSING
+    assert verdict(token) in (expected, TokenVerdict.FOREIGN)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,7 @@ def test_anything_else_is_refused(token: bytes) -> None:
 )
 def test_malformed(token: bytes) -> None:
     """Length and alphabet come before any arithmetic."""
-    assert Verdict.MALFORMED is verdict(token)
+    assert TokenVerdict.MALFORMED is verdict(token)
 
 
 @pytest.mark.parametrize(
@@ -93,10 +96,10 @@ def test_another_generation_of_the_port_is_another_holder(
 ) -> None:
     """A port made again, or given to another instance, does not inherit tokens."""
     other = replace(REGISTRATION, port=replace(REGISTRATION.port, **change))  # type: ignore[arg-type]  # every field named is a str
-    assert Verdict.FOREIGN is verdict(TOKEN, holder=holder_of(other))
+    assert TokenVerdict.FOREIGN is verdict(TOKEN, holder=holder_of(other))
 
 
 def test_another_identity_is_another_holder() -> None:
     """The number of the identity is part of it."""
     other = replace(REGISTRATION, index=REGISTRATION.index + 1)
-    assert Verdict.FOREIGN is verdict(TOKEN, holder=holder_of(other))
+    assert TokenVerdict.FOREIGN is verdict(TOKEN, holder=holder_of(other))

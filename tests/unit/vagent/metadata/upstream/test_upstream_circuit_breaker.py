@@ -9,37 +9,42 @@ import pytest
 from vagent.metadata.limits import MAX_BACKOFF_SECONDS, RETRY_SECONDS, SUSPECT_SECONDS
 from vagent.metadata.upstream.circuit_breaker import (
     TRANSITIONS,
-    Health,
-    Outcome,
-    Record,
+    BreakerState,
+    CircuitBreaker,
+    Observation,
     backoff,
     choose,
 )
-from vagent.metadata.upstream.retry_policy import Failure, Step, Verdict, after
+from vagent.metadata.upstream.retry_policy import (
+    RetryDecision,
+    RetryStep,
+    UpstreamFailure,
+    after,
+)
 
 
 def test_every_transition_is_named() -> None:
     """No state meets an outcome that the table does not know."""
-    assert set(itertools.product(Health, Outcome)) == set(TRANSITIONS)
+    assert set(itertools.product(BreakerState, Observation)) == set(TRANSITIONS)
 
 
 def test_failed_replies_never_take_an_endpoint_down() -> None:
     """Guests can provoke them, so they must not hurt other guests."""
-    record = Record()
+    record = CircuitBreaker()
     for _ in range(100):
-        record.note(Outcome.REPLY_FAILED, 1.0)
-    assert Health.SUSPECT is record.health
+        record.note(Observation.REPLY_FAILED, 1.0)
+    assert BreakerState.SUSPECT is record.health
 
 
 def test_only_a_reply_proves_that_an_endpoint_is_well() -> None:
     """Connecting is not enough: TLS 1.3 refuses later; the pause goes on growing."""
-    record = Record()
+    record = CircuitBreaker()
     for _ in range(3):
-        record.note(Outcome.CONNECT_FAILED, 1.0)
-        record.note(Outcome.CONNECTED, 1.0)
-    assert (Health.SUSPECT, 3) == (record.health, record.failures)
-    record.note(Outcome.REPLIED, 2.0)
-    assert (Health.UP, 0) == (record.health, record.failures)
+        record.note(Observation.CONNECT_FAILED, 1.0)
+        record.note(Observation.CONNECTED, 1.0)
+    assert (BreakerState.SUSPECT, 3) == (record.health, record.failures)
+    record.note(Observation.REPLIED, 2.0)
+    assert (BreakerState.UP, 0) == (record.health, record.failures)
 
 
 def test_backoff_doubles_to_its_ceiling() -> None:
@@ -50,7 +55,7 @@ def test_backoff_doubles_to_its_ceiling() -> None:
 
 def test_knocking_is_quick_while_somebody_waits() -> None:
     """A long dead endpoint is tried soon when a request needs it, one at a time."""
-    record = Record(Health.DOWN, failures=9, failed_at=100.0)
+    record = CircuitBreaker(BreakerState.DOWN, failures=9, failed_at=100.0)
     assert not record.may_connect(100.0 + RETRY_SECONDS - 0.01, wanted=True)
     assert record.may_connect(100.0 + RETRY_SECONDS, wanted=True)
     assert not record.may_connect(100.0 + RETRY_SECONDS, wanted=False)
@@ -62,10 +67,10 @@ def test_knocking_is_quick_while_somebody_waits() -> None:
 def test_choice() -> None:
     """Healthiest, then least busy, then in turn; never one that is down."""
     up, busy, suspect, down = (
-        Record(),
-        Record(busy=3),
-        Record(Health.SUSPECT, failed_at=10.0),
-        Record(Health.DOWN),
+        CircuitBreaker(),
+        CircuitBreaker(busy=3),
+        CircuitBreaker(BreakerState.SUSPECT, failed_at=10.0),
+        CircuitBreaker(BreakerState.DOWN),
     )
     assert 1 == choose([down, up, busy], 10.0, turn=0)
     assert 1 == choose([suspect, busy], 10.0, turn=0)
@@ -77,51 +82,53 @@ def test_choice() -> None:
 
 def test_equals_take_turns() -> None:
     """Idle endpoints share the load."""
-    records = [Record(), Record(), Record()]
+    records = [CircuitBreaker(), CircuitBreaker(), CircuitBreaker()]
     assert [0, 1, 2, 0] == [choose(records, 0.0, turn=turn) for turn in range(4)]
 
 
 def test_avoided_endpoints_come_last() -> None:
     """An endpoint that failed the request is used again only without another."""
-    first, second = Record(), Record(Health.SUSPECT)
+    first, second = CircuitBreaker(), CircuitBreaker(BreakerState.SUSPECT)
     assert 1 == choose([first, second], 0.0, turn=0, avoid=(first,))
     assert 0 == choose([first], 0.0, turn=0, avoid=(first,))
 
 
-@pytest.mark.parametrize("failure", list(Failure))
-def test_nothing_is_retried_after_bytes_reached_the_guest(failure: Failure) -> None:
+@pytest.mark.parametrize("failure", list(UpstreamFailure))
+def test_nothing_is_retried_after_bytes_reached_the_guest(
+    failure: UpstreamFailure,
+) -> None:
     """Half a reply cannot be taken back: cut."""
     verdict = after(failure, relayed=True, repeatable=True, attempts=1, elsewhere=True)
-    assert Step.CUT is verdict.step
+    assert RetryStep.CUT is verdict.step
 
 
 @pytest.mark.parametrize(
-    "failure", [one for one in Failure if one is not Failure.REFUSED]
+    "failure", [one for one in UpstreamFailure if one is not UpstreamFailure.REFUSED]
 )
-def test_what_must_not_be_repeated_is_answered(failure: Failure) -> None:
+def test_what_must_not_be_repeated_is_answered(failure: UpstreamFailure) -> None:
     """POST and vendor_data2.json: never again, whatever happened."""
     verdict = after(
         failure, relayed=False, repeatable=False, attempts=1, elsewhere=True
     )
-    assert Step.ANSWER is verdict.step
+    assert RetryStep.ANSWER is verdict.step
 
 
 @pytest.mark.parametrize(
     ("failure", "attempts", "elsewhere", "expected"),
     [
-        (Failure.STALE, 1, False, Verdict(Step.AGAIN)),
-        (Failure.STALE, 5, True, Verdict(Step.AGAIN)),
-        (Failure.EMPTY, 1, True, Verdict(Step.ELSEWHERE)),
-        (Failure.EMPTY, 1, False, Verdict(Step.ANSWER, 502)),
-        (Failure.EMPTY, 2, True, Verdict(Step.ANSWER, 502)),
-        (Failure.BROKEN, 1, True, Verdict(Step.ELSEWHERE)),
-        (Failure.MALFORMED, 1, True, Verdict(Step.ANSWER, 502)),
-        (Failure.TIMEOUT, 1, True, Verdict(Step.ANSWER, 504)),
-        (Failure.REFUSED, 9, False, Verdict(Step.WAIT)),
+        (UpstreamFailure.STALE, 1, False, RetryDecision(RetryStep.AGAIN)),
+        (UpstreamFailure.STALE, 5, True, RetryDecision(RetryStep.AGAIN)),
+        (UpstreamFailure.EMPTY, 1, True, RetryDecision(RetryStep.ELSEWHERE)),
+        (UpstreamFailure.EMPTY, 1, False, RetryDecision(RetryStep.ANSWER, 502)),
+        (UpstreamFailure.EMPTY, 2, True, RetryDecision(RetryStep.ANSWER, 502)),
+        (UpstreamFailure.BROKEN, 1, True, RetryDecision(RetryStep.ELSEWHERE)),
+        (UpstreamFailure.MALFORMED, 1, True, RetryDecision(RetryStep.ANSWER, 502)),
+        (UpstreamFailure.TIMEOUT, 1, True, RetryDecision(RetryStep.ANSWER, 504)),
+        (UpstreamFailure.REFUSED, 9, False, RetryDecision(RetryStep.WAIT)),
     ],
 )
 def test_repeatable_requests(
-    failure: Failure, attempts: int, elsewhere: bool, expected: Verdict
+    failure: UpstreamFailure, attempts: int, elsewhere: bool, expected: RetryDecision
 ) -> None:
     """The table for GET and HEAD."""
     assert expected == after(

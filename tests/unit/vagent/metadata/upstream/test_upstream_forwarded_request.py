@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import pytest
 
 from vagent.metadata.events import Caller
-from vagent.metadata.http.request_head import Request, parse_head
-from vagent.metadata.http.response_reader import ReplyHead
-from vagent.metadata.upstream.circuit_breaker import Record
-from vagent.metadata.upstream.forwarded_request import Exchange
-from vagent.metadata.upstream.retry_policy import Failure
+from vagent.metadata.http.request_head import RequestHead, parse_request_head
+from vagent.metadata.http.response_reader import ResponseHead
+from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
+from vagent.metadata.upstream.forwarded_request import ForwardedRequest
+from vagent.metadata.upstream.retry_policy import UpstreamFailure
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
@@ -23,7 +23,7 @@ class Asker:
 
     told: list[str] = field(default_factory=list)
 
-    def whole(self, head: ReplyHead, content: bytes) -> None:
+    def whole(self, head: ResponseHead, content: bytes) -> None:
         self.told.append(f"whole {head.status} {content.decode()}")
 
     def relay(self, data: bytes) -> bool:
@@ -45,19 +45,19 @@ class Carrier:
     """A pool that says whether there is another endpoint, and keeps what it gets."""
 
     other: bool
-    submitted: list[Exchange] = field(default_factory=list)
+    submitted: list[ForwardedRequest] = field(default_factory=list)
     reported: list[str] = field(default_factory=list)
 
-    def submit(self, exchange: Exchange) -> None:
+    def submit(self, exchange: ForwardedRequest) -> None:
         self.submitted.append(exchange)
 
-    def withdraw(self, exchange: Exchange) -> None:
+    def withdraw(self, exchange: ForwardedRequest) -> None:
         raise AssertionError(exchange)
 
-    def has_other(self, exchange: Exchange) -> bool:
+    def has_other(self, exchange: ForwardedRequest) -> bool:
         return self.other
 
-    def report(self, exchange: Exchange, reason: str, detail: str) -> None:
+    def report(self, exchange: ForwardedRequest, reason: str, detail: str) -> None:
         self.reported.append(f"{reason}: {detail}")
 
 
@@ -65,10 +65,10 @@ class Bench:
     """One request that was sent once, and where it comes from and goes to."""
 
     def __init__(self, head: bytes = GET, *, other: bool = False) -> None:
-        request = parse_head(head)
-        assert isinstance(request, Request)
+        request = parse_request_head(head)
+        assert isinstance(request, RequestHead)
         self.asker, self.carrier = Asker(), Carrier(other)
-        self.exchange = Exchange(
+        self.exchange = ForwardedRequest(
             self.asker,
             self.carrier,
             request,
@@ -79,21 +79,21 @@ class Bench:
             block=b"X-Instance-ID: i\r\n",
         )
         self.exchange.message(b"nova")
-        self.exchange.sent_to = self.sent_to = Record()
+        self.exchange.sent_to = self.sent_to = CircuitBreaker()
 
 
 @pytest.mark.parametrize(
     ("failure", "other", "needs_fresh"),
     [
-        (Failure.STALE, False, True),
-        (Failure.STALE, True, True),
-        (Failure.EMPTY, True, False),
-        (Failure.BROKEN, True, False),
-        (Failure.REFUSED, False, False),
+        (UpstreamFailure.STALE, False, True),
+        (UpstreamFailure.STALE, True, True),
+        (UpstreamFailure.EMPTY, True, False),
+        (UpstreamFailure.BROKEN, True, False),
+        (UpstreamFailure.REFUSED, False, False),
     ],
 )
 def test_only_a_stale_connection_makes_it_ask_for_a_fresh_one(
-    failure: Failure, *, other: bool, needs_fresh: bool
+    failure: UpstreamFailure, *, other: bool, needs_fresh: bool
 ) -> None:
     """Another endpoint's pooled connection, or one that waited, is as good as new."""
     bench = Bench(other=other)
@@ -106,8 +106,8 @@ def test_only_a_stale_connection_makes_it_ask_for_a_fresh_one(
 def test_once_it_needs_a_fresh_one_it_needs_it_for_good() -> None:
     """A later failure of another kind does not send it back to pooled ones."""
     bench = Bench(other=True)
-    bench.exchange.failed(Failure.STALE, "detail")
-    bench.exchange.failed(Failure.EMPTY, "detail")
+    bench.exchange.failed(UpstreamFailure.STALE, "detail")
+    bench.exchange.failed(UpstreamFailure.EMPTY, "detail")
     assert bench.exchange.needs_fresh is True
 
 
@@ -121,10 +121,14 @@ def test_what_must_not_be_sent_twice_never_meets_a_pooled_connection(
 
 @pytest.mark.parametrize(
     ("failure", "avoids"),
-    [(Failure.STALE, False), (Failure.EMPTY, True), (Failure.REFUSED, False)],
+    [
+        (UpstreamFailure.STALE, False),
+        (UpstreamFailure.EMPTY, True),
+        (UpstreamFailure.REFUSED, False),
+    ],
 )
 def test_an_endpoint_that_failed_it_is_avoided(
-    failure: Failure, *, avoids: bool
+    failure: UpstreamFailure, *, avoids: bool
 ) -> None:
     """When it goes elsewhere; a stale connection is no fault of its endpoint's."""
     bench = Bench(other=True)
@@ -135,13 +139,17 @@ def test_an_endpoint_that_failed_it_is_avoided(
 @pytest.mark.parametrize(
     ("head", "failure", "told"),
     [
-        (POST, Failure.STALE, "answer 502 False"),
-        (GET, Failure.TIMEOUT, "answer 504 False"),
-        (GET[:-2] + b"Connection: close\r\n\r\n", Failure.EMPTY, "answer 502 True"),
+        (POST, UpstreamFailure.STALE, "answer 502 False"),
+        (GET, UpstreamFailure.TIMEOUT, "answer 504 False"),
+        (
+            GET[:-2] + b"Connection: close\r\n\r\n",
+            UpstreamFailure.EMPTY,
+            "answer 502 True",
+        ),
     ],
 )
 def test_what_cannot_be_retried_is_answered(
-    head: bytes, failure: Failure, told: str
+    head: bytes, failure: UpstreamFailure, told: str
 ) -> None:
     """And told once, with the reason."""
     bench = Bench(head)

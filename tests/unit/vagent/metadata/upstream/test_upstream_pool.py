@@ -22,7 +22,7 @@ from vagent.metadata.limits import (
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.upstream.events import EndpointProbed
 from vagent.metadata.upstream.target import HostPort, Target
-from vagent.metadata.upstream.wait_queue import WaitingRoom
+from vagent.metadata.upstream.wait_queue import WaitQueue
 from vagent.observe.event import Event
 from vagent.ports.port import Port, Registration
 from vagent.transport.deadlines import TICK_SECONDS
@@ -422,7 +422,7 @@ def test_waiting_room_keeps_order_and_forgets_who_left() -> None:
         def __init__(self, peer: str) -> None:
             self.peer = peer
 
-    room = WaitingRoom(share=2)
+    room = WaitQueue(share=2)
     first = cast(Any, One("a"))
     second = cast(Any, One("b"))
     assert room.admit(first)
