@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory
 
 from introspect.sources import Sources
+from provision.config_api.contrail import ensure_default
 from vagent import __version__
 from vagent.certificates.expiry_watch import CertificateWatch, certificates_of
 from vagent.config.model import AgentConfig
@@ -185,6 +186,7 @@ class Agent:
         self._flow_worker.start()
         self._kernel_worker.start()
         await self._store.open()
+        await ensure_default(self._store)
         self._instances.start()
         await self._registrar.restore()
         self._services.start()

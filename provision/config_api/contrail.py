@@ -1,6 +1,6 @@
 """Contrail's config API as coroutines over the store: enough for vnc_api and its tools.
 
-One object exists, or not: the global-vrouter-config with the services. Every change is
+There is one object, the global-vrouter-config with the services. Every change is
 a compare-and-swap, so a reader that sends If-Match never overwrites what it did not
 see; Contrail's tools send none and get Contrail's semantics. Refuses to know HTTP.
 """
@@ -8,6 +8,7 @@ see; Contrail's tools send none and get Contrail's semantics. Refuses to know HT
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from provision.config_api.vrouter_config import (
     PARENT_TYPE,
     PARENT_UUID,
     created,
+    default,
     list_item,
     parent,
     parse_uuid,
@@ -39,6 +41,16 @@ from vagent.store.store import ConfigStore, Entry
 
 MAX_ATTEMPTS = 8
 """Rounds of read, merge and swap: each lost round means that another call won it."""
+
+
+async def ensure_default(store: ConfigStore) -> None:
+    """Make the global-vrouter-config without services, unless it is there.
+
+    A Contrail API server makes it at each start, and its tools read, list and change it
+    without having made it. Raises StoreError.
+    """
+    with suppress(ConflictError):
+        await store.put(KIND, OBJECT_ID, default(), expected=0)
 
 
 class ConfigApi:

@@ -64,12 +64,19 @@ def created(body: dict[str, Any], new_uuid: Callable[[], UUID]) -> dict[str, Any
     return {
         "uuid": str(new_uuid()) if given is None else parse_uuid(given),
         "display_name": FQ_NAME[-1],
-        **properties,
+        **_without_nulls(properties),
     }
 
 
+def default() -> dict[str, Any]:
+    """The object before anybody changes it; its UUID is the same everywhere."""
+    uuid = uuid5(NAMESPACE_DNS, ":".join(FQ_NAME))
+    return {"uuid": str(uuid), "display_name": FQ_NAME[-1]}
+
+
 def updated(stored: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-    """The object after an update: given properties replace, the others stay.
+    """The object after an update: given properties replace, null takes away, the
+    others stay.
 
     Raises RefusedError (400) for a bad property or for another object's identity.
     """
@@ -80,7 +87,7 @@ def updated(stored: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
             raise RefusedError(
                 400, f"{key} {_show(body[key])} is not this object's: {identity[key]}"
             )
-    return {**stored, **properties}
+    return _without_nulls({**stored, **properties})
 
 
 def shown(stored: dict[str, Any], root: str) -> dict[str, Any]:
@@ -147,9 +154,15 @@ def _properties(body: dict[str, Any], operation: str) -> dict[str, Any]:
             f"field {_show(unknown[0])}",
         )
     properties = {key: body[key] for key in _CARRIED & body.keys()}
-    if PROPERTY in body:
+    if body.get(PROPERTY) is not None:
         properties[PROPERTY] = _services(body[PROPERTY], operation)
+    elif PROPERTY in body:
+        properties[PROPERTY] = None
     return properties
+
+
+def _without_nulls(properties: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in properties.items() if value is not None}
 
 
 def _services(value: object, operation: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from vagent.ports.members import (
     read_integer,
     read_mac,
     read_name,
+    read_optional_integer,
     read_remark,
     read_tap,
     read_tenant,
@@ -111,7 +112,7 @@ def decode_port(value: Json) -> Port:
     port_id = read_uuid(value, "id")
     if port_id == NIL:
         raise WireError("Invalid or missing data for <id>")
-    link = read_integer(value, "link-state", INT32, 0 if kind == REMOTE_PORT else 1)
+    link = read_optional_integer(value, "link-state", 0 if kind == REMOTE_PORT else 1)
     rx_vlan, tx_vlan = read_vlans(value)
     return Port(
         id=port_id,
@@ -126,7 +127,7 @@ def decode_port(value: Json) -> Port:
         kind=kind,
         rx_vlan=rx_vlan,
         tx_vlan=tx_vlan,
-        vhostuser_mode=read_integer(value, "vhostuser-mode", INT32, 0),
+        vhostuser_mode=read_optional_integer(value, "vhostuser-mode", 0),
         link_up=link != 0,
         author=read_remark(value, "author"),
         time=read_remark(value, "time"),

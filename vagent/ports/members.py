@@ -59,11 +59,9 @@ def read_text(value: Json, name: str, limit: int, what: str = "field") -> str:
     return text
 
 
-def read_integer(
-    value: Json, name: str, allowed: range, default: int | None = None
-) -> int:
-    """A JSON integer; `default` stands for an absent member, None: it must be there."""
-    number = value.get(name, default)
+def read_integer(value: Json, name: str, allowed: range) -> int:
+    """A JSON integer that must be there."""
+    number = value.get(name)
     if type(number) is not int:  # True is an int to isinstance
         raise WireError(f"Invalid or missing field for <{name}>")
     if number not in allowed:
@@ -72,6 +70,14 @@ def read_integer(
             f"not in {allowed.start} to {allowed.stop - 1}"
         )
     return number
+
+
+def read_optional_integer(value: Json, name: str, default: int) -> int:
+    """A JSON integer; as in Contrail, `default` stands for everything else: an absent
+    member, null (which its Python port API sends), text, or a number over 32 bits.
+    """
+    number = value.get(name)
+    return number if type(number) is int and number in INT32 else default
 
 
 def read_uuid(value: Json, name: str) -> str:
@@ -88,8 +94,10 @@ def read_uuid_or_nil(value: Json, name: str) -> str:
 
 
 def read_tenant(value: Json, name: str) -> str:
-    """A project id as 32 hex digits; "" for "" (vrouter-port-control) and for nil."""
-    if value.get(name) == "":
+    """A project id as 32 hex digits; "" for nil, and for what Contrail's tools send
+    where there is none: "" (vrouter-port-control) and "None" (its Python port API).
+    """
+    if value.get(name) in ("", "None"):
         return ""
     found = read_uuid(value, name)
     return "" if found == NIL else found.replace("-", "")

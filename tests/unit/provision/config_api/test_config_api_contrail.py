@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from twisted.internet.defer import Deferred
 
-from provision.config_api.contrail import MAX_ATTEMPTS, ConfigApi
+from provision.config_api.contrail import MAX_ATTEMPTS, ConfigApi, ensure_default
 from provision.config_api.homepage import RESOURCES
 from provision.config_api.reply import ApiRequest, Reply
 from provision.config_api.routes import dispatch
@@ -361,3 +361,26 @@ def test_store_fails(api: Api) -> None:
     ):
         reply = api.reply(method, path, body)
         assert refused(reply) == (503, "The store failed: disk on fire")
+
+
+def test_the_default_object_is_there_from_the_start() -> None:
+    """Tools read, list and change it without having made it."""
+    api = Api()
+    Deferred.fromCoroutine(ensure_default(api.store))
+    name = {"type": KIND, "fq_name": list(FQ_NAME)}
+    uuid = api.call("POST", "/fqname-to-id", name)["uuid"]
+    listed = api.call("GET", f"/{KIND}s")[f"{KIND}s"]
+    assert [uuid] == [item["uuid"] for item in listed]
+    assert uuid == api.call("GET", f"/{KIND}/{uuid}")[KIND]["uuid"]
+    assert 409 == api.create().status
+    api.call("PUT", f"/{KIND}/{uuid}", {KIND: {PROPERTY: None}})
+    assert PROPERTY not in api.call("GET", f"/{KIND}/{uuid}")[KIND]
+
+
+def test_what_was_provisioned_outlives_the_next_start() -> None:
+    """The default is made only where there is nothing."""
+    api = Api()
+    uuid = json.loads(api.create(**{PROPERTY: services(ENTRY)}).body)[KIND]["uuid"]
+    Deferred.fromCoroutine(ensure_default(api.store))
+    read = api.call("GET", f"/{KIND}/{uuid}")[KIND]
+    assert services(ENTRY) == read[PROPERTY]
