@@ -105,6 +105,10 @@ class DataPath:
             clock=clock,
         )
         fast_path.guests = self._judge.guests
+        # What is told of a guest names its port.
+        self._judge.registered = self._registered
+        fast_path.registered = self._registered
+        liveness.registered = self._registered
         self._trap = PacketTrap(
             config.queue_number,
             queue_length=config.queue_length,

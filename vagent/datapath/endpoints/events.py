@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from vagent.datapath.state import _shown
 from vagent.observe.event import Event
+from vagent.ports.port import Registration
 
 
 @dataclass(slots=True)
-class EndpointChanged(Event):
+class FabricEndpointChanged(Event):
     """A fabric endpoint is down for all guests, or is used again.
 
     Counted by `health` (`endpoints.liveness.Health`); `protocol` is TCP or UDP.
@@ -39,7 +40,7 @@ class EndpointChanged(Event):
 
 
 @dataclass(slots=True)
-class EndpointSuspected(Event):
+class FabricEndpointAvoided(Event):
     """One guest's flows avoid a fabric endpoint, or do so no more.
 
     Not logged: a guest can provoke it.
@@ -54,6 +55,7 @@ class EndpointSuspected(Event):
     protocol: str
     health: str
     why: str
+    guest: Registration | None
 
     def label(self) -> str:
         return self.health

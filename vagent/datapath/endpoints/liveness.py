@@ -10,16 +10,20 @@ agent's own, where there are any, count for all. When no endpoint is left, all a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
 from vagent.config.model import EndpointCheckConfig
-from vagent.datapath.endpoints.events import EndpointChanged, EndpointSuspected
+from vagent.datapath.endpoints.events import (
+    FabricEndpointAvoided,
+    FabricEndpointChanged,
+)
 from vagent.datapath.state import Endpoint
 from vagent.kernel.ip_packet import TCP, UDP
 from vagent.observe.event import Emit
+from vagent.ports.port import Registration
 
 WITNESSES = 2
 """Guests whose flows must have failed before an endpoint is down for all: one alone
@@ -123,7 +127,9 @@ Key = tuple[int, int]
 
 
 class Liveness:
-    """`pick` takes one of several numbers, fairly."""
+    """`pick` takes one of several numbers, fairly. `registered` holds the port of each
+    guest by its index, for what is told of it.
+    """
 
     def __init__(
         self,
@@ -135,6 +141,7 @@ class Liveness:
         self._config = config
         self._pick = pick
         self._emit = emit
+        self.registered: Mapping[int, Registration] = {}
         self._endpoints: dict[int, Endpoint] = {}
         self._records: dict[Key, _Record] = {}
         self._checks: dict[int, _Checked] = {}
@@ -202,7 +209,7 @@ class Liveness:
             record.plan_trial(now)
             if number in self._checks:
                 self._checks[number].passed = 0
-        self._tell(number, before, "flows of guests got no reply")
+        self._tell(number, before, "flows of guests got no reply", index)
 
     def checked(self, number: int, *, passed: bool, why: str = "") -> None:
         """The agent's own check of an endpoint ended."""
@@ -310,7 +317,10 @@ class Liveness:
     def _healths(self, number: int) -> tuple[Health, Health]:
         return self._health((number, TCP)), self._health((number, UDP))
 
-    def _tell(self, number: int, before: tuple[Health, Health], why: str) -> None:
+    def _tell(
+        self, number: int, before: tuple[Health, Health], why: str, index: int = -1
+    ) -> None:
+        """Report what changed; `index` is that of the guest which brought it about."""
         self._changed()
         endpoint = self._endpoints[number]
         for name, was, now in zip(
@@ -318,8 +328,11 @@ class Liveness:
         ):
             if was is now:
                 continue
-            what = EndpointChanged if Health.DOWN in (was, now) else EndpointSuspected
-            self._emit(what(endpoint.address, endpoint.port, name, now.value, why))
+            about = (endpoint.address, endpoint.port, name, now.value, why)
+            if Health.DOWN in (was, now):
+                self._emit(FabricEndpointChanged(*about))
+            else:
+                self._emit(FabricEndpointAvoided(*about, self.registered.get(index)))
 
     def _changed(self) -> None:
         """Prepare what the choice for each new flow needs."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from vagent.datapath.fast_path.program import Match
 from vagent.observe.event import Event
+from vagent.ports.port import Registration
 
 
 @dataclass(slots=True)
@@ -53,6 +54,7 @@ class FastPathFlow(Event):
     outcome: str
     match: Match
     why: str
+    guest: Registration | None
 
     def label(self) -> str:
         return self.outcome

@@ -57,6 +57,7 @@ from vagent.kernel.conntrack import (
 from vagent.kernel.ip_packet import TCP, UDP, OpeningPacket
 from vagent.kernel.rtnl_route import Hop
 from vagent.observe.event import Emit
+from vagent.ports.port import Registration
 
 TURN = 0.1
 """Seconds between two turns; one with nothing to do is two short system calls."""
@@ -103,6 +104,7 @@ class _Flow:
     packet: OpeningPacket
     tracked: Tracked
     guest: int
+    port: Registration | None
     ifindex: int
     tap_mtu: int
     hop: Hop
@@ -152,13 +154,14 @@ def why_not(match: Match, index: int, tracked: Tracked | None) -> str:
 class FastPath:
     """Everything is a no-op before `open`, and after the kernel refused.
 
-    `guests` tells the port's first index by any of its own.
+    `guests` tells the port's first index by any of its own, `registered` the port.
     """
 
     def __init__(
         self, kernel: FastPathKernel, *, emit: Emit, clock: IReactorTime
     ) -> None:
         self.guests: Mapping[int, int] = {}
+        self.registered: Mapping[int, Registration] = {}
         self._kernel = kernel
         self._emit = emit
         self._clock = clock
@@ -338,7 +341,8 @@ class FastPath:
         except (KernelError, WireError) as failure:
             why = str(failure)
         outcome = Outcome.REFUSED if why else Outcome.TAKEN
-        self._emit(FastPathFlow(outcome, match, why))
+        port = self.registered.get(attachment.index)
+        self._emit(FastPathFlow(outcome, match, why, port))
 
     def _take(
         self, match: Match, attachment: Attachment, guest: int, now: float
@@ -385,6 +389,7 @@ class FastPath:
             packet=packet,
             tracked=tracked,
             guest=guest,
+            port=self.registered.get(attachment.index),
             ifindex=attachment.ifindex,
             tap_mtu=tap_mtu,
             hop=hop,
@@ -478,7 +483,7 @@ class FastPath:
         self._past[flow.tracked.id, flow.tracked.original] = past
         while len(self._past) > MAX_PAST:
             del self._past[next(iter(self._past))]
-        self._emit(FastPathFlow(outcome, decode_match(flow.there), ""))
+        self._emit(FastPathFlow(outcome, decode_match(flow.there), "", flow.port))
 
     def _sum(self, flow: _Flow, *, is_on_it: bool) -> Carried:
         none = Traffic(0, 0)

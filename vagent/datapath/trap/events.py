@@ -9,6 +9,7 @@ from vagent.datapath.state import _shown
 from vagent.datapath.trap.decide import Verdict
 from vagent.kernel.ip_packet import OpeningPacket
 from vagent.observe.event import Event
+from vagent.ports.port import Registration
 
 
 @dataclass(slots=True)
@@ -21,6 +22,7 @@ class FlowDecided(Event):
 
     packet: OpeningPacket
     verdict: Verdict
+    guest: Registration | None
 
     def label(self) -> str:
         return self.verdict.reason

@@ -34,6 +34,7 @@ from vagent.kernel.icmp import craft, tagged
 from vagent.kernel.ip_packet import UDP, OpeningPacket, parse
 from vagent.observe.event import Emit
 from vagent.ports import identity6
+from vagent.ports.port import Registration
 
 MAX_TOLD = 100
 MAX_TOLD_TO_GUEST = 20
@@ -51,7 +52,8 @@ class Judge:
     """`judge` is called for each trapped packet.
 
     `guests` holds the index of a registered port for each index that it has: a guest's
-    share does not grow with its addresses. `offers` are the services,
+    share does not grow with its addresses. `registered` holds the port itself, for what
+    is told of it. `offers` are the services,
     `addresses` those that are guarded. `base` is
     the first address of the identity range as an integer; `attachment_of` tells where
     the kernel serves an index; `liveness` takes one of several endpoints, and
@@ -72,6 +74,7 @@ class Judge:
         clock: IReactorTime,
     ) -> None:
         self.guests: dict[int, int] = {}
+        self.registered: Mapping[int, Registration] = {}
         self.offers: Mapping[tuple[int, int], Offer] = {}
         self._base = base
         self._prefix6 = identity6.prefix_of(base)
@@ -103,7 +106,7 @@ class Judge:
             over_limit=_has_room if given else self._over_limit,
             choose=self._again(given) if given else self._choose,
         )
-        self._emit(FlowDecided(packet, verdict))
+        self._emit(FlowDecided(packet, verdict, self.registered.get(index)))
         if given == verdict.endpoint != 0:
             return given << INDEX_BITS | index
         return self._mark(data, packet, index, verdict)
@@ -124,7 +127,7 @@ class Judge:
             return
         index = self._index(packet.source)
         if index in self.guests:
-            self._emit(FlowDecided(packet, TOO_FAST))
+            self._emit(FlowDecided(packet, TOO_FAST, self.registered.get(index)))
             self._mark(data, packet, index, TOO_FAST)
 
     def _mark(

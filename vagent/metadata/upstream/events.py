@@ -27,7 +27,7 @@ class ForwardFailed(LocalAnswer):
 
 
 @dataclass(slots=True)
-class EndpointSuspected(MetadataEvent):
+class UpstreamEndpointFailed(MetadataEvent):
     """An endpoint failed a request. Not logged: guests can provoke it at will."""
 
     counter: ClassVar[str | None] = "metadata_upstream_suspected_total"
@@ -40,7 +40,7 @@ class EndpointSuspected(MetadataEvent):
 
 
 @dataclass(slots=True)
-class EndpointProbed(Event):
+class UpstreamEndpointProbed(Event):
     """A probe of an endpoint is over. Counted only: a change is another event."""
 
     counter: ClassVar[str | None] = "metadata_upstream_probes_total"
@@ -57,7 +57,7 @@ class EndpointProbed(Event):
 
 
 @dataclass(slots=True)
-class EndpointChanged(MetadataEvent):
+class UpstreamEndpointChanged(MetadataEvent):
     """An upstream endpoint went down, or came back."""
 
     counter: ClassVar[str | None] = "metadata_upstream_changes_total"

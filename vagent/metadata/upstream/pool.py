@@ -30,10 +30,10 @@ from vagent.metadata.upstream.connect import Dialler
 from vagent.metadata.upstream.connection import UpstreamConnection
 from vagent.metadata.upstream.endpoint import EndpointSnapshot, UpstreamEndpoint
 from vagent.metadata.upstream.events import (
-    EndpointChanged,
-    EndpointProbed,
-    EndpointSuspected,
     ForwardFailed,
+    UpstreamEndpointChanged,
+    UpstreamEndpointFailed,
+    UpstreamEndpointProbed,
 )
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 from vagent.metadata.upstream.health_check import Probe, ProbeTimer
@@ -379,7 +379,7 @@ class ConnectionPool:
 
     def _probed(self, endpoint: UpstreamEndpoint, problem: str) -> None:
         endpoint.probed = (self._deadlines.now(), problem or "answered")
-        self._emit(EndpointProbed(str(endpoint.address), problem))
+        self._emit(UpstreamEndpointProbed(str(endpoint.address), problem))
         if problem.startswith("status"):
             self._note(endpoint, Observation.REPLY_FAILED, f"probe: {problem}")
 
@@ -396,11 +396,10 @@ class ConnectionPool:
         before = record.health
         if not record.note(outcome, self._deadlines.now()):
             return
-        if BreakerState.DOWN in (before, record.health):
-            self._emit(
-                EndpointChanged(str(endpoint.address), record.health.name, reason)
-            )
-        elif record.health is BreakerState.SUSPECT:
-            self._emit(EndpointSuspected(str(endpoint.address), reason))
+        address, now = str(endpoint.address), record.health
+        if BreakerState.DOWN in (before, now):
+            self._emit(UpstreamEndpointChanged(address, now.name, reason))
+        elif now is BreakerState.SUSPECT:
+            self._emit(UpstreamEndpointFailed(address, reason))
         if record.health is BreakerState.DOWN:
             self._knock()

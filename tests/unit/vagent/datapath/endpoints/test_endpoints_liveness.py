@@ -7,7 +7,10 @@ from ipaddress import IPv4Address
 import pytest
 
 from vagent.config.model import EndpointCheckConfig
-from vagent.datapath.endpoints.events import EndpointChanged, EndpointSuspected
+from vagent.datapath.endpoints.events import (
+    FabricEndpointAvoided,
+    FabricEndpointChanged,
+)
 from vagent.datapath.endpoints.liveness import (
     FIRST_PAUSE,
     MAX_AGAINST,
@@ -21,11 +24,14 @@ from vagent.datapath.endpoints.liveness import (
 from vagent.datapath.state import Endpoint
 from vagent.kernel.ip_packet import TCP, UDP
 from vagent.observe.event import Event
+from vagent.ports.port import Port, Registration
 
 ONE = Endpoint(2, IPv4Address("192.0.2.1"), 53)
 TWO = Endpoint(3, IPv4Address("192.0.2.2"), 53)
 BOTH = (2, 3)
 ALICE, BOB, CAROL = 5, 6, 7
+PORT = Port("p", "i", "t", "", "", "tap", "", IPv4Address("10.0.0.3"), None)
+REGISTRATION = Registration(PORT, ALICE, IPv4Address("169.254.64.5"))
 
 
 class Bench:
@@ -66,7 +72,7 @@ class Bench:
         return [
             f"{each.address} {each.protocol} {each.health}"
             for each in self.events
-            if isinstance(each, EndpointChanged | EndpointSuspected)
+            if isinstance(each, FabricEndpointChanged | FabricEndpointAvoided)
         ]
 
 
@@ -90,6 +96,15 @@ def test_one_guest_takes_nothing_away_from_others(bench: Bench) -> None:
     assert 3 == bench.choice(BOB, 100.0).number
     assert (Health.SUSPECT, Health.UP) == bench.health(3)
     assert ["192.0.2.2 TCP suspect"] == bench.told()
+
+
+def test_whose_flows_avoid_an_endpoint_is_told(bench: Bench) -> None:
+    """By the port; a reply, which clears all, is told of nobody."""
+    bench.liveness.registered = {ALICE: REGISTRATION}
+    bench.fail(3, ALICE)
+    bench.liveness.replied(3, TCP)
+    told = [e for e in bench.events if isinstance(e, FabricEndpointAvoided)]
+    assert [REGISTRATION, None] == [each.guest for each in told]
 
 
 def test_a_guest_goes_back_after_its_pause(bench: Bench) -> None:
@@ -124,7 +139,7 @@ def test_a_reply_in_between_clears_the_first(bench: Bench) -> None:
         bench.fail(3, BOB)
         bench.liveness.replied(3, TCP)
     assert (Health.UP, Health.UP) == bench.health(3)
-    assert not any(isinstance(each, EndpointChanged) for each in bench.events)
+    assert not any(isinstance(each, FabricEndpointChanged) for each in bench.events)
 
 
 def test_an_old_failure_is_forgotten(bench: Bench) -> None:

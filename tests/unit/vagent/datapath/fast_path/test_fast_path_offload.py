@@ -49,6 +49,7 @@ from vagent.kernel.conntrack import (
 from vagent.kernel.ip_packet import TCP, UDP, OpeningPacket
 from vagent.kernel.rtnl_route import Hop
 from vagent.observe.event import Event
+from vagent.ports.port import Port, Registration
 
 SERVICE = IPv4Address("169.254.1.7")
 ENDPOINT, HOST = IPv4Address("198.51.100.10"), IPv4Address("198.51.100.1")
@@ -598,3 +599,19 @@ def test_what_was_carried_is_remembered(bench: Bench) -> None:
     bench.turn()
     bench.kernel.counts[key] = Count(1, 50, is_closed=False)
     assert bench.fast_path.carried()[name].sent == Traffic(6, 750)
+
+
+def test_a_flow_is_told_of_its_port(bench: Bench) -> None:
+    """When it is taken, and when it ends because its port went."""
+    port = Port("p", "i", "t", "", "", "tap", "", IPv4Address("10.0.0.5"), None)
+    registration = Registration(port, bench.guest.index, bench.guest.identity)
+    bench.fast_path.registered = {bench.guest.index: registration}
+    key, _ = bench.flow()
+    bench.kernel.queue.append(key)
+    bench.turn()
+    bench.fast_path.registered = {}
+    bench.fast_path.end(bench.guest.index, INDEX_MASK)
+    told = [each for each in bench.events if isinstance(each, FastPathFlow)]
+    assert [("taken", registration), ("revoked", registration)] == [
+        (each.outcome, each.guest) for each in told
+    ]

@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     from vagent.datapath.system import System
     from vagent.linklocal.service import LinkLocalService
     from vagent.observe.event import Event
+from vagent.ports.port import Port, Registration
 
 BASE = int(IPv4Address("169.254.64.0"))
 DNS = "169.254.1.53"
+
+PORT = Port("p", "i", "t", "", "", "tap", "", IPv4Address("10.0.0.3"), None)
+REGISTRATION = Registration(PORT, 2, IPv4Address("169.254.64.2"))
 
 
 class Bench:
@@ -113,6 +117,15 @@ def test_a_flow_to_an_endpoint_is_witnessed(bench: Bench) -> None:
     """Its mark says where it goes and whose it is."""
     assert 3 << INDEX_BITS | 2 == bench.open(2)
     assert "1 flows" in repr(bench.witness)
+
+
+def test_a_verdict_is_told_of_the_port(bench: Bench) -> None:
+    """Identities are given to others later; a port that went keeps its verdicts."""
+    bench.judge.registered = {2: REGISTRATION}
+    for index in (2, 99):
+        bench.open(index)
+    decided = [each for each in bench.events if isinstance(each, FlowDecided)]
+    assert [REGISTRATION, None] == [each.guest for each in decided]
 
 
 def test_the_choice_is_livenesss(bench: Bench) -> None:

@@ -20,7 +20,7 @@ from vagent.metadata.limits import (
     RETRY_SECONDS,
 )
 from vagent.metadata.proxy import MetadataProxy
-from vagent.metadata.upstream.events import EndpointProbed
+from vagent.metadata.upstream.events import UpstreamEndpointProbed
 from vagent.metadata.upstream.target import HostPort, Target
 from vagent.metadata.upstream.wait_queue import WaitQueue
 from vagent.observe.event import Event
@@ -286,7 +286,9 @@ PROBE = b"GET / HTTP/1.1\r\nHost: 127.0.0.%d\r\nUser-Agent: vagent-probe\r\n\r\n
 
 def probes(bench: Bench) -> list[str]:
     """What became of them."""
-    return [one.label() for one in bench.events if isinstance(one, EndpointProbed)]
+    return [
+        one.label() for one in bench.events if isinstance(one, UpstreamEndpointProbed)
+    ]
 
 
 def probe_state(bench: Bench, number: int = 0) -> str:
