@@ -23,7 +23,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from vagent.errors import KernelError
-from vagent.kernel import conntrack, netlink, nf_tables, queue_rule
+from vagent.kernel import conntrack, netlink, nf_tables
 from vagent.kernel import rtnl_link as links
 from vagent.kernel.conntrack import Tracked, decode_found, encode_find
 from vagent.kernel.ip_packet import OpeningPacket
@@ -89,13 +89,6 @@ class System(Protocol):
 
     def queue_drops(self, queue_number: int) -> int:
         """Packets that the kernel could not queue: full, or nobody reading fast."""
-
-    def insert_queue_rule(
-        self, family: int, table: str, chain: str, queue_number: int
-    ) -> None:
-        """The xt NFQUEUE rule at the head of an existing chain of a table of AF_INET or
-        AF_INET6.
-        """
 
     def send_frame(self, ifindex: int, frame: bytes) -> None:
         """Send an Ethernet frame out of an interface: towards the guest of a tap."""
@@ -187,15 +180,6 @@ class LinuxSystem:
                 wire.send(frame)
         except OSError as failure:
             raise KernelError(f"frame to interface {ifindex}: {failure}") from failure
-
-    def insert_queue_rule(
-        self, family: int, table: str, chain: str, queue_number: int
-    ) -> None:
-        """See System."""
-        netlink.transact(
-            queue_rule.encode(table, chain, queue_number, family=family),
-            "queue rule",
-        )
 
     def end_flows(self, mark: int, mask: int) -> None:
         """See System."""

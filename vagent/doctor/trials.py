@@ -15,7 +15,7 @@ from pathlib import Path
 from vagent.doctor.commands import ask, there
 from vagent.doctor.facts import KernelTrial
 from vagent.errors import KernelError
-from vagent.kernel import netlink, queue_rule
+from vagent.kernel import netlink, nf_tables
 
 _TABLE = "table {family} vagent_doctor {{\n{body}\n}}\n"
 _NFT = (
@@ -103,13 +103,15 @@ def _queue(number: int) -> str:
     made = ask(["nft", "-f", "-"], f"table ip {name} {{ chain c {{ }}; }}\n")
     if not made.ok:
         return made.error[:200] or "refused"
+    rule = nf_tables.insert_rule(nf_tables.IPV4, name, "c", nf_tables.xt_queue(number))
     try:
-        netlink.transact(queue_rule.encode(name, "c", number), "xt NFQUEUE")
+        answers = netlink.transact_batch(nf_tables.encode(rule))
     except KernelError as failure:
         return f"nft: {refusal}; {failure}"
     finally:
         ask(["nft", "delete", "table", "ip", name])
-    return ""
+    refused = nf_tables.refusal(rule, answers)
+    return f"nft: {refusal}; xt NFQUEUE: {refused}" if refused else ""
 
 
 def _veth() -> str:

@@ -50,6 +50,7 @@ _IMMEDIATE_REGISTER, _IMMEDIATE_DATA = 1, 2
 _DATA_VALUE, _DATA_VERDICT = 1, 2
 _VERDICT_CODE, _VERDICT_CHAIN = 1, 2
 _LIST_ELEMENT = 1
+_TARGET_NAME, _TARGET_REVISION, _TARGET_INFO, _NFQUEUE_REVISION = 1, 2, 3, 3
 _INGRESS, _ACCEPT, _VERDICT_REGISTER, _JUMP = 0, 1, 0, -3
 _UNSIGNED, _SIGNED = struct.Struct("!I"), struct.Struct("!i")
 _FIRST_ELEMENT = 20
@@ -154,8 +155,21 @@ def insert_rule(
 
 
 def accept() -> Expression:
-    """The verdict."""
+    """The verdict that lets a packet pass."""
     return _verdict(_ACCEPT)
+
+
+def xt_queue(number: int) -> Expression:
+    """The iptables target NFQUEUE with this queue (struct xt_NFQ_info_v3 of
+    linux/netfilter/xt_NFQUEUE.h, carried as linux/netfilter/nf_tables_compat.h says).
+    Without its bypass flag: packets are dropped while nobody reads the queue.
+    """
+    return Expression(
+        "target",
+        attribute(_TARGET_NAME, b"NFQUEUE\0")
+        + attribute(_TARGET_REVISION, _UNSIGNED.pack(_NFQUEUE_REVISION))
+        + attribute(_TARGET_INFO, struct.pack("=HHH", number, 1, 0)),
+    )
 
 
 def delete_chain(table: str, chain: str) -> list[Step]:

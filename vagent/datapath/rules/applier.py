@@ -7,7 +7,6 @@ it after a pause, until it holds.
 
 from __future__ import annotations
 
-import socket
 from collections import Counter
 from collections.abc import Callable
 
@@ -15,10 +14,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from vagent.datapath.fast_path.offload import FastPath
-from vagent.datapath.names import QUEUE_CHAIN, Names
+from vagent.datapath.names import Names
 from vagent.datapath.rules.events import RulesApplied, RulesRefused
 from vagent.datapath.rules.features import Features
-from vagent.datapath.rules.icmp_quote_rule import quote_rules
+from vagent.datapath.rules.netlink_rules import netlink_rules
 from vagent.datapath.rules.port_elements import change_of_ports
 from vagent.datapath.rules.render import change_of_services, proxies, ruleset
 from vagent.datapath.state import (
@@ -214,9 +213,7 @@ class Applier:
                 features=self._features,
             )
         )
-        await self._system.transact(quote_rules(self._names, ipv6=self._features.ipv6))
-        if not self._features.nft_queue:
-            self._insert_queue_rules()
+        await self._system.transact(netlink_rules(self._names, self._features))
         self._applied = wanted
         self._applied_services = services
         self._taps = Counter(attachment.ifindex for attachment in wanted.values())
@@ -278,15 +275,6 @@ class Applier:
 
     def _carried(self, services: Services) -> Services:
         return services if self._features.ipv6 else services.without_ipv6()
-
-    def _insert_queue_rules(self) -> None:
-        families = [socket.AF_INET]
-        if self._features.ipv6:
-            families.append(socket.AF_INET6)
-        for family in families:
-            self._system.insert_queue_rule(
-                family, self._names.table, QUEUE_CHAIN, self._names.queue_number
-            )
 
     def _end_flows_of(self, gone: list[Attachment]) -> None:
         for attachment in gone:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 
 import pytest
@@ -17,7 +16,6 @@ from vagent.kernel.netlink import (
     message,
     messages,
 )
-from vagent.kernel.queue_rule import encode
 
 
 def test_an_attribute_is_padded_to_four_bytes() -> None:
@@ -74,18 +72,6 @@ def test_a_reply_that_is_no_acknowledgement_is_refused(reply: bytes) -> None:
     """Too short, or of another type."""
     with pytest.raises(KernelError):
         acknowledgement(reply)
-
-
-def test_the_queue_rule_names_its_place_and_queue() -> None:
-    """Table, chain, target and queue number are there, the bypass flag is not."""
-    batch = encode("mine", "there", 8097, family=socket.AF_INET6)
-    assert b"mine\0" in batch
-    assert b"there\0" in batch
-    assert b"NFQUEUE\0" in batch
-    assert struct.pack("=HHH", 8097, 1, 0) in batch
-    assert 0 == len(batch) % 4
-    rule_family = batch[20 + 16]
-    assert socket.AF_INET6 == rule_family
 
 
 def test_the_end_of_flows_carries_mark_and_mask() -> None:

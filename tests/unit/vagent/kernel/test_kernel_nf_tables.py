@@ -8,6 +8,7 @@ import pytest
 
 from vagent.kernel.netlink import Acknowledgement
 from vagent.kernel.nf_tables import (
+    IPV6,
     MAX_ELEMENTS,
     Element,
     Step,
@@ -16,7 +17,9 @@ from vagent.kernel.nf_tables import (
     delete_chain,
     delete_elements,
     encode,
+    insert_rule,
     refusal,
+    xt_queue,
 )
 
 ONE = Element(b"\x02\0\0\0", b"\x0a\0\0\x05", "tap one")
@@ -147,3 +150,19 @@ def test_a_step_of_one_is_that_one() -> None:
     """Whatever offset the kernel names."""
     step: Step = delete_chain("t", "in_7")[0]
     assert "chain in_7" == step.at(12345)
+
+
+def test_the_xt_queue_rule_as_the_kernel_reads_it() -> None:
+    """The target's name, revision and queue number, without the bypass flag."""
+    (step,) = insert_rule(IPV6, "vagent", "to_agent", xt_queue(8097))
+    assert IPV6 == step.family
+    assert (
+        "0b00 0100 766167656e7400 00"  # table "vagent"
+        "0d00 0200 746f5f6167656e7400 000000"  # chain "to_agent"
+        "3800 0480 3400 0180"  # its expressions, the first of them
+        "0b00 0100 74617267657400 00"  # "target"
+        "2400 0280"
+        "0c00 0100 4e46515545554500"  # "NFQUEUE"
+        "0800 0200 00000003"  # its revision
+        "0a00 0300 a11f 0100 0000 0000"  # queue 8097, one of them, no flag; padding
+    ).replace(" ", "") == step.payload.hex()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address
@@ -32,7 +31,6 @@ class Kernel:
         self.scripts: list[str] = []
         self.commands: list[str] = []
         self.ended: list[tuple[int, int]] = []
-        self.queue_rules: list[tuple[int, str, str, int]] = []
         self.refuse = False
         self.hold: Deferred[None] | None = None
 
@@ -61,11 +59,6 @@ class Kernel:
 
     def send_frame(self, ifindex: int, frame: bytes) -> None:
         raise AssertionError(frame)
-
-    def insert_queue_rule(
-        self, family: int, table: str, chain: str, queue_number: int
-    ) -> None:
-        self.queue_rules.append((family, table, chain, queue_number))
 
     def end_flows(self, mark: int, mask: int) -> None:
         self.ended.append((mark, mask))
@@ -161,11 +154,16 @@ def test_start_fails_loudly(bench: Bench) -> None:
     assert isinstance(failure, KernelError)
 
 
-def test_without_nft_queue_the_xt_rule_follows(names: Names) -> None:
-    """The queue rule goes into our own closed chain."""
+def test_without_nft_queue_the_xt_rule_is_of_the_same_transaction(
+    names: Names,
+) -> None:
+    """Rules that nft cannot write are one transaction, in the kernel's own thread."""
     bench = Bench(names, nft_queue=False)
-    bench.start()
-    assert [(socket.AF_INET, "vagent", "to_agent", 8097)] == bench.kernel.queue_rules
+    Deferred.fromCoroutine(bench.applier.start(bench.features, "02::"))
+    _, rules = bench.kernel.scripts
+    assert ["rule of quoted", "rule of error_from_vm", "rule of to_agent"] == (
+        rules.splitlines()
+    )
 
 
 def test_changes_of_one_turn_are_one_transaction(
@@ -370,17 +368,6 @@ def test_settled_returns_at_once_when_nothing_is_to_do(bench: Bench) -> None:
     """A reply need not wait for what is true already."""
     bench.start()
     assert Deferred.fromCoroutine(bench.applier.settled()).called
-
-
-def test_with_ipv6_each_family_has_its_queue_rule(names: Names) -> None:
-    """One queue for both."""
-    bench = Bench(names, nft_queue=False, ipv6=True)
-    bench.start()
-    assert [
-        (socket.AF_INET, "vagent", "to_agent", 8097),
-        (socket.AF_INET6, "vagent", "to_agent", 8097),
-    ] == bench.kernel.queue_rules
-    bench.applier.stop()
 
 
 @pytest.mark.parametrize("ipv6", [False, True])

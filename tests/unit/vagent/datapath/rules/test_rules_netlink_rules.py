@@ -1,4 +1,4 @@
-"""What an ICMP error quotes: which bytes are copied where, and which sum follows."""
+"""Rules that nft cannot write: translation of ICMP errors, and the queue rule."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 from scapy.packet import Packet
 
 from vagent.datapath.names import Names
-from vagent.datapath.rules.icmp_quote_rule import quote_rules
+from vagent.datapath.rules.features import Features
+from vagent.datapath.rules.netlink_rules import netlink_rules
 from vagent.kernel.nf_tables import IPV4, IPV6, NETDEV, Step
 
+WITH_IPV6 = Features(nft_queue=True, ip6_tables=True, ipv6=True)
 IDENTITY, GUEST, SERVICE = "169.254.64.2", "10.0.0.5", "169.254.1.7"
 IDENTITY6, GUEST6, SERVICE6 = "fd40:140:2::1", "2001:db8::5", "fd00:5e::7"
 INTO, OFFSET, LENGTH, CHECKSUM = 1, 3, 4, 7
@@ -85,7 +87,7 @@ CASES = [
 @pytest.mark.parametrize(("packet", "header"), CASES, ids=["ipv4", "ipv6"])
 def test_to_a_guest(names: Names, packet: Packet, header: int) -> None:
     """What it quotes is from the guest, and every sum is right."""
-    to_guest = quote_rules(names, ipv6=True)[0 if header == 20 else 2]
+    to_guest = netlink_rules(names, WITH_IPV6)[0 if header == 20 else 2]
     assert NETDEV == to_guest.family
     after = run(to_guest, packet.__class__(bytes(packet)), header)
     assert after.dst == after.payload.payload.src
@@ -95,7 +97,7 @@ def test_to_a_guest(names: Names, packet: Packet, header: int) -> None:
 @pytest.mark.parametrize(("packet", "header"), CASES, ids=["ipv4", "ipv6"])
 def test_from_a_guest(names: Names, packet: Packet, header: int) -> None:
     """What it quotes is to the guest itself, whatever it said."""
-    from_guest = quote_rules(names, ipv6=True)[1 if header == 20 else 3]
+    from_guest = netlink_rules(names, WITH_IPV6)[1 if header == 20 else 3]
     assert from_guest.family == (IPV4 if header == 20 else IPV6)
     after = run(from_guest, packet.__class__(bytes(packet)), header)
     assert after.src == after.payload.payload.dst
@@ -105,8 +107,20 @@ def test_from_a_guest(names: Names, packet: Packet, header: int) -> None:
 
 def test_without_ipv6_there_is_none_of_it(names: Names) -> None:
     """Its chains are not there."""
-    steps = quote_rules(names, ipv6=False)
+    steps = netlink_rules(names, Features(nft_queue=True))
     assert [("rule of quoted",), ("rule of error_from_vm",)] == [
         step.about for step in steps
     ]
     assert socket.AF_INET6 not in {step.family for step in steps}
+
+
+@pytest.mark.parametrize("ipv6", [False, True])
+def test_without_nft_queue_each_family_gets_the_xt_rule(
+    names: Names, *, ipv6: bool
+) -> None:
+    """Into the closed chain of each family's own table, all with one queue."""
+    steps = netlink_rules(names, Features(nft_queue=False, ipv6=ipv6))
+    queueing = [step for step in steps if ("rule of to_agent",) == step.about]
+    assert [IPV4, IPV6][: 1 + ipv6] == [step.family for step in queueing]
+    for step in queueing:
+        assert struct.pack("=HHH", names.queue_number, 1, 0) in step.payload
