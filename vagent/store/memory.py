@@ -31,14 +31,12 @@ class MemoryStore:
         self._watches = Watches()
 
     async def get(self, kind: str, entry_id: str) -> Entry | None:
-        """See ConfigStore."""
         self._check()
         check_key(kind, entry_id)
         found = self._entries.get(kind, {}).get(entry_id)
         return None if found is None else _entry(kind, entry_id, found)
 
     async def entries(self, kind: str) -> tuple[Entry, ...]:
-        """See ConfigStore."""
         self._check()
         of_kind = self._entries.get(kind, {})
         return tuple(
@@ -48,7 +46,6 @@ class MemoryStore:
     async def put(
         self, kind: str, entry_id: str, value: dict[str, Any], *, expected: int | None
     ) -> Entry:
-        """See ConfigStore."""
         self._check()
         check_key(kind, entry_id)
         text = to_text(kind, entry_id, value)
@@ -66,7 +63,6 @@ class MemoryStore:
         return _entry(kind, entry_id, (text, self._revision))
 
     async def delete(self, kind: str, entry_id: str) -> bool:
-        """See ConfigStore."""
         self._check()
         check_key(kind, entry_id)
         if self._entries.get(kind, {}).pop(entry_id, None) is None:
@@ -76,7 +72,6 @@ class MemoryStore:
         return True
 
     def watch(self, kind: str, changed: Callable[[], None]) -> Watch:
-        """See ConfigStore."""
         return self._watches.add(kind, changed)
 
     def _check(self) -> None:

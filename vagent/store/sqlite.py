@@ -77,18 +77,15 @@ class SqliteStore:
             await self._run(connection.close)
 
     async def get(self, kind: str, entry_id: str) -> Entry | None:
-        """See ConfigStore."""
         check_key(kind, entry_id)
         return await self._do("read", lambda sql: _get(sql, kind, entry_id))
 
     async def entries(self, kind: str) -> tuple[Entry, ...]:
-        """See ConfigStore."""
         return await self._do("read", lambda sql: _entries(sql, kind))
 
     async def put(
         self, kind: str, entry_id: str, value: dict[str, Any], *, expected: int | None
     ) -> Entry:
-        """See ConfigStore."""
         check_key(kind, entry_id)
         text = to_text(kind, entry_id, value)
         revision = await self._change(
@@ -97,12 +94,10 @@ class SqliteStore:
         return Entry(kind, entry_id, from_text(kind, entry_id, text), revision)
 
     async def delete(self, kind: str, entry_id: str) -> bool:
-        """See ConfigStore."""
         check_key(kind, entry_id)
         return await self._change(kind, lambda sql: _delete(sql, kind, entry_id))
 
     def watch(self, kind: str, changed: Callable[[], None]) -> Watch:
-        """See ConfigStore."""
         return self._watches.add(kind, changed)
 
     async def _change(
