@@ -6,7 +6,7 @@ have a length, and are never cached. Refuses to know pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from typing import Any
 
@@ -66,13 +66,18 @@ class _Pages(Resource):
     isLeaf = True  # noqa: N815 - Twisted's name
 
     def __init__(
-        self, desk: Desk, *, names: frozenset[str], emit: Emit, clock: IReactorTime
+        self,
+        desk: Desk,
+        *,
+        names: frozenset[str],
+        emit: Emit,
+        now: Callable[[], float],
     ) -> None:
         super().__init__()
         self._desk = desk
         self._names = names
         self._emit = emit
-        self._clock = clock
+        self._now = now
         self._headers = _security_headers(desk.style_source)
 
     def render(self, request: Any) -> int:
@@ -97,7 +102,7 @@ class _Pages(Resource):
         request.finish()
 
     async def _answer(self, request: Request) -> Answer:
-        ask = _ask(request, self._clock.seconds())
+        ask = _ask(request, self._now())
         refused = refusal(ask.head, names=self._names)
         if refused is not None:
             return refuse(refused)
@@ -113,16 +118,17 @@ def introspect_site(
     *,
     reactor: IReactorTime,
     emit: Emit,
+    now: Callable[[], float],
     host_names: Iterable[str] = ("localhost",),
 ) -> Site:
     """The site to listen with. `host_names` are the names by which operators reach
-    this agent; addresses need not be named.
+    this agent; addresses need not be named. `now` gives seconds since the epoch.
     """
     pages = _Pages(
         Desk(sources),
         names=frozenset(name.lower() for name in host_names),
         emit=emit,
-        clock=reactor,
+        now=now,
     )
     return IntrospectSite(
         pages,

@@ -69,6 +69,8 @@ class RunningAgent:
     """Run our tools as an operator does, or in this process: an interpreter's start is
     what most of such a call costs.
     """
+    prefix: Sequence[str] = ()
+    """A command that runs the agent, and its arguments: `env A=B`, `strace -f`."""
 
     @property
     def conf(self) -> Path:
@@ -87,7 +89,10 @@ class RunningAgent:
         self.conf.write_text(self.config)
         with self.log.open("ab") as log:
             self.process = self.lab.host.start(
-                [sys.executable, "-m", "vagent.cli", "--config", str(self.conf)],
+                [
+                    *self.prefix,
+                    *(sys.executable, "-m", "vagent.cli", "--config", str(self.conf)),
+                ],
                 cwd=SOURCE,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

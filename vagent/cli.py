@@ -114,7 +114,7 @@ def _run(loaded: Loaded) -> int:
     )
     for warning in loaded.warnings:
         _log.warn("{warning}", warning=warning)
-    observer = Observer(clock=_WallClock(), log_level=config.log_level)
+    observer = Observer(now=time.time, log_level=config.log_level)  # noqa: TID251  shown as a date
     agent = Agent(config, observer=observer, reactor=reactor)
     outcome = [DONE]
 
@@ -165,12 +165,6 @@ def _exit_code(failure: Exception) -> int:
     if isinstance(failure, (KernelError, StoreError)):
         return UNAVAILABLE
     return FAILED
-
-
-class _WallClock:
-    """Seconds since the epoch, for traces."""
-
-    seconds = staticmethod(time.time)
 
 
 if __name__ == "__main__":

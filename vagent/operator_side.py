@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +37,13 @@ def listen_for_operators(
     """Open the three sites where agent.conf wants them. Raises KernelError."""
     listeners.listen(
         config.port_api,
-        port_api_site(registrar, emit=emit, clock=reactor, state_of=data_path.state),
+        port_api_site(
+            registrar,
+            emit=emit,
+            clock=reactor,
+            now=time.time,  # noqa: TID251  shown as a date
+            state_of=data_path.state,
+        ),
         "port API",
     )
     listeners.listen(
@@ -58,6 +65,7 @@ def listen_for_operators(
             sources,
             reactor=reactor,
             emit=emit,
+            now=time.time,  # noqa: TID251  shown as a date
             host_names=("localhost", socket.gethostname()),
         ),
         "introspection",

@@ -159,7 +159,7 @@ def tracked(site: Any) -> list[Tracked]:
         question = encode_dump(family=socket.AF_INET)
         return [
             each
-            for each in kernel_dump(question, now=time.time)
+            for each in kernel_dump(question, clock=time.monotonic)
             if str(each.original.destination) == SERVICE[0]
         ]
 

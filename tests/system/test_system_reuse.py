@@ -184,7 +184,8 @@ def flows_of(site: Any, index: int) -> list[Any]:
     """What the kernel carries for this number."""
     question = encode_dump(family=socket.AF_UNSPEC, mark=index, mask=INDEX_MASK)
     return inside(
-        site.lab.host.name, lambda: list(kernel_dump(question, now=time.time))
+        site.lab.host.name,
+        lambda: list(kernel_dump(question, clock=time.monotonic)),
     )
 
 

@@ -82,7 +82,7 @@ class House:
     def __init__(self, folder: Path) -> None:
         self.machine = Machine()
         self.queue = Queue()
-        observer = Observer(clock=self.machine, log_level="critical")
+        observer = Observer(now=self.machine.seconds, log_level="critical")
         observer.expect(*Event.__subclasses__())
         self._emit = observer.emit
         config = AgentConfig(

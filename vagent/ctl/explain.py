@@ -169,9 +169,9 @@ def _observe(
     address = service.address if service else "169.254.169.254"
     number = service.port if service else 80
     tap = f"vgx{secrets.token_hex(4)}"
-    began = time.time()
+    began = time.monotonic()
     with ProbeGuest(tap, port) as guest, _registered(apis, port, tap) as probe:
-        prepared = time.time() - began
+        prepared = time.monotonic() - began
         before = _counters(config)
         arp = guest.arp(address)
         answered = guest.request(asked, address, number)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, LogLevel
@@ -29,13 +29,6 @@ MAX_PLACES = 4
 """Frames shown of a failure: enough to find it, short enough for one line."""
 
 _LEVELS = ("debug", "info", "warn", "error", "critical")
-
-
-class Clock(Protocol):
-    """Tells the time; every Twisted reactor and `task.Clock` does."""
-
-    def seconds(self) -> float:
-        """Seconds since the epoch."""
 
 
 @dataclass(slots=True)
@@ -76,13 +69,14 @@ class Observer:
     """Takes the events of one agent. Holds its traces and statistics.
 
     `log_level` is one of debug, info, warn, error, critical (ValueError otherwise);
-    events below it are not logged. `clock` gives seconds since the epoch.
+    events below it are not logged. `now` gives seconds since the epoch: traces
+    show when something happened.
     """
 
     def __init__(
         self,
         *,
-        clock: Clock,
+        now: Callable[[], float],
         log_level: str,
         trace_size: int = TRACE_SIZE,
         log: Logger | None = None,
@@ -91,7 +85,7 @@ class Observer:
             raise ValueError(f"log level {log_level!r}, allowed: {', '.join(_LEVELS)}")
         self.traces = TraceBuffers(trace_size)
         self.statistics = Statistics()
-        self._seconds = clock.seconds
+        self._now = now
         self._level = LogLevel.levelWithName(log_level)
         self._log = Logger("vagent") if log is None else log
         self._plans: dict[type[Event], _Plan] = {}
@@ -120,7 +114,7 @@ class Observer:
             except KeyError:
                 counts.add(reason)
         if plan.append is not None:
-            plan.append((self._seconds(), event))
+            plan.append((self._now(), event))
         if plan.observe is not None:
             plan.observe(event.seconds)
         if plan.level is not None:
@@ -165,7 +159,7 @@ class Observer:
         return counts
 
     def _write(self, event: Event, plan: _Plan) -> None:
-        second = int(self._seconds())
+        second = int(self._now())
         if second != plan.log_second:
             missed = plan.log_lines - LOG_LINES_PER_SECOND
             plan.log_second, plan.log_lines = second, 0

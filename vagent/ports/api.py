@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from twisted.internet.interfaces import IReactorTime
-
 from vagent.errors import VagentError
 from vagent.ports.codec import REMOTE_PORT, decode_ports, describe, pretty
 from vagent.ports.members import UUID
@@ -64,18 +62,20 @@ def state_of_registration(registration: Registration) -> str:
 
 
 class PortApi:
-    """The calls. `clock` stamps ports whose client did not say when."""
+    """The calls. `now` gives seconds since the epoch, to stamp ports whose client did
+    not say when.
+    """
 
     def __init__(
         self,
         registrar: Registrar,
         *,
-        clock: IReactorTime,
+        now: Callable[[], float],
         state_of: StateOf = state_of_registration,
     ) -> None:
         self._registrar = registrar
         self._registry = registrar.registry
-        self._clock = clock
+        self._now = now
         self._state_of = state_of
 
     async def call(self, method: str, path: str, body: bytes) -> Reply:
@@ -138,7 +138,7 @@ class PortApi:
         return DONE if found else failed(500, f"{{Port Not found {port_id}}}")
 
     def _stamp(self, port: Port) -> Port:
-        now = datetime.fromtimestamp(self._clock.seconds()).astimezone()
+        now = datetime.fromtimestamp(self._now()).astimezone()
         return replace(
             port, author=port.author or AUTHOR, time=port.time or now.isoformat(" ")
         )

@@ -8,7 +8,7 @@ fill the memory. Knows no route and no port.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from ipaddress import ip_address
 from typing import Any
@@ -202,8 +202,11 @@ def port_api_site(
     *,
     emit: Emit,
     clock: IReactorTime,
+    now: Callable[[], float],
     state_of: StateOf = state_of_registration,
 ) -> PortSite:
-    """The port REST API, to be given to `listenTCP` on a loopback address."""
-    api = PortApi(registrar, clock=clock, state_of=state_of)
+    """The port REST API, to be given to `listenTCP` on a loopback address. `now` gives
+    seconds since the epoch.
+    """
+    api = PortApi(registrar, now=now, state_of=state_of)
     return PortSite(api, registrar, emit=emit, clock=clock)

@@ -5,11 +5,16 @@ context that names the connection in old-style log lines. We log through
 `twisted.logger` and name things ourselves, and the wrapper was a fifth of the CPU time
 of a forwarded request (see docs/performance.md). Nearly every event is that there is
 something to read and nothing else, so that is looked for first.
+
+Its time is the kernel's monotonic clock. Twisted's is the wall clock: when that is set
+back, by an administrator or by NTP after a boot, every timer waits for the time to come
+again, be it hours or years.
 """
 
 from __future__ import annotations
 
 import gc
+import time
 from select import EPOLLIN
 from typing import Any
 
@@ -35,6 +40,9 @@ class QuietEpollReactor(EPollReactor):
     """To be installed by the command line, before anything imports a reactor."""
 
     _log = Logger()
+
+    seconds = staticmethod(time.monotonic)
+    """Seconds of a clock that nobody can set; no date. Every timer relies on it."""
 
     def doIteration(self, timeout: float | None) -> None:
         """As EPollReactor.doPoll, minus the context. Python itself retries EINTR."""

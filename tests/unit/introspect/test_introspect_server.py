@@ -38,7 +38,11 @@ class Rig:
         self.clock = Clock()
         self.events: list[Event] = []
         self.site = introspect_site(
-            world.sources(), reactor=self.clock, emit=self.events.append, **options
+            world.sources(),
+            reactor=self.clock,
+            emit=self.events.append,
+            now=self.clock.seconds,
+            **options,
         )
         self.transport = AbortingTransport()
         self.transport.aborting = False

@@ -44,14 +44,15 @@ class Dump(Protocol):
     """Asks the kernel."""
 
     def __call__(
-        self, question: bytes, /, *, now: Callable[[], float]
+        self, question: bytes, /, *, clock: Callable[[], float]
     ) -> Iterator[Tracked]:
         """What it answers, as it answers. Raises KernelError."""
 
 
 class FlowReader:
-    """Reads them. `now` is seconds since the epoch, and called from the thread too;
-    `carried` is what the fast path carried, called from the reactor's.
+    """Reads them. `now` gives seconds since the epoch, `clock` those of a clock that
+    nobody can set, both from the thread too; `carried` is what the fast path carried,
+    called from the reactor's.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class FlowReader:
         services: Callable[[], ServiceTable],
         run_in_thread: RunInThread,
         now: Callable[[], float],
+        clock: Callable[[], float],
         carried: Callable[[], Mapping[FlowId, Carried]] = dict,
         dump: Dump | None = None,
     ) -> None:
@@ -71,6 +73,7 @@ class FlowReader:
         self._services = services
         self._run_in_thread = run_in_thread
         self._now = now
+        self._clock = clock
         self._carried = carried
         self._readings = 0
 
@@ -97,7 +100,7 @@ class FlowReader:
                 mask=0 if single is None else INDEX_MASK,
             )
             by_index = {index: each for each in chosen for index in each.indexes}
-            tracked = of_guests(self._dump(question, now=self._now), self._network)
+            tracked = of_guests(self._dump(question, clock=self._clock), self._network)
             if registration is not None:
                 tracked = of_port(tracked, registration.indexes)
             return told(tracked, by_index, services, self._now(), carried)
@@ -113,33 +116,33 @@ class FlowReader:
 
         def work() -> dict[int, int]:
             question = encode_dump(family=socket.AF_UNSPEC)
-            ours = of_guests(self._dump(question, now=self._now), self._network)
+            ours = of_guests(self._dump(question, clock=self._clock), self._network)
             return dict(Counter(each.mark & INDEX_MASK for each in ours if lives(each)))
 
         return await self._run_in_thread(work)
 
 
-def kernel_dump(question: bytes, *, now: Callable[[], float]) -> Iterator[Tracked]:
+def kernel_dump(question: bytes, *, clock: Callable[[], float]) -> Iterator[Tracked]:
     """Ask the kernel and yield as it answers; blocks. Raises KernelError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
         link.settimeout(DEADLINE)
         try:
             link.bind((0, 0))
             link.send(question)
-            yield from received(link.recv, now=now)
+            yield from received(link.recv, clock=clock)
         except (OSError, WireError) as failure:
             raise KernelError(f"flow dump: {failure}") from failure
 
 
 def received(
-    receive: Callable[[int], bytes], *, now: Callable[[], float]
+    receive: Callable[[int], bytes], *, clock: Callable[[], float]
 ) -> Iterator[Tracked]:
     """The flows of all datagrams up to the last. Raises KernelError and WireError."""
-    end = now() + DEADLINE
+    end = clock() + DEADLINE
     while True:
         part = decode_part(receive(_READ))
         yield from part.flows
         if part.is_last:
             return
-        if now() > end:
+        if clock() > end:
             raise KernelError(f"flow dump: not done after {DEADLINE:g} s")

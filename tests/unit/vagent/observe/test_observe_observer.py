@@ -62,7 +62,7 @@ class Rig:
         self.clock = Clock()
         self.events: list[LogEvent] = []
         log = Logger("vagent", observer=cast(ILogObserver, self.events.append))
-        self.observer = Observer(clock=self.clock, log_level=level, log=log)
+        self.observer = Observer(now=self.clock.seconds, log_level=level, log=log)
 
     @property
     def lines(self) -> list[str]:

@@ -68,7 +68,10 @@ class Server:
             clock=self.clock,
         )
         self.site = port_api_site(
-            self.registrar, emit=self.events.append, clock=self.clock
+            self.registrar,
+            emit=self.events.append,
+            clock=self.clock,
+            now=self.clock.seconds,
         )
         self.site.doStart()
 

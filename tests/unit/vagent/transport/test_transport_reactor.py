@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import time
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -125,3 +126,16 @@ def test_a_full_collection_does_not_look_at_what_was_frozen() -> None:
         assert len(gc.get_objects(generation=2)) < gc.get_freeze_count() / 100
     finally:
         gc.unfreeze()
+
+
+def test_timers_follow_a_clock_that_nobody_can_set(
+    reactor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timer's time is monotonic, so it fires though the wall clock was set back."""
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    fired: list[str] = []
+    timer = reactor.callLater(0.0, fired.append, "fired")
+    assert abs(timer.getTime() - time.monotonic()) < 60.0
+    assert reactor.seconds() <= time.monotonic() <= reactor.seconds()
+    reactor.runUntilCurrent()
+    assert ["fired"] == fired

@@ -67,7 +67,7 @@ class Kernel:
         self.asked: list[bytes] = []
 
     def __call__(
-        self, question: bytes, /, *, now: Callable[[], float]
+        self, question: bytes, /, *, clock: Callable[[], float]
     ) -> Iterator[Tracked]:
         self.asked.append(question)
         yield from self.answer
@@ -80,6 +80,7 @@ def reader(kernel: Kernel, run_in_thread: Any = None) -> FlowReader:
         services=lambda: SERVICES,
         run_in_thread=run_in_thread or (lambda work: succeed(work())),
         now=lambda: NOW,
+        clock=lambda: 0.0,
         dump=kernel,
     )
 
@@ -152,7 +153,7 @@ def test_datagrams_are_read_up_to_the_last() -> None:
     """No read after the end."""
     done = struct.pack("=IHHIIi", 20, 3, 2, 1, 0, 0)
     left = [b"", done, b"never read"]
-    assert [] == list(received(lambda _size: left.pop(0), now=lambda: 0.0))
+    assert [] == list(received(lambda _size: left.pop(0), clock=lambda: 0.0))
     assert [b"never read"] == left
 
 
@@ -164,7 +165,7 @@ def test_a_dump_has_a_deadline(late: float, ends: bool) -> None:
     times = iter([0.0, late])
     done = struct.pack("=IHHIIi", 20, 3, 2, 1, 0, 0)
     left = [b"", done]
-    reading = received(lambda _size: left.pop(0), now=lambda: next(times))
+    reading = received(lambda _size: left.pop(0), clock=lambda: next(times))
     if ends:
         assert [] == list(reading)
         return
@@ -183,6 +184,7 @@ def test_a_port_of_several_addresses_has_all_of_their_flows() -> None:
         services=lambda: SERVICES,
         run_in_thread=lambda work: succeed(work()),
         now=lambda: NOW,
+        clock=lambda: 0.0,
         dump=kernel,
     )
     read = result(reader_.read(alice))
