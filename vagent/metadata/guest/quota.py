@@ -34,14 +34,12 @@ class QuotaLimits:
     `rate` 0 is no limit. `in_flight` bounds requests that wait for the upstream.
     """
 
-    __slots__ = ("in_flight", "interval", "most_ahead", "wrong")
+    __slots__ = ("in_flight", "interval", "most_ahead")
 
     def __init__(self, rate: float, burst: int, in_flight: int) -> None:
         self.interval = 1.0 / rate if rate else 0.0
-        # Half an interval of slack is more than rounding and less than a request. A
-        # debt beyond the burst cannot be: then the clock was set back.
+        # Half an interval of slack is more than rounding and less than a request.
         self.most_ahead = (burst - 0.5) * self.interval
-        self.wrong = (burst + 0.5) * self.interval
         self.in_flight = in_flight
 
 
@@ -66,10 +64,8 @@ class GuestQuota:
 
     def takes(self, allowance: QuotaLimits, now: float) -> bool:
         """May it make a request now? If so, it has (a token bucket, kept as a time)."""
-        ahead = self._paid_until - now
-        if ahead < 0.0 or ahead > allowance.wrong:
-            ahead = 0.0
-        elif ahead > allowance.most_ahead:
+        ahead = max(self._paid_until - now, 0.0)
+        if ahead > allowance.most_ahead:
             return False
         self._paid_until = now + ahead + allowance.interval
         return True
