@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from introspect import html, prometheus, sandesh
-from introspect.access import Head, Refusal, change_refusal, wants_html
+from introspect.access import change_denial, method_denial, wants_html
 from introspect.page import Page
 from introspect.pages.overview import overview
 from introspect.pages.traces import utc
@@ -23,6 +23,7 @@ from introspect.requests import (
     module_page,
 )
 from introspect.sources import Sources
+from vagent.web.admission import Denial
 
 PLAIN = "text/plain; charset=utf-8"
 NOT_FOUND = (
@@ -31,19 +32,22 @@ NOT_FOUND = (
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """What the client asked. `query` has no `?`; `now` is seconds since the epoch."""
+class PageRequest:
+    """What the client asked. `query` has no `?`; `marks` are the BROWSER_MARKS among
+    its headers; `now` is seconds since the epoch.
+    """
 
+    method: str
     path: str
     query: str
     accept: str
-    head: Head
+    marks: frozenset[str]
     now: float
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What it is told. `refused` is why not, "" for a real answer."""
+class PageReply:
+    """What it is told. `refused` is the reason of a denial, "" for a real answer."""
 
     status: int
     content_type: str
@@ -51,20 +55,20 @@ class Answer:
     refused: str = ""
 
 
-def refuse(refusal: Refusal) -> Answer:
-    """The answer to a request that is not allowed."""
-    body = f"{refusal.text}\n".encode()
-    return Answer(refusal.status, PLAIN, body, refusal.reason)
+def refuse(denial: Denial) -> PageReply:
+    """The reply to a request that is not allowed."""
+    body = f"{denial.text}\n".encode()
+    return PageReply(denial.status, PLAIN, body, denial.reason)
 
 
-def _xml(ask: Ask, body: bytes) -> Answer:
+def _xml(ask: PageRequest, body: bytes) -> PageReply:
     # A browser shows XML with a style sheet that it may not load as an empty page.
     is_browser = wants_html(ask.accept, "")
-    return Answer(200, PLAIN if is_browser else sandesh.CONTENT_TYPE, body)
+    return PageReply(200, PLAIN if is_browser else sandesh.CONTENT_TYPE, body)
 
 
-class Desk:
-    """Answers. Holds the sources and the HTML renderer."""
+class PageRouter:
+    """Finds the page that a path names, in the form that the client accepts."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
@@ -75,18 +79,21 @@ class Desk:
         """The CSP source expression of the HTML pages' style sheet."""
         return self._html.style_source
 
-    async def answer(self, ask: Ask) -> Answer:
-        """Any answer, 404 included. Raises what the sources raise."""
+    async def answer(self, ask: PageRequest) -> PageReply:
+        """Any reply, refusals included. Raises what the sources raise."""
+        denial = method_denial(ask.method)
+        if denial is not None:
+            return refuse(denial)
         if len(ask.query) > MAX_QUERY:
             text = f"The query is {len(ask.query)} bytes long, {MAX_QUERY} are allowed."
-            return refuse(Refusal(414, "query", text))
+            return refuse(Denial(414, "query", text))
         match ask.path:
             case "/" | "/index.html":
                 return self._people(ask, overview(self._sources, MODULES), xml="")
             case "/metrics":
                 return self._metrics()
             case "/healthz":
-                return Answer(200, PLAIN, b"ok\n")
+                return PageReply(200, PLAIN, b"ok\n")
             case "/readyz":
                 return self._ready()
         name = ask.path.removeprefix("/Snh_")
@@ -94,10 +101,11 @@ class Desk:
             return await self._request(ask, BY_NAME[name])
         return self._module(ask)
 
-    async def _request(self, ask: Ask, request: Request) -> Answer:
-        refusal = change_refusal(ask.head) if request.changes else None
-        if refusal is not None:
-            return refuse(refusal)
+    async def _request(self, ask: PageRequest, request: Request) -> PageReply:
+        if request.changes:
+            denial = change_denial(ask.method, ask.marks)
+            if denial is not None:
+                return refuse(denial)
         query = parse(ask.query, request.names)
         page = request.answer(self._sources, query.arguments)
         if not isinstance(page, Page):
@@ -107,7 +115,7 @@ class Desk:
             return self._people(ask, page, xml=f"{ask.path}?{xml}")
         return _xml(ask, sandesh.document(page.parts, is_list=page.is_list))
 
-    def _module(self, ask: Ask) -> Answer:
+    def _module(self, ask: PageRequest) -> PageReply:
         module = ask.path.removeprefix("/").removesuffix(".xml")
         query = parse(ask.query, ())
         if ask.path != f"/{module}.xml" or module not in MODULES:
@@ -116,24 +124,26 @@ class Desk:
             return self._people(ask, module_page(module), xml=f"{ask.path}?format=xml")
         return _xml(ask, module_document(module))
 
-    def _not_found(self, ask: Ask, query: Query) -> Answer:
+    def _not_found(self, ask: PageRequest, query: Query) -> PageReply:
         if not wants_html(ask.accept, query.format):
-            return Answer(404, html.CONTENT_TYPE, NOT_FOUND)
+            return PageReply(404, html.CONTENT_TYPE, NOT_FOUND)
         page = Page("Not found", f"There is no page {ask.path[:200]} here.", ())
         return self._people(ask, page, xml="", status=404)
 
-    def _people(self, ask: Ask, page: Page, *, xml: str, status: int = 200) -> Answer:
+    def _people(
+        self, ask: PageRequest, page: Page, *, xml: str, status: int = 200
+    ) -> PageReply:
         when = f"{utc(int(ask.now * 1e6))[:19]} UTC"
         frame = html.Frame(ask.path, xml, when, self._sources.version)
-        return Answer(status, html.CONTENT_TYPE, self._html.render(page, frame))
+        return PageReply(status, html.CONTENT_TYPE, self._html.render(page, frame))
 
-    def _metrics(self) -> Answer:
+    def _metrics(self) -> PageReply:
         snapshot = self._sources.statistics.snapshot()
         body = prometheus.exposition(snapshot, version=self._sources.version)
-        return Answer(200, prometheus.CONTENT_TYPE, body)
+        return PageReply(200, prometheus.CONTENT_TYPE, body)
 
-    def _ready(self) -> Answer:
+    def _ready(self) -> PageReply:
         reason = self._sources.ready()
         if reason is None:
-            return Answer(200, PLAIN, b"ready\n")
-        return Answer(503, PLAIN, f"{sandesh.legal(reason)}\n".encode())
+            return PageReply(200, PLAIN, b"ready\n")
+        return PageReply(503, PLAIN, f"{sandesh.legal(reason)}\n".encode())

@@ -17,7 +17,7 @@ class PageRefused(Event):
     counter: ClassVar[str | None] = "introspect_refusals_total"
 
     def label(self) -> str:
-        """`method`, `host`, `browser` or `query`."""
+        """`method`, `host`, `origin`, `body`, `browser` or `query`."""
         return self.reason
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -54,6 +55,7 @@ from vagent.ports.registrar import Registrar
 from vagent.ports.registry import Change, PortRegistry
 from vagent.store.sqlite import SqliteStore
 from vagent.store.worker import Worker
+from vagent.web.own_names import OwnNames
 
 
 class Agent:
@@ -158,6 +160,11 @@ class Agent:
             clock=reactor,
         )
         self._services = ServiceWatcher(self._store, self._services_changed, emit)
+        self._own_names = OwnNames(
+            config.operator_host_names,
+            reactor=reactor,
+            host_name=socket.gethostname(),
+        )
         self._listeners = Listeners(reactor)
         self._not_ready: str | None = "starting"
         self._registry.subscribe(self._ports_changed)
@@ -263,9 +270,11 @@ class Agent:
         self._listeners.listen(config.listen, site, "metadata server")
 
     def _listen_for_operators(self) -> None:
+        self._own_names.start()
         listen_for_operators(
             self._listeners,
             self._config,
+            names=self._own_names,
             registrar=self._registrar,
             store=self._store,
             services=lambda: self._services.table,
@@ -308,6 +317,7 @@ class Agent:
             self._first_services.callback(None)
 
     async def _stop_watching(self) -> None:
+        self._own_names.stop()
         self._instances.stop()
         self._certificates.stop()
         self._names_of_services.stop()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from introspect.server import introspect_site
@@ -26,6 +25,7 @@ def listen_for_operators(
     listeners: Listeners,
     config: AgentConfig,
     *,
+    names: Container[str],
     registrar: Registrar,
     store: ConfigStore,
     services: Callable[[], ServiceTable],
@@ -34,11 +34,15 @@ def listen_for_operators(
     emit: Emit,
     reactor: Any,
 ) -> None:
-    """Open the three sites where agent.conf wants them. Raises KernelError."""
+    """Open the three sites where agent.conf wants them. Raises KernelError.
+
+    `names` are the host names by which operators may call them.
+    """
     listeners.listen(
         config.port_api,
         port_api_site(
             registrar,
+            names=names,
             emit=emit,
             clock=reactor,
             now=time.time,  # noqa: TID251  shown as a date
@@ -50,8 +54,9 @@ def listen_for_operators(
         config.config_api,
         config_api_site(
             store,
-            emit,
-            reactor=reactor,
+            names=names,
+            emit=emit,
+            clock=reactor,
             services=services,
             check_instance=check_instance,
             companions=(PASSWORD_KIND,),
@@ -63,10 +68,10 @@ def listen_for_operators(
         config.introspect,
         introspect_site(
             sources,
-            reactor=reactor,
+            names=names,
             emit=emit,
+            clock=reactor,
             now=time.time,  # noqa: TID251  shown as a date
-            host_names=("localhost", socket.gethostname()),
         ),
         "introspection",
     )

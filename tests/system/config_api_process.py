@@ -33,7 +33,13 @@ async def _serve(path: Path, worker: Worker) -> None:
     await store.open()
     watcher = ServiceWatcher(store, lambda _table: None, emit)
     watcher.start()
-    site = config_api_site(store, emit, reactor=reactor, services=lambda: watcher.table)
+    site = config_api_site(
+        store,
+        names=("localhost",),
+        emit=emit,
+        clock=reactor,
+        services=lambda: watcher.table,
+    )
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
     print(port.getHost().port, flush=True)
 

@@ -73,7 +73,13 @@ def _serve() -> None:
         version="1.2.3",
         proxy=lambda: [("nova-a:8775", "up")],
     )
-    site = introspect_site(sources, reactor=reactor, emit=observer.emit, now=time.time)  # noqa: TID251  shown as a date
+    site = introspect_site(
+        sources,
+        names=("localhost",),
+        emit=observer.emit,
+        clock=reactor,
+        now=time.time,  # noqa: TID251  shown as a date
+    )
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
     print(port.getHost().port, flush=True)
 

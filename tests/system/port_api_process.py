@@ -49,7 +49,13 @@ async def _serve(folder: Path) -> None:
         clock=reactor,
     )
     await registrar.restore()
-    site = port_api_site(registrar, emit=emit, clock=reactor, now=time.time)  # noqa: TID251  shown as a date
+    site = port_api_site(
+        registrar,
+        names=("localhost",),
+        emit=emit,
+        clock=reactor,
+        now=time.time,  # noqa: TID251  shown as a date
+    )
     port = reactor.listenTCP(0, site, interface="127.0.0.1")
     print(port.getHost().port, flush=True)
 

@@ -100,6 +100,14 @@ class House:
         )
         self._store = SqliteStore(folder / "store.sqlite", run_in_thread=at_once)
         self._services = ServiceWatcher(self._store, self._services_changed, self._emit)
+        self._config_api = config_api_site(
+            self._store,
+            names=(),
+            emit=self._emit,
+            clock=self.machine,
+            services=lambda: self._services.table,
+            new_uuid=lambda: _UUID,
+        )
         self._registry.subscribe(self._ports_changed)
         _done(self._store.open())
         self._services.start()
@@ -226,15 +234,8 @@ class House:
         self._call("POST", f"/{KIND}s", {KIND: {"fq_name": list(FQ_NAME)}})
 
     def _call(self, method: str, path: str, body: dict[str, Any]) -> None:
-        site = config_api_site(
-            self._store,
-            self._emit,
-            reactor=self.machine,
-            services=lambda: self._services.table,
-            new_uuid=lambda: _UUID,
-        )
         transport = StringTransport()
-        channel = site.buildProtocol(transport.getPeer())
+        channel = self._config_api.buildProtocol(transport.getPeer())
         channel.makeConnection(transport)
         content = json.dumps(body).encode()
         head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: "

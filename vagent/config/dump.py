@@ -56,6 +56,7 @@ def dump_config(config: AgentConfig) -> str:
             "port-api": _listen(config.port_api),
             "config-api": _listen(config.config_api),
             "introspect": _listen(config.introspect),
+            "operator-host-names": " ".join(config.operator_host_names),
             "metadata-server": _metadata_server(
                 server or MetadataServerConfig(), enabled=server is not None
             ),

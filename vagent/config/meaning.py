@@ -12,6 +12,7 @@ from pathlib import Path
 
 from vagent.config.files import Content
 from vagent.config.findings import Findings
+from vagent.config.host_names import read_host_names
 from vagent.config.listening import (
     METADATA_ADDRESS,
     Server,
@@ -69,6 +70,7 @@ def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConf
         port_api=read_listen(agent.section("port-api"), DEFAULTS.port_api),
         config_api=read_listen(agent.section("config-api"), DEFAULTS.config_api),
         introspect=read_listen(agent.section("introspect"), DEFAULTS.introspect),
+        operator_host_names=read_host_names(agent, "operator-host-names", findings),
         metadata_server=_metadata_server(
             agent.section("metadata-server"), proxy, findings, conf
         ),

@@ -155,4 +155,5 @@ class AgentConfig:
     port_api: Listen = Listen(IPv4Address("127.0.0.1"), 9091)
     config_api: Listen = Listen(IPv4Address("127.0.0.1"), 8082)
     introspect: Listen = Listen(IPv4Address("127.0.0.1"), 8085)
+    operator_host_names: tuple[str, ...] = ()
     metadata_server: MetadataServerConfig | None = None

@@ -8,8 +8,7 @@ import pytest
 from lxml import etree, html
 from twisted.internet.defer import Deferred
 
-from introspect.access import Head
-from introspect.answer import NOT_FOUND, Answer, Ask, Desk
+from introspect.answer import NOT_FOUND, PageReply, PageRequest, PageRouter
 from introspect.query import MAX_QUERY
 from introspect.requests import MODULES, REQUESTS
 
@@ -23,17 +22,18 @@ def answer(
     query: str = "",
     *,
     accept: str = "*/*",
-    method: bytes = b"GET",
+    method: str = "GET",
     mark: str = "",
-) -> Answer:
-    head = Head(method, ("localhost",), True, frozenset({mark} if mark else ()))
-    return now(Desk(world.sources()), Ask(path, query, accept, head, 1469000000.0))
+) -> PageReply:
+    marks = frozenset({mark} if mark else ())
+    asked = PageRequest(method, path, query, accept, marks, 1469000000.0)
+    return now(PageRouter(world.sources()), asked)
 
 
-def now(desk: Desk, ask: Ask) -> Answer:
+def now(router: PageRouter, asked: PageRequest) -> PageReply:
     """An answer whose facts need not be waited for."""
-    answers: list[Answer] = []
-    Deferred.fromCoroutine(desk.answer(ask)).addCallback(answers.append)
+    answers: list[PageReply] = []
+    Deferred.fromCoroutine(router.answer(asked)).addCallback(answers.append)
     return answers[0]
 
 
@@ -148,11 +148,11 @@ def test_queries_have_a_ceiling(world: Any, length: int, status: int) -> None:
 def test_only_tools_clear(world: Any) -> None:
     """ClearAllInfo works by a tool's GET and is refused to browsers and HEAD."""
     world.count("metadata_requests_total", amount=7)
-    desk = Desk(world.sources())
+    router = PageRouter(world.sources())
 
-    def ask(path: str, method: bytes = b"GET", mark: str = "") -> Answer:
-        head = Head(method, ("localhost",), True, frozenset({mark} if mark else ()))
-        return now(desk, Ask(path, "", "*/*", head, 0.0))
+    def ask(path: str, method: str = "GET", mark: str = "") -> PageReply:
+        marks = frozenset({mark} if mark else ())
+        return now(router, PageRequest(method, path, "", "*/*", marks, 0.0))
 
     def requests() -> str | None:
         body = ask("/Snh_MetadataInfo").body.decode()
@@ -161,7 +161,7 @@ def test_only_tools_clear(world: Any) -> None:
 
     refused = ask("/Snh_ClearAllInfo", mark="origin")
     assert (refused.status, refused.refused) == (403, "browser")
-    refused = ask("/Snh_ClearAllInfo", b"HEAD")
+    refused = ask("/Snh_ClearAllInfo", "HEAD")
     assert (refused.status, refused.refused) == (405, "method")
     assert requests() == "7"
     assert ask("/Snh_ClearAllInfo").status == 200
@@ -190,4 +190,4 @@ def test_health_and_readiness(world: Any) -> None:
 
 def test_bodies_are_not_in_reprs() -> None:
     """repr of an answer stays short."""
-    assert "secret" not in repr(Answer(200, PLAIN, b"secret"))
+    assert "secret" not in repr(PageReply(200, PLAIN, b"secret"))

@@ -11,20 +11,17 @@ from typing import Any
 from lxml import etree
 from twisted.internet.defer import Deferred
 
-from introspect.access import Head
-from introspect.answer import Answer, Ask, Desk
-
-HEAD = Head(b"GET", ("127.0.0.1:8085",), True)
+from introspect.answer import PageReply, PageRequest, PageRouter
 
 
 def fetch(world: Any, path: str) -> Any:
     """GET and parse as `ist.py` does, following its paging."""
-    desk = Desk(world.sources())
+    router = PageRouter(world.sources())
     path, _, query = path.partition("?")
 
     def get(path: str, query: str) -> Any:
-        answers: list[Answer] = []
-        asked = desk.answer(Ask(path, query, "*/*", HEAD, 0.0))
+        answers: list[PageReply] = []
+        asked = router.answer(PageRequest("GET", path, query, "*/*", frozenset(), 0.0))
         Deferred.fromCoroutine(asked).addCallback(answers.append)
         (found,) = answers
         assert found.status == 200

@@ -68,6 +68,7 @@ def full(tmp_path: Path, secret: bytes) -> AgentConfig:
         port_api=Listen(IPv4Address("192.0.2.1"), 7),
         config_api=Listen(IPv4Address("192.0.2.2"), 8),
         introspect=Listen(IPv4Address("192.0.2.3"), 9),
+        operator_host_names=("api.example", "c7"),
         metadata_server=MetadataServerConfig(
             Listen(IPv4Address("192.0.2.4"), 10), Secret(secret), *files[3:]
         ),

@@ -79,6 +79,8 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
           <port>11</port><address>10.0.0.9</address><enabled>1</enabled>
         </metadata-server>
         <introspect><address>10.0.0.1</address><port>1</port></introspect>
+        <operator-host-names>API.example.
+          c7 api.example</operator-host-names>
         <config-api><address>10.0.0.2</address><port>2</port></config-api>
         <port-api><address>10.0.0.3</address><port>3</port></port-api>
         <data-path><name>x_1</name><identity-range>10.64.0.0/16</identity-range>
@@ -138,6 +140,7 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
         port_api=Listen(IPv4Address("10.0.0.3"), 3),
         config_api=Listen(IPv4Address("10.0.0.2"), 2),
         introspect=Listen(IPv4Address("10.0.0.1"), 1),
+        operator_host_names=("api.example", "c7"),
         metadata_server=MetadataServerConfig(
             listen=Listen(IPv4Address("10.0.0.9"), 11),
             shared_secret=Secret(b"b"),

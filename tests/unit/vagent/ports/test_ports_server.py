@@ -17,18 +17,12 @@ from twisted.python.failure import Failure
 
 from vagent.errors import StoreError
 from vagent.observe.event import Event
-from vagent.ports.api import MAX_BODY, PART
+from vagent.ports.api import PART
 from vagent.ports.events import PortRequestRefused
-from vagent.ports.port import Registration
+from vagent.ports.port import Port, Registration
 from vagent.ports.registrar import STALE_AFTER, Registrar
 from vagent.ports.registry import PortRegistry
-from vagent.ports.server import (
-    IDLE_TIMEOUT,
-    MAX_CONNECTIONS,
-    MAX_DISCARDED,
-    is_local_name,
-    port_api_site,
-)
+from vagent.ports.server import port_api_site
 
 Make = Callable[..., Any]
 UUID = "93c2c386-6e79-485e-bfa4-b9daa713133b"
@@ -69,6 +63,7 @@ class Server:
         )
         self.site = port_api_site(
             self.registrar,
+            names=("localhost",),
             emit=self.events.append,
             clock=self.clock,
             now=self.clock.seconds,
@@ -324,95 +319,6 @@ def test_head_gets_no_body(server: Server) -> None:
     assert server.send(request("HEAD", "/ports")).endswith(b"\r\n\r\n")
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost"])
-def test_web_pages_are_turned_away(server: Server, body: Make, origin: str) -> None:
-    """A browser names the page's origin with whatever can change something."""
-    data = json.dumps(body()).encode()
-    status, reply = server.ask("POST", "/port", data, f"Origin: {origin}\r\n")
-    assert status == b"HTTP/1.1 403 OK"
-    assert reply == b'{"error":"{ Cross-origin request refused }"}'
-    assert len(server.registry) == 0
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["localhost", "LOCALHOST:9091", "127.0.0.1:9091", "127.0.0.1", "[::1]:9091",
-     "[::1]", "10.1.2.3:80"],
-)  # fmt: skip
-def test_hosts_that_no_dns_zone_answers_for(host: str) -> None:
-    """Contrail's clients say localhost or 127.0.0.1."""
-    assert is_local_name(host.encode())
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["", "evil.example", "evil.example:9091", "127.0.0.1.evil.example",
-     "localhost.evil", "127.0.0.1@evil", "[::1", "::1", "[127.0.0.1]x", "127.1",
-     "0x7f.1", "[fe80::1%x]", "localhost:", "localhost:123456", "a" * 300, "\xe9"],
-)  # fmt: skip
-def test_hosts_that_rebinding_could_use(server: Server, host: str) -> None:
-    """Anything but localhost and addresses."""
-    assert not is_local_name(host.encode("latin-1"))
-
-
-@pytest.mark.parametrize(
-    ("head", "status"),
-    [
-        ("Host: evil.example\r\n", b"HTTP/1.1 403 OK"),
-        ("Host: localhost\r\nHost: evil.example\r\n", b"HTTP/1.1 403 OK"),
-        ("X-No-Host:\r\n", OK),
-    ],
-)
-def test_the_host_header_is_checked(server: Server, head: str, status: bytes) -> None:
-    """A foreign or doubled one is refused; browsers always send one."""
-    if "X-No" in head:
-        text = server.send(b"GET /ports HTTP/1.0\r\n\r\n")
-        assert text.startswith(b"HTTP/1.0 200 OK")
-    else:
-        assert server.ask("GET", "/ports", head=head)[0] == status
-
-
-def padded(body: Make, size: int) -> bytes:
-    text: bytes = json.dumps(body()).encode()
-    return text + b" " * (size - len(text))
-
-
-@pytest.mark.parametrize("size", [MAX_BODY - 1, MAX_BODY, MAX_BODY + 1])
-@pytest.mark.parametrize("chunked", [False, True])
-def test_bodies_have_a_ceiling(
-    server: Server,
-    body: Make,
-    size: int,
-    chunked: bool,
-) -> None:
-    """n-1 and n are read; n+1 is 413, counted or announced."""
-    content = padded(body, size)
-    if chunked:
-        head = (
-            b"POST /port HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
-        )
-        content = f"{len(content):x}\r\n".encode() + content + b"\r\n0\r\n\r\n"
-        text = server.send(head + b"\r\n" + content)
-    else:
-        text = server.send(request("POST", "/port", content))
-    expected = OK if size <= MAX_BODY else b"HTTP/1.1 413 OK"
-    assert text.startswith(expected)
-    assert len(server.registry) == (size <= MAX_BODY)
-
-
-def test_a_body_without_end_is_cut_off(server: Server) -> None:
-    """Nothing of it is kept, and at some point we hang up."""
-    channel, transport = server.connect()
-    endless = f"Content-Length: {10**12}\r\n\r\n".encode()
-    channel.dataReceived(b"POST /port HTTP/1.1\r\nHost: localhost\r\n" + endless)
-    megabyte = b" " * 1024 * 1024
-    for _ in range(MAX_DISCARDED // len(megabyte)):
-        channel.dataReceived(megabyte)
-    assert not transport.disconnecting
-    channel.dataReceived(b" ")
-    assert transport.disconnecting
-
-
 def test_a_form_is_still_json(server: Server, body: Make) -> None:
     """`curl -d` announces a form."""
     head = "Content-Type: application/x-www-form-urlencoded\r\n"
@@ -432,36 +338,25 @@ def test_a_connection_carries_several_calls(server: Server, body: Make) -> None:
     assert text.count(b"HTTP/1.1 200 OK") == 3
 
 
-def test_silence_is_ended(server: Server) -> None:
-    """A connection that asks nothing is closed."""
-    channel, transport = server.connect()
-    server.clock.advance(IDLE_TIMEOUT)
-    assert transport.disconnecting
-    channel.connectionLost(Failure(ConnectionDone()))
+def test_a_fault_of_ours_is_an_error(server: Server, body: Make) -> None:
+    """It is reported, the caller gets 500 in Contrail's form, the next call works."""
 
-
-def test_connections_have_a_ceiling(server: Server) -> None:
-    """n is served, n+1 is closed at once, and a place that is free is free."""
-    open_ = [server.connect() for _ in range(MAX_CONNECTIONS)]
-    assert not open_[-1][1].disconnecting
-    channel, transport = server.connect()
-    assert transport.disconnecting
-    channel.connectionLost(Failure(ConnectionDone()))
-    open_[0][0].connectionLost(Failure(ConnectionDone()))
-    assert not server.connect()[1].disconnecting
-    assert repr(server.site) == "<PortSite 64/64 connections>"
-
-
-def test_a_fault_of_ours_costs_one_connection(server: Server, body: Make) -> None:
-    """Border: it is reported, the caller sees a hang-up, the next call works."""
-
-    def broken(_body: bytes) -> Any:
+    async def broken(_ports: Iterable[Port]) -> tuple[Registration, ...]:
         raise RuntimeError("bug")
 
-    kept, server.site.api._add = server.site.api._add, broken  # type: ignore[method-assign,assignment]  # a bug
-    channel, transport = server.connect()
-    channel.dataReceived(request("POST", "/port", json.dumps(body()).encode()))
-    assert transport.disconnecting
-    assert server.refused()[0].error == "internal error: RuntimeError('bug')"
-    server.site.api._add = kept  # type: ignore[method-assign]  # mended
+    kept, server.registrar.add = server.registrar.add, broken  # type: ignore[method-assign,assignment]  # a bug
+    assert server.post(body()) == (
+        ERROR,
+        b'{"error":"{ internal error: RuntimeError }"}',
+    )
+    assert ["{ internal error: RuntimeError }"] == [e.error for e in server.refused()]
+    server.registrar.add = kept  # type: ignore[method-assign]  # mended
     assert server.post(body())[0] == OK
+
+
+def test_who_is_not_admitted_learns_it_in_contrails_form(server: Server) -> None:
+    """JSON, reason phrase OK, and an event."""
+    status, reply = server.ask("GET", "/ports", head="Origin: null\r\n")
+    assert b"HTTP/1.1 403 OK" == status
+    assert b'{"error":"{ Origin: web pages may not send requests here }"}' == reply
+    assert ["403"] == [event.label() for event in server.refused()]

@@ -1,0 +1,64 @@
+"""A request to an operator's site and its reply, as values, and what a site asks for.
+
+Nothing here knows Twisted, so a site's meaning is tested without a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from vagent.web.admission import Denial
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRequest:
+    """One request that was read whole.
+
+    `path` is as it was sent, escapes included; `query` has no `?`. `authority` is this
+    server as the client calls it, host and port, or its own address if the client did
+    not say. `headers` has lower-case names; the values of one that stands several times
+    are joined by commas (RFC 9110 §5.3).
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    authority: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteReply:
+    """One reply. `parts` are the rest of a body too long to be made at once: they are
+    sent one at a time, with other work in between.
+
+    `phrase` is the reason phrase where it is not HTTP's own. `dated` says whether a
+    Date header goes with it, as RFC 9110 §6.6.1 wants; Contrail's port API sends none.
+    """
+
+    status: int
+    body: bytes = field(default=b"", repr=False)
+    content_type: str = "text/plain; charset=utf-8"
+    headers: tuple[tuple[str, str], ...] = ()
+    parts: Iterable[bytes] = field(default=(), repr=False)
+    phrase: str | None = None
+    dated: bool = True
+
+
+class Dialect(Protocol):
+    """What one site says: its paths, and the form of its errors."""
+
+    async def answer(self, request: SiteRequest) -> SiteReply:
+        """The reply to an admitted request."""
+
+    def refuse(self, request: SiteRequest, denial: Denial) -> SiteReply:
+        """The reply to a request that is not answered, in this site's form.
+
+        A request that is cut off before its end has "-" for method and path.
+        """
+
+    def fail(self, request: SiteRequest, error: Exception) -> SiteReply:
+        """The reply (500) when `answer` raised; the traceback is in the log already."""
