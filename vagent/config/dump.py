@@ -17,6 +17,7 @@ from vagent.config.model import (
     MetadataProxyConfig,
     MetadataServerConfig,
     Secret,
+    VendorDataConfig,
 )
 from vagent.config.shared_secret import MASK
 
@@ -60,6 +61,7 @@ def dump_config(config: AgentConfig) -> str:
             "metadata-server": _metadata_server(
                 server or MetadataServerConfig(), enabled=server is not None
             ),
+            "vendordata": _vendordata(config.vendordata),
         }
     )
 
@@ -115,6 +117,24 @@ def _metadata_server(server: MetadataServerConfig, *, enabled: bool) -> Texts:
         "server-cert": _path(server.server_cert),
         "server-key": _path(server.server_key),
         "client-ca": _path(server.client_ca),
+    }
+
+
+def _vendordata(vendordata: VendorDataConfig) -> Texts:
+    targets = vendordata.targets
+    return {
+        "static-file": _path(vendordata.static_file),
+        "dynamic-targets": " ".join(f"{one.name}@{one.url}" for one in targets),
+        "failure-mode": vendordata.failure_mode.value,
+        "connect-timeout": _seconds(vendordata.connect_timeout),
+        "read-timeout": _seconds(vendordata.read_timeout),
+        "timeout": _seconds(vendordata.timeout),
+        "cache-time": str(vendordata.cache_time),
+        "failure-cache-time": _seconds(vendordata.failure_cache_time),
+        "ca-cert": _path(vendordata.ca_cert),
+        "client-cert": _path(vendordata.client_cert),
+        "client-key": _path(vendordata.client_key),
+        "target-tls": _path(vendordata.target_tls),
     }
 
 

@@ -35,6 +35,7 @@ from vagent.config.model import (
 from vagent.config.pem_files import CLIENT_FILES, SERVER_FILES, named, read_pem_files
 from vagent.config.section import Section
 from vagent.config.shared_secret import read_secret
+from vagent.config.vendordata import read_vendordata
 
 DEFAULTS = AgentConfig()
 DEFAULT_SERVER = MetadataServerConfig()
@@ -57,6 +58,7 @@ def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConf
     matter when it holds a secret.
     """
     proxy = _metadata_proxy(agent.section("metadata-proxy"), findings, conf)
+    server = _metadata_server(agent.section("metadata-server"), proxy, findings, conf)
     config = AgentConfig(
         state_directory=agent.value("state-directory", Path, DEFAULTS.state_directory),
         runtime_directory=agent.value(
@@ -71,8 +73,9 @@ def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConf
         config_api=read_listen(agent.section("config-api"), DEFAULTS.config_api),
         introspect=read_listen(agent.section("introspect"), DEFAULTS.introspect),
         operator_host_names=read_host_names(agent, "operator-host-names", findings),
-        metadata_server=_metadata_server(
-            agent.section("metadata-server"), proxy, findings, conf
+        metadata_server=server,
+        vendordata=read_vendordata(
+            agent.section("vendordata"), findings, is_used=server is not None
         ),
     )
     _check_servers(agent, config, findings)

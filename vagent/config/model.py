@@ -141,6 +141,54 @@ class MetadataServerConfig:
     client_ca: Path | None = None
 
 
+class FailureMode(StrEnum):
+    """What vendor_data2.json is when a target gives no valid answer: `{}` under the
+    target's name (soft), or an error (hard).
+    """
+
+    SOFT = "soft"
+    HARD = "hard"
+
+
+@dataclass(frozen=True, slots=True)
+class VendorDataTarget:
+    """A web service that is asked about each guest. `name` is the key of its answer in
+    vendor_data2.json, `url` an absolute http or https URL.
+    """
+
+    name: str
+    url: str
+
+    @property
+    def uses_tls(self) -> bool:
+        """Is it asked over HTTPS?"""
+        return self.url.lower().startswith("https:")
+
+
+@dataclass(frozen=True, slots=True)
+class VendorDataConfig:
+    """`<vendordata>`: what the embedded server adds to guests' metadata.
+
+    Times in seconds. `timeout` bounds one target's answer as a whole, `read_timeout`
+    the silence between two pieces of it. Without `ca_cert` the authorities of the
+    system count; `target_tls` is a directory with a folder for each target that has
+    its own files.
+    """
+
+    static_file: Path | None = None
+    targets: tuple[VendorDataTarget, ...] = ()
+    failure_mode: FailureMode = FailureMode.SOFT
+    connect_timeout: float = 3.0
+    read_timeout: float = 5.0
+    timeout: float = 8.0
+    cache_time: int = 86_400
+    failure_cache_time: float = 5.0
+    ca_cert: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    target_tls: Path | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
     """The whole of agent.conf."""
@@ -157,3 +205,4 @@ class AgentConfig:
     introspect: Listen = Listen(IPv4Address("127.0.0.1"), 8085)
     operator_host_names: tuple[str, ...] = ()
     metadata_server: MetadataServerConfig | None = None
+    vendordata: VendorDataConfig = VendorDataConfig()

@@ -18,12 +18,15 @@ from vagent.config.model import (
     ClientTls,
     DataPathConfig,
     EndpointCheckConfig,
+    FailureMode,
     LinkLocalFlowsConfig,
     Listen,
     MetadataProxyConfig,
     MetadataServerConfig,
     Secret,
     SessionMode,
+    VendorDataConfig,
+    VendorDataTarget,
 )
 from vagent.config.read import read_config
 
@@ -71,6 +74,23 @@ def full(tmp_path: Path, secret: bytes) -> AgentConfig:
         operator_host_names=("api.example", "c7"),
         metadata_server=MetadataServerConfig(
             Listen(IPv4Address("192.0.2.4"), 10), Secret(secret), *files[3:]
+        ),
+        vendordata=VendorDataConfig(
+            static_file=files[0],
+            targets=(
+                VendorDataTarget("a", "https://192.0.2.9/?x=1@2"),
+                VendorDataTarget("b", "http://[::1]:9/"),
+            ),
+            failure_mode=FailureMode.HARD,
+            connect_timeout=0.5,
+            read_timeout=0.25,
+            timeout=1.5,
+            cache_time=31_536_000,
+            failure_cache_time=0.125,
+            ca_cert=files[1],
+            client_cert=files[2],
+            client_key=files[3],
+            target_tls=Path("/folders"),
         ),
     )
 
