@@ -46,6 +46,7 @@ from vagent.nova.server import metadata_site
 from vagent.nova.source import StoredInstances, StoredPasswords
 from vagent.nova.tls import TlsFactory
 from vagent.nova.tls_files import server_contexts
+from vagent.nova.vendordata.compose import answer_deadline, vendor_data_of
 from vagent.observe.event import Event
 from vagent.observe.observer import Observer
 from vagent.operator_side import listen_for_operators
@@ -254,6 +255,7 @@ class Agent:
         config = self._config.metadata_server
         if config is None:
             return
+        vendordata = self._config.vendordata
         site: IProtocolFactory = metadata_site(
             self._instances,
             StoredPasswords(self._store),
@@ -261,6 +263,16 @@ class Agent:
             entropy=os.urandom,
             emit=self._observer.emit,
             reactor=self._reactor,
+            vendor_data=vendor_data_of(
+                vendordata,
+                store=self._store,
+                instances=self._instances,
+                tokens=None,
+                emit=self._observer.emit,
+                reactor=self._reactor,
+                now=time.time,
+            ),
+            answer_deadline=answer_deadline(vendordata),
         )
         contexts = server_contexts(config, self._observer.emit)
         if contexts is not None:

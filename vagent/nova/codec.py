@@ -65,6 +65,8 @@ def decode_instance(raw: Mapping[str, Any]) -> Instance:
         network_config=fields.take("network_config", str, None),
         network_data=fields.take("network_data", dict, None),
         devices=fields.items("devices", members.device, most=MAX_LIST, default=()),
+        vendor_data=members.vendor_data(fields),
+        boot_roles=fields.items("boot_roles", members.role, most=MAX_LIST, default=()),
     )
     fields.finish()
     return instance
@@ -94,6 +96,7 @@ def encode_instance(instance: Instance) -> dict[str, Any]:
         "public_keys": {key.name: key.data for key in instance.public_keys},
         "meta": dict(instance.meta),
         "devices": [dict(device) for device in instance.devices],
+        "boot_roles": list(instance.boot_roles),
         "ec2_instance_id": instance.ec2.instance,
         "ami_id": instance.ec2.image,
         "kernel_id": instance.ec2.kernel,
@@ -104,6 +107,8 @@ def encode_instance(instance: Instance) -> dict[str, Any]:
         document["image_id"] = instance.image_id
     if instance.user_data is not None:
         document["user_data_base64"] = base64.b64encode(instance.user_data).decode()
+    if instance.vendor_data:
+        document["vendor_data"] = dict(instance.vendor_data)
     if instance.network_config is not None:
         document["network_config"] = instance.network_config
     if instance.network_data is not None:

@@ -45,6 +45,8 @@ class Instance:
     `user_data` None means "there is none" (404), b"" an empty one (200).
     `network_data` None means "not known" (404); `network_config` is an injected
     `interfaces` file. `devices` and `network_data` are JSON trees in Nova's own form.
+    `vendor_data` are members of its own for the static vendor data, `boot_roles` the
+    roles of whoever created it.
     """
 
     uuid: str
@@ -68,6 +70,8 @@ class Instance:
     network_config: str | None = field(repr=False)
     network_data: Mapping[str, Any] | None = field(repr=False)
     devices: tuple[Mapping[str, Any], ...] = field(repr=False)
+    vendor_data: Mapping[str, Any] = field(repr=False)
+    boot_roles: tuple[str, ...]
 
     @property
     def full_hostname(self) -> str:

@@ -19,6 +19,12 @@ from uuid import UUID
 from vagent.errors import WireError
 from vagent.nova.fields import Fields, check_line, shown
 from vagent.nova.instance import DEFAULT_DOMAIN, Ec2Names, PublicKey
+from vagent.nova.vendordata.answer import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    TargetError,
+    check_bounds,
+)
 
 MAX_USER_DATA = 65_535
 """Bytes of user data. Nova's column holds 65,535 base64 characters (49,149 bytes)."""
@@ -169,6 +175,25 @@ def user_data(fields: Fields) -> bytes | None:
 def group(where: str, value: object) -> str:
     """The name of a security group."""
     return check_line(where, value, 255)
+
+
+def vendor_data(fields: Fields) -> Mapping[str, Any]:
+    """Members of vendor_data.json, as the guest gets them."""
+    value: dict[str, Any] = fields.take("vendor_data", dict, {})
+    try:
+        check_bounds(value)
+    except TargetError as error:
+        allowed = f"{MAX_DEPTH} levels and {MAX_VALUES} values"
+        raise fields.wrong("vendor_data", str(error), allowed) from None
+    return value
+
+
+def role(where: str, value: object) -> str:
+    """The name of a role; targets read them with commas between."""
+    name = check_line(where, value, 255)
+    if "," in name:
+        raise WireError(f"{where}: got {shown(name)}, allowed is a name without comma")
+    return name
 
 
 def _key(where: str, value: object) -> str:

@@ -47,9 +47,12 @@ def lookup(
     path: tuple[str, ...],
     *,
     entropy: Entropy,
-    vendor_data: Mapping[str, Any],
+    vendor_data: Callable[[Instance], Mapping[str, Any]],
 ) -> NovaReply | Elsewhere | None:
-    """What is at `path` (below `/openstack`); None when nothing is."""
+    """What is at `path` (below `/openstack`); None when nothing is.
+
+    `vendor_data` gives the static vendor data of an instance.
+    """
     if not path:
         return text_reply("\n".join((*VERSIONS, "latest")))
     if path[0] == "content":
@@ -66,7 +69,10 @@ def lookup(
 
 
 def _document(
-    instance: Instance, version: str, name: str, vendor_data: Mapping[str, Any]
+    instance: Instance,
+    version: str,
+    name: str,
+    vendor_data: Callable[[Instance], Mapping[str, Any]],
 ) -> NovaReply | Elsewhere | None:
     match name:
         case "network_data.json" if instance.network_data is not None:
@@ -76,7 +82,7 @@ def _document(
         case "password" if version >= "2013-04-04":
             return Elsewhere.PASSWORD
         case "vendor_data.json" if version >= "2013-10-17":
-            return json_reply(dict(vendor_data))
+            return json_reply(dict(vendor_data(instance)))
         case "vendor_data2.json" if version >= "2016-10-06":
             return Elsewhere.VENDOR_DATA2
         case _:

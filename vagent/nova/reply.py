@@ -69,6 +69,11 @@ FAILED = NovaFault(
     "internal-error",
 )
 
+VENDOR_DATA_FAILED = NovaFault(500, "", "vendordata")
+"""Nova's status, without a body: novajoin's script in the guest asks until there is
+one, and would take an error page for vendor data.
+"""
+
 
 def text_reply(content: str | bytes) -> NovaReply:
     """200 with plain text, or with bytes that are passed on untouched."""
@@ -83,6 +88,8 @@ def json_reply(value: object) -> NovaReply:
 
 def refuse(refusal: NovaFault, accept: str) -> NovaReply:
     """The refusal in the form that the Accept header asks for."""
+    if not refusal.text:
+        return NovaReply(refusal.status, TEXT, b"")
     title = _TITLES[refusal.status]
     status = f"{refusal.status} {title}"
     match _best_form(accept):

@@ -22,6 +22,7 @@ from vagent.nova.reply import (
     NOT_TEXT,
     TOO_LARGE,
     UNKNOWN_INSTANCE,
+    VENDOR_DATA_FAILED,
     WRONG_TENANT,
     NovaFault,
     NovaReply,
@@ -30,7 +31,7 @@ from vagent.nova.reply import (
 )
 from vagent.nova.request import NovaRequest, tree_path
 from vagent.nova.source import InstanceSource, PasswordStore
-from vagent.nova.vendordata import VendorData
+from vagent.nova.vendordata.vendor_data import VendorData, VendorDataError
 from vagent.observe.event import Emit
 
 MAX_PASSWORD = 1020
@@ -58,7 +59,7 @@ class Responder:
         self._emit = emit
 
     async def respond(self, asked: NovaRequest) -> NovaReply:
-        """The answer. Raises StoreError, or what vendor data raise."""
+        """The answer. Raises StoreError."""
         path = tree_path(asked.target)
         if path is None:
             return self._reply(asked, BAD_TARGET, "")
@@ -89,7 +90,7 @@ class Responder:
                     instance,
                     tuple(names),
                     entropy=self._entropy,
-                    vendor_data=self._vendor_data.static(),
+                    vendor_data=self._vendor_data.static,
                 )
             case ("ec2", *names):
                 found = ec2.lookup(instance, tuple(names), claim.address)
@@ -99,15 +100,19 @@ class Responder:
             case Elsewhere.PASSWORD:
                 return await self._password(asked, instance)
             case Elsewhere.VENDOR_DATA2:
-                dynamic = await self._vendor_data.dynamic(instance)
-                static = dict(self._vendor_data.static())
-                return json_reply(
-                    {"static": static} | dict(dynamic) | {"static": static}
-                )
+                return await self._vendor_data2(instance)
             case None:
                 return NOT_FOUND
             case _:
                 return found
+
+    async def _vendor_data2(self, instance: Instance) -> NovaReply | NovaFault:
+        try:
+            dynamic = await self._vendor_data.dynamic(instance)
+        except VendorDataError:
+            return VENDOR_DATA_FAILED
+        static = {"static": dict(self._vendor_data.static(instance))}
+        return json_reply(static | dict(dynamic) | static)
 
     async def _password(
         self, asked: NovaRequest, instance: Instance

@@ -23,7 +23,7 @@ from vagent.nova.reply import BODY_TOO_LARGE, FAILED, NovaReply, refuse
 from vagent.nova.request import NovaRequest
 from vagent.nova.respond import Responder
 from vagent.nova.source import InstanceSource, PasswordStore
-from vagent.nova.vendordata import NoVendorData, VendorData
+from vagent.nova.vendordata.vendor_data import NoVendorData, VendorData
 from vagent.observe.event import Emit
 
 MAX_CONNECTIONS = 1024
@@ -41,7 +41,12 @@ class MetadataSite(Site):
     protocol = MetadataChannel  # type: ignore[assignment]  # Twisted names its HTTP/2 proxy class here
 
     def __init__(
-        self, responder: Responder, *, emit: Emit, reactor: IReactorTime
+        self,
+        responder: Responder,
+        *,
+        emit: Emit,
+        reactor: IReactorTime,
+        answer_deadline: float,
     ) -> None:
         super().__init__(
             Resource(),
@@ -52,6 +57,7 @@ class MetadataSite(Site):
         self._responder = responder
         self._emit = emit
         self._clock = reactor
+        self._answer_deadline = answer_deadline
         self._connections = 0
 
     def startFactory(self) -> None:
@@ -83,7 +89,7 @@ class MetadataSite(Site):
         """
         work = Deferred.fromCoroutine(self._responder.respond(asked))
         try:
-            return await work.addTimeout(ANSWER_DEADLINE, self._clock)
+            return await work.addTimeout(self._answer_deadline, self._clock)
         except CancelledError:
             raise
         except Exception as error:  # border: one bad request must not stop the server
@@ -109,8 +115,12 @@ def metadata_site(
     emit: Emit,
     reactor: IReactorTime,
     vendor_data: VendorData | None = None,
+    answer_deadline: float = ANSWER_DEADLINE,
 ) -> MetadataSite:
-    """The factory to listen with, over TLS (`vagent.nova.tls`) or on loopback."""
+    """The factory to listen with, over TLS (`vagent.nova.tls`) or on loopback.
+
+    `answer_deadline` is the seconds after which a request gets 500.
+    """
     responder = Responder(
         instances=instances,
         passwords=passwords,
@@ -119,7 +129,9 @@ def metadata_site(
         entropy=entropy,
         emit=emit,
     )
-    return MetadataSite(responder, emit=emit, reactor=reactor)
+    return MetadataSite(
+        responder, emit=emit, reactor=reactor, answer_deadline=answer_deadline
+    )
 
 
 def _place(error: Exception) -> str:

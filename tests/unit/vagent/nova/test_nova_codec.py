@@ -39,6 +39,8 @@ FULL: dict[str, Any] = {
     "network_config": "auto lo\n",
     "network_data": {"links": [], "networks": [], "services": []},
     "devices": [{"type": "nic", "mac": "fa:16:3e:00:00:01", "tags": ["a"]}],
+    "vendor_data": {"cloud-init": "#cloud-config\n", "n": [1, None]},
+    "boot_roles": ["admin", "member"],
     "image_id": "cirros",
     "ec2_instance_id": "i-1",
     "ami_id": "ami-1",

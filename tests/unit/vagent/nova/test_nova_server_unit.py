@@ -77,8 +77,8 @@ class Passwords:
 class Vendor:
     """Static and dynamic vendor data, one target with a name that loses."""
 
-    def static(self) -> Mapping[str, Any]:
-        return {"a": 1}
+    def static(self, instance: Instance) -> Mapping[str, Any]:
+        return {"a": 1, **instance.vendor_data}
 
     async def dynamic(self, instance: Instance) -> Mapping[str, Any]:
         return {"static": "loses", "join": {"name": instance.name}}

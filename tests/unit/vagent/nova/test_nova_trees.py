@@ -27,7 +27,9 @@ def ec2_text(path: str, address: str = "10.0.0.9", **fields: Any) -> str | None:
 def openstack_at(path: str, **fields: Any) -> NovaReply | Elsewhere | None:
     instance = decode_instance({**MINIMAL, **fields})
     names = tuple(path.split("/")) if path else ()
-    return openstack.lookup(instance, names, entropy=bytes, vendor_data={"a": 1})
+    return openstack.lookup(
+        instance, names, entropy=bytes, vendor_data=lambda _: {"a": 1}
+    )
 
 
 def openstack_text(path: str, **fields: Any) -> str:
@@ -199,7 +201,9 @@ def test_random_seed_is_fresh_entropy() -> None:
     seeds = []
     for version in ("latest", "latest", "2012-08-10"):
         path = (version, "meta_data.json")
-        found = openstack.lookup(instance, path, entropy=entropy, vendor_data={})
+        found = openstack.lookup(
+            instance, path, entropy=entropy, vendor_data=lambda _: {}
+        )
         assert isinstance(found, NovaReply)
         seeds.append(json.loads(found.content).get("random_seed"))
     assert asked == [512, 512]
