@@ -11,7 +11,7 @@ from vagent.nova.source import InstanceSource
 from vagent.nova.vendordata.dynamic import DynamicVendorData
 from vagent.nova.vendordata.static_file import StaticFile
 from vagent.nova.vendordata.stored import StoredAnswers
-from vagent.nova.vendordata.target import Target, Tokens
+from vagent.nova.vendordata.target import DynamicTarget, Tokens
 from vagent.observe.event import Emit
 from vagent.store.store import ConfigStore
 
@@ -41,7 +41,10 @@ def vendor_data_of(
     static = StaticFile(config.static_file, emit)
     return DynamicVendorData(
         config,
-        [Target(one, config, tokens=tokens, reactor=reactor) for one in config.targets],
+        [
+            DynamicTarget(one, config, tokens=tokens, reactor=reactor)
+            for one in config.targets
+        ],
         static=static.content,
         stored=StoredAnswers(store, emit),
         instances=instances,

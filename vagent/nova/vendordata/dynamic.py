@@ -31,8 +31,8 @@ from vagent.nova.vendordata.events import (
 )
 from vagent.nova.vendordata.question import digest_of, question_of
 from vagent.nova.vendordata.single_flight import SingleFlight
-from vagent.nova.vendordata.stored import Answer, Failure, Known, StoredAnswers
-from vagent.nova.vendordata.target import Target
+from vagent.nova.vendordata.stored import Failure, Known, StoredAnswers, TargetAnswer
+from vagent.nova.vendordata.target import DynamicTarget
 from vagent.nova.vendordata.vendor_data import VendorDataError
 from vagent.observe.event import Emit
 
@@ -42,7 +42,7 @@ MAX_KEPT = 768 * 1024
 """Bytes of one instance's answers together, as they are stored (a value of the store
 may have 1 MiB)."""
 
-Outcomes = dict[str, Answer | Failure]
+Outcomes = dict[str, TargetAnswer | Failure]
 _NEVER = (float("-inf"), Failure(0.0, ""))
 
 
@@ -52,7 +52,7 @@ class DynamicVendorData:
     def __init__(
         self,
         config: VendorDataConfig,
-        targets: Iterable[Target],
+        targets: Iterable[DynamicTarget],
         *,
         static: Callable[[], Mapping[str, Any]],
         stored: StoredAnswers,
@@ -115,7 +115,7 @@ class DynamicVendorData:
 
     def _outcomes_known(self, known: Known, uuid: str, question: bytes) -> Outcomes:
         """Answers that may be given again, and failures of a short while ago."""
-        now, outcomes = self._now(), dict[str, Answer | Failure]()
+        now, outcomes = self._now(), dict[str, TargetAnswer | Failure]()
         for target in self._targets:
             answer = known.answers.get(target.name)
             if answer is not None:
@@ -131,7 +131,7 @@ class DynamicVendorData:
         return outcomes
 
     async def _ask_all(
-        self, uuid: str, targets: Iterable[Target], question: bytes
+        self, uuid: str, targets: Iterable[DynamicTarget], question: bytes
     ) -> Outcomes:
         """What each of them says, or why it says nothing."""
         targets = tuple(targets)
@@ -144,8 +144,8 @@ class DynamicVendorData:
         return {one.name: outcome for one, outcome in zip(targets, found, strict=True)}
 
     async def _ask(
-        self, uuid: str, target: Target, question: bytes
-    ) -> Answer | Failure:
+        self, uuid: str, target: DynamicTarget, question: bytes
+    ) -> TargetAnswer | Failure:
         began, asked_at = self._clock.seconds(), self._now()
         try:
             value = await target.ask(question)
@@ -153,9 +153,9 @@ class DynamicVendorData:
             return self._failed(uuid, target, error)
         self._emit(TargetAnswered(target.name, uuid, self._clock.seconds() - began))
         self._left_alone.pop((uuid, target.name), None)
-        return Answer(digest_of(target.url, question), asked_at, value)
+        return TargetAnswer(digest_of(target.url, question), asked_at, value)
 
-    def _failed(self, uuid: str, target: Target, error: TargetError) -> Failure:
+    def _failed(self, uuid: str, target: DynamicTarget, error: TargetError) -> Failure:
         self._emit(TargetFailed(target.name, uuid, error.kind, str(error)))
         until = self._clock.seconds() + self._config.failure_cache_time
         failure = Failure(self._now(), str(error))
@@ -166,10 +166,10 @@ class DynamicVendorData:
         """Answers that can be stored in one value, in the order of agent.conf; each
         failure since the first of its row.
         """
-        total, answers, failures = 0, dict[str, Answer](), dict[str, Failure]()
+        total, answers, failures = 0, dict[str, TargetAnswer](), dict[str, Failure]()
         for target in self._targets:
             name, outcome = target.name, outcomes[target.name]
-            if isinstance(outcome, Answer):
+            if isinstance(outcome, TargetAnswer):
                 total += len(json.dumps(outcome.value))
                 if total <= MAX_KEPT:
                     answers[name] = outcome

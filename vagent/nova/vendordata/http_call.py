@@ -28,7 +28,7 @@ USER_AGENT = "openstack-nova-vendordata"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TargetUrl:
     """Where a URL leads: host and port to connect to, path to ask for."""
 
     host: str
@@ -37,7 +37,7 @@ class Place:
     path: str
 
     @classmethod
-    def of(cls, url: str) -> Place:
+    def of(cls, url: str) -> TargetUrl:
         """Of a URL that agent.conf let through."""
         parts = urlsplit(url)
         uses_tls = parts.scheme == "https"
@@ -54,7 +54,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Deadlines:
+class CallDeadlines:
     """Seconds for the connection, and for each wait for a piece of the reply."""
 
     connect: float
@@ -65,7 +65,7 @@ class Deadlines:
 class Post:
     """One request. The token is a credential and never shown."""
 
-    place: Place
+    place: TargetUrl
     body: bytes = field(repr=False)
     token: str | None = field(default=None, repr=False)
 
@@ -87,7 +87,11 @@ class Post:
 
 
 async def call(
-    post: Post, context: ssl.SSLContext | None, *, deadlines: Deadlines, reactor: Any
+    post: Post,
+    context: ssl.SSLContext | None,
+    *,
+    deadlines: CallDeadlines,
+    reactor: Any,
 ) -> Response:
     """The reply, whatever its status. Raises TargetError.
 
@@ -129,7 +133,7 @@ class Exchange(Protocol):
     """
 
     def __init__(
-        self, request: bytes, deadlines: Deadlines, clock: IReactorTime
+        self, request: bytes, deadlines: CallDeadlines, clock: IReactorTime
     ) -> None:
         self.done: Deferred[Response] = Deferred()
         self._request = request

@@ -21,7 +21,7 @@ KIND = "vendordata"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TargetAnswer:
     """What a target said. `question` names what it was asked, `asked_at` when
     (seconds since the epoch).
     """
@@ -47,7 +47,7 @@ class Failure:
 class Known:
     """What is known of one instance, by the names of targets."""
 
-    answers: Mapping[str, Answer] = field(default_factory=dict)
+    answers: Mapping[str, TargetAnswer] = field(default_factory=dict)
     failures: Mapping[str, Failure] = field(default_factory=dict)
 
 
@@ -103,7 +103,7 @@ def decode(value: Mapping[str, Any]) -> Known:
     """What is stored. Raises what indexing raises if it has another form."""
     return Known(
         {
-            str(name): Answer(
+            str(name): TargetAnswer(
                 str(one["question"]), float(one["asked_at"]), one["value"]
             )
             for name, one in value["answers"].items()

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from vagent.config.model import VendorDataConfig, VendorDataTarget
 from vagent.nova.vendordata.answer import Response, TargetError, read_answer
-from vagent.nova.vendordata.http_call import Deadlines, Place, Post, call
+from vagent.nova.vendordata.http_call import CallDeadlines, Post, TargetUrl, call
 from vagent.nova.vendordata.target_tls import TargetTls
 
 MAX_CALLS = 64
@@ -36,7 +36,7 @@ class Tokens(Protocol):
         """A target does not take this token: the next one must be another."""
 
 
-class Target:
+class DynamicTarget:
     """Asks one web service, a bounded number of times at once."""
 
     def __init__(
@@ -49,16 +49,16 @@ class Target:
     ) -> None:
         self.name = target.name
         self.url = target.url
-        self._place = Place.of(target.url)
+        self._place = TargetUrl.of(target.url)
         self._tls = TargetTls(config, target.name) if target.uses_tls else None
-        self._deadlines = Deadlines(config.connect_timeout, config.read_timeout)
+        self._deadlines = CallDeadlines(config.connect_timeout, config.read_timeout)
         self._timeout = config.timeout
         self._tokens = tokens
         self._reactor = reactor
         self._places = DeferredSemaphore(MAX_CALLS)
 
     def __repr__(self) -> str:
-        return f"<Target {self.name} {self.url}>"
+        return f"<DynamicTarget {self.name} {self.url}>"
 
     async def ask(self, question: bytes) -> Any:
         """Its answer, a JSON value. Raises TargetError, in time."""

@@ -28,6 +28,7 @@ from vagent.nova.events import (
 )
 from vagent.nova.instance import Instance
 from vagent.nova.server import ANSWER_DEADLINE, IDLE_TIMEOUT, metadata_site
+from vagent.nova.vendordata.vendor_data import VendorDataError
 from vagent.observe.event import Event
 
 UUID = "1a2b3c00-0000-4000-8000-000000000003"
@@ -357,6 +358,20 @@ def test_dynamic_vendor_data() -> None:
     name = f"vm-{UUID}".encode()
     assert body(reply) == b'{"static": {"a": 1}, "join": {"name": "%s"}}' % name
     assert body(nova.ask("/openstack/latest/vendor_data.json")) == b'{"a": 1}'
+
+
+def test_vendor_data_that_are_an_error() -> None:
+    """In the hard mode: 500 without a body, and only for the second document."""
+
+    class Failing(Vendor):
+        async def dynamic(self, instance: Instance) -> Mapping[str, Any]:
+            raise VendorDataError("join: status 500")
+
+    nova = Server(vendor_data=Failing())
+    reply = nova.ask("/openstack/latest/vendor_data2.json")
+    assert (500, b"") == (status(reply), body(reply))
+    assert NovaRefused("vendordata") in nova.events
+    assert 200 == status(nova.ask("/openstack/latest/vendor_data.json"))
 
 
 def test_events_tell_without_secrets(nova: Server) -> None:

@@ -17,14 +17,14 @@ from twisted.python.failure import Failure
 from vagent.errors import UpstreamError
 from vagent.nova.vendordata.answer import MAX_ANSWER, Response, TargetError
 from vagent.nova.vendordata.http_call import (
-    Deadlines,
+    CallDeadlines,
     Exchange,
-    Place,
     Post,
+    TargetUrl,
     call,
 )
 
-DEADLINES = Deadlines(connect=3, read=5)
+DEADLINES = CallDeadlines(connect=3, read=5)
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: y\r\n\r\n{}"
 
 
@@ -68,22 +68,22 @@ def talk() -> Talk:
 @pytest.mark.parametrize(
     ("url", "place", "authority"),
     [
-        ("http://h", Place("h", 80, False, "/"), "h"),
-        ("https://h:443/v1/", Place("h", 443, True, "/v1/"), "h"),
-        ("https://h:80/?a=b", Place("h", 80, True, "/?a=b"), "h:80"),
-        ("http://[::1]:81/x", Place("::1", 81, False, "/x"), "[::1]:81"),
-        ("HTTP://H/x", Place("h", 80, False, "/x"), "h"),
+        ("http://h", TargetUrl("h", 80, False, "/"), "h"),
+        ("https://h:443/v1/", TargetUrl("h", 443, True, "/v1/"), "h"),
+        ("https://h:80/?a=b", TargetUrl("h", 80, True, "/?a=b"), "h:80"),
+        ("http://[::1]:81/x", TargetUrl("::1", 81, False, "/x"), "[::1]:81"),
+        ("HTTP://H/x", TargetUrl("h", 80, False, "/x"), "h"),
     ],
 )
-def test_where_a_url_leads(url: str, place: Place, authority: str) -> None:
+def test_where_a_url_leads(url: str, place: TargetUrl, authority: str) -> None:
     """Host, port and path; the Host header without the usual port."""
-    assert place == Place.of(url)
+    assert place == TargetUrl.of(url)
     assert authority == place.authority
 
 
 def test_what_is_sent() -> None:
     """Nova's headers; the token only where there is one, and never in a repr."""
-    post = Post(Place.of("http://h/x?y=z"), b'{"a": 1}', "t0k3n")
+    post = Post(TargetUrl.of("http://h/x?y=z"), b'{"a": 1}', "t0k3n")
     head, _, body = post.rendered().partition(b"\r\n\r\n")
     assert b'{"a": 1}' == body
     assert [
@@ -98,7 +98,7 @@ def test_what_is_sent() -> None:
         "X-Auth-Token: t0k3n",
     ] == head.decode().split("\r\n")
     assert "t0k3n" not in repr(post)
-    assert b"X-Auth-Token" not in Post(Place.of("http://h"), b"").rendered()
+    assert b"X-Auth-Token" not in Post(TargetUrl.of("http://h"), b"").rendered()
 
 
 def test_a_reply(talk: Talk) -> None:
@@ -213,7 +213,7 @@ def test_a_connection_that_is_not_to_be_had() -> None:
 
 
 def called(reactor: MemoryReactorClock, url: str) -> Deferred[Response]:
-    post = Post(Place.of(url), b"{}")
+    post = Post(TargetUrl.of(url), b"{}")
     return Deferred.fromCoroutine(
         call(post, None, deadlines=DEADLINES, reactor=reactor)
     )

@@ -13,10 +13,10 @@ from vagent.nova.vendordata.events import StoredAnswersUnreadable
 from vagent.nova.vendordata.stored import (
     KIND,
     NOTHING,
-    Answer,
     Failure,
     Known,
     StoredAnswers,
+    TargetAnswer,
     decode,
     encode,
 )
@@ -25,7 +25,7 @@ from vagent.store.memory import MemoryStore
 
 UUID = "1a2b3c00-0000-4000-8000-000000000003"
 KNOWN = Known(
-    {"a": Answer("q", 12.5, {"x": [1, None]}), "b": Answer("r", 0.0, None)},
+    {"a": TargetAnswer("q", 12.5, {"x": [1, None]}), "b": TargetAnswer("r", 0.0, None)},
     {"c": Failure(99.0, "status 500")},
 )
 
@@ -50,7 +50,7 @@ def test_the_form_stays() -> None:
         "answers": {"a": {"question": "q", "asked_at": 1, "value": [1]}},
         "failures": {"b": {"since": 2.5, "why": "w"}},
     }
-    known = Known({"a": Answer("q", 1.0, [1])}, {"b": Failure(2.5, "w")})
+    known = Known({"a": TargetAnswer("q", 1.0, [1])}, {"b": Failure(2.5, "w")})
     assert known == decode(value)
     assert value == encode(known)
 
@@ -85,7 +85,7 @@ def test_a_store_that_fails_is_not_nothing() -> None:
 
 def test_how_long_an_answer_is_fresh() -> None:
     """For its own question, until its time is over."""
-    answer = Answer("q", 100.0, {})
+    answer = TargetAnswer("q", 100.0, {})
     assert answer.is_fresh("q", 109.9, 10)
     assert not answer.is_fresh("q", 110.0, 10)
     assert not answer.is_fresh("r", 100.0, 10)
