@@ -15,8 +15,10 @@ NEUTRON := var/neutron
 NEUTRON_PACKAGE := neutron==29.0.0
 
 SECONDS ?= 60
+MINUTES ?= 30
+SAMPLE ?= 100
 
-.PHONY: help demo demo-stop test test-stock-kernel test-clients fuzz lint bench install clean
+.PHONY: help demo demo-stop test test-stock-kernel test-clients fuzz mutants lint bench install clean
 
 help:
 	@echo "make demo          show the main job with real packets (root); KEEP=1 leaves it running"
@@ -25,6 +27,7 @@ help:
 	@echo "make test-stock-kernel   the system tests on Debian's own kernel, emulated (root)"
 	@echo "make test-clients  of these, only: real Nova, cloud-init, botocore (root)"
 	@echo "make fuzz          look for input that breaks a parser's promise; SECONDS=60, TARGETS="
+	@echo "make mutants       do the unit tests notice faults that are put in? MINUTES=30, SAMPLE=100 (percent), MODULES="
 	@echo "make lint          ruff, mypy, direction of imports"
 	@echo "make bench         figures beside those of rivals, in one run (root)"
 	@echo "make install       only what is needed to run from this checkout, into $(VENV)"
@@ -55,6 +58,9 @@ test-clients: $(VENV)/.test
 
 fuzz: $(VENV)/.fuzz
 	@$(BIN)/python -m tests.fuzz $(SECONDS) $(TARGETS)
+
+mutants: $(VENV)/.mutants
+	@$(BIN)/python -m tests.mutants --minutes $(MINUTES) --sample $(SAMPLE) $(MODULES)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -87,8 +93,13 @@ $(VENV)/.fuzz: $(VENV)/.test
 		--editable ".[fuzz]"
 	@touch $@
 
+$(VENV)/.mutants: $(VENV)/.test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--editable ".[mutants]"
+	@touch $@
+
 clean:
 	rm -rf $(VENV) *.egg-info build .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .import_linter_cache bench/results.json $(STOCK_KERNEL) \
-		$(VIRTUAL_MACHINE) var/clients var/fuzz $(NEUTRON)
+		$(VIRTUAL_MACHINE) var/clients var/fuzz var/mutants $(NEUTRON)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

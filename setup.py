@@ -40,6 +40,9 @@ setup(
         "fuzz": [
             "atheris>=2.3,<4",
         ],
+        "mutants": [
+            "mutmut>=3.8,<3.9",
+        ],
         "lint": [
             "ruff>=0.11,<0.18",
             "mypy>=1.15,<3",
