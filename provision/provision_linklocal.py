@@ -19,11 +19,18 @@ from typing import Any
 if not __package__:  # run as a file: make the checkout importable
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from provision.script.client import NEVER_ANSWERED, TIMEOUT, ApiClient, ApiError
 from provision.script.keystone import SETTINGS_FILE, Keystone
+from provision.script.objects import ConfigObjects
 from provision.script.options import Options, read_options
 from vagent.errors import VagentError, WireError
 from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY, raw_entries
+from vagent.web.json_client import (
+    BROKEN,
+    NEVER_ANSWERED,
+    TIMEOUT,
+    ApiError,
+    JsonClient,
+)
 
 MAX_ATTEMPTS = 8
 """Rounds of read and write; each lost round means that somebody else won it."""
@@ -41,18 +48,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     for warning in options.warnings:
         _complain(f"warning: {warning}")
     try:
-        run(options, _client(options), _say)
+        run(options, ConfigObjects(_client(options)), _say)
     except VagentError as error:
         _complain(str(error))
         return exit_code(error)
     return os.EX_OK
 
 
-def run(options: Options, client: ApiClient, say: Callable[[str], object]) -> None:
+def run(options: Options, objects: ConfigObjects, say: Callable[[str], object]) -> None:
     """Add or delete. Raises ApiError when the API refuses or does not answer."""
     if options.delete:
         name = options.entry["linklocal_service_name"]
-        reply = _change(client, lambda entries: without_entry(entries, name))
+        reply = _change(objects, lambda entries: without_entry(entries, name))
         say(
             "Nothing to delete: no services exist."
             if reply is None
@@ -60,16 +67,16 @@ def run(options: Options, client: ApiClient, say: Callable[[str], object]) -> No
         )
         return
     try:
-        uuid = client.create(KIND, {"uuid": None, **_properties([options.entry])})
+        uuid = objects.create(KIND, {"uuid": None, **_properties([options.entry])})
         say(f"Created.UUID is {uuid}")
         return
     except ApiError as error:
         if error.status != 409:
             raise
     say("Already created! Updating the object.")
-    reply = _change(client, lambda entries: with_entry(entries, options.entry))
+    reply = _change(objects, lambda entries: with_entry(entries, options.entry))
     if reply is None:
-        raise ApiError(f"{client.endpoint}: the object has vanished", status=404)
+        raise ApiError(f"{objects}: the object has vanished", status=404)
     say(f"Updated.{reply}")
 
 
@@ -96,26 +103,24 @@ def exit_code(error: VagentError) -> int:
     return 1
 
 
-def _change(client: ApiClient, change: Callable[[Entries], Entries]) -> str | None:
+def _change(objects: ConfigObjects, change: Callable[[Entries], Entries]) -> str | None:
     """Read, change, write; again if somebody else wrote in between. None: no object."""
     for _ in range(MAX_ATTEMPTS):
-        uuid = client.fq_name_to_id(KIND, FQ_NAME)
+        uuid = objects.fq_name_to_id(KIND, FQ_NAME)
         if uuid is None:
             return None
-        found, etag = client.read(KIND, uuid)
+        found, etag = objects.read(KIND, uuid)
         try:
             entries = raw_entries(found.get(PROPERTY))
         except WireError as error:
-            raise ApiError(f"{client.endpoint}: {error}", status=502) from error
+            raise ApiError(f"{objects}: {error}", status=BROKEN) from error
         value = {"uuid": uuid, **_properties(change(entries))}
         try:
-            return client.update(KIND, uuid, value, etag=etag)
+            return objects.update(KIND, uuid, value, etag=etag)
         except ApiError as error:
             if not (etag and error.status == 412):
                 raise
-    raise ApiError(
-        f"{client.endpoint}: {MAX_ATTEMPTS} changes came between", status=412
-    )
+    raise ApiError(f"{objects}: {MAX_ATTEMPTS} changes came between", status=412)
 
 
 def _properties(entries: Entries) -> dict[str, Any]:
@@ -130,17 +135,18 @@ def _has_name(entry: object, name: str) -> bool:
     return isinstance(entry, dict) and entry.get("linklocal_service_name") == name
 
 
-def _client(options: Options) -> ApiClient:
+def _client(options: Options) -> JsonClient:
     """The client, with the headers of vnc_api 2005."""
     credentials = options.credentials
     headers = {
+        "Content-type": 'application/json; charset="UTF-8"',
         "X-Contrail-Useragent": f"{socket.gethostname()}:{sys.argv[0]}",
         "X-Tenant-Name": credentials.tenant,
     }
     if options.basic_auth:
         pair = f"{credentials.user}:{credentials.password}".encode()
         headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-        return ApiClient(options.api, headers=headers)
+        return JsonClient(options.api, headers=headers)
 
     def authenticate() -> str:
         keystone = Keystone.of_file(SETTINGS_FILE)
@@ -148,7 +154,7 @@ def _client(options: Options) -> ApiClient:
             raise ApiError(f"{SETTINGS_FILE}: noauth, but the API says 401", status=401)
         return keystone.authenticate(credentials, timeout=TIMEOUT)
 
-    return ApiClient(options.api, authenticate=authenticate, headers=headers)
+    return JsonClient(options.api, authenticate=authenticate, headers=headers)
 
 
 def _say(line: str) -> None:

@@ -13,11 +13,11 @@ from configparser import Error as IniError
 from pathlib import Path
 from typing import Any
 
-from provision.script.client import Endpoint
 from vagent.errors import WireError
 from vagent.linklocal.codec import parse_port
+from vagent.web.json_client import ApiAddress
 
-ADMIN_API = Endpoint("127.0.0.1", 8095)
+ADMIN_API = ApiAddress("127.0.0.1", 8095)
 """Contrail's admin port: basic authentication, this host only, never TLS."""
 
 OPERATIONS = ("add", "delete")

@@ -15,11 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from provision.script.client import NEVER_ANSWERED, Answer, ApiError, Endpoint, exchange
 from vagent.errors import VagentError
+from vagent.web.json_client import (
+    NEVER_ANSWERED,
+    ApiAddress,
+    ApiError,
+    ApiReply,
+    exchange,
+)
 
 SETTINGS_FILE = Path("/etc/contrail/vnc_api_lib.ini")
-_HERE = Endpoint("127.0.0.1", 35357)
+_HERE = ApiAddress("127.0.0.1", 35357)
 V3, V2 = "/v3/auth/tokens", "/v2.0/tokens"
 
 
@@ -36,7 +42,7 @@ class Credentials:
 class Keystone:
     """Where tokens come from; without `path` both are tried. `enabled`: not noauth."""
 
-    endpoint: Endpoint = _HERE
+    address: ApiAddress = _HERE
     path: str = ""
     domain: str = "default"
     enabled: bool = True
@@ -51,7 +57,7 @@ class Keystone:
         try:
             parser.read(path, encoding="utf-8")
             auth = parser["auth"] if parser.has_section("auth") else {}
-            endpoint = Endpoint(
+            address = ApiAddress(
                 auth.get("authn_server", "127.0.0.1"),
                 int(auth.get("authn_port", "35357")),
                 tls=auth.get("authn_protocol", "http") == "https",
@@ -61,7 +67,7 @@ class Keystone:
         except IniError as error:  # its text repeats lines
             raise VagentError(f"{path}: {type(error).__name__}") from error
         return cls(
-            endpoint,
+            address,
             path=auth.get("authn_url", ""),
             domain=auth.get("authn_domain", "default"),
             enabled=auth.get("authn_type", "keystone") != "noauth",
@@ -81,24 +87,25 @@ class Keystone:
     def _token(self, path: str, credentials: Credentials, timeout: float) -> str:
         is_v3 = "/v3" in path
         body = _v3_body(credentials, self.domain) if is_v3 else _v2_body(credentials)
-        answer = exchange(
-            self.endpoint,
+        where = f"{self.address}: POST {path}"
+        reply = exchange(
+            self.address,
             "POST",
             path,
             body=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
+            where=where,
             timeout=timeout,
         )
-        where = f"{self.endpoint}: POST {path}"
-        if answer.status not in (200, 201):
+        if reply.status not in (200, 201):
             raise ApiError(
-                f"{where}: {answer.status}: no token for user {credentials.user!r} "
+                f"{where}: {reply.status}: no token for user {credentials.user!r} "
                 f"in project {credentials.tenant!r}",
                 status=401,
             )
-        token = _TOKEN[is_v3](answer, where)
+        token = _TOKEN[is_v3](reply, where)
         if not token:
-            raise ApiError(f"{where}: no token in the answer", status=401)
+            raise ApiError(f"{where}: no token in the reply", status=401)
         return token
 
 
@@ -122,15 +129,15 @@ def _v2_body(credentials: Credentials) -> dict[str, Any]:
     return {"auth": {"passwordCredentials": password, "tenantName": credentials.tenant}}
 
 
-def _v3_token(answer: Answer, _where: str) -> str:
-    return answer.headers.get("x-subject-token", "")
+def _v3_token(reply: ApiReply, _where: str) -> str:
+    return reply.headers.get("x-subject-token", "")
 
 
-def _v2_token(answer: Answer, where: str) -> str:
+def _v2_token(reply: ApiReply, where: str) -> str:
     try:
-        return str(answer.json(where)["access"]["token"]["id"])
+        return str(reply.json(where)["access"]["token"]["id"])
     except (KeyError, TypeError):
         return ""
 
 
-_TOKEN: dict[bool, Callable[[Answer, str], str]] = {True: _v3_token, False: _v2_token}
+_TOKEN: dict[bool, Callable[[ApiReply, str], str]] = {True: _v3_token, False: _v2_token}

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from provision.script.client import Endpoint
 from provision.script.flags import ADMIN_API, OPERATIONS, ini_defaults, make_parser
 from provision.script.keystone import Credentials
 from vagent.errors import WireError
@@ -24,6 +23,7 @@ from vagent.linklocal.codec import (
     parse_service_address,
     wire_entry,
 )
+from vagent.web.json_client import ApiAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Options:
     `warnings` are for the operator: sent all the same.
     """
 
-    api: Endpoint
+    api: ApiAddress
     basic_auth: bool
     credentials: Credentials
     delete: bool
@@ -67,7 +67,7 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Opti
     return Options(
         api=ADMIN_API
         if given.use_admin_api
-        else Endpoint(
+        else ApiAddress(
             given.api_server_ip, given.api_server_port, tls=given.api_server_use_ssl
         ),
         basic_auth=given.use_admin_api,

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from provision.script.client import NEVER_ANSWERED, ApiClient, ApiError, Endpoint
 from provision.script.keystone import V2, V3, Credentials, Keystone
+from vagent.web.json_client import NEVER_ANSWERED, ApiAddress, ApiError, JsonClient
 
 CREDENTIALS = Credentials("admin", "secret", "project")
 
@@ -28,8 +28,8 @@ class Scripted(ThreadingHTTPServer):
         self.got: list[tuple[str, dict[str, str], Any]] = []
 
     @property
-    def endpoint(self) -> Endpoint:
-        return Endpoint("127.0.0.1", self.server_address[1])
+    def address(self) -> ApiAddress:
+        return ApiAddress("127.0.0.1", self.server_address[1])
 
 
 class _Answering(BaseHTTPRequestHandler):
@@ -72,7 +72,7 @@ def server() -> Iterator[Scripted]:
 def test_keystone_v3(server: Scripted) -> None:
     """v3: the password in v3's form, the token from the reply's header."""
     server.answers[V3] = (201, {"X-Subject-Token": "t3"}, b"{}")
-    keystone = Keystone(server.endpoint, domain="corp")
+    keystone = Keystone(server.address, domain="corp")
     assert keystone.authenticate(CREDENTIALS, timeout=5) == "t3"
     ((line, _, body),) = server.got
     assert line == f"POST {V3}"
@@ -87,7 +87,7 @@ def test_keystone_v3(server: Scripted) -> None:
 def test_keystone_v2(server: Scripted) -> None:
     """Where v3 is not known, v2.0 is asked."""
     server.answers[V2] = (200, {}, b'{"access": {"token": {"id": "t2"}}}')
-    assert Keystone(server.endpoint).authenticate(CREDENTIALS, timeout=5) == "t2"
+    assert Keystone(server.address).authenticate(CREDENTIALS, timeout=5) == "t2"
     assert [line for line, _, _ in server.got] == [f"POST {V3}", f"POST {V2}"]
     assert server.got[1][2] == {
         "auth": {
@@ -100,7 +100,7 @@ def test_keystone_v2(server: Scripted) -> None:
 def test_keystone_configured_path(server: Scripted) -> None:
     """A configured path is the only one that is asked."""
     server.answers[V3] = (201, {"X-Subject-Token": "t3"}, b"{}")
-    keystone = Keystone(server.endpoint, path=V2)
+    keystone = Keystone(server.address, path=V2)
     with pytest.raises(ApiError):
         keystone.authenticate(CREDENTIALS, timeout=5)
     assert len(server.got) == 1
@@ -115,7 +115,7 @@ def test_keystone_refuses(server: Scripted, body: bytes) -> None:
     for answer in (server.answers[V2], (401, {}, b"")):
         server.answers[V2] = answer
         with pytest.raises(ApiError) as caught:
-            Keystone(server.endpoint).authenticate(CREDENTIALS, timeout=5)
+            Keystone(server.address).authenticate(CREDENTIALS, timeout=5)
         assert caught.value.status == 401
         assert "secret" not in str(caught.value)
 
@@ -124,7 +124,7 @@ def test_keystone_unreachable() -> None:
     """No keystone: said so, and v2.0 is not tried in vain."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        keystone = Keystone(Endpoint("127.0.0.1", unused.getsockname()[1]))
+        keystone = Keystone(ApiAddress("127.0.0.1", unused.getsockname()[1]))
         with pytest.raises(ApiError, match=V3) as caught:
             keystone.authenticate(CREDENTIALS, timeout=5)
     assert caught.value.status == NEVER_ANSWERED
@@ -134,29 +134,33 @@ def test_token_on_401(server: Scripted) -> None:
     """The API wants a token: keystone is asked and the call repeated with it."""
     server.answers[V3] = (201, {"X-Subject-Token": "t3"}, b"{}")
     server.answers["/needs-token"] = (200, {}, b'{"ok": true}')
-    keystone = Keystone(server.endpoint)
-    client = ApiClient(
-        server.endpoint,
+    keystone = Keystone(server.address)
+    client = JsonClient(
+        server.address,
         authenticate=lambda: keystone.authenticate(CREDENTIALS, timeout=5),
     )
-    assert client.document("GET", "/needs-token") == {"ok": True}
+    assert client.json("GET", "/needs-token") == {"ok": True}
     assert server.got[-1][1]["X-AUTH-TOKEN"] == "t3"
 
 
-def test_vnc_headers(server: Scripted) -> None:
-    """The content type is vnc_api's, odd as it is; our headers go along."""
+def test_headers(server: Scripted) -> None:
+    """Those of the client go along; its own content type goes before the usual one."""
     server.answers["/"] = (200, {}, b"{}")
-    ApiClient(server.endpoint, headers={"X-Tenant-Name": "admin"}).call("GET", "/")
+    odd = 'application/json; charset="UTF-8"'
+    client = JsonClient(
+        server.address, headers={"X-Tenant-Name": "admin", "Content-type": odd}
+    )
+    client.call("POST", "/", {})
     headers = server.got[0][1]
-    assert headers["Content-type"] == 'application/json; charset="UTF-8"'
-    assert headers["X-Tenant-Name"] == "admin"
+    assert odd == headers["Content-type"]
+    assert "admin" == headers["X-Tenant-Name"]
 
 
 def test_no_redirect(server: Scripted) -> None:
     """A redirect is an error: credentials do not travel."""
     server.answers["/"] = (307, {"Location": "http://127.0.0.2/"}, b"")
     with pytest.raises(ApiError) as caught:
-        ApiClient(server.endpoint).call("GET", "/")
+        JsonClient(server.address).call("GET", "/")
     assert caught.value.status == 307
 
 
@@ -164,7 +168,7 @@ def test_no_redirect(server: Scripted) -> None:
 def test_silent_server(answer: bytes) -> None:
     """A server that stops in the middle, or speaks no HTTP: never answered, in time."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        endpoint = Endpoint("127.0.0.1", listener.getsockname()[1])
+        address = ApiAddress("127.0.0.1", listener.getsockname()[1])
 
         def serve() -> None:
             connection, _ = listener.accept()
@@ -176,6 +180,6 @@ def test_silent_server(answer: bytes) -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         with pytest.raises(ApiError) as caught:
-            ApiClient(endpoint, timeout=0.2).call("GET", "/")
+            JsonClient(address, timeout=0.2).call("GET", "/")
         thread.join()
     assert caught.value.status == NEVER_ANSWERED

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from lab.waiting import wait_for
-from provision.script.client import ApiClient, Endpoint
+from provision.script.objects import ConfigObjects
 from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY
+from vagent.web.json_client import ApiAddress, JsonClient
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "provision" / "provision_linklocal.py"
@@ -54,11 +55,11 @@ class Server:
         self.process.kill()
         self.process.communicate(timeout=DEADLINE)
 
-    def client(self) -> ApiClient:
-        return ApiClient(Endpoint("127.0.0.1", self.port))
+    def client(self) -> JsonClient:
+        return JsonClient(ApiAddress("127.0.0.1", self.port))
 
     def in_force(self) -> Any:
-        return self.client().document("GET", "/vagent/services")["services"]
+        return self.client().json("GET", "/vagent/services")["services"]
 
     def run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         return script("--api_server_port", str(self.port), *argv)
@@ -129,10 +130,10 @@ def test_concurrent_scripts(server: Server) -> None:
     with ThreadPoolExecutor(3) as pool:
         results = list(pool.map(add, names))
     assert [result.returncode for result in results] == [0] * len(names), results
-    client = server.client()
-    uuid = client.fq_name_to_id(KIND, FQ_NAME)
+    objects = ConfigObjects(server.client())
+    uuid = objects.fq_name_to_id(KIND, FQ_NAME)
     assert uuid is not None
-    found = client.read(KIND, uuid)[0][PROPERTY]["linklocal_service_entry"]
+    found = objects.read(KIND, uuid)[0][PROPERTY]["linklocal_service_entry"]
     assert sorted(entry["linklocal_service_name"] for entry in found) == names
 
 
@@ -159,15 +160,15 @@ def test_refused(server: Server, tmp_path: Path) -> None:
     """The server refuses: exit code 1, its words on stderr, no traceback."""
     conf = tmp_path / "conf.ini"
     conf.write_text("[DEFAULTS]\n")
-    client = server.client()
-    client.create(KIND, {"uuid": None, "fq_name": list(FQ_NAME)})
+    objects = ConfigObjects(server.client())
+    objects.create(KIND, {"uuid": None, "fq_name": list(FQ_NAME)})
     too_many = {
         PROPERTY: {"linklocal_service_entry": [{"linklocal_service_name": "x"}] * 1024}
     }
-    uuid = client.fq_name_to_id(KIND, FQ_NAME)
+    uuid = objects.fq_name_to_id(KIND, FQ_NAME)
     assert uuid is not None
-    client.update(KIND, uuid, too_many)
+    objects.update(KIND, uuid, too_many)
     done = server.run(*METADATA, "-c", str(conf))
     assert done.returncode == 1
-    assert "400 Bad property in update" in done.stderr
+    assert "400: Bad property in update" in done.stderr
     assert "Traceback" not in done.stderr

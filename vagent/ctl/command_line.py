@@ -22,10 +22,12 @@ from vagent.ctl import (
     ports,
     provision,
 )
-from vagent.ctl.client import FAILED, USAGE, CommandError
+from vagent.ctl.failure import FAILED, USAGE, CommandError, exit_code
 from vagent.ctl.parser import shared_options
 from vagent.ctl.session import Session
 from vagent.ctl.table import printable
+from vagent.errors import VagentError
+from vagent.web.json_client import NEVER_ANSWERED, ApiError
 
 GROUPS = (
     ports,
@@ -92,7 +94,7 @@ def main(
     try:
         args.run(session, args)
         session.stdout.flush()
-    except CommandError as error:
+    except (CommandError, ApiError) as error:
         return _complain(error, errors)
     except BrokenPipeError:
         # the reader (`| head`) has enough; Python must not flush again at exit
@@ -103,9 +105,12 @@ def main(
     return 0
 
 
-def _complain(error: CommandError, errors: TextIO) -> int:
+def _complain(error: VagentError, errors: TextIO) -> int:
     lines = str(error).splitlines()
     errors.writelines(f"vagentctl: {printable(line)}\n" for line in lines)
-    if error.code == USAGE:
+    code = exit_code(error)
+    if code == USAGE:
         errors.write("try: vagentctl --help\n")
-    return error.code
+    if isinstance(error, ApiError) and error.status == NEVER_ANSWERED:
+        errors.write("is vagent running? try: systemctl status vagent\n")
+    return code

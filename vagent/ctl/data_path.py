@@ -15,8 +15,8 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from vagent.config.model import AgentConfig
-from vagent.ctl.client import UNAVAILABLE, CommandError
 from vagent.ctl.doctor import needs_root
+from vagent.ctl.failure import UNAVAILABLE, CommandError
 from vagent.ctl.parser import Group
 from vagent.ctl.session import Session
 from vagent.errors import KernelError

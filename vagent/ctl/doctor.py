@@ -11,14 +11,15 @@ from typing import Any
 
 from vagent.config.model import AgentConfig, Listen
 from vagent.ctl import session as ctl_session
-from vagent.ctl.client import FAILED, NO_PERMISSION, ApiClient, CommandError, parse_url
+from vagent.ctl.failure import FAILED, NO_PERMISSION, CommandError
 from vagent.ctl.parser import add_command
-from vagent.ctl.session import Session, reachable
+from vagent.ctl.session import Session, parse_url, reachable
 from vagent.ctl.table import as_json, printable
 from vagent.doctor.checks import Result, diagnose, worst
 from vagent.doctor.facts import Configuration, Facts
 from vagent.doctor.finding import Severity
 from vagent.errors import ConfigError
+from vagent.web.json_client import JsonClient
 
 PATIENCE = 3.0
 """Seconds for an answer of the agent, which takes milliseconds unless it is frozen."""
@@ -30,9 +31,9 @@ _GOOD = "✓"
 class Servers:
     """The agent's HTTP servers."""
 
-    introspect: ApiClient
-    port_api: ApiClient
-    config_api: ApiClient
+    introspect: JsonClient
+    port_api: JsonClient
+    config_api: JsonClient
 
 
 def register(groups: Any) -> None:
@@ -99,10 +100,10 @@ def collect(session: Session, now: datetime) -> Facts:
 def servers(session: Session, config: AgentConfig) -> Servers:
     """Where the agent answers: the command line, else its configuration."""
 
-    def client(what: str, name: str, listen: Listen) -> ApiClient:
+    def client(title: str, name: str, listen: Listen) -> JsonClient:
         given = session.urls.get(name)
         address = reachable(listen) if given is None else parse_url(given)
-        return ApiClient(what, address, timeout=PATIENCE)
+        return JsonClient(address, title=title, timeout=PATIENCE)
 
     return Servers(
         client("introspection", "introspect", config.introspect),

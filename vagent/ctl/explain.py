@@ -19,7 +19,6 @@ from typing import Any
 from uuid import uuid4
 
 from vagent.config.model import AgentConfig
-from vagent.ctl.client import FAILED, UNAVAILABLE, USAGE, CommandError
 from vagent.ctl.doctor import Servers, needs_root, servers
 from vagent.ctl.explaining.observed import (
     Answered,
@@ -35,11 +34,13 @@ from vagent.ctl.explaining.observed import (
 )
 from vagent.ctl.explaining.step import Step
 from vagent.ctl.explaining.tell import about_host, about_port, about_service, tell
+from vagent.ctl.failure import FAILED, UNAVAILABLE, USAGE, CommandError
 from vagent.ctl.introspect import TRACE, parse_sandesh
 from vagent.ctl.parser import add_command
 from vagent.ctl.session import Session, uuid_argument
 from vagent.ctl.table import as_json, printable
 from vagent.errors import VagentError
+from vagent.web.json_client import ApiError
 
 AUTHOR = "vagentctl explain"
 """Followed by the pid, so that what a killed one left is recognised."""
@@ -130,13 +131,13 @@ def _steps(session: Session, port_id: str, asked: Asked) -> Iterator[Step]:
     apis = servers(session, config)
     try:
         apis.introspect.call("GET", "/readyz")
-    except CommandError as error:
+    except ApiError as error:
         yield Step("agent", ok=False, detail=str(error))
         return
     yield Step("agent", ok=True, detail="ready")
     try:
         port = PortRecord.of(apis.port_api.json("GET", f"/port/{port_id}"))
-    except CommandError as error:
+    except ApiError as error:
         what = "is not registered" if error.status == 404 else str(error)
         yield Step("port", ok=False, detail=f"{port_id} {what}")
         return
@@ -226,7 +227,7 @@ def _registered(apis: Servers, port: PortRecord, tap: str) -> Iterator[PortRecor
         apis.port_api.call("POST", "/port", body)
         yield PortRecord.of(apis.port_api.json("GET", f"/port/{port_id}"))
     finally:
-        with suppress(CommandError):
+        with suppress(ApiError):
             apis.port_api.call("DELETE", f"/port/{port_id}")
 
 

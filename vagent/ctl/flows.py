@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from vagent.ctl.client import CommandError
+from vagent.ctl.failure import CommandError
 from vagent.ctl.introspect import parse_sandesh
 from vagent.ctl.parser import Group
 from vagent.ctl.session import Session, uuid_argument

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from vagent.ctl.client import BAD_CONFIG, CommandError
+from vagent.ctl.failure import BAD_CONFIG, CommandError
 from vagent.ctl.parser import add_command
 from vagent.ctl.session import Session
 from vagent.errors import ConfigError

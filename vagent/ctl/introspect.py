@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 from urllib.parse import quote
 
-from vagent.ctl.client import CommandError
+from vagent.ctl.failure import CommandError
 from vagent.ctl.parser import add_command
 from vagent.ctl.session import Session
 

@@ -6,10 +6,11 @@ from argparse import Namespace
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
-from vagent.ctl.client import CommandError
+from vagent.ctl.failure import CommandError
 from vagent.ctl.parser import Group
 from vagent.ctl.session import Session, uuid_argument
 from vagent.ports.port import PortTokens
+from vagent.web.json_client import ApiError
 
 COLUMNS = {
     "id": "id",
@@ -125,7 +126,7 @@ def _tokens(mode: str | None) -> dict[str, str]:
 def _exists(session: Session, port_id: str) -> bool:
     try:
         session.port_api.call("GET", f"/port/{port_id}")
-    except CommandError as error:
+    except ApiError as error:
         if error.status == 404:
             return False
         raise

@@ -7,9 +7,10 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vagent.ctl.client import FAILED, CommandError
+from vagent.ctl.failure import FAILED, CommandError
 from vagent.ctl.parser import Group
 from vagent.ctl.session import Session, uuid_argument
+from vagent.web.json_client import ApiError
 
 SERVICE_COLUMNS = {
     "name": "linklocal_service_name",
@@ -82,7 +83,7 @@ def delete_instances(session: Session, args: Namespace) -> None:
     for uuid in [uuid_argument(text) for text in args.uuids]:
         try:
             session.config_api.call("DELETE", f"/vagent/instance/{uuid}")
-        except CommandError as error:
+        except ApiError as error:
             if error.status != 404:
                 raise
             missing.append(uuid)

@@ -10,20 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from vagent.config.model import AgentConfig, Listen
-from vagent.ctl.client import (
-    BAD_CONFIG,
-    NO_PERMISSION,
-    USAGE,
-    Address,
-    ApiClient,
-    CommandError,
-    parse_url,
-)
+from vagent.ctl.failure import BAD_CONFIG, NO_PERMISSION, USAGE, CommandError
 from vagent.ctl.table import as_json, printable, record, table
 from vagent.errors import ConfigError
+from vagent.web.json_client import ApiAddress, JsonClient
 
 DEFAULT_CONFIG = Path("/etc/vagent/agent.conf")
 MAX_INPUT = 1024 * 1024
@@ -44,17 +38,17 @@ class Session:
     _config: AgentConfig | None = field(default=None, repr=False)
 
     @property
-    def port_api(self) -> ApiClient:
+    def port_api(self) -> JsonClient:
         """The port REST API."""
         return self._client("port API", "port_api")
 
     @property
-    def config_api(self) -> ApiClient:
+    def config_api(self) -> JsonClient:
         """The config API."""
         return self._client("config API", "config_api")
 
     @property
-    def introspect(self) -> ApiClient:
+    def introspect(self) -> JsonClient:
         """Introspection."""
         return self._client("introspection", "introspect")
 
@@ -102,12 +96,12 @@ class Session:
             raise CommandError(f"{name}: longer than {MAX_INPUT} characters")
         return text
 
-    def _client(self, what: str, name: str) -> ApiClient:
+    def _client(self, title: str, name: str) -> JsonClient:
         given = self.urls.get(name)
         if given is not None:
-            return ApiClient(what, parse_url(given))
+            return JsonClient(parse_url(given), title=title)
         listen: Listen = getattr(self.agent_config, name)
-        return ApiClient(what, reachable(listen))
+        return JsonClient(reachable(listen), title=title)
 
     @property
     def agent_config(self) -> AgentConfig:
@@ -145,10 +139,30 @@ Columns = Mapping[str, str]
 """Title of a column -> member of the object."""
 
 
-def reachable(listen: Listen) -> Address:
+def reachable(listen: Listen) -> ApiAddress:
     """Where to call what listens there: a wildcard address is called on loopback."""
     host = "127.0.0.1" if listen.address.is_unspecified else str(listen.address)
-    return Address(host, listen.port)
+    return ApiAddress(host, listen.port)
+
+
+def parse_url(text: str) -> ApiAddress:
+    """`http://host:port`, nothing after it. Raises CommandError (usage)."""
+    wrong = CommandError(f"{text!r} is not http://HOST:PORT", code=USAGE)
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise wrong from error
+    plain = (
+        parts.scheme == "http"
+        and parts.path in ("", "/")
+        and not (parts.query or parts.fragment or parts.username)
+        and text.isascii()
+        and text.isprintable()
+    )
+    if host is None or port is None or not plain:
+        raise wrong
+    return ApiAddress(host, port)
 
 
 def uuid_argument(text: str) -> str:

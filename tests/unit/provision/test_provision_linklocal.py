@@ -21,17 +21,18 @@ from provision.provision_linklocal import (
     with_entry,
     without_entry,
 )
-from provision.script.client import (
-    NEVER_ANSWERED,
-    Answer,
-    ApiClient,
-    ApiError,
-    Endpoint,
-)
+from provision.script.objects import ConfigObjects
 from provision.script.options import read_options
 from vagent.errors import VagentError
 from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY, wire_entry
 from vagent.store.memory import MemoryStore
+from vagent.web.json_client import (
+    NEVER_ANSWERED,
+    ApiAddress,
+    ApiError,
+    ApiReply,
+    JsonClient,
+)
 
 ID = "a0000000-0000-4000-8000-000000000001"
 NAME = ("--linklocal_service_name", "metadata")
@@ -49,23 +50,23 @@ ENTRY = wire_entry(
 )
 
 
-class DirectClient(ApiClient):
-    """An ApiClient wired to the API's routes; notes calls, may act before a PUT."""
+class DirectClient(JsonClient):
+    """A JsonClient wired to the API's routes; notes calls, may act before a PUT."""
 
     def __init__(self, *, with_etags: bool = True) -> None:
-        super().__init__(Endpoint("10.0.0.5", 8082))
+        super().__init__(ApiAddress("10.0.0.5", 8082))
         self.routes = ConfigApi(MemoryStore(), new_uuid=lambda: UUID(ID)).routes()
         self.calls: list[tuple[str, str, Any]] = []
         self.before_put: Callable[[], None] = lambda: None
         self._with_etags = with_etags
 
-    def _send(self, method: str, path: str, body: bytes, etag: str) -> Answer:
+    def _ask(self, method: str, path: str, body: bytes, etag: str) -> ApiReply:
         self.calls.append((method, path, json.loads(body or b"null")))
         if method == "PUT":
             self.before_put()
         return self.direct(method, path, body, etag)
 
-    def direct(self, method: str, path: str, body: bytes, etag: str = "") -> Answer:
+    def direct(self, method: str, path: str, body: bytes, etag: str = "") -> ApiReply:
         request = ApiRequest(
             method, path.partition("?")[0], "http://x", body=body, if_match=etag or None
         )
@@ -75,7 +76,7 @@ class DirectClient(ApiClient):
         reply = replies[0]
         has_etag = self._with_etags and reply.revision is not None
         headers = {"etag": f'"{reply.revision}"'} if has_etag else {}
-        return Answer(reply.status, reply.body, headers)
+        return ApiReply(reply.status, reply.body, headers)
 
     def write(self, *entries: dict[str, Any]) -> None:
         """Somebody else's write."""
@@ -87,9 +88,9 @@ class DirectClient(ApiClient):
         return json.loads(body)[KIND][PROPERTY]["linklocal_service_entry"]
 
 
-def do(client: ApiClient, *argv: str) -> list[str]:
+def do(client: JsonClient, *argv: str) -> list[str]:
     said: list[str] = []
-    run(read_options(argv), client, said.append)
+    run(read_options(argv), ConfigObjects(client), said.append)
     return said
 
 
@@ -187,13 +188,17 @@ def test_without_etags() -> None:
 
 def test_object_vanished() -> None:
     """Deleted between create and read: an error, not a silent success."""
-    client = DirectClient()
+
+    class Vanishing(DirectClient):
+        def direct(
+            self, method: str, path: str, body: bytes, etag: str = ""
+        ) -> ApiReply:
+            if path == "/fqname-to-id":
+                return ApiReply(404, b"")
+            return super().direct(method, path, body, etag)
+
+    client = Vanishing()
     do(client, *FULL)
-
-    def name_to_id(kind: str, fq_name: object) -> str | None:
-        return None
-
-    client.fq_name_to_id = name_to_id  # type: ignore[method-assign] # one of its calls
     with pytest.raises(ApiError, match="vanished"):
         do(client, *FULL)
 

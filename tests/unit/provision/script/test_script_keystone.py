@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from provision.script.client import Endpoint
 from provision.script.keystone import Credentials, Keystone
 from vagent.errors import VagentError
+from vagent.web.json_client import ApiAddress
 
 
 def test_no_file(tmp_path: Path) -> None:
     """Without the file: port 35357 of this host, as vnc_api."""
     keystone = Keystone.of_file(tmp_path / "absent.ini")
-    assert keystone == Keystone(Endpoint("127.0.0.1", 35357), "", "default", True)
+    assert keystone == Keystone(ApiAddress("127.0.0.1", 35357), "", "default", True)
 
 
 def test_file(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_file(tmp_path: Path) -> None:
         "AUTHN_DOMAIN = corp\n"
     )
     assert Keystone.of_file(path) == Keystone(
-        Endpoint("10.0.0.7", 5000, tls=True), "/v3/auth/tokens", "corp", True
+        ApiAddress("10.0.0.7", 5000, tls=True), "/v3/auth/tokens", "corp", True
     )
     path.write_text("[auth]\nAUTHN_TYPE = noauth\n")
     assert not Keystone.of_file(path).enabled

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from provision.script.client import Endpoint
 from provision.script.flags import ADMIN_API
 from provision.script.keystone import Credentials
 from provision.script.options import Options, read_options
 from vagent.linklocal.codec import MAX_FABRIC_ADDRESSES, wire_entry
+from vagent.web.json_client import ApiAddress
 
 NAME = ("--linklocal_service_name", "metadata")
 FULL = (
@@ -31,7 +31,7 @@ def test_defaults() -> None:
     """Contrail's defaults; what is unset is sent as Contrail sends it."""
     options = read_options(NAME)
     assert options == Options(
-        api=Endpoint("127.0.0.1", 8082),
+        api=ApiAddress("127.0.0.1", 8082),
         basic_auth=False,
         credentials=Credentials("user1", "password1", "admin"),
         delete=False,
@@ -53,7 +53,7 @@ def test_full() -> None:
             *("--oper", "add"),
         ]
     )
-    assert options.api == Endpoint("10.0.0.9", 443, tls=True)
+    assert options.api == ApiAddress("10.0.0.9", 443, tls=True)
     assert options.credentials == Credentials("u", "p", "t")
     assert options.entry == wire_entry(
         name="metadata",
@@ -176,7 +176,7 @@ def test_conf_file(tmp_path: Path) -> None:
         "[KEYSTONE]\nadmin_user = u\nadmin_password = p\nadmin_tenant_name = t\n",
     )
     options = read_options([*conf, "--api_server_port", "8888", "--oper", "add"])
-    assert options.api == Endpoint("10.0.0.9", 8888)
+    assert options.api == ApiAddress("10.0.0.9", 8888)
     assert options.credentials == Credentials("u", "p", "t")
     assert options.entry["linklocal_service_port"] == 81
     assert options.entry["ip_fabric_service_ip"] == ["10.0.0.1", "10.0.0.2"]

@@ -30,6 +30,10 @@ XML = b'<?xml-stylesheet type="text/xsl" href="/universal_parse.xsl"?>'
 
 class Reply(io.BytesIO):
     status = 200
+    length = None
+
+    def getheaders(self) -> list[tuple[str, str]]:
+        return []
 
 
 class Wire:
@@ -338,7 +342,7 @@ def test_instance_add_says_why_the_server_refused(run: Run, wire: Wire) -> None:
     """The text of the 400 arrives."""
     wire.answers["PUT", f"/vagent/instance/{VM}"] = (400, b"instance: bad name\nmore")
     code, _out, err = run("instance", "add", "-", stdin=json.dumps(DOCUMENT))
-    assert (code, err.endswith(": 400: instance: bad name\n")) == (1, True)
+    assert (code, err.endswith(": 400: instance: bad name more\n")) == (1, True)
 
 
 def test_instances_list_show_and_del(run: Run, wire: Wire) -> None:

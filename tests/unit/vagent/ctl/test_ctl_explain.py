@@ -7,9 +7,9 @@ import os
 import pytest
 
 from vagent.ctl import doctor as ctl_doctor
-from vagent.ctl.client import NO_PERMISSION, USAGE, CommandError
 from vagent.ctl.explain import DEFAULT_PATH, question
 from vagent.ctl.explaining.observed import Asked
+from vagent.ctl.failure import NO_PERMISSION, USAGE, CommandError
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,10 @@ def flow(port: int = 33000, more: str = "") -> str:
 
 class Reply(io.BytesIO):
     status = 200
+    length = None
+
+    def getheaders(self) -> list[tuple[str, str]]:
+        return []
 
 
 class Wire:
