@@ -54,6 +54,7 @@ from vagent.ports.journal import Journal
 from vagent.ports.port import Registration
 from vagent.ports.registrar import Registrar
 from vagent.ports.registry import Change, PortRegistry
+from vagent.state_directory import StateDirectory
 from vagent.store.sqlite import SqliteStore
 from vagent.store.worker import Worker
 from vagent.web.own_names import OwnNames
@@ -76,6 +77,7 @@ class Agent:
             listener_port=config.metadata_proxy.port,
             guest_rate=config.linklocal_flows.max_vm_new_flows,
         )
+        self._state_directory = StateDirectory(config.state_directory)
         self._limits = FlowLimits(config.linklocal_flows)
         self._worker = Worker("vagent-files", reactor=reactor)
         self._store = SqliteStore(
@@ -184,11 +186,13 @@ class Agent:
     async def start(self) -> None:
         """Open everything, in the order in which a guest can rely on it.
 
-        Ports and services are known before the first packet is judged, and the listener
-        is bound before the first flow is let through. Raises StoreError, KernelError,
-        ConfigError; call `stop` in any case.
+        The state directory comes first, so that a second agent with the same one
+        changes nothing. Ports and services are known before the first packet is judged,
+        and the listener is bound before the first flow is let through. Raises
+        StoreError, KernelError, ConfigError; call `stop` in any case.
         """
-        self._make_directories()
+        self._state_directory.take()
+        self._config.runtime_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._sessions.load()
         self._certificates.start()
         self._worker.start()
@@ -234,6 +238,7 @@ class Agent:
         self._worker.stop()
         self._flow_worker.stop()
         self._kernel_worker.stop()
+        self._state_directory.release()
         return clean
 
     def _make_sessions(self) -> Sessions:
@@ -245,11 +250,6 @@ class Agent:
             emit=self._observer.emit,
         )
         return Sessions(self._config.metadata_proxy.session_tokens, keys)
-
-    def _make_directories(self) -> None:
-        config = self._config
-        for directory in (config.state_directory, config.runtime_directory):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _start_metadata_server(self) -> None:
         config = self._config.metadata_server

@@ -76,6 +76,7 @@ def check_fast_path(facts: Facts) -> Iterator[Finding]:
 def check_life(facts: Facts) -> Iterator[Finding]:
     """Is it there, and ready?"""
     agent = facts.agent
+    yield from _other_holder(facts)
     if agent.readiness == "ready":
         return
     if agent.readiness:
@@ -96,12 +97,34 @@ def check_life(facts: Facts) -> Iterator[Finding]:
             "it hangs, or a packet filter on this host cuts loopback off",
             agent.restart,
         )
+    elif agent.holder is not None:
+        yield wrong(
+            f"{agent.holder} has the state directory, and does not answer here:"
+            f" {agent.silence}",
+            "it starts or stops, or has another agent.conf; the agent of this one does"
+            " not start beside it",
+            f"kill {agent.holder.pid}",
+        )
     else:
         yield wrong(
             f"the agent does not run: {agent.silence}",
             _without_agent(facts),
             agent.start,
         )
+
+
+def _other_holder(facts: Facts) -> Iterator[Finding]:
+    """Does the agent that answers have the state directory of this agent.conf?"""
+    agent = facts.agent
+    if agent.process is None or agent.holder == agent.process:
+        return
+    yield warning(
+        f"{agent.process} answers, and the state directory is "
+        + ("nobody's" if agent.holder is None else f"that of {agent.holder}"),
+        "the agent runs with another agent.conf than this one: it was changed since,"
+        " or two agents share what they should not",
+        agent.restart,
+    )
 
 
 def _without_agent(facts: Facts) -> str:

@@ -188,13 +188,15 @@ class PortFact:
 @dataclass(frozen=True, slots=True)
 class AgentFacts:
     """The agent. `stopped` means by a signal; `readiness` is "ready", the reason why
-    not, or "" without an answer. `fast_path`: is it in use?
+    not, or "" without an answer. `holder` has the state directory. `fast_path`: is it
+    in use?
 
     `services` and `left_out` come from the agent or, without one, from its store.
     """
 
     process: Process | None = None
     stopped: bool = False
+    holder: Process | None = None
     readiness: str = ""
     silence: str = ""
     start: str = "systemctl start vagent"

@@ -16,6 +16,7 @@ from vagent.errors import VagentError, WireError
 from vagent.linklocal.codec import KIND, OBJECT_ID, PROPERTY, raw_entries
 from vagent.linklocal.service import LinkLocalService
 from vagent.linklocal.table import ServiceTable
+from vagent.state_directory import holder as state_directory_holder
 
 STORE_DEADLINE = 2.0
 """Seconds for another process to let go of the store."""
@@ -62,6 +63,7 @@ def look_at_agent(apis: Apis, config: AgentConfig, conf: str) -> AgentFacts:
     return AgentFacts(
         process=process,
         stopped=_is_stopped(process),
+        holder=_holder(config.state_directory),
         readiness=readiness,
         silence=silence,
         start=start,
@@ -169,6 +171,18 @@ def _process(listen: Listen) -> Process | None:
         and (bound.address == listen.address or bound.address.is_unspecified)
     ]
     return next(iter(owners(inodes).values()), None)
+
+
+def _holder(state_directory: Path) -> Process | None:
+    """Who has the state directory."""
+    pid = state_directory_holder(state_directory)
+    if pid is None:
+        return None
+    try:
+        name = Path("/proc", str(pid), "comm").read_text(errors="replace").strip()
+    except OSError:
+        return None
+    return Process(pid, name)
 
 
 def _is_stopped(process: Process | None) -> bool:

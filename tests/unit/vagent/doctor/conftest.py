@@ -71,6 +71,7 @@ def healthy() -> dict[str, Any]:
         ),
         "agent": AgentFacts(
             process=AGENT,
+            holder=AGENT,
             readiness="ready",
             ports=(PortFact("p1", "alice", "tap1", "Active", "nova"),),
             services=(METADATA,),

@@ -102,9 +102,14 @@ WRONG = {
         "metadata_proxy_shared_secret",
     ),
     "agent gone": (
-        lambda f: agent(f, readiness="", silence="refused", process=None),
+        lambda f: agent(f, readiness="", silence="refused", process=None, holder=None),
         "the agent does not run: refused",
         "systemctl start vagent",
+    ),
+    "agent elsewhere": (
+        lambda f: agent(f, readiness="", silence="refused", process=None),
+        "vagent (pid 10) has the state directory, and does not answer here: refused",
+        "kill 10",
     ),
     "agent frozen": (
         lambda f: agent(f, readiness="", silence="no answer", stopped=True),
@@ -359,7 +364,7 @@ def test_without_an_agent_it_matters_what_it_left(
     """A guard closes, no rules leave the way open; where nobody can tell, it is not
     said.
     """
-    gone = agent(host(facts, ruleset=ruleset), readiness="", process=None)
+    gone = agent(host(facts, ruleset=ruleset), readiness="", process=None, holder=None)
     means = [finding.means for finding in found(gone) if "does not run" in finding.what]
     assert [True] == [each.startswith(expected) for each in means]
 
@@ -412,3 +417,22 @@ def test_a_fast_path_that_is_wanted_and_not_in_use(
     changed = agent(facts, fast_path=in_use)
     changed = replace(changed, ours=replace(facts.ours, fast_path=is_configured))
     assert [each.severity for each in found(changed)] == [expected] * bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("holder", "expected"),
+    [
+        (Process(10, "vagent"), []),
+        (None, ["vagent (pid 10) answers, and the state directory is nobody's"]),
+        (NOVA, ["vagent (pid 10) answers, and the state directory is that of other"]),
+    ],
+)
+def test_the_agent_that_answers_has_the_state_directory(
+    facts: Facts, holder: Process | None, expected: list[str]
+) -> None:
+    """Else it runs with another agent.conf."""
+    said = [
+        each.what.partition(" (pid 77)")[0]
+        for each in found(agent(facts, holder=holder))
+    ]
+    assert expected == said
