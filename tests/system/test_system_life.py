@@ -468,11 +468,12 @@ def test_a_deleted_port_is_served_no_more(site: Any, ask: Any) -> None:
 
 def test_a_second_agent_says_what_is_taken(site: Any, tmp_path: Path) -> None:
     """Same queue, same ports: exit code 69 and a message that names the reason."""
-    second = RunningAgent(site.lab, tmp_path / "second", site.agent.config)
+    own = site.agent.config.replace(f"{site.folder}/state", f"{tmp_path}/own-state")
+    second = RunningAgent(site.lab, tmp_path / "second", own)
     second.start(wait=False)
     assert second.process is not None
     assert 69 == second.process.wait(20 * PATIENCE)
-    assert "cannot start" in second.log.read_text()
+    assert "cannot start: metadata server: Couldn't listen" in second.log.read_text()
     alice = site.alice()
     site.introduce(alice)
 
