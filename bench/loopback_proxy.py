@@ -24,7 +24,7 @@ from vagent.listeners import LISTEN_BACKLOG
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.request_id import request_ids
 from vagent.metadata.upstream.target import HostPort, Target
-from vagent.observe.event import Event
+from vagent.observe.event import event_classes
 from vagent.observe.logs import LineLog
 from vagent.observe.observer import Observer
 from vagent.ports.port import Port, Registration
@@ -45,7 +45,7 @@ def main() -> None:
         [LineLog(sys.stderr, log_level="info")], redirectStandardIO=False
     )
     observer = Observer(now=time.time, log_level="info")  # noqa: TID251  shown as a date
-    observer.expect(*Event.__subclasses__())
+    observer.expect(*event_classes())
     registered = {
         member.address: _registration(number, member)
         for number, member in enumerate(load(options.crowd), 2)

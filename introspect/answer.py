@@ -133,7 +133,7 @@ class PageRouter:
     def _people(
         self, ask: PageRequest, page: Page, *, xml: str, status: int = 200
     ) -> PageReply:
-        when = f"{utc(int(ask.now * 1e6))[:19]} UTC"
+        when = f"{utc(ask.now)[:19]} UTC"
         frame = html.Frame(ask.path, xml, when, self._sources.version)
         return PageReply(status, html.CONTENT_TYPE, self._html.render(page, frame))
 

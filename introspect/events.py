@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from vagent.observe.event import Event
+from vagent.observe.event import Event, Metric
 
 
 @dataclass(slots=True)
 class PageRefused(Event):
-    """Introspection requests that were refused, by reason."""
+    """A request to the introspection port was refused. Counted only."""
 
+    counter = Metric(
+        "introspect_refusals_total",
+        "Requests to the introspection port that were refused, by reason: method, "
+        "host, browser or query.",
+    )
     reason: str
-
-    counter: ClassVar[str | None] = "introspect_refusals_total"
 
     def label(self) -> str:
         """`method`, `host`, `origin`, `body`, `browser` or `query`."""
@@ -23,16 +25,19 @@ class PageRefused(Event):
 
 @dataclass(slots=True)
 class PageFailed(Event):
-    """Introspection pages that could not be made."""
+    """A page could not be made because of a fault in the agent; the client got 500."""
 
+    counter = Metric(
+        "introspect_failures_total",
+        "Introspection pages that were answered with 500 because of a fault in the "
+        "agent.",
+    )
+    buffer = "Agent"
+    sandesh = "AgentTrace"
+    level = "error"
     path: str
-    what: str
-
-    counter: ClassVar[str | None] = "introspect_failures_total"
-    buffer: ClassVar[str | None] = "Agent"
-    sandesh: ClassVar[str] = "AgentTrace"
-    level: ClassVar[str | None] = "error"
+    error: str
 
     def text(self) -> str:
         """The path and the failure."""
-        return f"Page {self.path[:200]} failed: {self.what}"
+        return f"Page {self.path[:200]} failed: {self.error}"

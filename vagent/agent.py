@@ -47,7 +47,7 @@ from vagent.nova.source import StoredInstances, StoredPasswords
 from vagent.nova.tls import TlsFactory
 from vagent.nova.tls_files import server_contexts
 from vagent.nova.vendordata.compose import answer_deadline, vendor_data_of
-from vagent.observe.event import Event
+from vagent.observe.event import event_classes
 from vagent.observe.observer import Observer
 from vagent.operator_side import listen_for_operators
 from vagent.ports.journal import Journal
@@ -71,7 +71,7 @@ class Agent:
         self._reactor = reactor
         emit = observer.emit
         # Counters are shown at zero, and buffers empty, before anything happens.
-        observer.expect(*Event.__subclasses__())
+        observer.expect(*event_classes())
         self._names = Names.of(
             config.data_path,
             listener_port=config.metadata_proxy.port,

@@ -10,7 +10,7 @@ from introspect.page import Cell, Column, Entry, Form, Page, Table, link
 from introspect.query import whole
 from introspect.schema import attribute
 from introspect.sources import Sources
-from vagent.observe.traces import TraceLine
+from introspect.trace_line import source_of, trace_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def trace(sources: Sources, arguments: Mapping[str, str]) -> Page:
         (
             Cell(utc(entry.time), tone="code"),
             Cell(entry.text),
-            Cell(f"{entry.source}:{entry.line}", tone="quiet"),
+            Cell("{}:{}".format(*source_of(type(entry.event))), tone="quiet"),
         )
         for entry in reversed(entries)
     )
@@ -79,7 +79,7 @@ def trace(sources: Sources, arguments: Mapping[str, str]) -> Page:
     return Page(
         f"Trace {name}".strip(),
         f"{len(entries):,} entries, newest first.",
-        (SandeshTraceTextResponse(tuple(str(entry) for entry in entries)),),
+        (SandeshTraceTextResponse(tuple(map(trace_line, entries))),),
         (
             Form(
                 "/Snh_SandeshTraceRequest",
@@ -96,17 +96,17 @@ def trace(sources: Sources, arguments: Mapping[str, str]) -> Page:
     )
 
 
-def utc(microseconds: int) -> str:
+def utc(seconds: float) -> str:
     """A readable time, down to milliseconds; the number itself if it is no time."""
     try:
-        when = datetime.fromtimestamp(microseconds / 1e6, UTC)
+        when = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
-        return str(microseconds)
+        return str(seconds)
     return f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1000:03}"
 
 
 def _latest(sources: Sources, name: str) -> Cell:
-    newest: tuple[TraceLine, ...] = sources.traces.entries(name, 1)
+    newest = sources.traces.entries(name, 1)
     if not newest:
         return Cell("nothing yet", tone="quiet")
     return Cell(f"{utc(newest[0].time)}  {newest[0].text}", tone="quiet")

@@ -1,23 +1,31 @@
-"""What happens at the config API, as events. Never a body: instances hold secrets."""
+"""What the config API reports. Never a body: instances hold secrets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from vagent.observe.event import Event
+from vagent.observe.event import Event, Metric
 
 _SHOWN = 120
+"""Characters of a path in a trace line."""
+
+
+class ConfigApiEvent(Event):
+    """Base of what appears in the trace buffer `ConfigApi`."""
+
+    __slots__ = ()
+    buffer = "ConfigApi"
+    sandesh = "ConfigApiTrace"
 
 
 @dataclass(slots=True)
-class ApiAnswered(Event):
+class ApiAnswered(ConfigApiEvent):
     """A call of the config API was answered."""
 
-    counter: ClassVar[str | None] = "config_api_requests_total"
-    buffer: ClassVar[str | None] = "ConfigApi"
-    sandesh: ClassVar[str] = "ConfigApiTrace"
-
+    counter = Metric(
+        "config_api_requests_total",
+        "Calls of the config API, by the status of the answer.",
+    )
     method: str
     path: str
     status: int
@@ -31,18 +39,26 @@ class ApiAnswered(Event):
         method = ascii(self.method[:16])[1:-1]
         return f"{method} {ascii(self.path[:_SHOWN])[1:-1]} {self.status}"
 
+    def is_fault(self) -> bool:
+        """Where it was refused or failed."""
+        return self.status >= 400
+
 
 @dataclass(slots=True)
-class ApiFailed(Event):
-    """A call met a fault of ours; the client got 500, the log has the traceback."""
+class ApiFailed(ConfigApiEvent):
+    """A call met a fault of ours; the client got 500, the log has the traceback.
 
-    counter: ClassVar[str | None] = "config_api_faults_total"
-    buffer: ClassVar[str | None] = "ConfigApi"
-    sandesh: ClassVar[str] = "ConfigApiTrace"
-    level: ClassVar[str | None] = "error"
+    `error` is the type of the exception.
+    """
 
-    kind: str
+    counter = Metric(
+        "config_api_faults_total",
+        "Calls of the config API that were answered with 500 because of a fault in the "
+        "agent.",
+    )
+    level = "error"
+    error: str
 
     def text(self) -> str:
         """One line for the trace and the log."""
-        return f"A call of the config API failed: {self.kind}"
+        return f"A call of the config API failed: {self.error}"

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -20,7 +20,7 @@ from twisted.internet import reactor as _reactor  # noqa: TID251  # this process
 from introspect.server import introspect_site
 from introspect.sources import Sources
 from vagent.linklocal.service import LinkLocalService
-from vagent.observe.event import Event
+from vagent.observe.event import Event, Metric
 from vagent.observe.observer import Observer
 from vagent.ports.port import Port, Registration
 
@@ -34,9 +34,9 @@ class Asked(Event):
     """Requests read from guests."""
 
     url: str
-    counter: ClassVar[str | None] = "metadata_requests_total"
-    buffer: ClassVar[str | None] = "Metadata"
-    sandesh: ClassVar[str] = "MetadataTrace"
+    counter = Metric("metadata_requests_total", "Requests read from guests.")
+    buffer = "Metadata"
+    sandesh = "MetadataTrace"
 
     def text(self) -> str:
         return f"GET request for VM : 1.1.1.3 URL : {self.url}"

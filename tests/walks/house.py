@@ -45,7 +45,7 @@ from vagent.metadata.imds_v2.sessions import Sessions
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.request_id import request_ids
 from vagent.metadata.upstream.target import target_of
-from vagent.observe.event import Event
+from vagent.observe.event import event_classes
 from vagent.observe.observer import Observer
 from vagent.ports.port import Port
 from vagent.ports.registry import Change, PortRegistry
@@ -83,7 +83,7 @@ class House:
         self.machine = Machine()
         self.queue = Queue()
         observer = Observer(now=self.machine.seconds, log_level="critical")
-        observer.expect(*Event.__subclasses__())
+        observer.expect(*event_classes())
         self._emit = observer.emit
         config = AgentConfig(
             metadata_proxy=MetadataProxyConfig(shared_secret=Secret(b"secret"))

@@ -8,6 +8,7 @@ requests are held, so a certificate replaced file by file is not noticed by gues
 from __future__ import annotations
 
 import ssl
+from datetime import datetime
 from pathlib import Path
 
 from vagent.certificates.events import TlsFilesLoaded, TlsFilesRefused
@@ -24,7 +25,7 @@ from vagent.transport.tls_context import (
 )
 
 
-def build_context(files: ClientTls) -> tuple[ssl.SSLContext, str, str]:
+def build_context(files: ClientTls) -> tuple[ssl.SSLContext, str, datetime]:
     """Context, subject, end of validity. Raises UpstreamError (503) naming the file.
 
     No handshake completes with a server whose chain or name is wrong.
@@ -43,8 +44,8 @@ def build_context(files: ClientTls) -> tuple[ssl.SSLContext, str, str]:
         context.load_cert_chain(
             files.client_cert, files.client_key, password=no_password
         )
-    expires = certificate.not_valid_after_utc.isoformat()
-    return context, certificate.subject.rfc4514_string(), expires
+    until = certificate.not_valid_after_utc
+    return context, certificate.subject.rfc4514_string(), until
 
 
 def _fault(path: Path, why: str) -> UpstreamError:
@@ -94,12 +95,12 @@ class TlsFiles:
     def _load(self, state: State) -> None:
         self._sessions.clear()
         try:
-            context, subject, expires = build_context(self._files)
+            context, subject, until = build_context(self._files)
         except UpstreamError as error:
             self._refuse(state, str(error))
             return
         self._state, self._context = state, context
-        self._emit(TlsFilesLoaded(subject, expires))
+        self._emit(TlsFilesLoaded(subject, until))
 
     def _refuse(self, state: State, problem: str) -> None:
         is_news = self._state != state or problem != self._problem

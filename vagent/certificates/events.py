@@ -1,59 +1,70 @@
-"""What is told of TLS files and of the ends of certificates."""
+"""What is reported of the proxy's TLS files, and of certificates that expire."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from datetime import datetime
 
-from vagent.observe.event import Event
+from vagent.observe.event import Event, Metric
 
 
 class CertificateEvent(Event):
     """Base of what appears in the trace buffer `Metadata`."""
 
     __slots__ = ()
-    buffer: ClassVar[str | None] = "Metadata"
-    sandesh: ClassVar[str] = "MetadataTrace"
+    buffer = "Metadata"
+    sandesh = "MetadataTrace"
 
 
 @dataclass(slots=True)
 class TlsFilesRefused(CertificateEvent):
-    """The TLS files cannot be used; nothing is sent until they can."""
+    """The TLS files of the proxy cannot be used; nothing is sent until they can."""
 
-    counter: ClassVar[str | None] = "metadata_tls_files_refused_total"
-    level: ClassVar[str | None] = "error"
-    reason: str
+    counter = Metric(
+        "metadata_tls_files_refused_total",
+        "Times that the proxy's TLS files were found unusable. Nothing is sent to the "
+        "metadata service until they can be used.",
+    )
+    level = "error"
+    detail: str
 
     def text(self) -> str:
         """Which file and what is wrong with it."""
-        return f"Metadata TLS files cannot be used: {self.reason}"
+        return f"Metadata TLS files cannot be used: {self.detail}"
 
 
 @dataclass(slots=True)
 class TlsFilesLoaded(CertificateEvent):
-    """The TLS files were read, at first use or after a change."""
+    """The TLS files of the proxy were read, at first use or after a change.
 
-    level: ClassVar[str | None] = "info"
-    certificate: str
-    expires: str
+    `subject` and `until` are those of the client certificate.
+    """
+
+    level = "info"
+    subject: str
+    until: datetime
 
     def text(self) -> str:
         """Which certificate is presented and until when it is valid."""
         return (
-            f"Metadata TLS client certificate {self.certificate}, "
-            f"valid until {self.expires}"
+            f"Metadata TLS client certificate {self.subject}, "
+            f"valid until {self.until.isoformat()}"
         )
 
 
 @dataclass(slots=True)
 class CertificateEnds(CertificateEvent):
-    """A certificate in use comes to its end: told at 30 days and at 7."""
+    """A certificate in use expires soon: reported 30 days before, and 7 days before."""
 
-    counter: ClassVar[str | None] = "metadata_certificate_warnings_total"
-    level: ClassVar[str | None] = "warn"
+    counter = Metric(
+        "metadata_certificate_warnings_total",
+        "Times that a certificate in use came close to its end, by how close: 30-days "
+        "or 7-days.",
+    )
+    level = "warn"
     path: str
     subject: str
-    until: str
+    until: datetime
     stage: str
 
     def label(self) -> str:
@@ -62,22 +73,26 @@ class CertificateEnds(CertificateEvent):
 
     def text(self) -> str:
         """Which file, whose, until when."""
-        return f"Metadata certificate {self.path} ({self.subject}) ends on {self.until}"
+        until = f"{self.until:%Y-%m-%d %H:%M} UTC"
+        return f"Metadata certificate {self.path} ({self.subject}) ends on {until}"
 
 
 @dataclass(slots=True)
 class CertificateEnded(CertificateEvent):
-    """A certificate in use has come to its end: connections with it fail."""
+    """A certificate in use has expired: connections with it fail."""
 
-    counter: ClassVar[str | None] = "metadata_certificates_expired_total"
-    level: ClassVar[str | None] = "error"
+    counter = Metric(
+        "metadata_certificates_expired_total",
+        "Times that a certificate in use expired. Connections with it fail.",
+    )
+    level = "error"
     path: str
     subject: str
-    until: str
+    until: datetime
 
     def text(self) -> str:
         """Which file, whose, since when."""
         return (
             f"Metadata certificate {self.path} ({self.subject}) "
-            f"ended on {self.until}: connections with it fail"
+            f"ended on {self.until:%Y-%m-%d %H:%M} UTC: connections with it fail"
         )

@@ -116,13 +116,11 @@ class CertificateWatch:
         if stage is known.told:
             return
         known.told = stage
-        until = f"{known.ending.until:%Y-%m-%d %H:%M} UTC"
+        subject, until = known.ending.subject, known.ending.until
         if stage is ExpiryStage.ENDED:
-            self._emit(CertificateEnded(str(path), known.ending.subject, until))
+            self._emit(CertificateEnded(str(path), subject, until))
         elif stage is not ExpiryStage.FAR:
-            self._emit(
-                CertificateEnds(str(path), known.ending.subject, until, stage.value)
-            )
+            self._emit(CertificateEnds(str(path), subject, until, stage.value))
 
     def _time(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)

@@ -1,50 +1,84 @@
-"""What the data path reports."""
+"""What the data path reports, and what the events of its rooms have in common."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from ipaddress import IPv4Address, IPv6Address
 
-from vagent.observe.event import Event
+from vagent.observe.event import Event, Metric
+from vagent.ports.port import Registration
+
+
+class DataPathEvent(Event):
+    """Base of what appears in the trace buffer `DataPath`: rules, interfaces, ports."""
+
+    __slots__ = ()
+    buffer = "DataPath"
+    sandesh = "DataPathTrace"
+
+
+class FlowEvent(Event):
+    """Base of what appears in the trace buffer `LinkLocalFlow`: flows of guests."""
+
+    __slots__ = ()
+    buffer = "LinkLocalFlow"
+    sandesh = "LinkLocalFlowTrace"
+
+
+def port_facts(guest: Registration | None) -> dict[str, str]:
+    """The facts about a guest that every event of a guest has; "" for no known one."""
+    if guest is None:
+        return {"port_id": "", "tap": ""}
+    return {"port_id": guest.port.id, "tap": guest.port.tap}
+
+
+def host_port(address: IPv4Address | IPv6Address, port: int) -> str:
+    """An address and a port as `address:port`, an IPv6 address in brackets."""
+    shown = str(address) if address.version == 4 else f"[{address}]"
+    return f"{shown}:{port}"
 
 
 @dataclass(slots=True)
-class Ipv6Missing(Event):
+class Ipv6Missing(DataPathEvent):
     """This host cannot carry IPv6; services are served over IPv4 alone."""
 
-    counter: ClassVar[str | None] = "datapath_ipv6_missing_total"
-    buffer: ClassVar[str | None] = "DataPath"
-    sandesh: ClassVar[str] = "DataPathTrace"
-    level: ClassVar[str | None] = "warn"
-
-    why: str
+    counter = Metric(
+        "datapath_ipv6_missing_total",
+        "Starts on a host that cannot carry IPv6, so that services are offered over "
+        "IPv4 alone.",
+    )
+    level = "warn"
+    detail: str
 
     def text(self) -> str:
-        return f"IPv6 is not served, IPv4 is: {self.why}"
+        return f"IPv6 is not served, IPv4 is: {self.detail}"
 
 
 @dataclass(slots=True)
-class VlanMissing(Event):
+class VlanMissing(DataPathEvent):
     """This host cannot tag replies; ports with a VLAN are not served."""
 
-    counter: ClassVar[str | None] = "datapath_vlan_missing_total"
-    buffer: ClassVar[str | None] = "DataPath"
-    sandesh: ClassVar[str] = "DataPathTrace"
-
-    why: str
+    counter = Metric(
+        "datapath_vlan_missing_total",
+        "Starts on a host that cannot tag frames, so that ports with a VLAN are not "
+        "served.",
+    )
+    detail: str
 
     def text(self) -> str:
-        return f"Ports with a VLAN are not served: {self.why}"
+        return f"Ports with a VLAN are not served: {self.detail}"
 
 
 @dataclass(slots=True)
-class AgesMissing(Event):
-    """This kernel has no time-out policies for single flows."""
+class AgesMissing(DataPathEvent):
+    """This kernel has no conntrack time-out policies for single flows."""
 
-    counter: ClassVar[str | None] = "datapath_ages_missing_total"
-    buffer: ClassVar[str | None] = "DataPath"
-    sandesh: ClassVar[str] = "DataPathTrace"
-    level: ClassVar[str | None] = "warn"
+    counter = Metric(
+        "datapath_ages_missing_total",
+        "Starts on a kernel without conntrack time-out policies, so that flows of "
+        "guests time out as the host's own do.",
+    )
+    level = "warn"
 
     def text(self) -> str:
         return (
@@ -54,14 +88,14 @@ class AgesMissing(Event):
 
 
 @dataclass(slots=True)
-class GuardStays(Event):
-    """The agent stops and leaves its rules in force for the ports registered."""
+class GuardStays(DataPathEvent):
+    """The agent stops and leaves its rules in force, for so many registered ports."""
 
-    counter: ClassVar[str | None] = "datapath_guards_left_total"
-    buffer: ClassVar[str | None] = "DataPath"
-    sandesh: ClassVar[str] = "DataPathTrace"
-    level: ClassVar[str | None] = "info"
-
+    counter = Metric(
+        "datapath_guards_left_total",
+        "Stops after which the rules stayed in force to guard the registered ports.",
+    )
+    level = "info"
     ports: int
 
     def text(self) -> str:
@@ -72,13 +106,13 @@ class GuardStays(Event):
 
 
 @dataclass(slots=True)
-class PortState(Event):
-    """A port was attached, or waits for something."""
+class PortState(DataPathEvent):
+    """A port was attached to its tap, or waits for something: `state` says which."""
 
-    counter: ClassVar[str | None] = "datapath_port_changes_total"
-    buffer: ClassVar[str | None] = "DataPath"
-    sandesh: ClassVar[str] = "DataPathTrace"
-
+    counter = Metric(
+        "datapath_port_changes_total",
+        "Times that a port was attached to its tap, or could not be and waits.",
+    )
     port_id: str
     tap: str
     state: str
@@ -88,15 +122,16 @@ class PortState(Event):
 
 
 @dataclass(slots=True)
-class CountFailed(Event):
-    """The kernel's counters or flows could not be read; the last picture stays."""
+class CountFailed(DataPathEvent):
+    """The kernel's counters or flows could not be read; the last numbers stay."""
 
-    counter: ClassVar[str | None] = "datapath_count_failures_total"
-    buffer: ClassVar[str | None] = "DataPath"
-    sandesh: ClassVar[str] = "DataPathTrace"
-    level: ClassVar[str | None] = "warn"
-
-    why: str
+    counter = Metric(
+        "datapath_count_failures_total",
+        "Times that the kernel's packet counters or flows could not be read. The last "
+        "numbers stay.",
+    )
+    level = "warn"
+    detail: str
 
     def text(self) -> str:
-        return f"kernel counters not read: {self.why}"
+        return f"kernel counters not read: {self.detail}"

@@ -199,10 +199,6 @@ class _Numbers:
         return frozenset(Endpoint(number, *key) for key, number in self._used.items())
 
 
-def _shown(version: int, address: int) -> str:
-    return str(IPv4Address(address)) if version == 4 else f"[{IPv6Address(address)}]"
-
-
 TELL = REFUSE << INDEX_BITS | AGENT_INDEX
 """Mark of such a datagram on its way to the agent."""
 

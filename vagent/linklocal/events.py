@@ -1,25 +1,35 @@
-"""What happens to the list of services, as events."""
+"""What is reported of link-local services: the list, and names of their endpoints."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import ClassVar
 
-from vagent.observe.event import Event
+from vagent.observe.event import Event, Metric
+
+
+class LinkLocalEvent(Event):
+    """Base of what appears in the trace buffer `LinkLocal`."""
+
+    __slots__ = ()
+    buffer = "LinkLocal"
+    sandesh = "LinkLocalTrace"
 
 
 @dataclass(slots=True)
-class ServiceLeftOut(Event):
-    """An entry means no service. `reason` is one of `table.REASONS`."""
+class ServiceLeftOut(LinkLocalEvent):
+    """An entry of the list offers no service. `reason` is one of `table.REASONS`.
 
-    counter: ClassVar[str | None] = "linklocal_entries_left_out_total"
-    buffer: ClassVar[str | None] = "LinkLocal"
-    sandesh: ClassVar[str] = "LinkLocalTrace"
-    level: ClassVar[str | None] = "warn"
+    `position` is the entry's in the list, from 1.
+    """
 
+    counter = Metric(
+        "linklocal_entries_left_out_total",
+        "Entries of the list of link-local services that were left out, by reason.",
+    )
+    level = "warn"
     position: int
-    name: str
+    service: str
     reason: str
     detail: str
 
@@ -30,56 +40,60 @@ class ServiceLeftOut(Event):
     def text(self) -> str:
         """One line for the trace and the log."""
         return (
-            f"Link-local service entry {self.position} ({self.name}) left out: "
+            f"Link-local service entry {self.position} ({self.service}) left out: "
             f"{self.detail}"
         )
 
 
 @dataclass(slots=True)
-class FabricAddressLeftOut(Event):
-    """One fabric address of an entry is unusable; the entry stays."""
+class FabricAddressLeftOut(LinkLocalEvent):
+    """One fabric address of an entry is unusable; the service stays."""
 
-    counter: ClassVar[str | None] = "linklocal_fabric_addresses_left_out_total"
-    buffer: ClassVar[str | None] = "LinkLocal"
-    sandesh: ClassVar[str] = "LinkLocalTrace"
-    level: ClassVar[str | None] = "warn"
-
+    counter = Metric(
+        "linklocal_fabric_addresses_left_out_total",
+        "Fabric addresses of link-local services that were left out because they are "
+        "unusable. Their services stay.",
+    )
+    level = "warn"
     position: int
-    name: str
+    service: str
     detail: str
 
     def text(self) -> str:
         """One line for the trace and the log."""
-        return f"Link-local service entry {self.position} ({self.name}): {self.detail}"
+        return (
+            f"Link-local service entry {self.position} ({self.service}): {self.detail}"
+        )
 
 
 @dataclass(slots=True)
-class ServicesChanged(Event):
-    """A new table is in force."""
+class ServicesChanged(LinkLocalEvent):
+    """A new table of services is in force: these."""
 
-    counter: ClassVar[str | None] = "linklocal_table_changes_total"
-    buffer: ClassVar[str | None] = "LinkLocal"
-    sandesh: ClassVar[str] = "LinkLocalTrace"
-    level: ClassVar[str | None] = "info"
-
-    names: tuple[str, ...]
+    counter = Metric(
+        "linklocal_table_changes_total",
+        "Times that a new table of link-local services came into force.",
+    )
+    level = "info"
+    services: tuple[str, ...]
 
     def text(self) -> str:
         """One line for the trace and the log."""
-        shown = ", ".join(self.names[:8]) or "none"
-        more = f" and {len(self.names) - 8} more" if len(self.names) > 8 else ""
+        shown = ", ".join(self.services[:8]) or "none"
+        more = f" and {len(self.services) - 8} more" if len(self.services) > 8 else ""
         return f"Link-local services: {shown}{more}"
 
 
 @dataclass(slots=True)
-class ServicesKept(Event):
+class ServicesKept(LinkLocalEvent):
     """The list could not be read; the last good table stays in force."""
 
-    counter: ClassVar[str | None] = "linklocal_reads_failed_total"
-    buffer: ClassVar[str | None] = "LinkLocal"
-    sandesh: ClassVar[str] = "LinkLocalTrace"
-    level: ClassVar[str | None] = "error"
-
+    counter = Metric(
+        "linklocal_reads_failed_total",
+        "Times that the list of link-local services could not be read. The last good "
+        "table stays in force.",
+    )
+    level = "error"
     detail: str
 
     def text(self) -> str:
@@ -88,14 +102,15 @@ class ServicesKept(Event):
 
 
 @dataclass(slots=True)
-class NameResolved(Event):
-    """The addresses of a fabric service's name are others than before."""
+class NameResolved(LinkLocalEvent):
+    """The name of a fabric endpoint has other addresses than before."""
 
-    counter: ClassVar[str | None] = "linklocal_names_resolved_total"
-    buffer: ClassVar[str | None] = "LinkLocal"
-    sandesh: ClassVar[str] = "LinkLocalTrace"
-    level: ClassVar[str | None] = "info"
-
+    counter = Metric(
+        "linklocal_names_resolved_total",
+        "Times that the name of a fabric endpoint resolved to other addresses than "
+        "before.",
+    )
+    level = "info"
     name: str
     addresses: tuple[IPv4Address | IPv6Address, ...]
 
@@ -105,19 +120,23 @@ class NameResolved(Event):
 
 
 @dataclass(slots=True)
-class NameUnresolved(Event):
-    """A fabric service's name could not be resolved; the last good answer stays."""
+class NameUnresolved(LinkLocalEvent):
+    """The name of a fabric endpoint did not resolve; the last good answer stays.
 
-    counter: ClassVar[str | None] = "linklocal_names_unresolved_total"
-    buffer: ClassVar[str | None] = "LinkLocal"
-    sandesh: ClassVar[str] = "LinkLocalTrace"
-    level: ClassVar[str | None] = "warn"
+    `has_answer` says whether there is one.
+    """
 
+    counter = Metric(
+        "linklocal_names_unresolved_total",
+        "Times that the name of a fabric endpoint did not resolve. The last good "
+        "answer stays in use.",
+    )
+    level = "warn"
     name: str
-    why: str
+    detail: str
     has_answer: bool
 
     def text(self) -> str:
         """One line for the trace and the log."""
         kept = "the last good answer stays" if self.has_answer else "there is none yet"
-        return f"{self.name} not resolved: {self.why}; {kept}"
+        return f"{self.name} not resolved: {self.detail}; {kept}"

@@ -1,17 +1,28 @@
-"""What the metadata proxy reports: one event for each step of a guest's request.
+"""What the metadata proxy reports: an event for each step of a guest's request.
 
 Texts follow Contrail's `MetadataTrace`, with two deviations: a reply is one line with
 status, size and time, never its bytes; and what a guest chose (the path) is bounded
-and free of control characters. Nothing is rendered before somebody reads.
+and free of control characters.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
+from vagent.metadata import request_id
 from vagent.metadata.limits import MAX_TRACE_TEXT
-from vagent.observe.event import Event
+from vagent.observe.event import Event, Metric
+
+REQUESTS = Metric(
+    "metadata_requests_total",
+    "Requests read from guests, those that were refused included.",
+)
+OWN_ERRORS = Metric(
+    "metadata_internal_errors_total",
+    "Requests that the proxy answered with an error of its own, and connections of "
+    "guests that it cut, by reason.",
+)
 
 _METHODS = (
     b"DELETE",
@@ -53,13 +64,16 @@ class MetadataEvent(Event):
     """Base of what appears in the trace buffer `Metadata`."""
 
     __slots__ = ()
-    buffer: ClassVar[str | None] = "Metadata"
-    sandesh: ClassVar[str] = "MetadataTrace"
+    buffer = "Metadata"
+    sandesh = "MetadataTrace"
 
 
 @dataclass(slots=True)
 class RequestEvent(MetadataEvent):
-    """Base of what is told of one request: its number, and who sent it."""
+    """Base of what is told of one request: its number, and who sent it.
+
+    `request` is `request_id.NONE` where a connection is cut before its first request.
+    """
 
     request: int
     caller: Caller
@@ -69,12 +83,16 @@ class RequestEvent(MetadataEvent):
         """The guest's address, for texts."""
         return printable(self.caller.guest_address.encode())
 
+    def facts(self) -> dict[str, Any]:
+        """The fields, the request's number as people and tools see it."""
+        return {**MetadataEvent.facts(self), "request": request_id.shown(self.request)}
+
 
 @dataclass(slots=True)
 class RequestForwarded(RequestEvent):
-    """A guest's request was accepted; it goes upstream unless the answer is kept."""
+    """A guest's request was accepted; it is answered from the cache or upstream."""
 
-    counter: ClassVar[str | None] = "metadata_requests_total"
+    counter = REQUESTS
     method: bytes
     path: bytes
 
@@ -88,17 +106,32 @@ class RequestForwarded(RequestEvent):
 
 @dataclass(slots=True)
 class RequestParsed(Event):
-    """A request was read that is not forwarded; why not is the next event."""
+    """A request was read that is not accepted; the next event says why.
 
-    counter: ClassVar[str | None] = "metadata_requests_total"
+    Counted only: that event is traced.
+    """
+
+    counter = REQUESTS
 
 
 @dataclass(slots=True)
 class ReplyRelayed(RequestEvent):
-    """A whole reply was handed to the guest's connection (Contrail counts pieces)."""
+    """A complete reply was handed to the guest's connection.
 
-    counter: ClassVar[str | None] = "metadata_responses_total"
-    histogram: ClassVar[str | None] = "metadata_request_seconds"
+    Contrail counts the pieces that it relays instead. `size` is the body's, in bytes.
+    """
+
+    counter = Metric(
+        "metadata_responses_total",
+        "Complete replies handed to guests: from the upstream, from the cache, or with "
+        "a session token. Errors of the proxy's own are counted in "
+        "metadata_internal_errors_total instead.",
+    )
+    histogram = Metric(
+        "metadata_request_seconds",
+        "Seconds from a request's last byte to the complete reply, of the replies in "
+        "metadata_responses_total.",
+    )
     status: int
     size: int
     seconds: float
@@ -113,9 +146,16 @@ class ReplyRelayed(RequestEvent):
 
 @dataclass(slots=True)
 class StaleServed(RequestEvent):
-    """The upstream has no answer, so the guest got one that was kept for too long."""
+    """The upstream has no reply, so the guest got an expired one from the cache.
 
-    counter: ClassVar[str | None] = "metadata_stale_responses_total"
+    `seconds_late`: how long ago it expired.
+    """
+
+    counter = Metric(
+        "metadata_stale_responses_total",
+        "Replies from the cache that guests got although they had expired, because "
+        "the upstream had none.",
+    )
     seconds_late: float
 
     def text(self) -> str:
@@ -123,24 +163,35 @@ class StaleServed(RequestEvent):
         late = max(self.seconds_late, 0.0)
         return f"Metadata for VM : {self.guest} Stale by {late:.1f} s"
 
+    def is_fault(self) -> bool:
+        """The upstream is at fault."""
+        return True
+
 
 @dataclass(slots=True)
 class SessionReachedUpstream(Event):
-    """The first request of a guest connection was sent upstream."""
+    """The first request of a guest's connection was accepted. Counted only."""
 
-    counter: ClassVar[str | None] = "metadata_proxy_sessions_total"
+    counter = Metric(
+        "metadata_proxy_sessions_total",
+        "Connections of guests on which a request was accepted.",
+    )
 
 
 @dataclass(slots=True)
 class LocalAnswer(RequestEvent):
-    """The proxy answered a request itself, or cut it. Base of the reasons below."""
+    """Base: the proxy answered a request with an error of its own, or cut it."""
 
-    counter: ClassVar[str | None] = "metadata_internal_errors_total"
+    counter = OWN_ERRORS
+
+    def is_fault(self) -> bool:
+        """The guest did not get what it asked for."""
+        return True
 
 
 @dataclass(slots=True)
 class GuestUnknown(LocalAnswer):
-    """No port is registered for the peer's identity address (404)."""
+    """No port is registered for the connection's source address (404)."""
 
     def label(self) -> str:
         """Always the same."""
@@ -172,7 +223,7 @@ class ServiceUnknown(LocalAnswer):
 
 @dataclass(slots=True)
 class RequestRefused(LocalAnswer):
-    """The request broke a rule of HTTP or of ours; the connection closes."""
+    """The request broke a rule of HTTP or of the proxy; the connection closes."""
 
     status: int
     reason: str
@@ -196,7 +247,10 @@ class RequestRefused(LocalAnswer):
 
 @dataclass(slots=True)
 class GuestLimited(LocalAnswer):
-    """A request was turned away because its guest has made too many."""
+    """A request was refused because its guest is over its quota.
+
+    `reason` is `too-fast` or `too-many-requests`; the status is 429 or 503.
+    """
 
     status: int
     reason: str
@@ -212,7 +266,7 @@ class GuestLimited(LocalAnswer):
 
 @dataclass(slots=True)
 class GuestCut(LocalAnswer):
-    """A guest's connection was closed for breaking a limit of time or number."""
+    """A guest's connection was closed: it broke a limit, or its port changed."""
 
     reason: str
 

@@ -69,7 +69,7 @@ class ServerContexts:
         try:
             self._context = _context(self._files)
         except ConfigError as error:
-            self._emit(NovaTlsReloaded(why=str(error)))
+            self._emit(NovaTlsReloaded(str(error)))
         else:
             self._emit(NovaTlsReloaded())
 

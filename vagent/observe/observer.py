@@ -1,9 +1,9 @@
 """One emitted event becomes a counter, a latency, a trace entry and a log line.
 
-What a class of events needs is worked out once and kept; after that `emit` is two
-dictionary look-ups, an increment and an append, and formats nothing. Log lines of one
-class are limited per second, because guests decide how often some events happen.
-Refuses to know any event: rooms declare theirs.
+What a class of events needs is worked out at its first event and kept as a function of
+its own; after that `emit` is two dictionary look-ups, an increment and an append, and
+formats nothing. Log lines of one class are limited per second, because guests decide
+how often some events happen.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from vagent.observe.event import Event
+from vagent.observe.event import Event, Metric
 from vagent.observe.oneline import one_line
-from vagent.observe.statistics import Counts, Statistics
+from vagent.observe.statistics import Statistics
 from vagent.observe.traces import TRACE_SIZE, TraceBuffers, text_of
 
 LOG_LINES_PER_SECOND = 20
@@ -33,36 +33,26 @@ _LEVELS = ("debug", "info", "warn", "error", "critical")
 
 @dataclass(slots=True)
 class BackgroundFailed(Event):
-    """Work that nobody waits for failed. `why` names it, from a closed set."""
+    """Work that nobody waits for failed. `work` names it, from a closed set."""
 
-    why: str
-    what: str
+    work: str
+    error: str
 
-    counter: ClassVar[str | None] = "background_failures_total"
-    buffer: ClassVar[str | None] = "Agent"
-    sandesh: ClassVar[str] = "AgentTrace"
-    level: ClassVar[str | None] = "error"
+    counter = Metric(
+        "background_failures_total",
+        "Work that nobody waits for and that failed, by what it was for.",
+    )
+    buffer = "Agent"
+    sandesh = "AgentTrace"
+    level = "error"
 
     def label(self) -> str:
         """What the work was for."""
-        return self.why
+        return self.work
 
     def text(self) -> str:
         """The work and the failure."""
-        return f"{self.why}: {self.what}"
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What happens to the events of one class."""
-
-    counts: Counts | None
-    label: Callable[[Any], str] | None
-    append: Callable[[tuple[float, Event]], None] | None
-    observe: Callable[[float], None] | None
-    level: Any
-    log_second: int = 0
-    log_lines: int = 0
+        return f"{self.work}: {self.error}"
 
 
 class Observer:
@@ -88,7 +78,7 @@ class Observer:
         self._now = now
         self._level = LogLevel.levelWithName(log_level)
         self._log = Logger("vagent") if log is None else log
-        self._plans: dict[type[Event], _Plan] = {}
+        self._takers: dict[type[Event], Callable[[Any], None]] = {}
 
     def __repr__(self) -> str:
         return f"<Observer {self._level.name} {self.traces!r}>"
@@ -96,29 +86,17 @@ class Observer:
     def expect(self, *kinds: type[Event]) -> None:
         """Show the counters and buffers of these classes before their first event."""
         for kind in kinds:
-            self._plan(kind)
+            if kind not in self._takers:
+                self._takers[kind] = self._taker(kind)
 
     def emit(self, event: Event) -> None:
         """Count, time, trace and log the event, as its class says."""
         kind = type(event)
         try:
-            plan = self._plans[kind]
+            take = self._takers[kind]
         except KeyError:
-            plan = self._plan(kind)
-        counts = plan.counts
-        if counts is not None:
-            label = plan.label
-            reason = "" if label is None else label(event)
-            try:
-                counts[reason] += 1
-            except KeyError:
-                counts.add(reason)
-        if plan.append is not None:
-            plan.append((self._now(), event))
-        if plan.observe is not None:
-            plan.observe(event.seconds)
-        if plan.level is not None:
-            self._write(event, plan)
+            take = self._takers[kind] = self._taker(kind)
+        take(event)
 
     def own(self, deferred: Deferred[Any], why: str) -> None:
         """Take a Deferred that nobody awaits: its failure becomes an event.
@@ -131,52 +109,74 @@ class Observer:
         if not isinstance(failure.value, CancelledError):
             self.emit(BackgroundFailed(why, describe(failure.value)))
 
-    def _plan(self, kind: type[Event]) -> _Plan:
-        if kind in self._plans:
-            return self._plans[kind]
-        level = LogLevel.levelWithName(kind.level) if kind.level else None
-        plan = _Plan(
-            counts=self._counts(kind),
-            label=None if kind.label is Event.label else kind.label,
-            append=self.traces.ring(kind.buffer).append if kind.buffer else None,
-            observe=self._histogram(kind),
-            level=level if level is not None and level >= self._level else None,
-        )
-        self._plans[kind] = plan
-        return plan
-
-    def _histogram(self, kind: type[Event]) -> Callable[[float], None] | None:
-        if kind.histogram is None:
-            return None
-        return self.statistics.histogram(kind.histogram, _about(kind)).observe
-
-    def _counts(self, kind: type[Event]) -> Counts | None:
-        if kind.counter is None:
-            return None
-        counts = self.statistics.counter(kind.counter, _about(kind))
-        if kind.label is Event.label:
+    def _taker(self, kind: type[Event]) -> Callable[[Any], None]:
+        """What happens to each event of this class. Its variables are those of a
+        function because it runs for every trapped packet and every request.
+        """
+        statistics, now = self.statistics, self._now
+        counter, histogram, level = kind.counter, kind.histogram, self._level_of(kind)
+        label = None if kind.label is Event.label else kind.label
+        counts = None if counter is None else statistics.counter(*_texts(counter))
+        append = self.traces.ring(kind.buffer).append if kind.buffer else None
+        observe = None
+        if histogram is not None:
+            observe = statistics.histogram(*_texts(histogram)).observe
+        write = None if level is None else _Lines(self._log, level, now).write
+        if counts is not None and label is None:
             counts.add("", 0)
-        return counts
 
-    def _write(self, event: Event, plan: _Plan) -> None:
+        def take(event: Any) -> None:
+            if counts is not None:
+                reason = "" if label is None else label(event)
+                try:
+                    counts[reason] += 1
+                except KeyError:
+                    counts.add(reason)
+            if append is not None:
+                append((now(), event))
+            if observe is not None:
+                observe(event.seconds)
+            if write is not None:
+                write(event)
+
+        return take
+
+    def _level_of(self, kind: type[Event]) -> Any:
+        """The level that events of this class are logged at, None for not at all."""
+        level = LogLevel.levelWithName(kind.level) if kind.level else None
+        return level if level is not None and level >= self._level else None
+
+
+class _Lines:
+    """Writes the log lines of one class of events, so many in a second."""
+
+    def __init__(self, log: Logger, level: Any, now: Callable[[], float]) -> None:
+        self._log = log
+        self._level = level
+        self._now = now
+        self._second = 0
+        self._written = 0
+
+    def write(self, event: Event) -> None:
+        """One line, or one less in this second."""
         second = int(self._now())
-        if second != plan.log_second:
-            missed = plan.log_lines - LOG_LINES_PER_SECOND
-            plan.log_second, plan.log_lines = second, 0
+        if second != self._second:
+            missed = self._written - LOG_LINES_PER_SECOND
+            self._second, self._written = second, 0
             if missed > 0:
                 self._log.emit(
-                    plan.level,
+                    self._level,
                     "{missed} more of {kind} were not logged",
                     missed=missed,
                     kind=type(event).__name__,
                 )
-        plan.log_lines += 1
-        if plan.log_lines <= LOG_LINES_PER_SECOND:
-            self._log.emit(plan.level, "{line}", line=one_line(text_of(event)))
+        self._written += 1
+        if self._written <= LOG_LINES_PER_SECOND:
+            self._log.emit(self._level, "{line}", line=one_line(text_of(event)))
 
 
-def _about(kind: type[Event]) -> str:
-    return (kind.__doc__ or "").strip().partition("\n")[0]
+def _texts(metric: Metric) -> tuple[str, str]:
+    return metric.name, metric.help
 
 
 def _forget(_result: object) -> None:

@@ -1,8 +1,7 @@
-"""Rings of recent events, one per trace buffer, rendered only when somebody reads.
+"""Rings of recent events, one for each trace buffer; nothing is rendered here.
 
-An entry is `(time, event)`; appending to a full ring drops the oldest. The line is
-Contrail's: `<utc microseconds> <SandeshName>: <text> <source file> <line>`, where the
-source is the method that made the text. Refuses to know what any event means.
+An entry is `(time, event)`; appending to a full ring drops the oldest. Who reads gets
+the events themselves, with their facts, and writes them in its own form.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from vagent.observe.event import Event
+from vagent.observe.facts import Fact, facts_of
 from vagent.observe.oneline import one_line
 
 TRACE_SIZE = 500
@@ -25,17 +25,31 @@ Ring = deque[tuple[float, Event]]
 
 
 @dataclass(frozen=True, slots=True)
-class TraceLine:
-    """One rendered entry. `time` is in microseconds since the epoch, UTC."""
+class TraceEntry:
+    """An event and when it was emitted, in seconds since the epoch."""
 
-    time: int
-    sandesh: str
-    text: str
-    source: str
-    line: int
+    time: float
+    event: Event
 
-    def __str__(self) -> str:
-        return f"{self.time} {self.sandesh}: {self.text} {self.source} {self.line}"
+    @property
+    def name(self) -> str:
+        """What happened: the name of the event's class."""
+        return type(self.event).__name__
+
+    @property
+    def text(self) -> str:
+        """The event as a line for people: bounded and harmless."""
+        return one_line(text_of(self.event))
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        """The event as values for programs."""
+        return facts_of(self.event)
+
+    @property
+    def is_fault(self) -> bool:
+        """Does it tell of something that went wrong?"""
+        return self.event.is_fault()
 
 
 class TraceBuffers:
@@ -66,7 +80,7 @@ class TraceBuffers:
         """How many entries a ring holds now; 0 for an unknown name."""
         return len(self._rings.get(name, ()))
 
-    def entries(self, name: str, count: int | None = None) -> tuple[TraceLine, ...]:
+    def entries(self, name: str, count: int | None = None) -> tuple[TraceEntry, ...]:
         """The newest `count` entries (all for None or less than 1), oldest first.
 
         An unknown name has none. Contrail returns the oldest `count`, which are never
@@ -74,23 +88,7 @@ class TraceBuffers:
         """
         ring = self._rings.get(name, ())
         skip = max(0, len(ring) - count) if count is not None and count > 0 else 0
-        return tuple(_rendered(time, event) for time, event in islice(ring, skip, None))
-
-    def lines(self, name: str, count: int | None = None) -> list[str]:
-        """The same as Sandesh trace lines."""
-        return [str(entry) for entry in self.entries(name, count)]
-
-
-def _rendered(time: float, event: Event) -> TraceLine:
-    kind = type(event)
-    code = getattr(kind.text, "__code__", None)
-    return TraceLine(
-        time=round(time * 1_000_000),
-        sandesh=kind.sandesh or kind.__name__,
-        text=one_line(text_of(event)),
-        source=kind.__module__.replace(".", "/") + ".py",
-        line=code.co_firstlineno if code and kind.text is not Event.text else 0,
-    )
+        return tuple(TraceEntry(*entry) for entry in islice(ring, skip, None))
 
 
 def text_of(event: Event) -> str:

@@ -1,32 +1,35 @@
-"""What the ports room reports. Knows no counter object, log or page: values only."""
+"""What is reported of ports: those that are registered, their files, the port API."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from vagent.observe.event import Event
+from vagent.observe.event import Event, Metric
 
 BUFFER = "Ports"
 """Sandesh trace buffer of this room."""
 
 
 class PortEvent(Event):
-    """What every event of this room shares: the trace buffer and its Sandesh type."""
+    """Base of what appears in the trace buffer `Ports`."""
 
     __slots__ = ()
-
-    buffer: ClassVar[str | None] = BUFFER
-    sandesh: ClassVar[str] = "PortTrace"
+    buffer = BUFFER
+    sandesh = "PortTrace"
 
 
 @dataclass(slots=True)
 class PortRegistered(PortEvent):
-    """A port is new, or replaced one of the same id by something different."""
+    """A port is new, or replaced one of the same id by something different.
 
-    counter: ClassVar[str | None] = "ports_registered_total"
-    level: ClassVar[str | None] = "info"
+    `identity` is the address that stands for it above the tap.
+    """
 
+    counter = Metric(
+        "ports_registered_total",
+        "Times that a port was registered, or replaced by something different.",
+    )
+    level = "info"
     port_id: str
     tap: str
     identity: str
@@ -40,11 +43,10 @@ class PortRegistered(PortEvent):
 
 @dataclass(slots=True)
 class PortRemoved(PortEvent):
-    """A port is gone and its identity is free."""
+    """A port is gone, and its identity is free for another."""
 
-    counter: ClassVar[str | None] = "ports_removed_total"
-    level: ClassVar[str | None] = "info"
-
+    counter = Metric("ports_removed_total", "Ports that were removed.")
+    level = "info"
     port_id: str
     tap: str
     identity: str
@@ -56,18 +58,20 @@ class PortRemoved(PortEvent):
 
 @dataclass(slots=True)
 class PortRequestRefused(PortEvent):
-    """A call of the port REST API was answered with an error.
+    """A call of the port API was answered with an error.
 
-    `error` is the text that the caller got; it quotes no body.
+    `detail` is the text that the caller got; it quotes no body.
     """
 
-    counter: ClassVar[str | None] = "ports_requests_refused_total"
-    level: ClassVar[str | None] = "warn"
-
+    counter = Metric(
+        "ports_requests_refused_total",
+        "Calls of the port API that were answered with an error, by status.",
+    )
+    level = "warn"
     method: str
     path: str
     status: int
-    error: str
+    detail: str
 
     def label(self) -> str:
         """The status, from a closed set."""
@@ -75,74 +79,83 @@ class PortRequestRefused(PortEvent):
 
     def text(self) -> str:
         """Says what was asked and why it was refused."""
-        return f"Error: {self.method} {self.path!r} : {self.status} {self.error}"
+        return f"Error: {self.method} {self.path!r} : {self.status} {self.detail}"
 
 
 @dataclass(slots=True)
 class PortFileSkipped(PortEvent):
-    """A file of the journal was not loaded at start; it is left where it is."""
+    """A port file was not loaded at start; it is left where it is."""
 
-    counter: ClassVar[str | None] = "ports_files_skipped_total"
-    level: ClassVar[str | None] = "warn"
-
+    counter = Metric(
+        "ports_files_skipped_total",
+        "Port files that were not loaded at start. They are left where they are.",
+    )
+    level = "warn"
     path: str
-    reason: str
+    detail: str
 
     def text(self) -> str:
         """Says which file and why."""
-        return f"Error: port file {self.path} skipped : {self.reason}"
+        return f"Error: port file {self.path} skipped : {self.detail}"
 
 
 @dataclass(slots=True)
 class PortsRestored(PortEvent):
-    """The journal was read at start."""
+    """The port files were read at start."""
 
-    level: ClassVar[str | None] = "info"
-
-    count: int
+    level = "info"
+    ports: int
 
     def text(self) -> str:
         """Says how many ports are back."""
-        return f"{self.count} ports restored"
+        return f"{self.ports} ports restored"
 
 
 @dataclass(slots=True)
 class PortJournalFailed(PortEvent):
-    """The journal could not be changed; the reason names the file."""
+    """A port file could not be written or removed; `detail` names it."""
 
-    counter: ClassVar[str | None] = "ports_journal_errors_total"
-    level: ClassVar[str | None] = "error"
-
-    reason: str
+    counter = Metric(
+        "ports_journal_errors_total",
+        "Times that port files could not be read, written or removed.",
+    )
+    level = "error"
+    detail: str
 
     def text(self) -> str:
         """Says which file and why."""
-        return f"Error: {self.reason}"
+        return f"Error: {self.detail}"
 
 
 @dataclass(slots=True)
 class PortsUnsettled(PortEvent):
-    """The kernel did not take a change in time; the registry has it all the same."""
+    """The kernel did not take a change in time; the ports stay registered."""
 
-    counter: ClassVar[str | None] = "ports_unsettled_total"
-    level: ClassVar[str | None] = "error"
-
-    reason: str
+    counter = Metric(
+        "ports_unsettled_total",
+        "Times that the kernel did not take a change of ports in time. The ports stay "
+        "registered all the same.",
+    )
+    level = "error"
+    detail: str
 
     def text(self) -> str:
         """Says what was waited for."""
-        return f"Error: {self.reason}"
+        return f"Error: {self.detail}"
 
 
 @dataclass(slots=True)
 class StalePortsRemoved(PortEvent):
-    """A time after `POST /syncports`, ports that nobody registered again are gone."""
+    """Ports that nobody registered again after `POST /syncports` were removed."""
 
-    counter: ClassVar[str | None] = "ports_stale_sweeps_total"
-    level: ClassVar[str | None] = "warn"
-
-    count: int
+    counter = Metric(
+        "ports_stale_sweeps_total",
+        "Times that ports were removed because nobody had registered them again after "
+        "POST /syncports.",
+    )
+    level = "warn"
+    ports: int
 
     def text(self) -> str:
         """Says how many ports went."""
-        return f"{self.count} stale ports removed after syncports"
+        return f"{self.ports} stale ports removed after syncports"

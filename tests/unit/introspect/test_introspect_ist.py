@@ -12,6 +12,7 @@ from lxml import etree
 from twisted.internet.defer import Deferred
 
 from introspect.answer import PageReply, PageRequest, PageRouter
+from introspect.trace_line import trace_line
 
 
 def fetch(world: Any, path: str) -> Any:
@@ -62,7 +63,7 @@ def test_vr_trace_metadata(world: Any) -> None:
     world.trace("second", time=2.0)
     tree = fetch(world, "/Snh_SandeshTraceRequest?x=Metadata")
     lines = [each.text for each in tree.xpath("//element")]
-    assert lines == world.traces.lines("Metadata")
+    assert lines == [trace_line(each) for each in world.traces.entries("Metadata")]
     assert "URL : \\x00\\x1b[31m&<x> " in lines[0]
 
 

@@ -162,7 +162,8 @@ def test_a_failing_page_is_500_and_the_server_goes_on(world: Any) -> None:
 def test_events_are_declared_for_counting() -> None:
     """Refusals are counted by reason; failures are counted, traced and logged."""
     refused = PageRefused("host")
-    assert (refused.label(), refused.counter) == ("host", "introspect_refusals_total")
+    counter = "introspect_refusals_total"
+    assert ("host", counter) == (refused.label(), refused.counter.name)
     assert (PageFailed.buffer, PageFailed.level) == ("Agent", "error")
 
 

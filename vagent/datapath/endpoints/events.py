@@ -1,81 +1,94 @@
-"""What is told of fabric endpoints."""
+"""What is reported of fabric endpoints: which of them answer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import ClassVar
+from typing import Any
 
-from vagent.datapath.state import _shown
-from vagent.observe.event import Event
+from vagent.datapath.events import FlowEvent, host_port, port_facts
+from vagent.observe.event import Metric
 from vagent.ports.port import Registration
 
+UP = "up"
+"""The health of an endpoint that is used; the others are `suspect` and `down`."""
+
 
 @dataclass(slots=True)
-class FabricEndpointChanged(Event):
-    """A fabric endpoint is down for all guests, or is used again.
-
-    Counted by `health` (`endpoints.liveness.Health`); `protocol` is TCP or UDP.
-    """
-
-    counter: ClassVar[str | None] = "datapath_endpoint_changes_total"
-    buffer: ClassVar[str | None] = "LinkLocalFlow"
-    sandesh: ClassVar[str] = "LinkLocalFlowTrace"
-    level: ClassVar[str | None] = "warn"
+class FabricEndpointEvent(FlowEvent):
+    """Base: the health of a fabric endpoint changed, for one protocol (TCP or UDP)."""
 
     address: IPv4Address | IPv6Address
     port: int
     protocol: str
     health: str
-    why: str
+    detail: str
 
     def label(self) -> str:
+        """The new health, of a closed set."""
         return self.health
 
     def text(self) -> str:
-        where = _shown(self.address.version, int(self.address))
-        return (
-            f"endpoint {where}:{self.port} {self.protocol}: {self.health} ({self.why})"
-        )
+        """Which endpoint, what now, why."""
+        where = host_port(self.address, self.port)
+        return f"endpoint {where} {self.protocol}: {self.health} ({self.detail})"
+
+    def facts(self) -> dict[str, Any]:
+        """The endpoint is one fact: `address:port`."""
+        return {
+            "endpoint": host_port(self.address, self.port),
+            "protocol": self.protocol,
+            "health": self.health,
+            "detail": self.detail,
+        }
+
+    def is_fault(self) -> bool:
+        """Unless it is well again."""
+        return self.health != UP
 
 
 @dataclass(slots=True)
-class FabricEndpointAvoided(Event):
-    """One guest's flows avoid a fabric endpoint, or do so no more.
+class FabricEndpointChanged(FabricEndpointEvent):
+    """A fabric endpoint is down for all guests, or is used again."""
 
-    Not logged: a guest can provoke it.
+    counter = Metric(
+        "datapath_endpoint_changes_total",
+        "Times that a fabric endpoint went down for all guests or came back, by its "
+        "new health: up, suspect or down.",
+    )
+    level = "warn"
+
+
+@dataclass(slots=True)
+class FabricEndpointAvoided(FabricEndpointEvent):
+    """The flows of one guest avoid a fabric endpoint, or do so no more.
+
+    `guest` is the one that got no reply there; None where nothing speaks against the
+    endpoint any more. Not logged, because a guest can provoke it.
     """
 
-    counter: ClassVar[str | None] = "datapath_endpoint_suspicions_total"
-    buffer: ClassVar[str | None] = "LinkLocalFlow"
-    sandesh: ClassVar[str] = "LinkLocalFlowTrace"
-
-    address: IPv4Address | IPv6Address
-    port: int
-    protocol: str
-    health: str
-    why: str
+    counter = Metric(
+        "datapath_endpoint_suspicions_total",
+        "Times that the flows of one guest began to avoid a fabric endpoint that gave "
+        "it no reply, or ceased to, by the endpoint's new health: suspect or up.",
+    )
     guest: Registration | None
 
-    def label(self) -> str:
-        return self.health
-
-    def text(self) -> str:
-        where = _shown(self.address.version, int(self.address))
-        return (
-            f"endpoint {where}:{self.port} {self.protocol}: {self.health} ({self.why})"
-        )
+    def facts(self) -> dict[str, Any]:
+        """The endpoint, and the guest's port."""
+        return {**FabricEndpointEvent.facts(self), **port_facts(self.guest)}
 
 
 @dataclass(slots=True)
-class FlowNotSeen(Event):
-    """The kernel could not be asked what became of a flow; it says nothing then."""
+class FlowNotSeen(FlowEvent):
+    """The kernel could not be asked what became of a flow; nothing follows from it."""
 
-    counter: ClassVar[str | None] = "datapath_flow_looks_failed_total"
-    buffer: ClassVar[str | None] = "LinkLocalFlow"
-    sandesh: ClassVar[str] = "LinkLocalFlowTrace"
-
-    why: str
+    counter = Metric(
+        "datapath_flow_looks_failed_total",
+        "Times that the kernel could not be asked what became of a flow to a fabric "
+        "endpoint.",
+    )
+    detail: str
 
     def text(self) -> str:
-        return f"a flow could not be looked at: {self.why}"
+        return f"a flow could not be looked at: {self.detail}"

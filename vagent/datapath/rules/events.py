@@ -1,21 +1,20 @@
-"""What is told of the rules in the kernel."""
+"""What is reported of the rules in the kernel."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from vagent.observe.event import Event
+from vagent.datapath.events import DataPathEvent, FlowEvent
+from vagent.observe.event import Metric
 
 
 @dataclass(slots=True)
-class KernelRefused(Event):
-    """Our own rules dropped or refused packets without asking the agent. Not counted
-    here: the packets are gauges of their own.
-    """
+class KernelRefused(FlowEvent):
+    """Our rules dropped or refused packets without asking the agent.
 
-    buffer: ClassVar[str | None] = "LinkLocalFlow"
-    sandesh: ClassVar[str] = "LinkLocalFlowTrace"
+    `seconds` is the interval in which the packets were counted. Not counted here: each
+    counter of the kernel is a gauge of its own.
+    """
 
     rule: str
     packets: int
@@ -27,49 +26,59 @@ class KernelRefused(Event):
             f" {self.rule}"
         )
 
+    def is_fault(self) -> bool:
+        """What was refused was not wanted."""
+        return True
+
 
 @dataclass(slots=True)
-class RulesApplied(Event):
-    """A transaction reached the kernel."""
+class RulesApplied(DataPathEvent):
+    """The kernel took a transaction of rules; `change` says what was in it."""
 
-    counter: ClassVar[str | None] = "datapath_transactions_total"
-    buffer: ClassVar[str | None] = "DataPath"
-    sandesh: ClassVar[str] = "DataPathTrace"
-
-    what: str
+    counter = Metric(
+        "datapath_transactions_total",
+        "Transactions of nftables rules that the kernel took.",
+    )
+    change: str
     seconds: float
 
     def text(self) -> str:
-        return f"{self.what} in {self.seconds * 1000:.1f} ms"
+        return f"{self.change} in {self.seconds * 1000:.1f} ms"
 
 
 @dataclass(slots=True)
-class RulesRefused(Event):
-    """The kernel refused a transaction; the state before it is still in force."""
+class RulesRefused(DataPathEvent):
+    """The kernel refused a transaction; the rules before it are still in force.
 
-    counter: ClassVar[str | None] = "datapath_transaction_failures_total"
-    buffer: ClassVar[str | None] = "DataPath"
-    sandesh: ClassVar[str] = "DataPathTrace"
-    level: ClassVar[str | None] = "error"
+    `retry_seconds`: how long until the whole state is written again.
+    """
 
-    why: str
-    retry_after: float
+    counter = Metric(
+        "datapath_transaction_failures_total",
+        "Transactions of nftables rules that the kernel refused. The rules before "
+        "them stay in force.",
+    )
+    level = "error"
+    detail: str
+    retry_seconds: float
 
     def text(self) -> str:
         return (
-            f"kernel rules not changed: {self.why}; the whole state is tried again"
-            f" in {self.retry_after:g} s"
+            f"kernel rules not changed: {self.detail}; the whole state is tried again"
+            f" in {self.retry_seconds:g} s"
         )
 
 
 @dataclass(slots=True)
-class RulesLost(Event):
-    """Somebody else took our tables out of the kernel, such as `nft flush ruleset`."""
+class RulesLost(DataPathEvent):
+    """Somebody else took our tables out of the kernel, as `nft flush ruleset` does."""
 
-    counter: ClassVar[str | None] = "datapath_rules_lost_total"
-    buffer: ClassVar[str | None] = "DataPath"
-    sandesh: ClassVar[str] = "DataPathTrace"
-    level: ClassVar[str | None] = "error"
+    counter = Metric(
+        "datapath_rules_lost_total",
+        "Times that our nftables tables were found gone from the kernel, as after nft "
+        "flush ruleset. They were put back.",
+    )
+    level = "error"
 
     def text(self) -> str:
         return (

@@ -1,4 +1,4 @@
-"""What session tokens tell: who got one, who was or would have been refused.
+"""What is reported of session tokens: who got one, who was or would have been refused.
 
 No event here holds a token or a key.
 """
@@ -6,16 +6,19 @@ No event here holds a token or a key.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from vagent.metadata.events import LocalAnswer, MetadataEvent, RequestEvent, printable
+from vagent.observe.event import Metric
 
 
 @dataclass(slots=True)
 class TokenIssued(RequestEvent):
     """A guest was given a session token."""
 
-    counter: ClassVar[str | None] = "metadata_session_tokens_total"
+    counter = Metric(
+        "metadata_session_tokens_total",
+        "Session tokens (IMDSv2) given to guests.",
+    )
 
     def text(self) -> str:
         """To whom; never the token."""
@@ -24,7 +27,7 @@ class TokenIssued(RequestEvent):
 
 @dataclass(slots=True)
 class TokenRefused(LocalAnswer):
-    """A request was refused for its session token, or one for a token was."""
+    """A request was refused because of its session token, or one for a token was."""
 
     status: int
     reason: str
@@ -40,9 +43,13 @@ class TokenRefused(LocalAnswer):
 
 @dataclass(slots=True)
 class TokenMissed(RequestEvent):
-    """Audit: required session tokens would have refused this request."""
+    """In mode `audit`: required session tokens would have refused this request."""
 
-    counter: ClassVar[str | None] = "metadata_session_audit_total"
+    counter = Metric(
+        "metadata_session_audit_total",
+        "Requests that were let through in mode audit and that required session "
+        "tokens would have refused, by what was wrong with the token.",
+    )
     reason: str
     path: bytes
 
@@ -60,12 +67,16 @@ class TokenMissed(RequestEvent):
 
 @dataclass(slots=True)
 class SessionKeysNotKept(MetadataEvent):
-    """Session tokens will not outlive this process: their keys' file is unusable."""
+    """The file of session keys is unusable: tokens will not outlive this process."""
 
-    counter: ClassVar[str | None] = "metadata_session_keys_not_kept_total"
-    level: ClassVar[str | None] = "warn"
-    reason: str
+    counter = Metric(
+        "metadata_session_keys_not_kept_total",
+        "Times that the file with the keys of session tokens could not be read or "
+        "written. Tokens become invalid when the agent restarts.",
+    )
+    level = "warn"
+    detail: str
 
     def text(self) -> str:
         """Which file and what is wrong with it."""
-        return f"Metadata session keys cannot be kept: {self.reason}"
+        return f"Metadata session keys cannot be kept: {self.detail}"

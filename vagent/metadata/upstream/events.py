@@ -1,23 +1,25 @@
-"""What is told of the endpoints behind the proxy."""
+"""What is reported of the upstream: its endpoints, and requests that failed there."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from vagent.metadata.events import LocalAnswer, MetadataEvent, printable
-from vagent.observe.event import Event
+from vagent.observe.event import Event, Metric
+
+UP = "UP"
+"""The state of an endpoint that is used; the others are `SUSPECT` and `DOWN`."""
 
 
 @dataclass(slots=True)
 class ForwardFailed(LocalAnswer):
-    """No usable reply came from the upstream; `reason` is of a closed set."""
+    """The upstream gave no usable reply; `detail` is what went wrong, in words."""
 
     reason: str
     detail: str
 
     def label(self) -> str:
-        """Which kind of failure."""
+        """Which kind of failure, of a closed set."""
         return self.reason
 
     def text(self) -> str:
@@ -28,43 +30,65 @@ class ForwardFailed(LocalAnswer):
 
 @dataclass(slots=True)
 class UpstreamEndpointFailed(MetadataEvent):
-    """An endpoint failed a request. Not logged: guests can provoke it at will."""
+    """An endpoint became suspect because a request to it failed.
 
-    counter: ClassVar[str | None] = "metadata_upstream_suspected_total"
+    Not logged: guests can provoke it at will. `endpoint` is `address:port`.
+    """
+
+    counter = Metric(
+        "metadata_upstream_suspected_total",
+        "Times that an endpoint of the metadata service became suspect because a "
+        "request to it failed.",
+    )
     endpoint: str
-    reason: str
+    detail: str
 
     def text(self) -> str:
         """Which endpoint and what happened."""
-        return f"Metadata upstream {self.endpoint} failed a request: {self.reason}"
+        return f"Metadata upstream {self.endpoint} failed a request: {self.detail}"
+
+    def is_fault(self) -> bool:
+        """The endpoint is at fault."""
+        return True
 
 
 @dataclass(slots=True)
 class UpstreamEndpointProbed(Event):
-    """A probe of an endpoint is over. Counted only: a change is another event."""
+    """An active health check of an endpoint is over; `detail` is "" if it passed.
 
-    counter: ClassVar[str | None] = "metadata_upstream_probes_total"
+    Counted only: that a state changes is another event.
+    """
+
+    counter = Metric(
+        "metadata_upstream_probes_total",
+        "Active health checks of the metadata service's endpoints, by outcome: "
+        "answered or failed.",
+    )
     endpoint: str
-    problem: str
+    detail: str
 
     def label(self) -> str:
         """Was it answered?"""
-        return "failed" if self.problem else "answered"
+        return "failed" if self.detail else "answered"
 
     def text(self) -> str:
         """Which endpoint, and what was wrong."""
-        return f"Metadata upstream {self.endpoint} probed: {self.problem or 'answered'}"
+        return f"Metadata upstream {self.endpoint} probed: {self.detail or 'answered'}"
 
 
 @dataclass(slots=True)
 class UpstreamEndpointChanged(MetadataEvent):
-    """An upstream endpoint went down, or came back."""
+    """An endpoint of the metadata service went down, or came back."""
 
-    counter: ClassVar[str | None] = "metadata_upstream_changes_total"
-    level: ClassVar[str | None] = "warn"
+    counter = Metric(
+        "metadata_upstream_changes_total",
+        "Times that an endpoint of the metadata service went down or came back, by "
+        "its new state.",
+    )
+    level = "warn"
     endpoint: str
     state: str
-    reason: str
+    detail: str
 
     def label(self) -> str:
         """The new state."""
@@ -72,4 +96,8 @@ class UpstreamEndpointChanged(MetadataEvent):
 
     def text(self) -> str:
         """Which endpoint, what now, why."""
-        return f"Metadata upstream {self.endpoint} is {self.state}: {self.reason}"
+        return f"Metadata upstream {self.endpoint} is {self.state}: {self.detail}"
+
+    def is_fault(self) -> bool:
+        """Unless it came back."""
+        return self.state != UP

@@ -9,6 +9,7 @@ import pytest
 from introspect.page import Table
 from introspect.pages.traces import buffer_list, trace, utc
 from introspect.sandesh import STYLESHEET, document
+from introspect.trace_line import trace_line
 
 
 def xml(page: Any) -> str:
@@ -52,7 +53,7 @@ def test_the_buffer_list_shows_people_what_is_in_it(world: Any) -> None:
 def test_a_trace_is_contrails(world: Any) -> None:
     """The lines of the buffer, byte for byte, escaped."""
     world.trace("GET request for VM : 1.1.1.3 URL : a&b", time=1469000000.123456)
-    (line,) = world.traces.lines("Metadata")
+    (line,) = map(trace_line, world.traces.entries("Metadata"))
     assert line.startswith("1469000000123456 MetadataTrace: GET request for VM")
     expected = (
         '<SandeshTraceTextResponse type="sandesh">'
@@ -88,6 +89,6 @@ def test_count_takes_the_newest(world: Any, count: str, expected: list[str]) -> 
 
 
 def test_times_are_readable() -> None:
-    """Microseconds become UTC; what is no time stays a number."""
-    assert utc(1469000000123456) == "2016-07-20 07:33:20.123"
+    """Seconds become UTC; what is no time stays a number."""
+    assert utc(1469000000.123456) == "2016-07-20 07:33:20.123"
     assert utc(10**30) == "1" + "0" * 30

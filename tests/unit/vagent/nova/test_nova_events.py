@@ -41,7 +41,7 @@ def test_answer_without_a_known_instance() -> None:
         (NovaFailed("StoreError", "a.py:1"), ""),
         (InstanceSkipped("x", "y"), ""),
         (NovaTlsReloaded(), "done"),
-        (NovaTlsReloaded(why="x"), "failed"),
+        (NovaTlsReloaded("x"), "failed"),
         (NovaHandshakeFailed("192.0.2.1", "why"), ""),
         (NovaConnectionRefused(), ""),
     ],
@@ -50,8 +50,8 @@ def test_labels(event: Event, label: str) -> None:
     """Every event is counted, under a label from a small set."""
     assert label == event.label()
     assert event.counter is not None
-    assert event.counter.startswith("nova_")
-    assert event.counter.endswith("_total")
+    assert event.counter.name.startswith("nova_")
+    assert event.counter.name.endswith("_total")
 
 
 def test_texts() -> None:

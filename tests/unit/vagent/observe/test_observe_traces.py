@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from vagent.observe.event import Event
-from vagent.observe.traces import MAX_BUFFERS, OVERFLOW, TraceBuffers
+from vagent.observe.traces import MAX_BUFFERS, OVERFLOW, TraceBuffers, TraceEntry
 
 
 @dataclass(slots=True)
@@ -26,6 +26,9 @@ class Broken(Event):
     def text(self) -> str:
         raise KeyError("s3cret")
 
+    def facts(self) -> dict[str, Any]:
+        raise KeyError("s3cret")
+
 
 def filled(count: int, size: int = 500) -> TraceBuffers:
     traces = TraceBuffers(size)
@@ -40,15 +43,12 @@ def urls(traces: TraceBuffers, count: int | None = None) -> list[str]:
     ]
 
 
-def test_a_line_is_contrails() -> None:
-    """A line is time in microseconds, type, text, source and line number."""
-    source = Asked.__module__.replace(".", "/") + ".py"
-    line = Asked.text.__code__.co_firstlineno
-    expected = (
-        "1469000000123456 MetadataTrace: GET request for VM : 1.1.1.3 URL : 0"
-        f" {source} {line}"
-    )
-    assert [expected] == filled(1).lines("Metadata")
+def test_an_entry_is_the_event_itself() -> None:
+    """With its time, its name, its facts and its text; nothing was rendered before."""
+    (entry,) = filled(1).entries("Metadata")
+    assert TraceEntry(1469000000.123456, Asked("0")) == entry
+    assert ("Asked", {"url": "0"}, False) == (entry.name, entry.facts, entry.is_fault)
+    assert "GET request for VM : 1.1.1.3 URL : 0" == entry.text
 
 
 def test_oldest_first() -> None:
@@ -82,7 +82,7 @@ def test_count_is_of_the_newest(count: int | None, expected: list[str]) -> None:
 def test_an_unknown_buffer_is_empty() -> None:
     """Asking for an unknown buffer neither fails nor makes it."""
     traces = TraceBuffers()
-    assert traces.lines("Nope") == []
+    assert () == traces.entries("Nope")
     assert traces.count("Nope") == 0
     assert traces.names() == ()
 
@@ -108,18 +108,18 @@ def test_text_is_made_safe() -> None:
     """A control character in an event does not reach the line."""
     traces = TraceBuffers()
     traces.ring("Metadata").append((0.0, Asked("a\n1469 MetadataTrace: forged")))
-    assert "a\\n1469" in traces.lines("Metadata")[0]
-    assert "\n" not in traces.lines("Metadata")[0]
+    (entry,) = traces.entries("Metadata")
+    assert "a\\n1469" in entry.text
+    assert "\n" not in entry.text
 
 
-def test_a_broken_text_hides_nothing() -> None:
-    """An event whose text fails is shown as such, without the failure's content."""
+def test_a_broken_event_hides_nothing() -> None:
+    """Neither its text nor its facts, if they fail, and nothing of the failure."""
     traces = filled(1)
     traces.ring("Metadata").append((1.0, Broken()))
-    first, second = traces.lines("Metadata")
-    assert "URL : 0" in first
-    assert "Broken: <no text: KeyError>" in second
-    assert "s3cret" not in second
+    first, second = traces.entries("Metadata")
+    assert "URL : 0" in first.text
+    assert ("<no text: KeyError>", {}) == (second.text, second.facts)
 
 
 def test_repr_tells_what_is_held() -> None:

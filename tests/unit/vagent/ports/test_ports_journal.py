@@ -232,7 +232,7 @@ def test_files_that_cannot_be_ports_are_skipped_with_a_reason(
     assert [r.port for r in records] == [one.port, two.port]
     skipped = [e for e in events if isinstance(e, PortFileSkipped)]
     assert [Path(e.path) for e in skipped] == [path(n) for n in range(9)]
-    assert [e.reason for e in skipped] == [
+    assert [e.detail for e in skipped] == [
         "Too many levels of symbolic links",
         "not a regular file",
         "not a regular file",

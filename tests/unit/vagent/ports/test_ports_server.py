@@ -349,7 +349,7 @@ def test_a_fault_of_ours_is_an_error(server: Server, body: Make) -> None:
         ERROR,
         b'{"error":"{ internal error: RuntimeError }"}',
     )
-    assert ["{ internal error: RuntimeError }"] == [e.error for e in server.refused()]
+    assert ["{ internal error: RuntimeError }"] == [e.detail for e in server.refused()]
     server.registrar.add = kept  # type: ignore[method-assign]  # mended
     assert server.post(body())[0] == OK
 

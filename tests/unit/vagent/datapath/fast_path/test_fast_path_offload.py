@@ -250,7 +250,7 @@ def test_what_stays_where_it_is(
     assert bench.kernel.entries == {}
     (event,) = [each for each in bench.events if isinstance(each, FastPathFlow)]
     assert event.outcome == "refused"
-    assert why in event.why
+    assert why in event.detail
 
 
 @pytest.mark.parametrize("way", [None, HOP._replace(ifindex=11)])
@@ -547,7 +547,7 @@ def test_the_host_has_so_many_places(bench: Bench) -> None:
     (refused,) = [e for e in bench.events[MAX_FLOWS:] if isinstance(e, FastPathFlow)]
     assert ("refused", f"there are {MAX_FLOWS} flows already") == (
         refused.outcome,
-        refused.why,
+        refused.detail,
     )
     bench.kernel.counts.pop(next(key for key in bench.kernel.counts if key != more))
     bench.turn(CHECK)

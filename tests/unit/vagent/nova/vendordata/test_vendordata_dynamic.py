@@ -411,7 +411,7 @@ def test_answers_that_are_too_large_together(
     assert {"a": "x" * 8, "b": {}} == house.ask()
     (failed,) = house.told(TargetFailed)
     assert isinstance(failed, TargetFailed)
-    assert ("b", "too-large") == (failed.target, failed.kind)
+    assert ("b", "too-large") == (failed.target, failed.reason)
 
 
 def test_what_is_remembered_is_bounded(

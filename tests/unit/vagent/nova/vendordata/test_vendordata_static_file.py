@@ -46,7 +46,7 @@ def test_a_bad_change_leaves_the_old(path: Path, text: str) -> None:
     assert {"a": 1} == static.content() == static.content()
     (told,) = events
     assert isinstance(told, StaticFileReloaded)
-    assert told.why.startswith(f"{path}: ")
+    assert told.detail.startswith(f"{path}: ")
     path.write_text('{"a": 33}')
     assert {"a": 33} == static.content()
 
