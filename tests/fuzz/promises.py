@@ -106,17 +106,16 @@ def _accepted(request: RequestHead, body: bytes) -> None:
 def _upstream(request: RequestHead, body: bytes) -> None:
     """The upstream reads what was meant, with our four headers exactly once."""
     nobody: Any = None
-    exchange = ForwardedRequest(
+    forwarded = ForwardedRequest(
         nobody,
         nobody,
         request,
         body,
-        peer="",
         request_id=1,
         caller=Caller("", "", ""),
-        block=BLOCK,
+        identity_headers=BLOCK,
     )
-    message = exchange.message(b"nova:8775")
+    message = forwarded.message(b"nova:8775")
     head, _, rest = message.partition(b"\r\n\r\n")
     head += b"\r\n\r\n"
     names = [name for name, _ in lines_of(head)]
@@ -198,7 +197,7 @@ def _answer(
     data: bytes, size: int, *, head_only: bool
 ) -> tuple[ResponseHead | None, bytes, bool, bool] | None:
     """Head, content, whether complete and whether reusable; None: refused."""
-    reader = ResponseReader(ResponseHeadParser())
+    reader = ResponseReader(ResponseHeadParser().parse)
     reader.begin(head_only=head_only)
     content = b""
     for at in range(0, len(data), size):

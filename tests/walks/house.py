@@ -35,11 +35,7 @@ from vagent.linklocal.dns import DnsLookup
 from vagent.linklocal.resolution import NameFollower
 from vagent.linklocal.table import ServiceTable
 from vagent.linklocal.watcher import ServiceWatcher
-from vagent.metadata.guest.identity_headers import (
-    IdentityBlocks,
-    guest_address,
-    variant,
-)
+from vagent.metadata.guest.identity_headers import GuestIdentities, GuestIdentity
 from vagent.metadata.imds_v2.keys import SessionKeys
 from vagent.metadata.imds_v2.sessions import Sessions
 from vagent.metadata.proxy import MetadataProxy
@@ -89,7 +85,7 @@ class House:
             metadata_proxy=MetadataProxyConfig(shared_secret=Secret(b"secret"))
         )
         self._registry = PortRegistry(config.data_path.identity_range, emit=self._emit)
-        self._blocks = IdentityBlocks(config.metadata_proxy.shared_secret)
+        self._identities = GuestIdentities(config.metadata_proxy.shared_secret)
         self._proxy = self._make_proxy(config.metadata_proxy, folder)
         self._data_path = self._make_data_path(config)
         self._names_of_services = NameFollower(
@@ -154,15 +150,11 @@ class House:
         guest.makeConnection(transport)
         guest.dataReceived(GET)
 
-    def identify(self, identity: str) -> tuple[bytes, str, bytes]:
-        """Who asks from this address: signed headers, own address, variant."""
+    def identify(self, identity: str) -> GuestIdentity:
+        """Who asks from this address: signed headers, and the guest's own address."""
         registration = self._registry.at(identity)
         assert registration is not None
-        return (
-            self._blocks.of(registration, identity),
-            guest_address(registration, identity),
-            variant(registration, identity),
-        )
+        return self._identities.of(registration, identity)
 
     def provision(self, *services: dict[str, Any]) -> None:
         """Make these the services, by Contrail's API, and let the agent follow."""

@@ -56,7 +56,8 @@ def who_is_this_guest(house: House, identities: Identities, steps: Footsteps) ->
     steps.start()
     found = [house.identify(identity) for identity in identities]
     steps.stop()
-    assert ["10.0.0.5", "10.0.0.6", "2001:db8::5"] == [one[1] for one in found]
+    addresses = [one.caller.guest_address for one in found]
+    assert ["10.0.0.5", "10.0.0.6", "2001:db8::5"] == addresses
 
 
 WALKS: dict[str, Walk] = {

@@ -54,10 +54,10 @@ MAX_UPSTREAM_CONNECTIONS = 128
 MAX_WAITING = 1024
 """Requests held while no upstream is ready: a rack of guests booting at once."""
 
-MAX_ACCOUNTS = 16384
+MAX_QUOTAS = 16384
 """Guests whose use is remembered: the default identity range; twice the connections."""
 
-MAX_SIGNED = 16384
+MAX_IDENTITIES = 16384
 """Cached identity headers: one for each address of the default identity range."""
 
 MAX_CACHED_PER_GUEST = 256 * 1024

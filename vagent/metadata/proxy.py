@@ -1,8 +1,8 @@
-"""The metadata proxy: who asks, may he, and off it goes.
+"""The metadata proxy: who asks, whether they may, and where the response comes from.
 
-The shell that joins the guest side to the upstream side. A guest is known by the
-address of its connection alone, looked up again for each request because a port may
-have changed hands meanwhile; nothing a guest sends has a say in who it is.
+It joins the guests' side to the upstream's. A guest is known by the source address of
+its connection alone, looked up again for each request because the port may have changed
+hands meanwhile. Nothing that a guest sends has a say in who it is.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocolFactory
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IProtocolFactory
 
 from vagent.config.model import MetadataProxyConfig, SessionMode
 from vagent.errors import UpstreamError
 from vagent.metadata.cache.cache import ResponseCache
-from vagent.metadata.cache.serve import CachingForwarder
+from vagent.metadata.cache.caching_forwarder import CachingForwarder
 from vagent.metadata.events import (
     Caller,
     GuestCut,
@@ -29,19 +28,14 @@ from vagent.metadata.events import (
     ServiceUnknown,
     SessionReachedUpstream,
 )
-from vagent.metadata.guest.connection import DownstreamConnection
-from vagent.metadata.guest.desk import Admission, Guest
+from vagent.metadata.guest.callbacks import Admission
+from vagent.metadata.guest.connection import DownstreamConnection, DownstreamFactory
 from vagent.metadata.guest.hops import hops_of, opening_packet
-from vagent.metadata.guest.identity_headers import (
-    IdentityBlocks,
-    guest_address,
-    variant,
-)
+from vagent.metadata.guest.identity_headers import GuestIdentities, caller_of
 from vagent.metadata.guest.quota import GuestQuotas, QuotaLimits
-from vagent.metadata.http.parsed_heads import RequestHeadParser
 from vagent.metadata.http.request_head import RequestHead, RequestRefusal
 from vagent.metadata.imds_v2.events import TokenIssued, TokenMissed, TokenRefused
-from vagent.metadata.imds_v2.sessions import Deny, Issue, Let, Sessions
+from vagent.metadata.imds_v2.sessions import Allow, Deny, IssueToken, Sessions
 from vagent.metadata.limits import MAX_GUEST_CONNECTIONS_TOTAL, MAX_TURNED_AWAY
 from vagent.metadata.request_id import NONE
 from vagent.metadata.snapshot import (
@@ -50,7 +44,7 @@ from vagent.metadata.snapshot import (
     guest_snapshots,
     limits_of_one,
 )
-from vagent.metadata.upstream.connect import Dialler
+from vagent.metadata.upstream.connector import UpstreamConnector
 from vagent.metadata.upstream.events import ForwardFailed
 from vagent.metadata.upstream.pool import ConnectionPool
 from vagent.metadata.upstream.target import Target
@@ -66,10 +60,9 @@ class MetadataProxy:
     """Serves guests on the listeners that use `factory`; forwards to the target.
 
     The constructor opens nothing. Without a target (`set_target` was not called, or
-    called with None or no endpoints) every known guest gets 503. Without
-    `sessions`, or for a guest whose session tokens are off, a request for one goes
-    upstream like any other. `request_ids` gives each request its number
-    (`request_id.request_ids`).
+    called with None or no endpoints) every known guest gets 503. Without `sessions`, or
+    for a guest whose session tokens are off, a request for a token goes upstream like
+    any other. `request_ids` gives each request its number.
     """
 
     def __init__(
@@ -88,31 +81,35 @@ class MetadataProxy:
         self._identify = identify
         self._emit = emit
         self._deadlines = Deadlines(reactor)
-        dialler = Dialler(config, emit=emit, deadlines=self._deadlines, reactor=reactor)
         self._pool = ConnectionPool(
-            config, emit=emit, deadlines=self._deadlines, dialler=dialler
+            config,
+            emit=emit,
+            deadlines=self._deadlines,
+            connector=UpstreamConnector(
+                config, emit=emit, deadlines=self._deadlines, reactor=reactor
+            ),
         )
         self._cache = ResponseCache(config.cache_ttl)
-        self._quota_limits = QuotaLimits(
+        self._limits = QuotaLimits(
             rate=config.guest_request_rate,
             burst=config.guest_request_burst,
             in_flight=config.max_guest_requests,
         )
-        self._answering = CachingForwarder(
+        self._forwarder = CachingForwarder(
             self._pool,
-            quota_limits=self._quota_limits,
+            limits=self._limits,
             cache=self._cache,
             emit=emit,
             deadlines=self._deadlines,
         )
-        self._blocks = IdentityBlocks(config.shared_secret)
-        self._accounts = GuestQuotas()
+        self._identities = GuestIdentities(config.shared_secret)
+        self._quotas = GuestQuotas()
         self._connections = 0
         self._target: Target | None = None
         self._has_target = False
         self._emptied: Deferred[None] | None = None
-        self.factory: IProtocolFactory = _GuestFactory(self, self._deadlines)
-        self.parse = RequestHeadParser().parse
+        self.factory: IProtocolFactory = DownstreamFactory(self, self._deadlines)
+        self.request_done = self._forwarder.request_done
 
     def set_target(self, target: Target | None) -> None:
         """Forward to these endpoints from now on; what is in flight goes on."""
@@ -123,21 +120,21 @@ class MetadataProxy:
         self._pool.set_target(target)
 
     def forget(self, identity: str) -> None:
-        """The port behind this identity went or was replaced: drop all of it."""
-        account = self._accounts.find(identity)
-        if account is not None:
-            for guest in list(account.connections):
-                guest.cut()
-        self._accounts.forget(identity)
-        self._blocks.forget(identity)
+        """The port with this main identity went or was replaced: drop all of it."""
+        quota = self._quotas.find(identity)
+        if quota is not None:
+            for connection in list(quota.connections):
+                connection.reset()
+        self._quotas.forget(identity)
+        self._identities.forget(identity)
         self._cache.drop(identity)
 
     async def stop(self) -> None:
         """Reset every connection, both sides; returns when all are closed."""
         self._emptied = Deferred()
-        for _, account in self._accounts.all():
-            for guest in list(account.connections):
-                guest.cut()
+        for _, quota in self._quotas.all():
+            for connection in list(quota.connections):
+                connection.reset()
         emptied = self._emptied
         self._check_emptied()
         await emptied
@@ -149,9 +146,9 @@ class MetadataProxy:
         return sum(one.state == "UP" for one in self._pool.snapshot())
 
     def snapshot(self) -> ProxySnapshot:
-        """A picture of this moment."""
+        """The proxy as it is now."""
         endpoints = self._pool.snapshot()
-        guests = guest_snapshots(self._accounts)
+        guests = guest_snapshots(self._quotas)
         return ProxySnapshot(
             port=self._config.port,
             guests=sum(1 for guest in guests if guest.connections),
@@ -168,148 +165,171 @@ class MetadataProxy:
             conspicuous=conspicuous(guests),
         )
 
-    # What a guest's connection asks of us: see `Desk`.
+    # What a guest's connection calls (`DownstreamCallbacks`).
 
-    def arrived(self, guest: Guest) -> Admission:
-        """See `Desk`."""
-        guest.peer = self._owner(guest.source)
-        guest.caller = Caller("", "", guest.peer)
-        account = guest.account = self._accounts.of(guest.peer)
-        account.connections.add(guest)
+    def connection_made(self, connection: DownstreamConnection) -> Admission:
+        """Count a new connection, and say what becomes of it."""
+        identity = self._main_identity(connection.source)
+        connection.main_identity = identity
+        connection.caller = Caller("", "", identity)
+        quota = connection.quota = self._quotas.of(identity)
+        quota.connections.add(connection)
         self._connections += 1
-        surplus = len(account.connections) - self._config.max_guest_connections
+        surplus = len(quota.connections) - self._config.max_guest_connections
         if surplus <= 0 and self._connections <= MAX_GUEST_CONNECTIONS_TOTAL:
-            return Admission.WELCOME
-        account.limited += 1
-        self._emit(GuestCut(NONE, guest.caller, "too-many-connections"))
+            return Admission.ACCEPTED
+        quota.limited += 1
+        self._emit(GuestCut(NONE, connection.caller, "too-many-connections"))
         if surplus <= MAX_TURNED_AWAY and self._emptied is None:
             return Admission.BUSY
         return Admission.RESET
 
-    def departed(self, guest: Guest) -> None:
-        """See `Desk`."""
+    def connection_lost(self, connection: DownstreamConnection) -> None:
+        """The connection is closed."""
         self._connections -= 1
-        guest.account.connections.discard(guest)
+        connection.quota.connections.discard(connection)
         self._check_emptied()
 
-    def requested(self, guest: Guest, request: RequestHead, body: bytes) -> None:
-        """See `Desk`."""
-        guest.request_id = number = next(self._request_ids)
-        registration = self._identify(guest.peer)
+    def request_received(
+        self, connection: DownstreamConnection, request: RequestHead, body: bytes
+    ) -> None:
+        """Answer a whole request: the first rule that applies decides how."""
+        connection.request_id = number = next(self._request_ids)
+        registration = self._identify(connection.main_identity)
         if registration is None:
             self._emit(RequestParsed())
-            self._emit(GuestUnknown(number, Caller("", "", guest.peer)))
-            guest.answer(404, close=True)
-        elif registration is not guest.registration and not self._meet(
-            guest, registration
+            self._emit(GuestUnknown(number, Caller("", "", connection.main_identity)))
+            connection.send_local_response(404, close=True)
+        elif registration is not connection.registration and not self._recognise(
+            connection, registration
         ):
             return
         elif not self._has_target:
             self._emit(RequestParsed())
-            self._emit(ServiceUnknown(number, guest.caller, request.method))
-            guest.answer(503, close=not request.keep_alive)
-        elif not guest.account.takes(self._quota_limits, guest.started):
+            self._emit(ServiceUnknown(number, connection.caller, request.method))
+            connection.send_local_response(503, close=not request.keep_alive)
+        elif not connection.quota.take_token(self._limits, connection.started):
             self._emit(RequestParsed())
-            self._answering.turn_away(guest, "too-fast")
-        elif not (guest.has_sessions and self._is_stopped(guest, registration)):
+            self._forwarder.refuse(connection, "too-fast")
+        elif not (
+            connection.has_sessions and self._is_stopped(connection, registration)
+        ):
             self._emit(
-                RequestForwarded(number, guest.caller, request.method, request.path)
+                RequestForwarded(
+                    number, connection.caller, request.method, request.path
+                )
             )
-            self._answering.answer(guest, body)
+            self._forwarder.respond(connection, body)
 
-    def _is_stopped(self, guest: Guest, registration: Registration) -> bool:
-        """Does the matter of session tokens end here?"""
-        assert self._sessions is not None  # noqa: S101  for the type checker
-        request = guest.request
-        match self._sessions.decide(request, registration, is_far=guest.is_far):
-            case Issue(data, size, missed):
-                self._emit(RequestParsed())
-                if missed:
-                    self._miss(guest, missed)
-                self._emit(TokenIssued(guest.request_id, guest.caller))
-                guest.issue(data, size, hops=self._config.hop_limit)
-                return True
-            case Deny(status, reason, text):
-                self._emit(RequestParsed())
-                self._emit(TokenRefused(guest.request_id, guest.caller, status, reason))
-                guest.answer(status, close=not request.keep_alive, text=text)
-                return True
-            case Let(missed) if missed:
-                self._miss(guest, missed)
-        return False
-
-    def _miss(self, guest: Guest, reason: str) -> None:
-        """Audit: required tokens would have refused the request."""
-        guest.account.missed += 1
-        self._emit(
-            TokenMissed(guest.request_id, guest.caller, reason, guest.request.path)
-        )
-
-    def settled(self, guest: Guest) -> None:
-        """See `Desk`."""
-        self._answering.settled(guest)
-
-    def refused(self, guest: Guest, refusal: RequestRefusal) -> None:
-        """See `Desk`."""
-        guest.request_id = next(self._request_ids)
+    def request_refused(
+        self, connection: DownstreamConnection, refusal: RequestRefusal
+    ) -> None:
+        """A request broke a rule of HTTP or of ours; the connection answers it."""
+        connection.request_id = next(self._request_ids)
         self._emit(
             RequestRefused(
-                guest.request_id,
-                guest.caller,
+                connection.request_id,
+                connection.caller,
                 refusal.status,
                 refusal.reason,
                 refusal.method,
             )
         )
 
-    def replied(self, guest: Guest, status: int, size: int) -> None:
-        """See `Desk`."""
-        seconds = self._deadlines.now() - guest.started
-        self._emit(ReplyRelayed(guest.request_id, guest.caller, status, size, seconds))
+    def response_sent(
+        self, connection: DownstreamConnection, status: int, size: int
+    ) -> None:
+        """A response of the upstream was written; `size` counts its body."""
+        seconds = self._deadlines.now() - connection.started
+        self._emit(
+            ReplyRelayed(
+                connection.request_id, connection.caller, status, size, seconds
+            )
+        )
 
-    def cut_short(self, guest: Guest, reason: str) -> None:
-        """See `Desk`."""
-        self._emit(GuestCut(guest.request_id, guest.caller, reason))
+    def connection_reset(self, connection: DownstreamConnection, reason: str) -> None:
+        """The connection resets itself because the guest broke a limit."""
+        self._emit(GuestCut(connection.request_id, connection.caller, reason))
 
-    def _owner(self, source: str) -> str:
-        """What a guest's connections are counted and kept by: its port's main identity,
-        whichever address it asks from, or its share would grow with them.
+    def _is_stopped(
+        self, connection: DownstreamConnection, registration: Registration
+    ) -> bool:
+        """Do the rules of session tokens answer the request? Then that is done."""
+        assert self._sessions is not None  # noqa: S101  for the type checker
+        request = connection.request
+        number, caller = connection.request_id, connection.caller
+        match self._sessions.decide(request, registration, is_far=connection.is_far):
+            case IssueToken(token, ttl, missed):
+                self._emit(RequestParsed())
+                if missed:
+                    self._miss(connection, missed)
+                self._emit(TokenIssued(number, caller))
+                connection.send_token(token, ttl, hops=self._config.hop_limit)
+                return True
+            case Deny(status, reason, text):
+                self._emit(RequestParsed())
+                self._emit(TokenRefused(number, caller, status, reason))
+                close = not request.keep_alive
+                connection.send_local_response(status, close=close, text=text)
+                return True
+            case Allow(missed) if missed:
+                self._miss(connection, missed)
+        return False
+
+    def _miss(self, connection: DownstreamConnection, reason: str) -> None:
+        """Mode `audit`: the request would be refused if tokens were required."""
+        connection.quota.missed += 1
+        path = connection.request.path
+        self._emit(TokenMissed(connection.request_id, connection.caller, reason, path))
+
+    def _main_identity(self, source: str) -> str:
+        """The main identity of the port that this identity belongs to.
+
+        A guest's quota and cache are found by it, whichever of its addresses the guest
+        uses; otherwise each address would give it another share.
         """
         registration = self._identify(source)
         if registration is None or (":" not in source and not registration.further):
             return source
         return str(registration.identity)
 
-    def _meet(self, guest: Guest, registration: Registration) -> bool:
-        """The connection's port is new to it, or changed. False: it was cut."""
-        before = guest.registration
+    def _recognise(
+        self, connection: DownstreamConnection, registration: Registration
+    ) -> bool:
+        """Take over who the guest is: at a connection's first request, and when its
+        port has changed. False: the request is answered, or the connection reset.
+        """
+        before = connection.registration
         if before is not None and not _is_same_guest(before, registration):
-            self._emit(GuestCut(guest.request_id, guest.caller, "port-changed"))
-            guest.cut()
+            self._emit(
+                GuestCut(connection.request_id, connection.caller, "port-changed")
+            )
+            connection.reset()
             return False
-        port = registration.port
-        address = guest_address(registration, guest.source)
-        guest.caller = Caller(port.id, port.tap, address)
         try:
-            guest.block = self._blocks.of(registration, guest.source)
+            identity = self._identities.of(registration, connection.source)
         except UpstreamError as error:
+            connection.caller = caller_of(registration, connection.source)
             self._emit(
                 ForwardFailed(
-                    guest.request_id, guest.caller, "unusable-identity", str(error)
+                    connection.request_id,
+                    connection.caller,
+                    "unusable-identity",
+                    str(error),
                 )
             )
-            guest.answer(error.status, close=True)
+            connection.send_local_response(error.status, close=True)
             return False
-        guest.registration = registration
-        guest.has_sessions = (
+        connection.registration = registration
+        connection.identity, connection.caller = identity, identity.caller
+        connection.has_sessions = (
             self._sessions is not None
             and self._sessions.mode_of(registration) is not SessionMode.OFF
         )
-        guest.variant = variant(registration, guest.source)
         if before is None:
             if self._config.refuse_beyond_hop_limit:
-                hops = hops_of(opening_packet(guest.transport))
-                guest.is_far = hops >= self._config.hop_limit
+                hops = hops_of(opening_packet(connection.transport))
+                connection.is_far = hops >= self._config.hop_limit
             self._emit(SessionReachedUpstream())
         return True
 
@@ -325,18 +345,3 @@ def _is_same_guest(before: Registration, after: Registration) -> bool:
         and before.port.instance_id == after.port.instance_id
         and before.port.tenant_id == after.port.tenant_id
     )
-
-
-class _GuestFactory(Factory):
-    """Builds the guest-facing protocol; no log line for each listener."""
-
-    noisy = False
-
-    def __init__(self, proxy: MetadataProxy, deadlines: Deadlines) -> None:
-        self._proxy = proxy
-        self._deadlines = deadlines
-
-    def buildProtocol(self, addr: IAddress | None) -> DownstreamConnection:
-        """One for each connection."""
-        del addr  # the transport tells it again
-        return DownstreamConnection(self._proxy, self._deadlines)

@@ -1,19 +1,19 @@
-"""Replies kept for each guest, bounded in age and bytes. No transport, no clock.
+"""Cached responses of each guest, bounded in age and bytes. No transport, no clock.
 
-A guest's replies stand on its own shelf, and the shelf belongs to one registration: a
-changed port is another shelf. A request that is under way holds on to the shelf that
-it began with, so what it brings is lost if the shelf was dropped meanwhile.
+A guest has a cache of its own, made for one registration: a changed port starts with an
+empty one. A request in flight holds on to the cache that it began with; if that was
+dropped meanwhile, for example because the port went, its response is not stored.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from vagent.metadata.guest.client import Client
 from vagent.metadata.http.rendered_response import RenderedResponse
 from vagent.metadata.http.response_reader import ResponseHead
-from vagent.metadata.http.response_writer import relayed_head
+from vagent.metadata.http.response_writer import whole_response
 from vagent.metadata.limits import (
     CACHE_ENTRY_COST,
     MAX_CACHED_PER_GUEST,
@@ -22,7 +22,10 @@ from vagent.metadata.limits import (
 )
 from vagent.ports.port import Registration
 
-_UNKEPT = re.compile(
+if TYPE_CHECKING:
+    from vagent.metadata.cache.caching_forwarder import CoalescedRequest
+
+_NOT_CACHEABLE = re.compile(
     rb"^(?:set-cookie:|vary:[^\r]*\*|"
     rb"cache-control:[^\r]*(?:no-store|no-cache|max-age=0+\b))",
     re.IGNORECASE | re.MULTILINE,
@@ -30,157 +33,170 @@ _UNKEPT = re.compile(
 _SEED = b'"random_seed"'
 
 
-class Joinable(Protocol):
-    """A request under way, as a shelf sees it: a flight."""
+@dataclass(frozen=True, slots=True)
+class CacheEntry:
+    """A cached response: fresh until the one time, then stale until the other (the
+    clock's seconds), when it is of no more use.
+    """
 
-    def board(self, guest: Client) -> None:
-        """The guest waits for it too."""
+    response: RenderedResponse
+    fresh_until: float
+    stale_until: float
 
 
 class GuestCache:
-    """What is kept for one registration, and the requests under way for more.
+    """The cached responses of one registration, and its requests that others can join.
 
-    Of no use once it is older than `dead_at`, when its last reply is.
+    Both by `cache_key`. `bytes` is what the entries count for; when the clock reaches
+    `stale_until`, none of them is of use.
     """
 
-    __slots__ = ("bytes", "dead_at", "flights", "kept", "peer", "registration")
+    __slots__ = (
+        "bytes",
+        "entries",
+        "in_flight",
+        "main_identity",
+        "registration",
+        "stale_until",
+    )
 
-    def __init__(self, peer: str, registration: Registration) -> None:
-        self.peer = peer
+    def __init__(self, main_identity: str, registration: Registration) -> None:
+        self.main_identity = main_identity
         self.registration = registration
-        self.dead_at = 0.0
-        self.kept: dict[bytes, RenderedResponse] = {}
-        self.flights: dict[bytes, Joinable] = {}
+        self.stale_until = 0.0
+        self.entries: dict[bytes, CacheEntry] = {}
+        self.in_flight: dict[bytes, CoalescedRequest] = {}
         self.bytes = 0
 
 
-def may_keep(head: ResponseHead, content: bytes) -> bool:
-    """Is this a reply that may be given again? Only a whole, plain, non-empty 200.
+def is_cacheable(head: ResponseHead, content: bytes) -> bool:
+    """May this response be given again? Only a status 200 with a body.
 
-    The seed is looked for by name as well: some tree may show it under another path.
+    A random seed is recognised in the body as well as by its path, in case some
+    document shows one under another path.
     """
     return (
         head.status == 200
         and bool(content)
-        and not _UNKEPT.search(head.fields)
+        and not _NOT_CACHEABLE.search(head.fields)
         and _SEED not in content
     )
 
 
 class ResponseCache:
-    """All shelves, by identity address. With `ttl` 0 (seconds) nothing is kept."""
+    """The caches of all guests, by main identity. `ttl` is how many seconds a response
+    is fresh; with 0 nothing is cached.
+
+    `hits` counts requests answered from the cache, `joined` those that shared another
+    one's response.
+    """
 
     def __init__(self, ttl: float) -> None:
         self.ttl = ttl
-        self._shelves: dict[str, GuestCache] = {}
+        self._caches: dict[str, GuestCache] = {}
         self.bytes = 0
         self.hits = 0
         self.joined = 0
 
-    def shelf(self, peer: str, registration: Registration) -> GuestCache:
-        """The guest's shelf; what another registration left there is dropped."""
-        shelf = self._shelves.get(peer)
-        if shelf is None or shelf.registration is not registration:
-            self.drop(peer)
-            shelf = self._shelves[peer] = GuestCache(peer, registration)
-        return shelf
-
-    def fresh(
-        self, peer: str, registration: Registration, key: bytes, now: float
-    ) -> RenderedResponse | None:
-        """A reply that need not be asked for again."""
-        shelf = self._shelves.get(peer)
-        if shelf is None or shelf.registration is not registration:
-            return None
-        kept = shelf.kept.get(key)
-        if kept is None or kept.fresh_until <= now:
-            return None
+    def look_up(
+        self, main_identity: str, registration: Registration, key: bytes, now: float
+    ) -> tuple[GuestCache, CacheEntry | None]:
+        """The guest's cache, and its fresh entry for this key. The cache of an earlier
+        registration is dropped.
+        """
+        cache = self._caches.get(main_identity)
+        if cache is None or cache.registration is not registration:
+            self.drop(main_identity)
+            cache = GuestCache(main_identity, registration)
+            self._caches[main_identity] = cache
+            return cache, None
+        entry = cache.entries.get(key)
+        if entry is None or entry.fresh_until <= now:
+            return cache, None
         self.hits += 1
-        return kept
+        return cache, entry
 
-    def stale(
-        self, shelf: GuestCache, key: bytes, now: float
-    ) -> RenderedResponse | None:
-        """A reply for when the upstream has none, if it is not too old."""
-        kept = shelf.kept.get(key)
-        if kept is None or kept.dead_at <= now or not self._is_current(shelf):
+    def stale(self, cache: GuestCache, key: bytes, now: float) -> CacheEntry | None:
+        """An entry for when the upstream fails; it may be stale but not too old."""
+        entry = cache.entries.get(key)
+        if entry is None or entry.stale_until <= now or not self._is_current(cache):
             return None
-        return kept
+        return entry
 
     def store(
         self,
-        shelf: GuestCache,
+        cache: GuestCache,
         key: bytes,
         head: ResponseHead,
         content: bytes,
         now: float,
     ) -> None:
-        """Keep a reply if it may be kept and its shelf still stands."""
-        if not self._is_current(shelf):
+        """Cache a response, unless it is not cacheable or its cache was dropped."""
+        if not self._is_current(cache):
             return
-        self._remove(shelf, key)
-        if not may_keep(head, content):
+        self._remove(cache, key)
+        if not is_cacheable(head, content):
             return
-        front = relayed_head(head, length=len(content), chunked=False, close=False)
-        kept = RenderedResponse(
-            front + content,
-            len(front),
+        data = whole_response(head, content, head_only=False, close=False)
+        entry = CacheEntry(
+            RenderedResponse(data, len(data) - len(content)),
             fresh_until=now + self.ttl,
-            dead_at=now + max(self.ttl, STALE_SECONDS),
+            stale_until=now + max(self.ttl, STALE_SECONDS),
         )
-        cost = _cost(key, kept)
+        cost = _cost(key, entry)
         if cost > MAX_CACHED_PER_GUEST:
             return
-        self._make_room(shelf, cost)
-        shelf.kept[key] = kept
-        shelf.dead_at = kept.dead_at
-        shelf.bytes += cost
+        self._make_room(cache, cost)
+        cache.entries[key] = entry
+        cache.stale_until = entry.stale_until
+        cache.bytes += cost
         self.bytes += cost
 
-    def drop(self, peer: str) -> None:
-        """Forget all of a guest's; what is under way for it will not be kept."""
-        shelf = self._shelves.pop(peer, None)
-        if shelf is not None:
-            self.bytes -= shelf.bytes
+    def drop(self, main_identity: str) -> None:
+        """Drop a guest's cache. What is in flight for it will not be cached."""
+        cache = self._caches.pop(main_identity, None)
+        if cache is not None:
+            self.bytes -= cache.bytes
 
     def sweep(self, now: float) -> float | None:
-        """Drop shelves of which nothing can be used. When to come again; None: never.
+        """Drop caches of which nothing is of use any more. When to call this again;
+        None: not before something is stored.
 
-        Each store moves its shelf to the end, so the front holds the oldest.
+        Each `store` moves its cache to the end, so the oldest are in front.
         """
-        for peer, shelf in list(self._shelves.items()):
-            if shelf.kept and shelf.dead_at > now:
-                return shelf.dead_at
-            if shelf.kept or not shelf.flights:
-                self.drop(peer)
+        for main_identity, cache in list(self._caches.items()):
+            if cache.entries and cache.stale_until > now:
+                return cache.stale_until
+            if cache.entries or not cache.in_flight:
+                self.drop(main_identity)
         return None
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._shelves.clear()
+        """Drop every cache."""
+        self._caches.clear()
         self.bytes = 0
 
     def __len__(self) -> int:
-        return sum(len(shelf.kept) for shelf in self._shelves.values())
+        return sum(len(cache.entries) for cache in self._caches.values())
 
-    def _is_current(self, shelf: GuestCache) -> bool:
-        return self._shelves.get(shelf.peer) is shelf
+    def _is_current(self, cache: GuestCache) -> bool:
+        return self._caches.get(cache.main_identity) is cache
 
-    def _remove(self, shelf: GuestCache, key: bytes) -> None:
-        kept = shelf.kept.pop(key, None)
-        if kept is not None:
-            cost = _cost(key, kept)
-            shelf.bytes -= cost
+    def _remove(self, cache: GuestCache, key: bytes) -> None:
+        entry = cache.entries.pop(key, None)
+        if entry is not None:
+            cost = _cost(key, entry)
+            cache.bytes -= cost
             self.bytes -= cost
 
-    def _make_room(self, shelf: GuestCache, cost: int) -> None:
-        """The guest's own oldest replies go first, then whole shelves, oldest first."""
-        while shelf.bytes + cost > MAX_CACHED_PER_GUEST:
-            self._remove(shelf, next(iter(shelf.kept)))
-        self._shelves[shelf.peer] = self._shelves.pop(shelf.peer)
+    def _make_room(self, cache: GuestCache, cost: int) -> None:
+        """The guest's own oldest entries go first, then whole caches, oldest first."""
+        while cache.bytes + cost > MAX_CACHED_PER_GUEST:
+            self._remove(cache, next(iter(cache.entries)))
+        self._caches[cache.main_identity] = self._caches.pop(cache.main_identity)
         while self.bytes + cost > MAX_CACHED_TOTAL:
-            self.drop(next(iter(self._shelves)))
+            self.drop(next(iter(self._caches)))
 
 
-def _cost(key: bytes, kept: RenderedResponse) -> int:
-    return len(key) + len(kept.data) + CACHE_ENTRY_COST
+def _cost(key: bytes, entry: CacheEntry) -> int:
+    return len(key) + len(entry.response.data) + CACHE_ENTRY_COST

@@ -1,26 +1,31 @@
-"""The guest-facing side of one connection: strict HTTP/1.1 on a raw transport.
+"""The downstream connection: strict HTTP/1.1 with one guest, on a raw transport.
 
-One request at a time: what a guest sends behind an unanswered request waits, bounded,
-and then is not read any more. Knows nothing of identities or upstreams; its desk, the
-proxy, does.
+It answers one request at a time. What a guest sends behind an unanswered request is
+kept up to a ceiling; then its socket is not read any more. The connection knows nothing
+of ports, quotas or upstreams: for these it calls the proxy (`callbacks`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from typing import Any, cast
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vagent.metadata.events import Caller
-from vagent.metadata.guest.client import Waiting
-from vagent.metadata.guest.desk import Admission, Desk
+from vagent.metadata.guest.callbacks import (
+    Admission,
+    DownstreamCallbacks,
+    PendingResponse,
+)
+from vagent.metadata.guest.identity_headers import GuestIdentity
 from vagent.metadata.guest.quota import GuestQuota
+from vagent.metadata.http.parsed_heads import RequestHeadParser
 from vagent.metadata.http.rendered_response import RenderedResponse
 from vagent.metadata.http.request_head import RequestHead, RequestRefusal
 from vagent.metadata.http.request_reader import RequestReader, RequestStage
@@ -28,6 +33,7 @@ from vagent.metadata.http.response_reader import ResponseHead
 from vagent.metadata.http.response_writer import (
     CONTINUE,
     local_response,
+    token_response,
     whole_response,
 )
 from vagent.metadata.limits import (
@@ -50,62 +56,88 @@ class Phase(Enum):
     """What the connection is doing."""
 
     READING = "between requests, or reading one"
-    REPLY = "waiting for the reply"
-    LINGER = "answered for the last time; draining what the guest still sends"
+    RESPONDING = "waiting for the response to a request, or sending it"
+    LINGERING = "answered for the last time; draining what the guest still sends"
     CLOSED = "closing or closed"
 
 
 # Looked up by its class a member costs 70 ns in Python 3.11, eight times a request.
-_READING, _REPLY = Phase.READING, Phase.REPLY
-_LINGER, _CLOSED = Phase.LINGER, Phase.CLOSED
+_READING, _RESPONDING = Phase.READING, Phase.RESPONDING
+_LINGERING, _CLOSED = Phase.LINGERING, Phase.CLOSED
 _NOTHING = RequestStage.NOTHING
 
-_SECONDS = {
+_STAGE_SECONDS = {
     RequestStage.NOTHING: IDLE_SECONDS,
     RequestStage.HEAD: HEAD_SECONDS,
     RequestStage.BODY: BODY_SECONDS,
 }
 
 
-@implementer(IHalfCloseableProtocol)
-class DownstreamConnection(TwistedProtocol):
-    """The protocol. The desk keeps here who the guest is, and its account."""
+class DownstreamFactory(Factory):
+    """Makes the connections of a listener. They share what is known of recent heads."""
 
-    def __init__(self, desk: Desk, deadlines: Deadlines) -> None:
-        self._desk = desk
+    noisy = False
+
+    def __init__(self, callbacks: DownstreamCallbacks, deadlines: Deadlines) -> None:
+        self._callbacks = callbacks
+        self._deadlines = deadlines
+        self._parse = RequestHeadParser().parse
+
+    def buildProtocol(self, addr: IAddress | None) -> DownstreamConnection:
+        """One for each connection; it asks its transport for the peer's address."""
+        del addr
+        return DownstreamConnection(self._callbacks, self._deadlines, self._parse)
+
+
+@implementer(IHalfCloseableProtocol)
+class DownstreamConnection(Protocol):
+    """One connection of a guest.
+
+    The proxy notes here who the guest is: `source` is the identity address that the
+    connection comes from, `main_identity` that of the port (the same, unless the port
+    has several addresses), `is_far` whether it came over more hops than allowed.
+    """
+
+    def __init__(
+        self,
+        callbacks: DownstreamCallbacks,
+        deadlines: Deadlines,
+        parse: Callable[[bytes], RequestHead | RequestRefusal],
+    ) -> None:
+        self._callbacks = callbacks
         self._deadlines = deadlines
         self._phase: Phase = _READING
-        self._reader = RequestReader(desk.parse)
+        self._reader = RequestReader(parse)
         self._stage: RequestStage = _NOTHING
         self._is_paused = False
         self._is_advancing = False
         self._has_ended = False
         self._lingered = 0
-        self._is_near = False
+        self._limits_hops = False
         self.deadline = NEVER
-        self.source = self.peer = ""
+        self.source = self.main_identity = ""
         self.request: RequestHead
-        self.account: GuestQuota
-        self.exchange: Waiting | None = None
+        self.quota: GuestQuota
+        self.caller: Caller
+        self.identity: GuestIdentity
+        self.pending: PendingResponse | None = None
         self.registration: Registration | None = None
         self.has_sessions = self.is_far = False
-        self.caller: Caller
         self.request_id = NONE
-        self.block = self.variant = b""
         self.started = 0.0
 
     def connectionMade(self) -> None:
-        """Count the connection, or turn it away."""
+        """Have the connection counted; refuse it where there are too many."""
         transport = cast("Any", self.transport)
         transport.setTcpNoDelay(True)
         transport.bufferSize = READ_SIZE
-        self.source = self.peer = transport.getPeer().host
+        self.source = self.main_identity = transport.getPeer().host
         self._wire = Wire(transport, self._drained)
         self.deadline = self._deadlines.now() + IDLE_SECONDS
         self._deadlines.watch(self)
-        admission = self._desk.arrived(self)
+        admission = self._callbacks.connection_made(self)
         if admission is Admission.RESET:
-            self.cut()
+            self.reset()
         elif admission is Admission.BUSY:
             self._wire.write(local_response(503, close=True))
             self._linger()
@@ -113,88 +145,98 @@ class DownstreamConnection(TwistedProtocol):
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the guest."""
         phase = self._phase
-        if phase is _LINGER:
+        if phase is _READING and not (self._wire.pending or self._is_advancing):
+            self._advance(data)
+        elif phase is _LINGERING:
             self._lingered += len(data)
             if self._lingered > MAX_LINGERED:
-                self.cut()
-            return
-        self._reader.feed(data)
-        if phase is _READING and not self._wire.pending:
-            self._advance()
-        elif self._reader.size > MAX_PIPELINED and not self._is_paused:
-            self._is_paused = True
-            cast("Any", self.transport).pauseProducing()
+                self.reset()
+        else:
+            self._reader.feed(data)
+            if self._reader.size > MAX_PIPELINED and not self._is_paused:
+                self._is_paused = True
+                cast("Any", self.transport).pauseProducing()
 
     def readConnectionLost(self) -> None:
         """The guest will send no more; what it asked is still answered."""
         self._has_ended = True
-        if self._phase is not _REPLY and not self._wire.pending:
+        if self._phase is not _RESPONDING and not self._wire.pending:
             self._close()
 
     def writeConnectionLost(self) -> None:
-        """We closed our half; see `_linger`."""
+        """The half-close of `_linger` is done; there is nothing to do."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The guest has gone, or we closed."""
         self._wire.closed = True
         self._phase = _CLOSED
         self._deadlines.unwatch(self)
-        exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.abandoned()
-            self._desk.settled(self)
-        self._desk.departed(self)
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.guest_left(self)
+            self._callbacks.request_done(self)
+        self._callbacks.connection_lost(self)
 
     def expired(self) -> None:
-        """Too slow in what it was doing."""
+        """The guest took longer than allowed for what it is doing."""
         self.deadline = NEVER
         if self._wire.pending:
-            self._desk.cut_short(self, "slow-reader")
-            self.cut()
+            self._callbacks.connection_reset(self, "slow-reader")
+            self.reset()
         elif self._phase is not _READING:
-            self.cut()
+            self.reset()
         elif self._stage is _NOTHING:
             self._close()
         else:
             self._refuse(RequestRefusal(408, "request not complete in time"))
 
-    # What is done to answer the guest: see `Asker` and `Client`.
+    # How a request is answered: by exactly one of `send_response`, `send_rendered`,
+    # `send_token`, `send_local_response`, `relay` and then `finish`, or `reset`.
 
-    def whole(self, head: ResponseHead, content: bytes) -> None:
-        """See `Asker`."""
+    def send_response(self, head: ResponseHead, content: bytes) -> None:
+        """Send a complete response of the upstream."""
         request = self.request
         close = not request.keep_alive
         head_only = request.method == b"HEAD"
         self.relay(whole_response(head, content, head_only=head_only, close=close))
         self.finish(head.status, len(content), close=close)
 
-    def deliver(self, kept: RenderedResponse) -> None:
-        """See `Client`."""
+    def send_rendered(self, response: RenderedResponse) -> None:
+        """Send a response (200) that was rendered before."""
         request = self.request
         if request.is_plain:
-            self.relay(kept.data)
-            self.finish(200, kept.size, close=False)
+            self.relay(response.data)
+            self.finish(200, response.size, close=False)
             return
         head_only, close = request.method == b"HEAD", not request.keep_alive
-        self.relay(kept.rendered(head_only=head_only, close=close))
-        self.finish(200, 0 if head_only else kept.size, close=close)
+        self.relay(response.variant(head_only=head_only, close=close))
+        self.finish(200, 0 if head_only else response.size, close=close)
 
-    def issue(self, data: bytes, size: int, *, hops: int) -> None:
-        """Send a complete reply that gets no further than `hops`.
+    def send_token(self, token: bytes, ttl: int, *, hops: int) -> None:
+        """Send a session token in packets that travel no further than `hops`.
 
-        Not until the next request is that taken back: a lost packet is sent again.
+        The limit stays until the next request: lost packets are sent again.
         """
         try:
             self._wire.limit_hops(hops)
         except OSError:
-            self.cut()
+            self.reset()
             return
-        self._is_near = True
-        self.relay(data)
-        self.finish(200, size, close=not self.request.keep_alive)
+        self._limits_hops = True
+        request = self.request
+        close = not request.keep_alive
+        self.relay(token_response(token, ttl, request.session.family, close=close))
+        self.finish(200, len(token), close=close)
+
+    def send_local_response(
+        self, status: int, *, close: bool, text: bytes = b""
+    ) -> None:
+        """Send a response of the agent's own; `text` is its body."""
+        self.relay(local_response(status, close=close, text=text))
+        self._next(close=close)
 
     def relay(self, data: bytes) -> bool:
-        """See `Asker`."""
+        """Send a part of a response. False: wait until the guest has taken it."""
         self._wire.write(data)
         if self._wire.pending:
             self._expect_drain(len(data))
@@ -202,25 +244,20 @@ class DownstreamConnection(TwistedProtocol):
         return True
 
     def finish(self, status: int, size: int, *, close: bool) -> None:
-        """See `Asker`."""
-        self._desk.replied(self, status, size)
+        """All parts of the response were sent; `size` counts its body."""
+        self._callbacks.response_sent(self, status, size)
         self._next(close=close)
 
-    def answer(self, status: int, *, close: bool, text: bytes = b"") -> None:
-        """See `Asker`. `text` is the body."""
-        self.relay(local_response(status, close=close, text=text))
-        self._next(close=close)
-
-    def cut(self) -> None:
-        """See `Asker`."""
+    def reset(self) -> None:
+        """Reset the connection, for example because a response cannot be completed."""
         self._phase = _CLOSED
         self._wire.abort()
 
     def _next(self, *, close: bool) -> None:
         """The request is answered: close, or read the next one."""
-        if self.exchange is not None:
-            self.exchange = None
-            self._desk.settled(self)
+        if self.pending is not None:
+            self.pending = None
+            self._callbacks.request_done(self)
         if close:
             if self._reader.size or self._is_paused:
                 self._linger()
@@ -236,67 +273,72 @@ class DownstreamConnection(TwistedProtocol):
             self._go_on()
 
     def _go_on(self) -> None:
+        """Read what came behind the request that was just answered."""
         if self._is_paused:
             self._is_paused = False
             cast("Any", self.transport).resumeProducing()
         if self._is_advancing:
-            return
+            return  # `_advance`, which called this through `_next`, goes on itself
         self._advance()
         if self._has_ended and self._phase is _READING:
             self._close()
 
-    def _advance(self) -> None:
-        # A pipelined request that is answered at once comes back here through _next.
-        if self._is_advancing:
-            return
+    def _advance(self, data: bytes = b"") -> None:
+        """Take one whole request after another, until one has to wait for an answer."""
         self._is_advancing = True
         try:
             while self._phase is _READING and not self._wire.pending:
-                found = self._reader.take()
+                found = self._reader.take(data)
+                data = b""
                 if found is None:
                     self._wait()
                     return
                 if isinstance(found, RequestRefusal):
                     self._refuse(found)
                 else:
-                    self._complete(*found)
+                    self._begin(*found)
         finally:
             self._is_advancing = False
 
     def _wait(self) -> None:
-        """Each stage has one deadline, set when it begins: a drip does not move it."""
+        """Each stage of a request has one deadline, set when the stage begins, so a
+        guest that sends byte by byte gains no time.
+        """
         stage = self._reader.stage
         if stage is self._stage:
             return
         self._stage = stage
-        self.deadline = self._deadlines.now() + _SECONDS[stage]
+        self.deadline = self._deadlines.now() + _STAGE_SECONDS[stage]
         if self._reader.wants_continue:
             self._wire.write(CONTINUE)
 
-    def _complete(self, request: RequestHead, body: bytes) -> None:
-        self._phase = _REPLY
+    def _begin(self, request: RequestHead, body: bytes) -> None:
+        """A request is complete: have it answered."""
+        self._phase = _RESPONDING
         self.deadline = NEVER
         self.request = request
         self.started = self._deadlines.now()
-        if self._is_near:
-            self._is_near = False
+        if self._limits_hops:
+            self._limits_hops = False
             with suppress(OSError):
                 self._wire.limit_hops(-1)
-        self._desk.requested(self, request, body)
+        self._callbacks.request_received(self, request, body)
 
     def _refuse(self, refusal: RequestRefusal) -> None:
         """Answer, and close: where the next request begins is no longer known."""
-        self._desk.refused(self, refusal)
+        self._callbacks.request_refused(self, refusal)
         self._wire.write(local_response(refusal.status, close=True))
         self._linger()
 
     def _linger(self) -> None:
-        """Half-close and drain: closing on unread bytes resets, and eats the reply."""
+        """Half-close and drain: to close a socket with unread bytes sends a reset,
+        which can reach the guest before it has read the response.
+        """
         self._reader.discard()
         if self._has_ended:
             self._close()
             return
-        self._phase = _LINGER
+        self._phase = _LINGERING
         if self._is_paused:
             self._is_paused = False
             cast("Any", self.transport).resumeProducing()
@@ -314,16 +356,17 @@ class DownstreamConnection(TwistedProtocol):
         self._wire.end()
 
     def _expect_drain(self, size: int) -> None:
+        """Set the deadline by which the guest must have taken what is pending."""
         seconds = DRAIN_SECONDS + size / MIN_DRAIN_RATE
         self.deadline = self._deadlines.now() + seconds
 
     def _drained(self) -> None:
         """The guest has taken what was pending."""
         self.deadline = NEVER
-        if self._phase is _REPLY:
-            if self.exchange is not None:
-                self.exchange.caught_up()
-        elif self._phase is _LINGER:
+        if self._phase is _RESPONDING:
+            if self.pending is not None:
+                self.pending.guest_caught_up()
+        elif self._phase is _LINGERING:
             self.deadline = self._deadlines.now() + LINGER_SECONDS
             self._wire.finish()
         elif self._phase is not _CLOSED:

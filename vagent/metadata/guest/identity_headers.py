@@ -1,18 +1,34 @@
-"""Who a guest is, as Nova wants it: four headers, from the registration alone.
+"""Who a guest is, as nova-api is told: four headers, made from the registration alone.
 
-Nothing here depends on what the guest sent. The rendered block is computed once for a
-registration and kept, bounded, until the port goes.
+Nothing here depends on what the guest sent. The headers are computed once for each
+registration (that costs an HMAC) and remembered, bounded, until the port goes.
 """
 
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass
 from hashlib import sha256
 
 from vagent.config.model import Secret
 from vagent.errors import UpstreamError
-from vagent.metadata.limits import MAX_SIGNED
-from vagent.ports.port import Registration
+from vagent.metadata.events import Caller
+from vagent.metadata.limits import MAX_IDENTITIES
+from vagent.ports.port import Port, Registration
+
+
+@dataclass(frozen=True, slots=True)
+class GuestIdentity:
+    """A guest as one of its addresses shows it.
+
+    `caller` is for events, `headers` are the four header lines. `cache_prefix` keeps
+    responses to this address apart from those to the port's other addresses, because
+    the upstream is told the address and may repeat it; b"" for the main one.
+    """
+
+    caller: Caller
+    headers: bytes
+    cache_prefix: bytes
 
 
 def signature(secret: Secret, instance_id: str) -> str:
@@ -24,76 +40,87 @@ def signature(secret: Secret, instance_id: str) -> str:
 
 
 def guest_address(registration: Registration, source: str = "") -> str:
-    """The address that the guest asks from; Contrail's `0.0.0.0` where it has none.
+    """The guest's address behind `source`, the identity that a connection comes from.
 
-    `source` is the identity of the connection, as a socket spells it.
+    Where it is not known, the port's main address, or `0.0.0.0` as in Contrail.
     """
-    port = registration.port
     if not _is_main(registration, source):
         behind = registration.address_behind(source)
         if behind is not None:
             return str(behind)
+    port = registration.port
     return str(port.address or port.address6 or "0.0.0.0")  # noqa: S104  not a bind
 
 
-def variant(registration: Registration, source: str) -> bytes:
-    """What distinguishes the upstream's replies to this identity from those to the
-    port's main one, which is b"": the upstream is told the address, and may say it.
-    """
-    return b"" if _is_main(registration, source) else source.encode() + b" "
-
-
-def _is_main(registration: Registration, source: str) -> bool:
-    """Is this surely the port's IPv4 identity, or none?"""
-    if not source or (":" not in source and not registration.further):
-        return True
-    return source == str(registration.identity)
-
-
-def identity_block(
-    secret: Secret, registration: Registration, source: str = ""
-) -> bytes:
-    """The four lines. Raises UpstreamError if a value could break out of its line."""
+def caller_of(registration: Registration, source: str) -> Caller:
+    """Who asks from this identity address, as events name it."""
     port = registration.port
-    block = (
-        f"X-Forwarded-For: {guest_address(registration, source)}\r\n"
+    return Caller(port.id, port.tap, guest_address(registration, source))
+
+
+def identity_headers(secret: Secret, port: Port, address: str) -> bytes:
+    """The four header lines. Raises UpstreamError (500) if a value has a character
+    that could end its line.
+    """
+    lines = (
+        f"X-Forwarded-For: {address}\r\n"
         f"X-Instance-ID: {port.instance_id}\r\n"
         f"X-Tenant-ID: {port.tenant_id}\r\n"
         f"X-Instance-ID-Signature: {signature(secret, port.instance_id)}\r\n"
     )
-    if not block.replace("\r\n", "").isprintable() or block.count("\r\n") != 4:
+    if not lines.replace("\r\n", "").isprintable() or lines.count("\r\n") != 4:
         raise UpstreamError(f"port {port.id}: identity is not printable", status=500)
-    return block.encode("ascii")
+    return lines.encode("ascii")
 
 
-class IdentityBlocks:
-    """Remembers the identity block of each guest and family, at most MAX_SIGNED."""
+class GuestIdentities:
+    """Remembers one identity for each port and address family, at most MAX_IDENTITIES.
+
+    A guest has many link-local addresses at will, so they share the place of IPv6.
+    """
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret
-        self._blocks: dict[tuple[str, bool], tuple[Registration, str, bytes]] = {}
+        self._known: dict[tuple[str, bool], tuple[Registration, str, GuestIdentity]]
+        self._known = {}
 
-    def of(self, registration: Registration, source: str = "") -> bytes:
-        """The block; computed again when the registration is another object, or the
-        guest asks from another of its addresses.
+    def of(self, registration: Registration, source: str = "") -> GuestIdentity:
+        """Who asks from this identity address. Raises UpstreamError (500).
+
+        Computed again when the registration is another object than last time, or the
+        guest asks from another of its addresses of the same family.
         """
-        is_ipv6 = ":" in source
-        key = (str(registration.identity), is_ipv6)
+        key = (str(registration.identity), ":" in source)
         asks_from = "" if _is_main(registration, source) else source
-        known = self._blocks.get(key)
+        known = self._known.get(key)
         if known is not None and known[0] is registration and known[1] == asks_from:
             return known[2]
-        block = identity_block(self._secret, registration, asks_from)
-        self._blocks.pop(key, None)
-        if len(self._blocks) >= MAX_SIGNED:
-            del self._blocks[next(iter(self._blocks))]
-        self._blocks[key] = (registration, asks_from, block)
-        return block
+        caller = caller_of(registration, asks_from)
+        identity = GuestIdentity(
+            caller,
+            identity_headers(self._secret, registration.port, caller.guest_address),
+            asks_from.encode() + b" " if asks_from else b"",
+        )
+        self._known.pop(key, None)
+        if len(self._known) >= MAX_IDENTITIES:
+            del self._known[next(iter(self._known))]
+        self._known[key] = (registration, asks_from, identity)
+        return identity
 
     def forget(self, identity: str) -> None:
-        """Drop the blocks of whoever had this identity address."""
+        """Drop what is known of the port with this main identity address."""
         for is_ipv6 in (False, True):
-            self._blocks.pop((identity, is_ipv6), None)
+            self._known.pop((identity, is_ipv6), None)
 
     def __len__(self) -> int:
-        return len(self._blocks)
+        return len(self._known)
+
+
+def _is_main(registration: Registration, source: str) -> bool:
+    """Is this the port's main (IPv4) identity, or is none given?
+
+    A port with one IPv4 address has one IPv4 identity: no text need be compared.
+    """
+    if not source or (":" not in source and not registration.further):
+        return True
+    return source == str(registration.identity)

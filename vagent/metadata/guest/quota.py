@@ -1,15 +1,18 @@
-"""What one guest has open and has used up: its share of the proxy, and no more.
+"""What one guest uses of the proxy, and the limits of that: its quota.
 
-An account outlives connections, or a guest would get a full bucket with each new one.
-Pure: knows no transport; time is an argument.
+A quota outlives the guest's connections, or each new connection would come with a full
+token bucket. Pure: no transport, and time is an argument.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from vagent.metadata.limits import MAX_ACCOUNTS
+from vagent.metadata.limits import MAX_QUOTAS
+
+if TYPE_CHECKING:
+    from vagent.metadata.guest.connection import DownstreamConnection
 
 _BOOT_PATH = re.compile(
     rb"/(?:openstack(?:/.*)?"
@@ -20,90 +23,94 @@ _BOOT_PATH = re.compile(
 
 
 def status_when_over(path: bytes) -> int:
-    """What a guest over its limits is told.
+    """The HTTP status for a request over the guest's limits.
 
-    cloud-init comes back after 503 but takes 429 for a final answer, so whatever it
-    asks in a boot gets 503, and the rest 429 (RFC 6585 §4).
+    cloud-init repeats a request after 503 but gives up after 429, so every path that it
+    asks for while a machine boots gets 503, and the others 429 (RFC 6585 §4).
     """
     return 503 if _BOOT_PATH.fullmatch(path) else 429
 
 
 class QuotaLimits:
-    """What one guest may have: requests per second, of which `burst` at once.
+    """The limits, the same for every guest.
 
-    `rate` 0 is no limit. `in_flight` bounds requests that wait for the upstream.
+    `rate` is requests per second (0: unlimited), `burst` how many of them may come at
+    once, `in_flight` how many requests may wait for the upstream at a time.
     """
 
-    __slots__ = ("in_flight", "interval", "most_ahead")
+    __slots__ = ("burst_tolerance", "in_flight", "interval")
 
     def __init__(self, rate: float, burst: int, in_flight: int) -> None:
         self.interval = 1.0 / rate if rate else 0.0
-        # Half an interval of slack is more than rounding and less than a request.
-        self.most_ahead = (burst - 0.5) * self.interval
+        # Half an interval of slack covers rounding and is less than one request.
+        self.burst_tolerance = (burst - 0.5) * self.interval
         self.in_flight = in_flight
 
 
-class Connection(Protocol):
-    """A guest's connection, as its account sees it."""
-
-    def cut(self) -> None:
-        """Reset it."""
-
-
 class GuestQuota:
-    """One guest. `limited` and `missed` count what was, or would have been, refused."""
+    """What one guest uses.
 
-    __slots__ = ("_paid_until", "connections", "in_flight", "limited", "missed")
+    `limited` counts requests and connections that were refused for a limit, `missed`
+    the requests that would have been refused if session tokens were required.
+    """
+
+    __slots__ = ("_full_at", "connections", "in_flight", "limited", "missed")
 
     def __init__(self) -> None:
-        self.connections: set[Connection] = set()
+        self.connections: set[DownstreamConnection] = set()
         self.in_flight = 0
         self.limited = 0
         self.missed = 0
-        self._paid_until = 0.0
+        self._full_at = 0.0
 
-    def takes(self, allowance: QuotaLimits, now: float) -> bool:
-        """May it make a request now? If so, it has (a token bucket, kept as a time)."""
-        ahead = max(self._paid_until - now, 0.0)
-        if ahead > allowance.most_ahead:
+    def take_token(self, limits: QuotaLimits, now: float) -> bool:
+        """May the guest make a request now? True takes a token from its bucket.
+
+        The bucket is stored as the time at which it will be full again (the generic
+        cell rate algorithm), so nothing has to refill it.
+        """
+        ahead = max(self._full_at - now, 0.0)
+        if ahead > limits.burst_tolerance:
             return False
-        self._paid_until = now + ahead + allowance.interval
+        self._full_at = now + ahead + limits.interval
         return True
 
 
 class GuestQuotas:
-    """All accounts, by identity address; at most MAX_ACCOUNTS."""
+    """The quotas of all guests, by their main identity; at most MAX_QUOTAS."""
 
     def __init__(self) -> None:
-        self._accounts: dict[str, GuestQuota] = {}
+        self._quotas: dict[str, GuestQuota] = {}
 
-    def of(self, peer: str) -> GuestQuota:
-        """The guest's account, opened if need be in the place of an idle one."""
-        account = self._accounts.get(peer)
-        if account is None:
-            if len(self._accounts) >= MAX_ACCOUNTS:
-                self._close_one()
-            account = self._accounts[peer] = GuestQuota()
-        return account
+    def of(self, identity: str) -> GuestQuota:
+        """The guest's quota. A new one takes the place of one without connections."""
+        quota = self._quotas.get(identity)
+        if quota is None:
+            if len(self._quotas) >= MAX_QUOTAS:
+                self._drop_one()
+            quota = self._quotas[identity] = GuestQuota()
+        return quota
 
-    def find(self, peer: str) -> GuestQuota | None:
-        """The guest's account, if there is one."""
-        return self._accounts.get(peer)
+    def find(self, identity: str) -> GuestQuota | None:
+        """The guest's quota, if there is one."""
+        return self._quotas.get(identity)
 
-    def forget(self, peer: str) -> None:
-        """The guest has gone; its successor starts with a full bucket."""
-        self._accounts.pop(peer, None)
+    def forget(self, identity: str) -> None:
+        """The port is gone; the next one with its identity has a full bucket."""
+        self._quotas.pop(identity, None)
 
     def all(self) -> list[tuple[str, GuestQuota]]:
-        """Identity addresses and accounts, as they are now."""
-        return list(self._accounts.items())
+        """Main identities and quotas, as they are now."""
+        return list(self._quotas.items())
 
     def __len__(self) -> int:
-        return len(self._accounts)
+        return len(self._quotas)
 
-    def _close_one(self) -> None:
-        """The oldest without connections; there are fewer of them than accounts."""
-        for peer, account in self._accounts.items():
-            if not account.connections:
-                del self._accounts[peer]
+    def _drop_one(self) -> None:
+        """Drop the oldest without connections: there are fewer connections than
+        quotas, so there is one.
+        """
+        for identity, quota in self._quotas.items():
+            if not quota.connections:
+                del self._quotas[identity]
                 return

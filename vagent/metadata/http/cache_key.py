@@ -1,9 +1,8 @@
-"""Which requests of one guest are the same question, and which are never kept. Pure.
+"""The key of a cached response: which requests of one guest get the same one. Pure.
 
-Everything of a guest's request that can change the upstream's reply is what we send
-of it: method, path with query, and the forwarded headers. The rest that the upstream
-sees is the same for all requests of a guest. So the key is those bytes, and no `Vary`
-can name something that it leaves out.
+Of a guest's request the upstream sees method, path with query, and the forwarded
+fields; all else that it is sent is the same for every request of that guest. So these
+bytes are the key, and no `Vary` can name a field that is not part of it.
 """
 
 from __future__ import annotations
@@ -11,19 +10,20 @@ from __future__ import annotations
 import re
 
 _NEVER = re.compile(rb"%|vendor_data2|password|meta_data\.json", re.IGNORECASE)
-"""Paths whose replies are not kept, and whose requests are not joined.
+"""Paths whose responses are neither cached nor shared by concurrent requests.
 
-`vendor_data2.json` is made for each request (novajoin resets a one-time password), the
-password changes, and `meta_data.json` holds a `random_seed` that must not be handed
-out twice: two concurrent requests of one guest would credit the same entropy twice. A
-path with an escape left in it may be spelled to hide one of these.
+`vendor_data2.json` is made anew for each request (novajoin resets a one-time password),
+the password changes, and `meta_data.json` holds a `random_seed`, which must not be
+given out twice: two requests of one guest would credit the same entropy twice. A path
+that still has an escape in it could be one of these in disguise.
 """
 
 
 def key_of(method: bytes, path: bytes, target: bytes, forwarded: bytes) -> bytes:
-    """The key of a reply that may be kept; b"" for a request that must go upstream.
+    """The key; b"" for a request whose response is never cached.
 
-    HEAD has the key of GET: a kept reply answers both. `path` is canonical.
+    HEAD has the key of GET, because one cached response serves both. `path` is
+    canonical.
     """
     if method not in (b"GET", b"HEAD") or _NEVER.search(path):
         return b""

@@ -1,7 +1,7 @@
-"""The chunked transfer coding (RFC 9112 §7.1), strictly: bytes → content. Pure.
+"""Decodes the chunked transfer coding (RFC 9112 §7.1), strictly. Pure.
 
-Used for guests' requests and for upstream replies. Trailers are checked and thrown
-away; extensions are checked and ignored.
+Used for guests' requests and for upstreams' responses. Trailers are checked and
+dropped, extensions are checked and ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FORBIDDEN_TRAILERS = frozenset((b"content-length", b"host", b"transfer-encoding
 
 
 class Chunked:
-    """Decodes one chunked body. Feed it, take what it decoded; `rest` ends it.
+    """Decodes one chunked body.
 
     `rest` is None until the body is complete, then the bytes that follow it.
     """
@@ -30,14 +30,14 @@ class Chunked:
 
     def __init__(self) -> None:
         self._tail = b""
-        # Content bytes to come; 0: the CRLF after them; None: a line comes next.
+        # Bytes of the chunk to come; 0: the CRLF after it; None: a line comes next.
         self._left: int | None = None
         self._in_trailers = False
         self._trailer_bytes = 0
         self.rest: bytes | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """The content in `data`. Raises WireError when the coding is broken."""
+        """Decode what arrived. Raises WireError when it breaks the coding."""
         data = self._tail + data
         pieces: list[bytes] = []
         at = 0

@@ -1,9 +1,9 @@
-"""Which headers cross the proxy, in which direction.
+"""Which header fields are passed on, in which direction.
 
-Towards the upstream: an allow-list, because Nova changes its behaviour on headers that
-a guest could send (`X-Metadata-Provider`, `X-Forwarded-For`, and with uWSGI any
-spelling of them with underscores). Towards the guest: everything but hop-by-hop
-fields (RFC 9110 §7.6.1), because the upstream is ours.
+Requests: only those of an allow-list, because nova-api changes its behaviour on fields
+that a guest could send (`X-Metadata-Provider`, `X-Forwarded-For`, and with uWSGI any
+spelling of them with underscores). Responses: all but the hop-by-hop fields (RFC 9110
+§7.6.1), because the upstream belongs to the cloud.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 import re
 
 FORWARDED = {
-    b"accept": b"Accept",  # Nova picks the format of its error bodies by it
-    b"content-type": b"Content-Type",  # belongs to the body we forward
+    b"accept": b"Accept",  # Nova chooses the format of its error bodies by it
+    b"content-type": b"Content-Type",  # describes the body that is forwarded
     b"user-agent": b"User-Agent",  # upstream logs tell clients apart by it
 }
-"""Guest headers that reach the upstream: lower-case name → the name we send.
+"""Fields of a guest's request that reach the upstream: lower-case name → name sent.
 
-Left out on purpose: conditional, range and encoding headers (Nova ignores them, and a
-reply must fit every guest request of its kind), cookies and credentials (a guest has
-none here), and everything that names an identity or a route.
+Left out on purpose: conditional, range and encoding fields (Nova ignores them, and a
+cached response must suit every later request for the same), cookies and credentials
+(nothing here needs them), and everything that names an identity or a route.
 """
 
 HOP_BY_HOP = frozenset(
@@ -36,7 +36,10 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
-"""Never relayed; so are the fields that `Connection` nominates."""
+"""Fields that are never relayed; nor are those that `Connection` names."""
+
+BODILESS = frozenset((204, 304))
+"""Statuses whose responses have no body, whatever their head says (RFC 9110 §6.4.1)."""
 
 _HOST = re.compile(
     rb"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}(?:%[A-Za-z0-9._~%-]{1,32})?\])"
@@ -45,7 +48,10 @@ _HOST = re.compile(
 
 
 def is_host(value: bytes) -> bool:
-    """Is this a Host value: name, IPv4 or bracketed IPv6 (zone allowed), port?"""
+    """Is this a valid Host: a name, IPv4 or bracketed IPv6 address, perhaps a port?
+
+    An IPv6 address may have a zone (`[fe80::1%eth0]`).
+    """
     return _HOST.fullmatch(value) is not None
 
 

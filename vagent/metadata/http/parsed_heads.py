@@ -1,8 +1,8 @@
-"""Remembers how recent heads were read: two caches of pure functions.
+"""Parses heads, and remembers recent ones: two caches of pure functions.
 
-Guests of one image send the same few heads byte for byte, and an upstream's replies
-differ in little but their date, so most heads are read once for all. What a head says
-depends on nothing but its bytes; who sent it is looked up elsewhere, each time.
+Guests of one image send the same few heads byte for byte, and an upstream's heads
+differ in little but their date, so most heads are parsed only once. The result depends
+on nothing but the bytes; who sent them is looked up elsewhere, for each request.
 """
 
 from __future__ import annotations
@@ -17,20 +17,19 @@ from vagent.metadata.http.request_head import (
     parse_request_head,
 )
 from vagent.metadata.http.response_reader import ResponseHead, parse_response_head
-from vagent.metadata.http.response_writer import front_of
 
 MAX_HEADS = 512
 """cloud-init asks for some 30 documents; this is room for many images and clients."""
 
 MAX_REMEMBERED_HEAD = 1024
-"""Real heads are below 400 bytes; with MAX_HEADS this bounds each cache to a MiB."""
+"""Bytes. Real heads are below 400; with MAX_HEADS this bounds each cache to a MiB."""
 
 _Head = TypeVar("_Head")
 _DATE = re.compile(rb"\r\n(Date: [A-Z][a-z]{2}, [0-9A-Za-z :]{20} GMT\r\n)")
 
 
 class RequestHeadParser:
-    """Reads guests' heads, and the same head only once while it is remembered."""
+    """Parses heads of guests' requests."""
 
     __slots__ = ("_known",)
 
@@ -38,7 +37,7 @@ class RequestHeadParser:
         self._known: dict[bytes, RequestHead] = {}
 
     def parse(self, head: bytes) -> RequestHead | RequestRefusal:
-        """As `parse_request_head`; refusals, long heads and tokens are not kept."""
+        """As `parse_request_head`. Refusals, long heads and tokens are not kept."""
         known = self._known.get(head)
         if known is not None:
             return known
@@ -53,7 +52,10 @@ class RequestHeadParser:
 
 
 class ResponseHeadParser:
-    """Reads upstreams' heads; two that differ only in a well-formed date are one."""
+    """Parses heads of upstreams' responses.
+
+    Heads that differ only in a well-formed `Date` are parsed once.
+    """
 
     __slots__ = ("_dateless", "_known")
 
@@ -62,7 +64,7 @@ class ResponseHeadParser:
         self._dateless: dict[bytes, ResponseHead] = {}
 
     def parse(self, head: bytes) -> ResponseHead:
-        """As `parse_response_head`, but Date may move to the end. Raises WireError."""
+        """As `parse_response_head`, but `Date` may become the last field."""
         known = self._known.get(head)
         if known is not None:
             return known
@@ -74,14 +76,13 @@ class ResponseHeadParser:
         if parsed is None:
             parsed = parse_response_head(dateless)
             _keep(self._dateless, dateless, parsed)
-        reply = replace(parsed, fields=parsed.fields + date[1])
-        reply = replace(reply, front=front_of(reply))
-        _keep(self._known, head, reply)
-        return reply
+        dated = replace(parsed, fields=parsed.fields + date[1])
+        _keep(self._known, head, dated)
+        return dated
 
 
 def _keep(known: dict[bytes, _Head], head: bytes, value: _Head) -> None:
-    """Remember, in the place of the oldest if it is full."""
+    """Remember; where there are MAX_HEADS already, in the place of the oldest."""
     if len(known) >= MAX_HEADS:
         del known[next(iter(known))]
     known[head] = value

@@ -1,7 +1,7 @@
-"""The target of a request, made canonical once (RFC 3986 §6.2.2, RFC 9112 §3.2).
+"""The target of a request, brought into one form (RFC 3986 §6.2.2, RFC 9112 §3.2).
 
-What the rest of the agent compares is what the upstream is sent, so there is no
-second reading of a path to disagree about. Refuses to know what the paths mean.
+Everything that looks at a path sees the form that the upstream is sent, so there are
+no two readings of one path. What paths mean is not known here.
 """
 
 from __future__ import annotations
@@ -21,8 +21,14 @@ _UNRESERVED = frozenset(
 _REFUSED_ESCAPES = frozenset(b"/\\\x00")
 
 
+def parse_target(target: bytes) -> tuple[bytes, bytes]:
+    """A request target → canonical path, and query with its `?`. Raises WireError."""
+    path, query = split_target(target)
+    return canonical(path), query
+
+
 def split_target(target: bytes) -> tuple[bytes, bytes]:
-    """A request target in origin or absolute form → path and query (with its `?`).
+    """A request target in origin or absolute form → path, and query with its `?`.
 
     Raises WireError for the other forms, a fragment, or bytes outside printable ASCII.
     """
@@ -45,7 +51,7 @@ def canonical(path: bytes) -> bytes:
     """Decode what needs no encoding, merge slashes, resolve dot segments.
 
     Raises WireError for a broken escape, and for `%2f`, `%5c`, `%00` and a bare
-    backslash, which servers behind us may read as something else than we do.
+    backslash, which an upstream may understand differently.
     """
     if _PLAIN.fullmatch(path):
         return path or b"/"

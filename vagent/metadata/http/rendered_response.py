@@ -1,4 +1,4 @@
-"""A reply that may be given again. A value; knows no shelf."""
+"""A response as bytes that can be sent again, to requests of several kinds. A value."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ _CLOSE = b"Connection: close\r\n"
 
 @dataclass(frozen=True, slots=True)
 class RenderedResponse:
-    """One reply, rendered: `data` is head and body for a keep-alive GET.
+    """A response with status 200.
 
-    `body_at` is where the body begins. Fresh until `fresh_until`, of no use at all
-    after `dead_at` (the clock's seconds).
+    `data` is its head and body as a GET gets it on a connection that stays open; the
+    body begins at `body_at`.
     """
 
     data: bytes
     body_at: int
-    fresh_until: float
-    dead_at: float
 
     @property
     def size(self) -> int:
         """Bytes of the body."""
         return len(self.data) - self.body_at
 
-    def rendered(self, *, head_only: bool, close: bool) -> bytes:
-        """The reply for a request of another kind: HEAD, or not keep-alive."""
+    def variant(self, *, head_only: bool, close: bool) -> bytes:
+        """The response to a HEAD, or one after which the connection closes."""
         data = self.data[: self.body_at] if head_only else self.data
         if close:
             end = self.body_at - 2

@@ -1,7 +1,7 @@
-"""A guest's request body, collected whole up to its ceiling. Pure.
+"""Collects the body of a guest's request, up to a ceiling. Pure.
 
-Bodies are tiny here (a password), so they are never streamed: a slow guest cannot tie
-up an upstream connection, and the upstream gets one length whatever the framing was.
+Bodies are tiny here (a password), so they are never streamed: a slow guest cannot
+occupy an upstream connection, and the upstream always gets a Content-Length.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from vagent.metadata.limits import MAX_REQUEST_BODY
 
 
 class RequestBody:
-    """Collects one body. `length` None: chunked. Complete when `rest` is not None."""
+    """Collects one body; `length` None stands for the chunked coding.
+
+    `rest` is None until the body is complete, then the bytes that follow it.
+    """
 
     __slots__ = ("_chunked", "_length", "_pieces", "_raw", "_size", "rest")
 
@@ -26,7 +29,7 @@ class RequestBody:
         self.rest: bytes | None = None
 
     def feed(self, data: bytes) -> RequestRefusal | None:
-        """Take what arrived. A Refusal ends the connection."""
+        """Take what arrived. A refusal ends the connection."""
         if self._chunked is None:
             missing = (self._length or 0) - self._size
             self._keep(data[:missing])
@@ -40,14 +43,14 @@ class RequestBody:
             return RequestRefusal(400, str(error))
         self.rest = self._chunked.rest
         surplus = self._raw - len(self.rest or b"")
-        # One-byte chunks cost six bytes each; twice the ceiling is generous.
+        # A chunk of one byte takes six; twice the ceiling allows for small ones.
         if self._size > MAX_REQUEST_BODY or surplus > 2 * MAX_REQUEST_BODY:
             return RequestRefusal(413, "body too long")
         return None
 
     @property
     def is_untouched(self) -> bool:
-        """Has nothing of it arrived?"""
+        """Has nothing of the body arrived?"""
         return not self._pieces
 
     @property

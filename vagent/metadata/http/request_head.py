@@ -1,9 +1,9 @@
-"""A guest's request head: bytes → value or refusal. Pure; no socket, no reactor.
+"""Parses the head of a guest's request: bytes → value or refusal. Pure.
 
 llhttp (httptools) checks the grammar of the field lines. What it lets through, as
 measured with httptools 0.9, is refused here: two spaces in the request line, HTTP/0.9,
 RTSP and HTTP/2.0 versions, fragments, missing, doubled or invalid Host, `chunked` on
-HTTP/1.0, codings other than `chunked`. Bodies are not read here, see `framing`.
+HTTP/1.0, codings other than `chunked`. `request_body` reads bodies.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import httptools
 from vagent.errors import WireError
 from vagent.metadata.http.cache_key import key_of
 from vagent.metadata.http.headers import FORWARDED, is_host, tokens
-from vagent.metadata.http.path import canonical, split_target
+from vagent.metadata.http.path import parse_target
 from vagent.metadata.http.session_fields import (
     NO_SESSION,
     SessionFields,
@@ -30,7 +30,7 @@ from vagent.metadata.limits import (
 )
 
 METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE"))
-"""The five that Contrail forwards; another one is 501."""
+"""The five that Contrail forwards; another method is answered 501."""
 
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) (\S+) HTTP/([0-9])\.([0-9])")
 _BARE_LF = re.compile(rb"(?:^|[^\r])\n")
@@ -41,14 +41,15 @@ SAFE = frozenset((b"GET", b"HEAD"))
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """A request head that may be forwarded.
+    """The head of a request that may be forwarded.
 
-    `path` is canonical; `target` is path and query as sent upstream. `body_length`
-    is None for a chunked body. `forwarded` are the allowed guest headers, rendered.
-    `is_repeatable`: may it be sent twice? A second GET of vendor_data2.json resets a
-    novajoin password. `forwards_body`: as in Contrail, only POST and PUT. `key`: see
-    `cache_key`. `is_plain`: a GET on HTTP/1.1 whose connection stays open. `is_safe`:
-    it changes nothing (RFC 9110 §9.2.1).
+    `path` is canonical, `target` path and query as the upstream gets them.
+    `body_length` is None for a chunked body. `forwarded` are the lines of the guest's
+    fields that are passed on. `forwards_body`: only with POST and PUT, as in Contrail.
+    `is_repeatable`: it may be sent upstream twice; not so vendor_data2.json, where a
+    second GET resets a novajoin password. `is_safe`: it changes nothing (RFC 9110
+    §9.2.1). `is_plain`: a GET after which the connection stays open. `key` finds a
+    cached response (`cache_key`); b"" for a request that must go upstream.
     """
 
     method: bytes
@@ -69,7 +70,10 @@ class RequestHead:
 
 @dataclass(frozen=True, slots=True)
 class RequestRefusal:
-    """What a guest is told instead; `reason` is ours, never the guest's text."""
+    """Why a request is refused: the status for the guest, the reason for traces.
+
+    `reason` never holds the guest's text. `method` is set where it is the reason.
+    """
 
     status: int
     reason: str
@@ -77,7 +81,7 @@ class RequestRefusal:
 
 
 def refuse_partial(head: bytes) -> RequestRefusal | None:
-    """Is this beginning of a head already hopeless? Called while its end is missing."""
+    """Is the beginning of a head already wrong? None: wait for the rest of it."""
     line_end = head.find(b"\r\n")
     if (line_end < 0 and len(head) > MAX_REQUEST_LINE) or line_end > MAX_REQUEST_LINE:
         return RequestRefusal(414, "request line too long")
@@ -89,9 +93,10 @@ def refuse_partial(head: bytes) -> RequestRefusal | None:
 
 
 def parse_request_head(head: bytes) -> RequestHead | RequestRefusal:
-    """A whole head, its empty line included → the request, or why not.
+    """Parse a whole head, its empty line included.
 
-    Order: sizes, request line, method, version, fields, target, Host, framing.
+    Checked in this order: sizes, request line, version, method, fields, target, Host,
+    framing. The first rule that is broken gives the status.
     """
     line_end = head.find(b"\r\n")
     if line_end > MAX_REQUEST_LINE:
@@ -110,8 +115,8 @@ def parse_request_head(head: bytes) -> RequestHead | RequestRefusal:
         return RequestRefusal(501, "method", method)
     try:
         fields = _fields(head)
-        path, query = split_target(target)
-        return _request(method, canonical(path), query, int(minor), fields)
+        path, query = parse_target(target)
+        return _request(method, path, query, int(minor), fields)
     except WireError as error:
         return RequestRefusal(400, str(error))
 

@@ -1,7 +1,7 @@
-"""A guest's bytes → whole requests, one at a time. Sans-I/O: no transport, no clock.
+"""Reads a guest's bytes as whole requests, one at a time. No I/O, no clock.
 
-The caller feeds what arrives and takes what is whole; in between it may ask at which
-stage the next request is, to set the deadline of that stage.
+The caller feeds what arrives and takes requests that are complete. In between,
+`stage` says how far the next one has come, so that the caller can set a deadline.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NOTHING = RequestStage.NOTHING
 class RequestReader:
     """Reads the requests of one connection. `parse` reads a whole head.
 
-    After a Refusal it is not to be used again: where a next request begins is unknown.
+    It cannot be used after a refusal: where a next request begins is then unknown.
     """
 
     __slots__ = ("_body", "_buffer", "_parse", "_request", "stage")
@@ -45,11 +45,18 @@ class RequestReader:
         self.stage: RequestStage = _NOTHING
 
     def feed(self, data: bytes) -> None:
-        """Keep what arrived."""
+        """Keep what arrived until it is taken."""
         self._buffer = self._buffer + data if self._buffer else data
 
-    def take(self) -> tuple[RequestHead, bytes] | RequestRefusal | None:
-        """The next whole request with its body, why it is refused, or None: not yet."""
+    def take(
+        self, data: bytes = b""
+    ) -> tuple[RequestHead, bytes] | RequestRefusal | None:
+        """The next request with its body, or why it is refused; None: not complete yet.
+
+        `data` is fed first.
+        """
+        if data:
+            self._buffer = self._buffer + data if self._buffer else data
         if self._request is None:
             if not self._buffer:
                 self.stage = _NOTHING
@@ -65,12 +72,12 @@ class RequestReader:
         return self._take_body(self._request)
 
     def discard(self) -> None:
-        """Forget what was read."""
+        """Forget what was fed."""
         self._buffer = b""
 
     @property
     def size(self) -> int:
-        """Bytes that were fed and not taken."""
+        """Bytes that were fed and are not part of a request taken."""
         return len(self._buffer)
 
     @property

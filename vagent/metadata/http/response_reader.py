@@ -1,21 +1,22 @@
-"""An upstream's reply: bytes → head, content, end. Sans-I/O; httptools checks grammar.
+"""Reads an upstream's response: bytes → head, content, end. No I/O.
 
-The upstream is ours but may be broken or taken over, so the same strictness holds:
-two lengths, a bare CR or LF, an oversized head or a coding that we did not ask for is
-a WireError, and the connection that sent it is never used again.
+httptools checks the grammar of the fields. The upstream belongs to the cloud but may be
+broken or taken over, so it is read as strictly as a guest: two lengths, a bare CR or
+LF, an oversized head or a transfer coding other than `chunked` raise WireError, and the
+connection that sent them is never used again.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import httptools
 
 from vagent.errors import WireError
 from vagent.metadata.http.chunked import Chunked
-from vagent.metadata.http.headers import HOP_BY_HOP, tokens
+from vagent.metadata.http.headers import BODILESS, HOP_BY_HOP, tokens
 from vagent.metadata.limits import (
     MAX_INTERIM_REPLIES,
     MAX_REPLY_BODY,
@@ -25,16 +26,17 @@ from vagent.metadata.limits import (
 _LINE = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?", re.DOTALL
 )
-_BODILESS = frozenset((204, 304))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResponseHead:
-    """A final reply head. `fields` are the lines to relay, without length or framing.
+    """The head of a final response (200 and above).
 
-    `length` is the announced content length, None if there is none; with HEAD it is
-    relayed although no body follows. `front`: see `answers.front_of`; empty if nobody
-    has rendered it.
+    `fields` are the lines to relay, without length and framing. `length` is the
+    Content-Length, None if there is none; for HEAD it is relayed though no body
+    follows. `persistent`: the connection can carry another request afterwards.
+    `rendered` belongs to the response writer, which remembers here what a guest usually
+    gets of this head: heads are shared by responses that differ only in their body.
     """
 
     status: int
@@ -42,10 +44,12 @@ class ResponseHead:
     length: int | None
     chunked: bool
     persistent: bool
-    front: bytes = b""
+    rendered: bytes = field(init=False, default=b"", compare=False, repr=False)
 
 
 class _Fields:
+    """Receives llhttp's call-backs."""
+
     __slots__ = ("on_header", "pairs")
 
     def __init__(self) -> None:
@@ -103,39 +107,33 @@ def _length(digits: bytes) -> int:
     return int(digits)
 
 
-class HeadParser(Protocol):
-    """Reads reply heads; see `heads`."""
-
-    def parse(self, head: bytes) -> ResponseHead:
-        """As `parse_response_head`."""
-
-
 class ResponseReader:
-    """Reads the replies of one connection, one request at a time.
+    """Reads the responses on one connection, one after another.
 
-    `begin` for each request; `feed` gives what arrived; after the end, `reusable`
-    tells whether the connection may carry another request.
+    Call `begin` for each request, then `feed` with what arrives. After the end
+    `reusable` says whether the connection can carry another request. `parse` reads a
+    whole head, as `parse_response_head`.
     """
 
     __slots__ = (
         "_body",
         "_chunked",
         "_head_only",
-        "_heads",
         "_interim",
         "_left",
+        "_parse",
         "_tail",
         "head",
         "reusable",
         "started",
     )
 
-    def __init__(self, heads: HeadParser) -> None:
-        self._heads = heads
+    def __init__(self, parse: Callable[[bytes], ResponseHead]) -> None:
+        self._parse = parse
         self.begin(head_only=False)
 
     def begin(self, *, head_only: bool) -> None:
-        """The next bytes answer a new request; `head_only` if it is a HEAD."""
+        """A new request was sent; `head_only` if it is a HEAD."""
         self._head_only = head_only
         self._tail = b""
         self._interim = 0
@@ -147,9 +145,10 @@ class ResponseReader:
         self.started = False
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:
-        """Content that arrived, and whether the reply is complete. `head` is set first.
+        """Content that arrived, and whether the response is complete.
 
-        Raises WireError when the bytes are no reply; then the connection is spent.
+        `head` is set before. Raises WireError when the bytes are no valid response;
+        then the connection is of no more use.
         """
         self.started = True
         if self.head is None:
@@ -160,7 +159,7 @@ class ResponseReader:
         return self._read_body(self.head, data)
 
     def end_of_input(self) -> bool:
-        """The upstream closed: is that the end of a complete, close-delimited reply?"""
+        """The upstream closed: does that complete a response without a length?"""
         return (
             self.head is not None
             and self._left is None
@@ -176,7 +175,7 @@ class ResponseReader:
                     raise WireError(f"reply head above {MAX_REPLY_HEAD} bytes")
                 self._tail = data
                 return None
-            head = self._heads.parse(data[: end + 4])
+            head = self._parse(data[: end + 4])
             data = data[end + 4 :]
             if head.status >= 200:
                 self._tail = b""
@@ -188,7 +187,7 @@ class ResponseReader:
 
     def _choose_framing(self, head: ResponseHead) -> None:
         self.head = head
-        if self._head_only or head.status in _BODILESS:
+        if self._head_only or head.status in BODILESS:
             self._left = 0
         elif head.chunked:
             self._chunked = Chunked()

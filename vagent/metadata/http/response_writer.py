@@ -1,16 +1,18 @@
-"""Reply heads for guests: our own short answers, and those relayed from the upstream.
+"""Responses to guests as bytes: the agent's own, and those relayed from the upstream.
 
-Error bodies are empty: boot scripts loop "until the body is not empty" and would take
-an error page for the document they wait for.
+The agent's own errors have empty bodies: boot scripts repeat a request until the body
+is not empty, and would take an error page for the document that they wait for.
 """
 
 from __future__ import annotations
 
 from http import HTTPStatus
 
+from vagent.metadata.http.headers import BODILESS
 from vagent.metadata.http.response_reader import ResponseHead
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode("ascii")
@@ -24,9 +26,9 @@ def status_line(status: int) -> bytes:
 
 
 def local_response(status: int, *, close: bool, text: bytes = b"") -> bytes:
-    """A complete reply of our own; 503 and 429 ask to come back in a second.
+    """A complete response of the agent's own; `text` is its body, a line for people.
 
-    `text` is one short line for people.
+    503 and 429 ask the guest to come back in a second.
     """
     retry = b"Retry-After: 1\r\n" if status in (429, 503) else b""
     closing = b"Connection: close\r\n" if close else b""
@@ -36,10 +38,29 @@ def local_response(status: int, *, close: bool, text: bytes = b"") -> bytes:
     )
 
 
+def token_response(token: bytes, ttl: int, family: bytes, *, close: bool) -> bytes:
+    """A complete response with a session token, as EC2's IMDSv2 gives it.
+
+    `ttl` is the token's life in seconds; its header begins with `family`, the spelling
+    that the request used.
+    """
+    return (
+        b"%bContent-Type: text/plain\r\nCache-Control: no-store\r\n"
+        b"%b-ttl-seconds: %d\r\nContent-Length: %d\r\n%b\r\n%b"
+        % (
+            *(status_line(200), family, ttl, len(token)),
+            *(b"Connection: close\r\n" if close else b"", token),
+        )
+    )
+
+
 def relayed_head(
     head: ResponseHead, *, length: int | None, chunked: bool, close: bool
 ) -> bytes:
-    """The head of a relayed reply; `length` None and not chunked: ends by closing."""
+    """The head of a relayed response, with the framing that the guest gets.
+
+    With `length` None and not `chunked`, the body ends where the connection does.
+    """
     if length is not None:
         framing = b"Content-Length: %d\r\n" % length
     else:
@@ -49,32 +70,24 @@ def relayed_head(
     return b"%b%b%b%b\r\n" % (line, head.fields, framing, closing)
 
 
-def front_of(head: ResponseHead) -> bytes:
-    """The relayed head of the usual reply: to a GET, with a body of the announced
-    length, on a connection that stays open. Empty where there is no such reply.
-    """
-    if head.length is None or head.status in (204, 304):
-        return b""
-    return relayed_head(head, length=head.length, chunked=False, close=False)
-
-
 def whole_response(
     head: ResponseHead, content: bytes, *, head_only: bool, close: bool
 ) -> bytes:
-    """A complete reply that is relayed in one piece."""
-    if head.front and len(content) == head.length and not (head_only or close):
-        return head.front + content
+    """A complete response of the upstream in one piece."""
+    is_usual = len(content) == head.length and not (head_only or close)
+    if is_usual and head.rendered:
+        return head.rendered + content
     length: int | None = len(content)
     if head_only or head.status == 304:
         length = head.length
     elif head.status == 204:
         length = None
-    return relayed_head(head, length=length, chunked=False, close=close) + content
+    rendered = relayed_head(head, length=length, chunked=False, close=close)
+    if is_usual and head.status not in BODILESS:
+        head.rendered = rendered
+    return rendered + content
 
 
 def chunk(content: bytes) -> bytes:
     """One piece of a chunked body; empty content must not be sent as one."""
     return b"%x\r\n%b\r\n" % (len(content), content)
-
-
-LAST_CHUNK = b"0\r\n\r\n"

@@ -1,4 +1,4 @@
-"""What a request head says about sessions, in both spellings that clients use. Pure."""
+"""The header fields of IMDSv2 session tokens, in both spellings that clients use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _FAMILIES = (b"X-aws-ec2-metadata-token", b"X-metadata-token")
-"""As Amazon's clients say it, and as others do (Firecracker knows both)."""
+"""Amazon's spelling, and that of others (Firecracker accepts both)."""
 
 _NAMES = tuple(
     (family.lower(), family.lower() + b"-ttl-seconds", family) for family in _FAMILIES
@@ -15,9 +15,9 @@ _NAMES = tuple(
 
 @dataclass(frozen=True, slots=True)
 class SessionFields:
-    """`token` and `ttl` as sent, b"" where absent; `family` is how the TTL was asked.
+    """`token` and `ttl` as sent, b"" where absent; `family` is the TTL's spelling.
 
-    `is_forwarded`: a proxy says that it passes this request on.
+    `is_forwarded`: there is an X-Forwarded-For, so the request came through a proxy.
     """
 
     token: bytes = field(default=b"", repr=False)
@@ -30,7 +30,7 @@ NO_SESSION = SessionFields()
 
 
 def session_fields(named: Mapping[bytes, bytes]) -> SessionFields:
-    """From the fields of a head, by lower-case name. Amazon's spelling goes first."""
+    """From the fields of a head, by lower-case name. Amazon's spelling wins."""
     if not any(name.startswith((b"x-", b"x_")) for name in named):
         return NO_SESSION
     token = ttl = b""

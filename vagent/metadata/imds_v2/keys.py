@@ -1,8 +1,8 @@
-"""The two keys that session tokens are made with, kept in a file of the agent.
+"""The two keys that session tokens are signed with, in a file of the agent.
 
-Time is counted from the host's boot, and keys belong to one boot: stepping the clock
-changes no token's life, and after a boot there are no old guests with old tokens. The
-file therefore needs no fsync; it must only outlive the agent's process.
+Time is counted from the host's boot, so setting the clock changes no token's life. Keys
+belong to one boot, because after a boot no guest still runs that holds an old token.
+The file therefore needs no fsync; it must only outlive the agent's process.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from vagent.observe.event import Emit
 
 KEY_BYTES = 32
 ROTATE_SECONDS = 24 * 3600.0
-"""Longer than the longest token lives (6 h), so the key before it is enough."""
+"""More than the longest life of a token (6 h), so two keys are enough."""
 MAX_FILE = 1024
-"""Bytes; ours has about 250."""
+"""Bytes; the file has about 250."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """The key in use and the one before it, which still opens (b"": there is none).
+    """The key in use, and the one before it for tokens that still live (b"": none).
 
-    `number` (0 to 255) names the key in use, `made` is when it was, in seconds.
+    `number` (0 to 255) names the key in use, `made` is when it was made, in seconds
+    since the boot.
     """
 
     number: int
@@ -50,12 +51,12 @@ class KeyPair:
 
 
 def boot_name() -> str:
-    """What the kernel calls this boot."""
+    """The kernel's id of this boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
 def seconds_since_boot() -> float:
-    """Seconds, suspension included; no administrator can set this clock."""
+    """Seconds, suspension included. Nobody can set this clock."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -95,10 +96,10 @@ def decode(content: bytes, boot: str) -> KeyPair | None:
 
 
 class SessionKeys:
-    """The keys. `load` before use; afterwards they renew themselves.
+    """The keys. Call `load` before use; afterwards they are renewed when it is time.
 
-    `now` gives seconds since boot, `boot` names the boot. A file that cannot be read,
-    written or trusted costs the tokens' life across a restart and nothing else.
+    `now` gives seconds since the boot, `boot` names the boot. If the file cannot be
+    read, written or trusted, tokens do not survive a restart; nothing else fails.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class SessionKeys:
         self.now = now
 
     def load(self) -> None:
-        """Take the keys of the last run of this boot, or make new ones."""
+        """Read the keys of the last run in this boot, or make new ones."""
         try:
             self._pair = self._read()
         except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Sessions as Amazon has them (IMDSv2), in front of any upstream: a pure decision.
+"""Decides on session tokens as in Amazon's IMDSv2, in front of any upstream. Pure.
 
-A token is asked for with PUT, which software that can only be tricked into fetching an
-address does not send, and is shown with each request after that. The upstream never
-sees one.
+A guest asks for a token with PUT, and then shows it with each request. Software that an
+attacker can only make fetch an address (SSRF) sends no PUT, so it gets no token. The
+upstream never sees one.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 
 from vagent.config.model import SessionMode
 from vagent.metadata.http.request_head import RequestHead
-from vagent.metadata.http.response_writer import status_line
 from vagent.metadata.imds_v2.keys import SessionKeys
 from vagent.metadata.imds_v2.token import (
-    TOKEN_LENGTH,
     TokenVerdict,
     holder_of,
     mint_token,
@@ -25,26 +23,23 @@ from vagent.ports.port import PortTokens, Registration
 
 TOKEN_PATH = b"/latest/api/token"
 MAX_TTL = 21600
-"""Six hours; the least is one second. Amazon's limits."""
+"""Seconds: six hours, Amazon's limit. The shortest life is one second."""
 
 _TTL = re.compile(rb"[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
-class Issue:
-    """Give the guest this reply, which holds a token; `size` counts the body.
+class IssueToken:
+    """Give the guest this token, which lives `ttl` seconds. `missed` as in `Allow`."""
 
-    `missed` as in `Let`.
-    """
-
-    data: bytes = field(repr=False)
-    size: int = TOKEN_LENGTH
+    token: bytes = field(repr=False)
+    ttl: int
     missed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Answer with this status; `reason` is of a closed set, `text` for the guest."""
+    """Refuse with this status; `reason` is of a closed set, `text` for the guest."""
 
     status: int
     reason: str
@@ -52,13 +47,13 @@ class Deny:
 
 
 @dataclass(frozen=True, slots=True)
-class Let:
-    """Go on. `missed` is why it would be denied if tokens were required, or ""."""
+class Allow:
+    """Go on. `missed`: why this would be denied if tokens were required, or ""."""
 
     missed: str = ""
 
 
-GO_ON = Let()
+GO_ON = Allow()
 
 TOO_FAR = "too-far"
 _TOO_FAR = (
@@ -69,7 +64,7 @@ _TOO_FAR = (
 class Sessions:
     """Decides for each request of a known guest whose mode is not off.
 
-    `mode` is that of ports of which nothing else is said.
+    `mode` is for ports that have none of their own.
     """
 
     def __init__(self, mode: SessionMode, keys: SessionKeys) -> None:
@@ -77,24 +72,25 @@ class Sessions:
         self._keys = keys
 
     def mode_of(self, registration: Registration) -> SessionMode:
-        """The port's own mode, or that of all."""
+        """The port's own mode, or that of all ports."""
         said = registration.port.session_tokens
         if said in (PortTokens.UNSAID, PortTokens.DEFAULT):
             return self._mode
         return SessionMode(said)
 
     def load(self) -> None:
-        """Take up the keys of the last run; call it before the first request."""
+        """Read the keys of the last run; to be called before the first request."""
         self._keys.load()
 
     def decide(
         self, request: RequestHead, registration: Registration, *, is_far: bool = False
-    ) -> Issue | Deny | Let:
-        """What becomes of the request; `is_far`: it is to be refused for its distance.
+    ) -> IssueToken | Deny | Allow:
+        """What becomes of the request. `is_far`: its packets came over more hops than
+        allowed, which is refused.
 
-        A wrong token is refused where tokens are optional too, as Amazon does: whoever
-        shows one means it. Only whoever asks for a token is told a reason: scripts take
-        any other body for the document they wait for.
+        A wrong token is refused even where tokens are optional, as Amazon does. Only a
+        request for a token is told a reason: in answer to any other, scripts would take
+        the text for the document that they wait for.
         """
         mode = self.mode_of(registration)
         is_audit = mode is SessionMode.AUDIT
@@ -104,7 +100,7 @@ class Sessions:
         if is_asking:
             return self._issue(request, registration, TOO_FAR if is_far else "")
         if is_far:
-            return Let(TOO_FAR)
+            return Allow(TOO_FAR)
         verdict = verify_token(
             request.session.token,
             key_of=self._keys.pair().key_of,
@@ -114,14 +110,14 @@ class Sessions:
         if verdict is TokenVerdict.VALID:
             return GO_ON
         if is_audit:
-            return Let(verdict.value)
+            return Allow(verdict.value)
         if mode is SessionMode.OPTIONAL and verdict is TokenVerdict.MISSING:
             return GO_ON
         return Deny(401, verdict.value)
 
     def _issue(
         self, request: RequestHead, registration: Registration, missed: str
-    ) -> Issue | Deny:
+    ) -> IssueToken | Deny:
         if request.session.is_forwarded:
             return Deny(403, "forwarded-token-request")
         ttl = request.session.ttl
@@ -134,13 +130,4 @@ class Sessions:
             expires=int(self._keys.now()) + int(ttl),
             holder=holder_of(registration),
         )
-        return Issue(_reply(request, int(ttl), token), missed=missed)
-
-
-def _reply(request: RequestHead, ttl: int, token: bytes) -> bytes:
-    closing = b"" if request.keep_alive else b"Connection: close\r\n"
-    return (
-        b"%bContent-Type: text/plain\r\nCache-Control: no-store\r\n"
-        b"%b-ttl-seconds: %d\r\nContent-Length: %d\r\n%b\r\n%b"
-        % (status_line(200), request.session.family, ttl, len(token), closing, token)
-    )
+        return IssueToken(token, int(ttl), missed)

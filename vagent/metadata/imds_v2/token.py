@@ -1,8 +1,8 @@
-"""The session token: who may use it and until when, under a key. Pure, stateless.
+"""The session token: a signed statement of who may use it and until when. Pure.
 
-`version, key number, expiry, HMAC-SHA256` in URL-safe base64. The code covers the
-holder, which the token does not name: one guest's token says nothing to another, and
-nothing is stored for it. There is no limit to how many a guest may hold, as on Amazon.
+It is `version, key number, expiry, HMAC-SHA256` in URL-safe base64. The HMAC covers the
+holder as well, which the token does not name: with another holder the token is invalid,
+and nothing is stored for it. A guest may hold any number of tokens, as on Amazon.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ _VERSION = 1
 _FRONT = struct.Struct(">BBQ")
 _CODE_BYTES = 32
 TOKEN_LENGTH = (_FRONT.size + _CODE_BYTES) // 3 * 4
-"""Characters; the bytes are a multiple of three, so each token has one spelling."""
+"""Characters. The bytes are a multiple of three, so base64 has one spelling each."""
 
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]{%d}" % TOKEN_LENGTH)
 
 
 class TokenVerdict(Enum):
-    """What a token is worth; the value is the reason that counters show."""
+    """The result of verifying a token; the value is the reason that counters show."""
 
     VALID = "valid"
     MISSING = "no-token"
     MALFORMED = "malformed-token"
     FOREIGN = "foreign-token"
-    """Of another guest, another port generation, a key long gone, or made up."""
+    """Of another guest, an earlier registration, a key long gone, or made up."""
     EXPIRED = "expired-token"
 
 
 def holder_of(registration: Registration) -> bytes:
-    """Whom a token is for: instance, port, and which registration of the port it is."""
+    """Whom a token is for: the instance, and this registration of its port."""
     port = registration.port
     parts = (port.instance_id, port.id, port.tenant_id, port.time)
     return "\0".join((*parts, str(registration.index))).encode()
 
 
 def mint_token(key: bytes, number: int, *, expires: int, holder: bytes) -> bytes:
-    """A token of TOKEN_LENGTH characters. `number` (0 to 255) names the key."""
+    """Make a token of TOKEN_LENGTH characters. `number` (0 to 255) names the key."""
     front = _FRONT.pack(_VERSION, number, expires)
     return urlsafe_b64encode(front + _code(key, front, holder))
 
@@ -52,10 +52,11 @@ def mint_token(key: bytes, number: int, *, expires: int, holder: bytes) -> bytes
 def verify_token(
     token: bytes, *, key_of: Callable[[int], bytes | None], holder: bytes, now: float
 ) -> TokenVerdict:
-    """Judge a token that a guest showed; cheap bounds first, constant time after.
+    """Verify a token that a guest showed: its form first, then in constant time.
 
-    The expiry is looked at only when the code is right, so that only the holder learns
-    that a token has been one.
+    `key_of` gives the key of a number, `now` is in the same seconds as `expires`. The
+    expiry is looked at only when the HMAC is right, so that nobody but the holder can
+    find out that a token was valid once.
     """
     if not token:
         return TokenVerdict.MISSING

@@ -1,8 +1,8 @@
-"""How well an endpoint is, and which one is next. Pure: time in, a choice out.
+"""The circuit breaker of each upstream endpoint, and which endpoint is used next. Pure.
 
-A refused connection takes an endpoint down at once. A reply that fails only makes it
-suspect, because guests can provoke such failures (uWSGI answers a bad path by closing)
-and must not be able to take an endpoint away from each other.
+A connection that is refused takes an endpoint down at once. A response that fails only
+makes it suspect, because a guest can provoke such failures (uWSGI closes on a bad path)
+and must not be able to take an endpoint away from the other guests.
 """
 
 from __future__ import annotations
@@ -19,11 +19,16 @@ from vagent.metadata.limits import (
 
 
 class BreakerState(Enum):
-    """What we believe of an endpoint; the value is its rank when one is chosen."""
+    """The state of an endpoint; lower values are preferred when one is chosen."""
 
     UP = 0
+    """Used."""
     SUSPECT = 1
+    """Used where no other is up: it failed a request, or was down and accepted a
+    connection (a half-open circuit).
+    """
     DOWN = 2
+    """Not used; it is only tried from time to time (an open circuit)."""
 
 
 class Observation(Enum):
@@ -45,8 +50,8 @@ TRANSITIONS = {
     (BreakerState.SUSPECT, Observation.REPLY_FAILED): BreakerState.SUSPECT,
     (BreakerState.SUSPECT, Observation.CONNECT_FAILED): BreakerState.DOWN,
     (BreakerState.DOWN, Observation.REPLIED): BreakerState.UP,
-    # A TLS 1.3 server refuses our certificate after the connection looks good, so
-    # only a reply proves that an endpoint is well again.
+    # A TLS 1.3 server refuses a client certificate only after the client has seen the
+    # handshake succeed, so a connection alone does not prove that the endpoint works.
     (BreakerState.DOWN, Observation.CONNECTED): BreakerState.SUSPECT,
     (BreakerState.DOWN, Observation.REPLY_FAILED): BreakerState.SUSPECT,
     (BreakerState.DOWN, Observation.CONNECT_FAILED): BreakerState.DOWN,
@@ -55,75 +60,79 @@ TRANSITIONS = {
 
 @dataclass(slots=True, eq=False)
 class CircuitBreaker:
-    """What is known of one endpoint. Times are the clock's seconds."""
+    """What is known of one endpoint, and its load. Times are the clock's seconds.
 
-    health: BreakerState = BreakerState.UP
+    `failures` counts failed connects in a row, `busy` requests under way, `connecting`
+    connections that are being opened.
+    """
+
+    state: BreakerState = BreakerState.UP
     failures: int = 0
     failed_at: float = 0.0
     busy: int = 0
     connecting: int = 0
 
-    def note(self, outcome: Observation, now: float) -> bool:
-        """Take in what was seen; True when the health changed."""
-        before = self.health
-        self.health = TRANSITIONS[before, outcome]
-        if outcome is Observation.REPLIED:
+    def note(self, observation: Observation, now: float) -> bool:
+        """Take in what was seen; True when the state changed."""
+        before = self.state
+        self.state = TRANSITIONS[before, observation]
+        if observation is Observation.REPLIED:
             self.failures = 0
-        elif outcome is Observation.CONNECT_FAILED:
+        elif observation is Observation.CONNECT_FAILED:
             self.failures += 1
             self.failed_at = now
-        elif outcome is Observation.REPLY_FAILED:
+        elif observation is Observation.REPLY_FAILED:
             self.failed_at = now
-        return self.health is not before
+        return self.state is not before
 
     def rank(self, now: float) -> int:
-        """Lower is better; suspicion is forgotten after SUSPECT_SECONDS."""
-        suspect = self.health is BreakerState.SUSPECT
+        """Lower is better. After SUSPECT_SECONDS a suspect ranks as one that is up."""
+        suspect = self.state is BreakerState.SUSPECT
         if suspect and now - self.failed_at >= SUSPECT_SECONDS:
             return BreakerState.UP.value
-        return self.health.value
+        return self.state.value
 
     def may_connect(self, now: float, *, wanted: bool) -> bool:
-        """May a connection be opened now? At a dead endpoint, one at a time.
+        """May a connection be opened now? To an endpoint that is down, one at a time.
 
-        `wanted`: requests wait and nothing else is up, so the pause stays short.
+        `wanted`: requests wait and no endpoint is up, so the pause stays short.
         """
-        if self.health is not BreakerState.DOWN:
+        if self.state is not BreakerState.DOWN:
             return True
         pause = RETRY_SECONDS if wanted else backoff(self.failures)
         return not self.connecting and now - self.failed_at >= pause
 
 
 def backoff(failures: int) -> float:
-    """Seconds between knocks at a dead endpoint that nobody waits for."""
+    """Seconds between attempts at an endpoint that is down while no request waits."""
     return min(
         RETRY_SECONDS * 2.0 ** min(max(failures - 1, 0), 10), MAX_BACKOFF_SECONDS
     )
 
 
 def choose(
-    records: list[CircuitBreaker],
+    breakers: list[CircuitBreaker],
     now: float,
     *,
     turn: int,
     avoid: Iterable[CircuitBreaker] = (),
 ) -> int | None:
-    """Index of the best endpoint not down: healthiest, then least busy, then in turn.
+    """Index of the endpoint to use: by state, then least busy, then round robin.
 
-    Those in `avoid` (they failed this request already) are taken only if there is no
-    other. None when all are down.
+    Those in `avoid` have failed this request already and are used only if no other is
+    left. None when all are down.
     """
-    shunned = tuple(avoid)
-    count = len(records)
-    alive = [
+    avoided = tuple(avoid)
+    count = len(breakers)
+    candidates = [
         (
-            record in shunned,
-            record.rank(now),
-            record.busy,
+            breaker in avoided,
+            breaker.rank(now),
+            breaker.busy,
             (index - turn) % count,
             index,
         )
-        for index, record in enumerate(records)
-        if record.health is not BreakerState.DOWN
+        for index, breaker in enumerate(breakers)
+        if breaker.state is not BreakerState.DOWN
     ]
-    return min(alive)[-1] if alive else None
+    return min(candidates)[-1] if candidates else None

@@ -1,90 +1,73 @@
-"""One connection to an upstream: carries one request at a time, then may be pooled.
+"""One connection to an upstream. It carries one request at a time.
 
-Knows neither guests nor endpoints' health: what it sees goes to the request it
-carries and to its keeper, the pool.
+What it sees is told to the request that it carries, and to the pool, which keeps the
+endpoint's circuit breaker and reuses the connection.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from collections.abc import Callable
+from typing import Any, cast
+from typing import Protocol as Interface
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.internet.protocol import connectionDone
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from vagent.errors import UpstreamError, WireError
-from vagent.metadata.http.response_reader import (
-    HeadParser,
-    ResponseHead,
-    ResponseReader,
-)
+from vagent.metadata.http.response_reader import ResponseHead, ResponseReader
 from vagent.metadata.limits import BODY_WINDOW_SECONDS, MIN_BODY_RATE, POOLED_SECONDS
+from vagent.metadata.upstream.endpoint import UpstreamEndpoint
 from vagent.metadata.upstream.retry_policy import UpstreamFailure
 from vagent.transport.deadlines import NEVER, Deadlines
 from vagent.transport.tls import AlertReceived
 from vagent.transport.wire import READ_SIZE, Wire
 
 
-class UpstreamRequest(Protocol):
-    """A request on its way, as its upstream connection sees it."""
+class UpstreamRequest(Interface):
+    """A request that a connection carries: a guest's, or a health check.
+
+    `head_only`: it is a HEAD. `streaming`: parts of the response were relayed already.
+    """
 
     head_only: bool
     streaming: bool
 
     def message(self, host: bytes) -> bytes:
-        """The request as bytes."""
+        """The request as bytes, with this Host."""
 
     def received(self, head: ResponseHead, content: bytes) -> None:
-        """A part of the reply; more will come."""
+        """A part of the response; more will come."""
 
     def completed(self, head: ResponseHead, content: bytes) -> None:
-        """The last part of the reply."""
+        """The last part of the response."""
 
     def failed(self, failure: UpstreamFailure, detail: str) -> None:
-        """No complete reply will come over this connection."""
+        """No complete response will come over this connection."""
 
 
-class Keeper(Protocol):
-    """The pool, as one of its connections sees it."""
+class UpstreamConnection(Protocol):
+    """A connection to one endpoint.
 
-    def freed(self, connection: UpstreamConnection, *, reusable: bool) -> None:
-        """A reply is complete. If not reusable, the connection closes itself."""
-
-    def failed(
-        self, connection: UpstreamConnection, failure: UpstreamFailure, detail: str
-    ) -> None:
-        """The request it carried failed; the connection is closed or closing."""
-
-    def abandoned(self, connection: UpstreamConnection) -> None:
-        """Nobody waits for the reply any more; the connection is closing."""
-
-    def gone(self, connection: UpstreamConnection, refusal: str) -> None:
-        """Closed. `refusal` is not empty if a TLS alert ended it before it was used."""
-
-
-class UpstreamConnection(TwistedProtocol):
-    """The protocol; `host` is the value of the Host header for its endpoint.
-
-    `ready` fires when a request may be sent, or fails with why not.
+    `ready` fires when a request may be sent, or fails with the reason why none can.
+    `served` counts the responses that it brought. `parse` reads a response head.
     """
 
     def __init__(
         self,
-        keeper: Keeper,
-        host: bytes,
+        endpoint: UpstreamEndpoint,
         *,
-        heads: HeadParser,
+        parse: Callable[[bytes], ResponseHead],
         deadlines: Deadlines,
         response_timeout: float,
     ) -> None:
-        self._keeper = keeper
-        self._host = host
+        self.endpoint = endpoint
+        self._pool = endpoint.pool
         self._deadlines = deadlines
         self._response_timeout = response_timeout
-        self._reader = ResponseReader(heads)
-        self._carried: UpstreamRequest | None = None
+        self._reader = ResponseReader(parse)
+        self._request: UpstreamRequest | None = None
         self._window = 0
         self._paused = False
         self.has_received = False
@@ -108,18 +91,18 @@ class UpstreamConnection(TwistedProtocol):
         if not self.ready.called:
             self.ready.errback(reason)
 
-    def carry(self, carried: UpstreamRequest) -> None:
+    def carry(self, request: UpstreamRequest) -> None:
         """Send a request; the connection must be idle."""
-        self._carried = carried
-        self._reader.begin(head_only=carried.head_only)
+        self._request = request
+        self._reader.begin(head_only=request.head_only)
         self.deadline = self._deadlines.now() + self._response_timeout
-        self._wire.write(carried.message(self._host))
+        self._wire.write(request.message(self.endpoint.host))
 
     def dataReceived(self, data: bytes) -> None:
-        """A part of a reply."""
-        carried = self._carried
+        """A part of a response."""
+        request = self._request
         self.has_received = True
-        if carried is None:
+        if request is None:
             self._wire.abort()
             return
         reader = self._reader
@@ -132,28 +115,28 @@ class UpstreamConnection(TwistedProtocol):
             self._finish(content)
         elif reader.head is not None:
             self._window += len(content)
-            carried.received(reader.head, content)
+            request.received(reader.head, content)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Judge what the end means for the request."""
+        """Decide what the end of the connection means for its request."""
         self._wire.closed = True
         self._deadlines.unwatch(self)
-        was_idle = self._carried is None
-        if self._carried is not None:
+        was_idle = self._request is None
+        if self._request is not None:
             is_orderly = isinstance(reason.value, ConnectionDone)
             if is_orderly and self._reader.end_of_input():
                 self._finish(b"")
             else:
                 self._fail(self._kind_of_loss(reason), str(reason.value))
         refused = isinstance(reason.value, AlertReceived) and not self.has_received
-        self._keeper.gone(self, str(reason.value) if refused and was_idle else "")
+        self._pool.closed(self, str(reason.value) if refused and was_idle else "")
 
     def expired(self) -> None:
-        """Idle for too long, or the upstream is too slow."""
+        """It was idle for too long, or the upstream is too slow."""
         now = self._deadlines.now()
-        if self._carried is None:
+        if self._request is None:
             self.close()
-        elif not self._carried.streaming:
+        elif not self._request.streaming:
             if self._reader.head is None:
                 self._fail(UpstreamFailure.TIMEOUT, "no reply in time")
             else:
@@ -165,7 +148,7 @@ class UpstreamConnection(TwistedProtocol):
             self._fail(UpstreamFailure.BROKEN, "reply body drips")
 
     def streams(self) -> None:
-        """From now on the reply is relayed as it comes: its rate is watched."""
+        """From now on the response is relayed as it comes: its rate is watched."""
         self._window = 0
         self.deadline = self._deadlines.now() + BODY_WINDOW_SECONDS
 
@@ -184,10 +167,10 @@ class UpstreamConnection(TwistedProtocol):
             cast("Any", self.transport).resumeProducing()
 
     def abandon(self) -> None:
-        """Nobody waits for the reply any more."""
-        if self._carried is not None:
-            self._carried = None
-            self._keeper.abandoned(self)
+        """Nobody waits for the response any more: close."""
+        if self._request is not None:
+            self._request = None
+            self._pool.abandoned(self)
         self._wire.abort()
 
     def close(self) -> None:
@@ -205,10 +188,11 @@ class UpstreamConnection(TwistedProtocol):
         return not self._wire.closed
 
     def _finish(self, content: bytes) -> None:
-        carried, head = self._carried, self._reader.head
-        assert carried is not None  # noqa: S101  for the type checker; callers looked
-        assert head is not None  # noqa: S101  a reply that ended has a head
-        self._carried = None
+        """The response is complete; its last part is `content`."""
+        request, head = self._request, self._reader.head
+        assert request is not None  # noqa: S101  for the type checker; callers looked
+        assert head is not None  # noqa: S101  a response that ended has a head
+        self._request = None
         self.served += 1
         reusable = self._reader.reusable and not (
             self._wire.closed or self._wire.pending
@@ -217,23 +201,23 @@ class UpstreamConnection(TwistedProtocol):
             self.deadline = self._deadlines.now() + POOLED_SECONDS
         else:
             self.close()
-        self._resume_reading()
-        self._keeper.freed(self, reusable=reusable)
-        carried.completed(head, content)
+        if self._paused:
+            self._resume_reading()
+        self._pool.freed(self, reusable=reusable)
+        request.completed(head, content)
 
     def _resume_reading(self) -> None:
-        if self._paused:
-            self._paused = False
-            if not self._wire.closed:
-                cast("Any", self.transport).resumeProducing()
+        self._paused = False
+        if not self._wire.closed:
+            cast("Any", self.transport).resumeProducing()
 
     def _fail(self, failure: UpstreamFailure, detail: str) -> None:
-        carried = self._carried
-        self._carried = None
+        request = self._request
+        self._request = None
         self._wire.abort()
-        self._keeper.failed(self, failure, detail)
-        if carried is not None:
-            carried.failed(failure, detail)
+        self._pool.failed(self, failure, detail)
+        if request is not None:
+            request.failed(failure, detail)
 
     def _kind_of_loss(self, reason: Failure) -> UpstreamFailure:
         if isinstance(reason.value, AlertReceived) and not self.has_received:

@@ -1,46 +1,21 @@
-"""One endpoint of the target and the connections that are open to it."""
+"""One endpoint of the target, and the connections that are open to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
-from vagent.metadata.upstream.connection import UpstreamConnection
-from vagent.metadata.upstream.health_check import Probe
-from vagent.metadata.upstream.retry_policy import UpstreamFailure
 from vagent.metadata.upstream.target import HostPort
 
-
-class Owner(Protocol):
-    """The pool, as an endpoint sees it."""
-
-    def freed(
-        self,
-        endpoint: UpstreamEndpoint,
-        connection: UpstreamConnection,
-        *,
-        reusable: bool,
-    ) -> None:
-        """A request on one of its connections was answered."""
-
-    def failed(
-        self, endpoint: UpstreamEndpoint, failure: UpstreamFailure, detail: str
-    ) -> None:
-        """A request on one of its connections failed."""
-
-    def abandoned(self, endpoint: UpstreamEndpoint) -> None:
-        """Nobody waits for the reply of a request on one of its connections."""
-
-    def gone(
-        self, endpoint: UpstreamEndpoint, connection: UpstreamConnection, refusal: str
-    ) -> None:
-        """One of its connections is closed."""
+if TYPE_CHECKING:
+    from vagent.metadata.upstream.connection import UpstreamConnection
+    from vagent.metadata.upstream.pool import ConnectionPool
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointSnapshot:
-    """One endpoint, for people. `failures` to connect are those in a row."""
+    """One endpoint, for people. `failures` counts failed connects in a row."""
 
     address: str
     name: str
@@ -58,76 +33,57 @@ class EndpointSnapshot:
 
 
 class UpstreamEndpoint:
-    """`name` is what its certificate must be for; `host` the Host header it is sent.
+    """An endpoint. Its connections tell `pool` what becomes of them.
 
-    Once `retired` (no longer part of the target) its connections are not pooled.
+    Its certificate must be for `name`; `host` is the Host field of its requests,
+    without the port where that is `default_port`. `is_named`: its address is a name,
+    which each connect resolves. `is_probing`: a health check is under way; `probed`
+    says when the last one ended, and how. A `retired` endpoint is no longer part of the
+    target: its connections are not pooled any more.
     """
 
     __slots__ = (
-        "_owner",
         "address",
+        "breaker",
         "connections",
         "host",
         "idle",
+        "is_named",
+        "is_probing",
         "name",
-        "probe",
+        "pool",
         "probed",
-        "record",
         "retired",
     )
 
     def __init__(
-        self, owner: Owner, address: HostPort, name: str, *, default_port: int
+        self, pool: ConnectionPool, address: HostPort, name: str, *, default_port: int
     ) -> None:
-        self._owner = owner
+        self.pool = pool
         self.address = address
         self.name = name
         host = HostPort(name, address.port)
         bare = str(host).rpartition(":")[0]
         text = bare if address.port == default_port else str(host)
         self.host = text.encode("idna" if not host.is_address else "ascii")
-        self.record = CircuitBreaker()
-        self.probe: Probe | None = None
+        self.is_named = not address.is_address
+        self.breaker = CircuitBreaker()
+        self.is_probing = False
         self.probed: tuple[float, str] | None = None
         self.connections: set[UpstreamConnection] = set()
         self.idle: list[UpstreamConnection] = []
         self.retired = False
 
-    def freed(self, connection: UpstreamConnection, *, reusable: bool) -> None:
-        """See `Keeper`."""
-        self._owner.freed(self, connection, reusable=reusable)
-
-    def failed(
-        self, connection: UpstreamConnection, failure: UpstreamFailure, detail: str
-    ) -> None:
-        """See `Keeper`."""
-        del connection  # its end is told by `gone`
-        self._owner.failed(self, failure, detail)
-
-    def abandoned(self, connection: UpstreamConnection) -> None:
-        """See `Keeper`."""
-        del connection  # its end is told by `gone`
-        self._owner.abandoned(self)
-
-    def gone(self, connection: UpstreamConnection, refusal: str) -> None:
-        """See `Keeper`."""
-        self._owner.gone(self, connection, refusal)
-
     def take_idle(self) -> UpstreamConnection | None:
-        """The connection used last, if it is still open."""
+        """The idle connection that was used last, if one is open."""
         while self.idle:
             connection = self.idle.pop()
             if connection.is_open:
                 return connection
         return None
 
-    @property
-    def may_probe(self) -> bool:
-        """Is no probe on its way? One that hangs must not bring others."""
-        return self.probe is None or self.probe.is_over
-
     def retire(self) -> None:
-        """Close what is idle; what is busy closes after its reply."""
+        """Close what is idle; what is busy closes after its response."""
         self.retired = True
         while self.idle:
             self.idle.pop().close()
@@ -138,15 +94,15 @@ class UpstreamEndpoint:
         return EndpointSnapshot(
             address=str(self.address),
             name=self.name,
-            state=self.record.health.name,
-            busy=self.record.busy,
+            state=self.breaker.state.name,
+            busy=self.breaker.busy,
             idle=len(self.idle),
-            failures=self.record.failures,
+            failures=self.breaker.failures,
             probed=f"{what} {now - when:.0f} s ago" if what else "",
         )
 
     def __repr__(self) -> str:
         return (
-            f"<Endpoint {self.address} {self.record.health.name} "
-            f"busy={self.record.busy} idle={len(self.idle)}>"
+            f"<UpstreamEndpoint {self.address} {self.breaker.state.name} "
+            f"busy={self.breaker.busy} idle={len(self.idle)}>"
         )

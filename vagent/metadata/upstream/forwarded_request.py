@@ -1,9 +1,9 @@
-"""One request of one guest, from its head to the last byte of its reply.
+"""One request on its way to the upstream, until the last byte of its response.
 
-It outlives upstream connections (a retry is another connection, not another exchange)
-but never its guest's connection. A small reply is collected and relayed whole, so that
-a failure half-way can still be retried or answered; a large one is streamed, as fast
-as the guest takes it.
+It outlives upstream connections: a retry is the same request on another connection. A
+small response is collected and passed on whole, so that a failure in its middle can
+still be retried or answered with an error; a large one is streamed, as fast as the
+guest takes it.
 """
 
 from __future__ import annotations
@@ -11,76 +11,80 @@ from __future__ import annotations
 from typing import Protocol
 
 from vagent.metadata.events import Caller
+from vagent.metadata.guest.connection import DownstreamConnection
 from vagent.metadata.http.request_head import RequestHead
 from vagent.metadata.http.response_reader import ResponseHead
 from vagent.metadata.http.response_writer import LAST_CHUNK, chunk, relayed_head
 from vagent.metadata.limits import MAX_WHOLE_REPLY
-from vagent.metadata.upstream import retry_policy as retry
 from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
 from vagent.metadata.upstream.connection import UpstreamConnection
-from vagent.metadata.upstream.retry_policy import RetryStep, UpstreamFailure
+from vagent.metadata.upstream.retry_policy import (
+    RetryStep,
+    UpstreamFailure,
+    next_step,
+)
 
 
 class ResponseReceiver(Protocol):
-    """The guest's connection, or a flight, as an exchange sees it."""
+    """Who gets the response: a guest's connection, or a request that several share."""
 
-    def whole(self, head: ResponseHead, content: bytes) -> None:
-        """Send a complete reply, which completes the request."""
+    def send_response(self, head: ResponseHead, content: bytes) -> None:
+        """The complete response."""
 
     def relay(self, data: bytes) -> bool:
-        """Send a part of the reply; False when the guest must catch up first."""
+        """A part of a large response, framed for the guest. False: pause."""
 
     def finish(self, status: int, size: int, *, close: bool) -> None:
-        """The relayed reply is complete; `size` counts its body."""
+        """All parts were relayed; `size` counts the body."""
 
-    def answer(self, status: int, *, close: bool) -> None:
-        """Send a reply of our own, which completes the request."""
+    def send_local_response(self, status: int, *, close: bool) -> None:
+        """There is no response; answer with this error."""
 
-    def cut(self) -> None:
-        """Reset: the reply cannot be completed."""
+    def reset(self) -> None:
+        """The rest of a response that was relayed in part will not come."""
 
 
-class Carrier(Protocol):
-    """The pool, as an exchange sees it."""
+class RequestPool(Protocol):
+    """The connection pool, as a request sees it."""
 
-    def submit(self, exchange: ForwardedRequest) -> None:
-        """Send it as soon as a connection may carry it, or call `give_up`."""
+    def submit(self, request: ForwardedRequest) -> None:
+        """Send it as soon as a connection can carry it, or call its `give_up`."""
 
-    def withdraw(self, exchange: ForwardedRequest) -> None:
-        """It must not be sent any more."""
+    def withdraw(self, request: ForwardedRequest) -> None:
+        """Do not send it any more."""
 
-    def has_other(self, exchange: ForwardedRequest) -> bool:
-        """Is an endpoint up that has not failed this exchange?"""
+    def has_other(self, request: ForwardedRequest) -> bool:
+        """Is an endpoint up that has not failed this request?"""
 
-    def report(self, exchange: ForwardedRequest, reason: str, detail: str) -> None:
-        """It ends without a relayed reply; say why."""
+    def report(self, request: ForwardedRequest, reason: str, detail: str) -> None:
+        """Tell that the request ends without a response, and why."""
 
 
 class ForwardedRequest:
     """A request that was admitted.
 
-    `peer` is the identity address, `request_id` and `caller` are what events tell of
-    it, `block` the identity headers. `avoid` are endpoints that failed it; `sent_to` is
-    the last one tried.
+    `request_id` and `caller` name it in events; `identity_headers` are the lines that
+    say whose it is. `avoid` are the endpoints that failed it, `sent_to` is the last one
+    that it was sent to. `needs_fresh`: it must have a connection that has carried
+    nothing yet. `hold_until` is when it stops waiting for a connection.
     """
 
     __slots__ = (
-        "_asker",
         "_body",
-        "_carrier",
         "_collected",
+        "_identity_headers",
+        "_pool",
+        "_receiver",
         "_request",
         "_size",
         "attempts",
         "avoid",
-        "block",
         "caller",
         "connection",
         "deadline",
         "head_only",
         "hold_until",
         "needs_fresh",
-        "peer",
         "request_id",
         "sent_to",
         "streaming",
@@ -88,26 +92,24 @@ class ForwardedRequest:
 
     def __init__(
         self,
-        asker: ResponseReceiver,
-        carrier: Carrier,
+        receiver: ResponseReceiver,
+        pool: RequestPool,
         request: RequestHead,
         body: bytes,
         *,
-        peer: str,
         request_id: int,
         caller: Caller,
-        block: bytes,
+        identity_headers: bytes,
     ) -> None:
-        self._asker = asker
-        self._carrier = carrier
+        self._receiver = receiver
+        self._pool = pool
         self._request = request
         self._body = body
+        self._identity_headers = identity_headers
         self._collected: list[bytes] = []
         self._size = 0
-        self.peer = peer
         self.request_id = request_id
         self.caller = caller
-        self.block = block
         self.attempts = 0
         self.avoid: tuple[CircuitBreaker, ...] = ()
         self.sent_to: CircuitBreaker | None = None
@@ -115,12 +117,13 @@ class ForwardedRequest:
         self.deadline = 0.0
         self.hold_until = 0.0
         self.head_only = request.method == b"HEAD"
-        # What must not be sent twice never meets a stale pooled connection.
+        # A pooled connection may turn out to be closed when the request is sent on it,
+        # and then nobody knows whether the upstream has read the request.
         self.needs_fresh = not request.is_repeatable
         self.streaming = False
 
     def message(self, host: bytes) -> bytes:
-        """The upstream request, made from our own values and the allow-list alone."""
+        """The request as the upstream gets it, rendered from values."""
         request = self._request
         self.attempts += 1
         if not request.forwards_body:
@@ -128,21 +131,21 @@ class ForwardedRequest:
                 request.method,
                 request.target,
                 host,
-                self.block,
+                self._identity_headers,
                 request.forwarded,
             )
         return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
             request.method,
             request.target,
             host,
-            self.block,
+            self._identity_headers,
             request.forwarded,
             len(self._body),
             self._body,
         )
 
     def received(self, head: ResponseHead, content: bytes) -> None:
-        """Collect, or pass on; a guest that is slower than the upstream pauses it."""
+        """Collect a part of the response, or relay it once that becomes too much."""
         self._size += len(content)
         prefix = b""
         if not self.streaming:
@@ -153,68 +156,74 @@ class ForwardedRequest:
             content = b"".join(self._collected)
             self._collected = []
         data = prefix + self._framed(head, content)
-        if data and not self._asker.relay(data) and self.connection is not None:
+        if data and not self._receiver.relay(data) and self.connection is not None:
             self.connection.pause()
 
     def completed(self, head: ResponseHead, content: bytes) -> None:
-        """The end of the reply."""
+        """The last part of the response is here."""
         self.connection = None
         self._size += len(content)
         if self.streaming:
             ending = LAST_CHUNK if self._is_chunked(head) else b""
-            self._asker.relay(self._framed(head, content) + ending)
-            self._asker.finish(head.status, self._size, close=self._closes(head))
+            self._receiver.relay(self._framed(head, content) + ending)
+            self._receiver.finish(head.status, self._size, close=self._closes(head))
             return
         if self._collected:
             self._collected.append(content)
             content = b"".join(self._collected)
-        self._asker.whole(head, content)
+        self._receiver.send_response(head, content)
 
     def failed(self, failure: UpstreamFailure, detail: str) -> None:
-        """The connection failed: retry, answer or cut, as the table says."""
+        """The connection failed: retry, answer with an error, or reset the guest."""
         self.connection = None
-        verdict = retry.after(
+        decision = next_step(
             failure,
             relayed=self.streaming,
             repeatable=self._request.is_repeatable,
             attempts=self.attempts,
-            elsewhere=self._carrier.has_other(self),
+            elsewhere=self._pool.has_other(self),
         )
         self._collected = []
         self._size = 0
-        if verdict.step is RetryStep.CUT:
-            self._carrier.report(self, failure.value, detail)
-            self._asker.cut()
-        elif verdict.step is RetryStep.ANSWER:
-            self.give_up(verdict.status, failure.value, detail)
+        if decision.step is RetryStep.RESET:
+            self._pool.report(self, failure.value, detail)
+            self._receiver.reset()
+        elif decision.step is RetryStep.ANSWER:
+            self.give_up(decision.status, failure.value, detail)
         else:
-            self.needs_fresh = self.needs_fresh or verdict.step is RetryStep.AGAIN
-            if verdict.step is RetryStep.ELSEWHERE and self.sent_to is not None:
+            self.needs_fresh = self.needs_fresh or decision.step is RetryStep.AGAIN
+            if decision.step is RetryStep.ELSEWHERE and self.sent_to is not None:
                 self.avoid += (self.sent_to,)
-            self._carrier.submit(self)
+            self._pool.submit(self)
 
     def give_up(self, status: int, reason: str, detail: str) -> None:
-        """Answer the guest ourselves."""
-        self._carrier.report(self, reason, detail)
-        self._asker.answer(status, close=not self._request.keep_alive)
+        """Answer with an error; `reason` is of a closed set."""
+        self._pool.report(self, reason, detail)
+        close = not self._request.keep_alive
+        self._receiver.send_local_response(status, close=close)
 
     def expired(self) -> None:
-        """Held for as long as allowed."""
-        self._carrier.withdraw(self)
+        """It has waited for a connection as long as it may."""
+        self._pool.withdraw(self)
         self.give_up(503, "held-too-long", "no upstream connection in time")
 
-    def caught_up(self) -> None:
-        """The guest has taken what was relayed."""
+    def guest_caught_up(self) -> None:
+        """The guest has taken what was relayed: read on from the upstream."""
         if self.connection is not None:
             self.connection.resume()
 
-    def abandoned(self) -> None:
-        """The guest has gone."""
+    def guest_left(self, connection: DownstreamConnection) -> None:
+        """The only guest's connection that waited for it is closed."""
+        del connection
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Nobody waits for the response any more."""
         if self.connection is not None:
             self.connection.abandon()
             self.connection = None
         else:
-            self._carrier.withdraw(self)
+            self._pool.withdraw(self)
 
     def _begin_stream(self, head: ResponseHead) -> bytes:
         self.streaming = True

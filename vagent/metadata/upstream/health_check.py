@@ -1,18 +1,21 @@
-"""Active probes: every endpoint is asked something harmless, now and then.
+"""Active health checks: each endpoint is asked something harmless at intervals.
 
-`GET /` without identity: Nova answers it with the list of its versions before it looks
-at any header (no signature, no database, no Neutron), and so does the embedded server.
-A mere connect would prove less: a TLS 1.3 server refuses our certificate after the
-handshake, and a worker that hangs accepts connections. What comes of a probe is seen as
-what comes of a guest's request is; only here is a status of 500 and above a failure,
-since nothing about this request can be the asker's fault.
+`GET /` without an identity: Nova answers it with the list of its versions before it
+looks at any header (no signature, no database, no Neutron), and so does the embedded
+server. A connection alone would prove less: a TLS 1.3 server refuses a client
+certificate after the handshake, and a worker that hangs still accepts connections. What
+a probe meets counts as if a guest's request had met it; but only of a probe is a status
+of 500 and above a failure, because nothing in this request can be the cause.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from vagent.metadata.http.response_reader import ResponseHead
+from vagent.metadata.limits import MAX_UPSTREAM_CONNECTIONS
+from vagent.metadata.upstream.endpoint import UpstreamEndpoint
 from vagent.metadata.upstream.retry_policy import UpstreamFailure
 from vagent.transport.deadlines import NEVER, Deadlines
 
@@ -20,9 +23,9 @@ _MESSAGE = b"GET / HTTP/1.1\r\nHost: %b\r\nUser-Agent: vagent-probe\r\n\r\n"
 
 
 class Probe:
-    """A request that nobody waits for. `done` is told "" or what was wrong.
+    """The request of one health check (an `UpstreamRequest`).
 
-    To its connection it is what a guest's exchange is: see `Carried`.
+    `done` is called once, with "" or with what was wrong.
     """
 
     head_only = False
@@ -30,45 +33,59 @@ class Probe:
 
     def __init__(self, done: Callable[[str], None]) -> None:
         self._done = done
-        self.is_over = False
+        self._is_over = False
 
     def message(self, host: bytes) -> bytes:
-        """See `Carried`."""
+        """The request as bytes."""
         return _MESSAGE % host
 
     def received(self, head: ResponseHead, content: bytes) -> None:
-        """See `Carried`. The content is not looked at."""
+        """The content does not matter."""
 
     def completed(self, head: ResponseHead, content: bytes) -> None:
-        """See `Carried`."""
+        """Answered: only the status matters."""
         del content
         self.over(f"status {head.status}" if head.status >= 500 else "")
 
     def failed(self, failure: UpstreamFailure, detail: str) -> None:
-        """See `Carried`."""
+        """No response came."""
         self.over(f"{failure.value}: {detail}")
 
     def over(self, problem: str) -> None:
-        """It has ended, before it was sent or after; told once."""
-        if not self.is_over:
-            self.is_over = True
+        """The check has ended, perhaps before its request was sent."""
+        if not self._is_over:
+            self._is_over = True
             self._done(problem)
 
 
-class ProbeTimer:
-    """Calls `probe` every `interval` seconds while it runs; 0: never."""
+class HealthChecks:
+    """Checks every endpoint each `interval` seconds; 0 turns it off.
+
+    `connect` opens a connection for a probe, which afterwards is pooled as any other;
+    `probed` is told "" or what was wrong.
+    """
 
     def __init__(
-        self, interval: float, probe: Callable[[], None], deadlines: Deadlines
+        self,
+        interval: float,
+        *,
+        deadlines: Deadlines,
+        connect: Callable[[UpstreamEndpoint, Probe], None],
+        probed: Callable[[UpstreamEndpoint, str], None],
     ) -> None:
         self._interval = interval
-        self._probe = probe
         self._deadlines = deadlines
+        self._connect = connect
+        self._probed = probed
+        self._endpoints: Sequence[UpstreamEndpoint] = ()
         self.deadline = NEVER
 
-    def run(self, *, wanted: bool) -> None:
-        """Begin, with a round at once, or go on; or end where nothing is wanted."""
-        if not wanted or not self._interval:
+    def check(self, endpoints: Sequence[UpstreamEndpoint]) -> None:
+        """Check these from now on. The first round comes at once; without endpoints
+        there are none.
+        """
+        self._endpoints = endpoints
+        if not endpoints or not self._interval:
             self.deadline = NEVER
             self._deadlines.unwatch(self)
         elif self.deadline == NEVER:
@@ -77,5 +94,25 @@ class ProbeTimer:
 
     def expired(self) -> None:
         """The next round is due."""
-        self.deadline = self._deadlines.now() + self._interval
-        self._probe()
+        now = self._deadlines.now()
+        self.deadline = now + self._interval
+        for endpoint in self._endpoints:
+            if _may_probe(endpoint, now):
+                endpoint.is_probing = True
+                self._connect(endpoint, Probe(partial(self._over, endpoint)))
+
+    def _over(self, endpoint: UpstreamEndpoint, problem: str) -> None:
+        endpoint.is_probing = False
+        endpoint.probed = (self._deadlines.now(), problem or "answered")
+        self._probed(endpoint, problem)
+
+
+def _may_probe(endpoint: UpstreamEndpoint, now: float) -> bool:
+    """One probe at a time, so that one that hangs is not followed by others."""
+    breaker = endpoint.breaker
+    used = len(endpoint.connections) + breaker.connecting
+    return (
+        not endpoint.is_probing
+        and used < MAX_UPSTREAM_CONNECTIONS
+        and breaker.may_connect(now, wanted=False)
+    )

@@ -1,8 +1,8 @@
-"""What becomes of a request whose upstream connection failed it. A pure table.
+"""What becomes of a request whose upstream connection failed. A pure table.
 
-The order of the questions is the policy: what the guest has already seen decides
-first, then whether the upstream can have acted on the request, then whether acting
-twice would hurt.
+The order of the questions is the policy: whether the guest has part of the response
+already, whether the upstream can have acted on the request, and whether it would do
+harm to act on it twice.
 """
 
 from __future__ import annotations
@@ -12,30 +12,32 @@ from enum import Enum
 
 
 class UpstreamFailure(Enum):
-    """How an upstream connection failed a request."""
+    """How a connection failed a request; the value is the reason in traces."""
 
     STALE = "stale-connection"
-    """A pooled connection closed before any byte of the reply: the keep-alive race."""
+    """A pooled connection closed before any byte of the response came: the upstream
+    ended it as idle at the moment when the request was sent.
+    """
     EMPTY = "empty-reply"
-    """A fresh connection closed before any byte of the reply (uWSGI after a crash)."""
+    """A new connection closed before any byte of the response (uWSGI after a crash)."""
     BROKEN = "broken-reply"
-    """The reply ended early."""
+    """The response ended early."""
     MALFORMED = "malformed-reply"
-    """The bytes are no HTTP reply that we accept."""
+    """The bytes are no HTTP response, or break a rule of `response_reader`."""
     TIMEOUT = "timeout"
-    """No complete reply in time."""
+    """No response in time."""
     REFUSED = "tls-refused"
-    """A TLS alert instead of a first byte: our certificate was never accepted."""
+    """A TLS alert came instead of a first byte: the client certificate was refused."""
 
 
 class RetryStep(Enum):
     """What to do next with the request."""
 
-    AGAIN = "again on a fresh connection"
-    ELSEWHERE = "on another endpoint"
+    AGAIN = "send it again on a new connection"
+    ELSEWHERE = "send it to another endpoint"
     WAIT = "wait for a connection, as if it had never been sent"
-    ANSWER = "answer the guest"
-    CUT = "cut the guest's connection"
+    ANSWER = "answer the guest with an error"
+    RESET = "reset the guest's connection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class RetryDecision:
     status: int = 502
 
 
-def after(
+def next_step(
     failure: UpstreamFailure,
     *,
     relayed: bool,
@@ -54,13 +56,14 @@ def after(
     attempts: int,
     elsewhere: bool,
 ) -> RetryDecision:
-    """Decide. `relayed`: the guest has bytes of the reply; `attempts`: sent so far.
+    """Decide what becomes of the request.
 
-    `elsewhere`: another endpoint is up. A request that must not act twice is retried
-    only after REFUSED, which proves that nobody has read it.
+    `relayed`: the guest has bytes of the response. `attempts`: how often the request
+    was sent. `elsewhere`: another endpoint is up. A request that is not `repeatable` is
+    sent again only after REFUSED, which proves that no server has read it.
     """
     if relayed:
-        return RetryDecision(RetryStep.CUT)
+        return RetryDecision(RetryStep.RESET)
     if failure is UpstreamFailure.REFUSED:
         return RetryDecision(RetryStep.WAIT)
     if failure is UpstreamFailure.TIMEOUT:

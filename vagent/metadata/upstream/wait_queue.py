@@ -1,56 +1,60 @@
-"""The queue of requests that wait for an upstream connection, bounded twice."""
+"""The queue of requests that wait for an upstream connection, up to a ceiling.
+
+How many of them can be one guest's is bounded before, by its quota (`in_flight`).
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from vagent.metadata.limits import MAX_WAITING
+from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
+from vagent.transport.deadlines import Deadlines
 
 
 class WaitQueue:
-    """First come, first served; one guest may have `share` of it: as many as it may
-    have in flight, so that a cold start is not refused what a warm one may do.
+    """First come, first served. Watches the deadlines of those that wait.
+
+    `size` is how many wait, `needing_fresh` how many of them need a new connection.
     """
 
-    def __init__(self, share: int) -> None:
-        self._share = share
-        self._exchanges: dict[ForwardedRequest, None] = {}
-        self._of: Counter[str] = Counter()
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+        self._requests: dict[ForwardedRequest, None] = {}
+        self.size = 0
         self.needing_fresh = 0
 
-    def admit(self, exchange: ForwardedRequest) -> bool:
-        """Let it wait; False when the room, or its guest's share of it, is full."""
-        if (
-            len(self._exchanges) >= MAX_WAITING
-            or self._of[exchange.peer] >= self._share
-        ):
+    def add(self, request: ForwardedRequest) -> bool:
+        """Let it wait until `hold_until`; False when the queue is full."""
+        if self.size >= MAX_WAITING:
             return False
-        self._exchanges[exchange] = None
-        self._of[exchange.peer] += 1
-        self.needing_fresh += exchange.needs_fresh
+        self._requests[request] = None
+        self.size += 1
+        self.needing_fresh += request.needs_fresh
+        request.deadline = request.hold_until
+        self._deadlines.watch(request)
         return True
 
-    def dismiss(self, exchange: ForwardedRequest) -> bool:
-        """It waits no more; False when it did not wait."""
-        if exchange not in self._exchanges:
-            return False
-        del self._exchanges[exchange]
-        self.needing_fresh -= exchange.needs_fresh
-        self._of[exchange.peer] -= 1
-        if not self._of[exchange.peer]:
-            del self._of[exchange.peer]
-        return True
+    def remove(self, request: ForwardedRequest) -> None:
+        """It waits no more; harmless if it did not wait."""
+        if request in self._requests:
+            del self._requests[request]
+            self.size -= 1
+            self.needing_fresh -= request.needs_fresh
+            self._deadlines.unwatch(request)
 
     def first(
-        self, suits: Callable[[ForwardedRequest], bool]
+        self, breaker: CircuitBreaker, *, is_new: bool = True
     ) -> ForwardedRequest | None:
-        """The one that waits longest of those that suit."""
-        return next((one for one in self._exchanges if suits(one)), None)
+        """The request that waits longest of those that may be sent to this endpoint.
+
+        `is_new`: over a connection that has not carried a request yet, which suits all.
+        """
+        for request in self._requests:
+            if breaker not in request.avoid and (is_new or not request.needs_fresh):
+                return request
+        return None
 
     def __iter__(self) -> Iterator[ForwardedRequest]:
-        return iter(tuple(self._exchanges))
-
-    def __len__(self) -> int:
-        return len(self._exchanges)
+        return iter(tuple(self._requests))

@@ -1,4 +1,4 @@
-"""What is kept of replies: when it may be, for how long, and how much."""
+"""Which responses are cached, for how long, and how many."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from ipaddress import IPv4Address
 import pytest
 
 from tests.unit.vagent.metadata.memory_bench import REGISTRATION
-from vagent.metadata.cache.cache import ResponseCache, may_keep
+from vagent.metadata.cache.cache import (
+    CacheEntry,
+    GuestCache,
+    ResponseCache,
+    is_cacheable,
+)
 from vagent.metadata.http.response_reader import ResponseHead, parse_response_head
 from vagent.metadata.limits import (
     CACHE_ENTRY_COST,
@@ -16,6 +21,7 @@ from vagent.metadata.limits import (
     MAX_CACHED_TOTAL,
     STALE_SECONDS,
 )
+from vagent.ports.port import Registration
 
 PEER = "169.254.64.2"
 HEAD = ResponseHead(200, b"Content-Type: text/plain\r\n", 5, False, True)
@@ -29,22 +35,39 @@ def head(*lines: str, status: int = 200) -> ResponseHead:
 def put(
     cache: ResponseCache, key: bytes, content: bytes, now: float = 0.0, peer: str = PEER
 ) -> None:
-    cache.store(cache.shelf(peer, REGISTRATION), key, HEAD, content, now)
+    cache.store(guest_cache(cache, peer), key, HEAD, content, now)
+
+
+def guest_cache(
+    cache: ResponseCache, peer: str = PEER, registration: Registration = REGISTRATION
+) -> GuestCache:
+    return cache.look_up(peer, registration, b"", 0.0)[0]
+
+
+def fresh(
+    cache: ResponseCache,
+    now: float,
+    key: bytes = b"k",
+    peer: str = PEER,
+    registration: Registration = REGISTRATION,
+) -> CacheEntry | None:
+    return cache.look_up(peer, registration, key, now)[1]
 
 
 def test_rendered_in_every_form() -> None:
-    """GET and HEAD, keep-alive and not: head and body of one kept reply."""
+    """GET and HEAD, keep-alive and not: of one cached response."""
     cache = ResponseCache(15.0)
     put(cache, b"k", b"hello")
-    kept = cache.fresh(PEER, REGISTRATION, b"k", 0.0)
-    assert kept is not None
+    entry = fresh(cache, 0.0)
+    assert entry is not None
+    kept = entry.response
     front = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n"
     assert front + b"\r\nhello" == kept.data
-    assert kept.data == kept.rendered(head_only=False, close=False)
-    assert front + b"\r\n" == kept.rendered(head_only=True, close=False)
+    assert kept.data == kept.variant(head_only=False, close=False)
+    assert front + b"\r\n" == kept.variant(head_only=True, close=False)
     closing = front + b"Connection: close\r\n\r\n"
-    assert closing + b"hello" == kept.rendered(head_only=False, close=True)
-    assert closing == kept.rendered(head_only=True, close=True)
+    assert closing + b"hello" == kept.variant(head_only=False, close=True)
+    assert closing == kept.variant(head_only=True, close=True)
     assert 5 == kept.size
 
 
@@ -52,12 +75,12 @@ def test_fresh_until_its_time_and_stale_until_another() -> None:
     """At the last moment it is still given; at the next one it is not."""
     cache = ResponseCache(15.0)
     put(cache, b"k", b"hello", now=100.0)
-    shelf = cache.shelf(PEER, REGISTRATION)
-    assert cache.fresh(PEER, REGISTRATION, b"k", 114.999)
-    assert cache.fresh(PEER, REGISTRATION, b"k", 115.0) is None
-    assert cache.stale(shelf, b"k", 99.999 + STALE_SECONDS)
-    assert cache.stale(shelf, b"k", 100.0 + STALE_SECONDS) is None
-    assert cache.fresh(PEER, REGISTRATION, b"other", 100.0) is None
+    mine = guest_cache(cache)
+    assert fresh(cache, 114.999)
+    assert fresh(cache, 115.0) is None
+    assert cache.stale(mine, b"k", 99.999 + STALE_SECONDS)
+    assert cache.stale(mine, b"k", 100.0 + STALE_SECONDS) is None
+    assert fresh(cache, 100.0, b"other") is None
 
 
 @pytest.mark.parametrize(
@@ -78,7 +101,7 @@ def test_fresh_until_its_time_and_stale_until_another() -> None:
 )
 def test_not_kept(reply: ResponseHead) -> None:
     """Anything but 200, and what says of itself that it is for once."""
-    assert not may_keep(reply, b"x")
+    assert not is_cacheable(reply, b"x")
 
 
 @pytest.mark.parametrize(
@@ -93,22 +116,22 @@ def test_not_kept(reply: ResponseHead) -> None:
 )
 def test_kept(reply: ResponseHead) -> None:
     """What a guest is sent again is its own; `Vary` names only what the key holds."""
-    assert may_keep(reply, b"x")
+    assert is_cacheable(reply, b"x")
 
 
 def test_content_that_is_not_kept() -> None:
     """A seed under any path, and nothing at all: a document that is yet to come."""
-    assert not may_keep(HEAD, b'{"random_seed": "YWJj"}')
-    assert not may_keep(HEAD, b"")
+    assert not is_cacheable(HEAD, b'{"random_seed": "YWJj"}')
+    assert not is_cacheable(HEAD, b"")
 
 
-def test_an_unkept_reply_takes_the_place_of_a_kept_one() -> None:
+def test_a_response_that_is_not_cacheable_removes_the_cached_one() -> None:
     """When the upstream says something else now, the old answer is not given again."""
     cache = ResponseCache(15.0)
     put(cache, b"k", b"hello")
-    shelf = cache.shelf(PEER, REGISTRATION)
-    cache.store(shelf, b"k", head(status=404), b"", 1.0)
-    assert cache.stale(shelf, b"k", 1.0) is None
+    mine = guest_cache(cache)
+    cache.store(mine, b"k", head(status=404), b"", 1.0)
+    assert cache.stale(mine, b"k", 1.0) is None
     assert (0, 0) == (len(cache), cache.bytes)
 
 
@@ -117,21 +140,21 @@ def test_another_registration_is_another_guest() -> None:
     cache = ResponseCache(15.0)
     put(cache, b"k", b"hello")
     other = replace(REGISTRATION, port=replace(REGISTRATION.port, instance_id="j"))
-    assert cache.fresh(PEER, other, b"k", 0.0) is None
-    assert {} == cache.shelf(PEER, other).kept
+    assert fresh(cache, 0.0, registration=other) is None
+    assert {} == guest_cache(cache, registration=other).entries
     assert 0 == cache.bytes
 
 
 def test_what_comes_after_a_drop_is_not_kept() -> None:
     """A reply that was under way when its guest changed is nobody's."""
     cache = ResponseCache(15.0)
-    shelf = cache.shelf(PEER, REGISTRATION)
+    mine = guest_cache(cache)
     cache.drop(PEER)
-    cache.store(shelf, b"k", HEAD, b"hello", 0.0)
-    cache.shelf(PEER, REGISTRATION)
-    cache.store(shelf, b"k", HEAD, b"hello", 0.0)
+    cache.store(mine, b"k", HEAD, b"hello", 0.0)
+    guest_cache(cache)
+    cache.store(mine, b"k", HEAD, b"hello", 0.0)
     assert (0, 0) == (len(cache), cache.bytes)
-    assert cache.stale(shelf, b"k", 0.0) is None
+    assert cache.stale(mine, b"k", 0.0) is None
 
 
 def overhead() -> int:
@@ -149,21 +172,21 @@ def test_one_reply_must_fit_a_guests_share(surplus: int, kept: int) -> None:
     assert kept == len(cache)
 
 
-def test_a_guest_fills_only_its_own_shelf() -> None:
-    """Its oldest replies make room; another guest's stay."""
+def test_a_guest_fills_only_its_own_cache() -> None:
+    """Its oldest entries make room; another guest's stay."""
     cache = ResponseCache(15.0)
     put(cache, b"k", b"theirs", peer="169.254.64.3")
     for number in range(2 * MAX_CACHED_PER_GUEST // CACHE_ENTRY_COST):
         put(cache, b"%05d" % number, b"x")
-    mine = cache.shelf(PEER, REGISTRATION)
+    mine = guest_cache(cache)
     assert mine.bytes <= MAX_CACHED_PER_GUEST
     assert mine.bytes > MAX_CACHED_PER_GUEST - 2 * CACHE_ENTRY_COST
-    assert b"00000" not in mine.kept
-    assert cache.fresh("169.254.64.3", REGISTRATION, b"k", 0.0)
+    assert b"00000" not in mine.entries
+    assert fresh(cache, 0.0, peer="169.254.64.3")
 
 
 def test_all_guests_together_have_a_ceiling() -> None:
-    """The shelf that was filled longest ago goes first."""
+    """The cache that was filled longest ago goes first."""
     cache = ResponseCache(15.0)
     guests = 2 + MAX_CACHED_TOTAL // MAX_CACHED_PER_GUEST
     peers = [str(IPv4Address("169.254.65.0") + number) for number in range(guests)]
@@ -172,14 +195,14 @@ def test_all_guests_together_have_a_ceiling() -> None:
             cache, b"k", b"x" * (MAX_CACHED_PER_GUEST - 2 * CACHE_ENTRY_COST), peer=peer
         )
     assert cache.bytes <= MAX_CACHED_TOTAL
-    assert cache.fresh(peers[0], REGISTRATION, b"k", 0.0) is None
-    assert cache.fresh(peers[-1], REGISTRATION, b"k", 0.0)
+    assert fresh(cache, 0.0, peer=peers[0]) is None
+    assert fresh(cache, 0.0, peer=peers[-1])
     cache.clear()
     assert (0, 0) == (len(cache), cache.bytes)
 
 
 def test_sweeping_leaves_what_can_still_be_used() -> None:
-    """Only shelves that are dead altogether are dropped."""
+    """Only caches of which no entry is of use are dropped."""
     cache = ResponseCache(15.0)
     put(cache, b"k", b"x", now=0.0)
     put(cache, b"k", b"x", now=10.0, peer="169.254.64.3")

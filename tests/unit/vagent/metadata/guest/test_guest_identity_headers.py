@@ -1,4 +1,4 @@
-"""Identity headers, targets, answers: the small pure values."""
+"""Who a guest is to the upstream: its headers, its address, and what is remembered."""
 
 from __future__ import annotations
 
@@ -11,21 +11,13 @@ import pytest
 
 from vagent.config.model import Secret
 from vagent.errors import UpstreamError
-from vagent.linklocal.service import LinkLocalService
+from vagent.metadata.events import Caller
 from vagent.metadata.guest.identity_headers import (
-    IdentityBlocks,
+    GuestIdentities,
     guest_address,
-    identity_block,
+    identity_headers,
     signature,
-    variant,
 )
-from vagent.metadata.http.response_reader import ResponseHead
-from vagent.metadata.http.response_writer import (
-    local_response,
-    relayed_head,
-    status_line,
-)
-from vagent.metadata.upstream.target import HostPort, Target, target_of
 from vagent.ports.port import Port, Registration
 
 SECRET = Secret(b"deadbeef2eb84d8d")
@@ -56,14 +48,14 @@ def test_empty_secret_signs_with_the_empty_key() -> None:
     assert expected == signature(Secret(b""), INSTANCE)
 
 
-def test_block() -> None:
+def test_headers() -> None:
     """Four lines, in Contrail's order and case."""
     assert (
         b"X-Forwarded-For: 10.0.0.3\r\n"
         b"X-Instance-ID: " + INSTANCE.encode() + b"\r\n"
         b"X-Tenant-ID: 7e0000000000400080000000000000aa\r\n"
         b"X-Instance-ID-Signature: " + SIGNATURE.encode() + b"\r\n"
-    ) == identity_block(SECRET, REGISTRATION)
+    ) == identity_headers(SECRET, PORT, "10.0.0.3")
 
 
 @pytest.mark.parametrize("field", ["instance_id", "tenant_id"])
@@ -71,9 +63,8 @@ def test_block() -> None:
 def test_a_value_never_breaks_out_of_its_line(field: str, value: str) -> None:
     """Refused, whatever the ports room let through; the value is not in the message."""
     changes: dict[str, Any] = {field: value}
-    broken = replace(REGISTRATION, port=replace(PORT, **changes))
     with pytest.raises(UpstreamError, match="not printable") as caught:
-        identity_block(SECRET, broken)
+        identity_headers(SECRET, replace(PORT, **changes), "10.0.0.3")
     assert value not in str(caught.value)
 
 
@@ -91,97 +82,27 @@ def test_guest_address(changes: dict[str, Any], expected: Any) -> None:
     assert expected == guest_address(replace(REGISTRATION, port=port))
 
 
-def test_blocks_are_remembered_until_forgotten_or_replaced() -> None:
-    """One HMAC for a registration; a new registration gets a new block."""
-    blocks = IdentityBlocks(SECRET)
-    first = blocks.of(REGISTRATION)
-    assert first is blocks.of(REGISTRATION)
+def test_identities_are_remembered_until_forgotten_or_replaced() -> None:
+    """One HMAC for a registration; a new registration is another guest."""
+    identities = GuestIdentities(SECRET)
+    first = identities.of(REGISTRATION)
+    assert first is identities.of(REGISTRATION)
     moved = replace(REGISTRATION, port=replace(PORT, address=IPv4Address("10.0.0.4")))
-    assert b"10.0.0.4" in blocks.of(moved)
-    assert 1 == len(blocks)
-    blocks.forget("169.254.64.3")
-    assert 1 == len(blocks)
-    blocks.forget("169.254.64.2")
-    assert 0 == len(blocks)
+    assert b"10.0.0.4" in identities.of(moved).headers
+    assert 1 == len(identities)
+    identities.forget("169.254.64.3")
+    assert 1 == len(identities)
+    identities.forget("169.254.64.2")
+    assert 0 == len(identities)
 
 
-def test_blocks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identities_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest goes when the ceiling is reached."""
-    monkeypatch.setattr("vagent.metadata.guest.identity_headers.MAX_SIGNED", 2)
-    blocks = IdentityBlocks(SECRET)
+    monkeypatch.setattr("vagent.metadata.guest.identity_headers.MAX_IDENTITIES", 2)
+    identities = GuestIdentities(SECRET)
     for number in range(3):
-        blocks.of(replace(REGISTRATION, identity=IPv4Address(number)))
-    assert 2 == len(blocks)
-
-
-def service(*addresses: str, name: str = "") -> LinkLocalService:
-    return LinkLocalService(
-        name="metadata",
-        address=IPv4Address("169.254.169.254"),
-        port=80,
-        fabric_addresses=tuple(IPv4Address(one) for one in addresses),
-        fabric_port=8775,
-        fabric_dns_name=name,
-    )
-
-
-@pytest.mark.parametrize(
-    ("given_service", "expected"),
-    [
-        (
-            service("10.0.0.1", "10.0.0.2", "10.0.0.1"),
-            Target((HostPort("10.0.0.1", 8775), HostPort("10.0.0.2", 8775)), ""),
-        ),
-        (
-            service("10.0.0.1", name="nova"),
-            Target((HostPort("10.0.0.1", 8775),), "nova"),
-        ),
-        (service(name="nova"), Target((HostPort("nova", 8775),), "nova")),
-        (service(), Target((), "")),
-    ],
-)
-def test_target_of(given_service: LinkLocalService, expected: Any) -> None:
-    """Addresses first; a name alone is resolved later; neither is no endpoint."""
-    assert expected == target_of(given_service)
-
-
-def test_host_and_port() -> None:
-    """How endpoints look, and what their certificate is for."""
-    assert "[fd00::1]:80" == str(HostPort("fd00::1", 80))
-    assert "nova:80" == str(HostPort("nova", 80))
-    assert "10.0.0.1" == Target((), "").name_of(HostPort("10.0.0.1", 80))
-    assert "nova" == Target((), "nova").name_of(HostPort("10.0.0.1", 80))
-    assert (True, True, False) == tuple(
-        HostPort(host, 1).is_address for host in ("10.0.0.1", "fd00::1", "nova")
-    )
-
-
-def test_own_answers() -> None:
-    """Empty, with a length; 503 asks to come back."""
-    busy = b"HTTP/1.1 503 Service Unavailable\r\n"
-    tail = b"Content-Length: 0\r\nRetry-After: 1\r\n\r\n"
-    assert busy + tail == local_response(503, close=False)
-    assert (
-        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        == (local_response(400, close=True))
-    )
-    assert b"HTTP/1.1 299 Unknown\r\n" == status_line(299)
-
-
-@pytest.mark.parametrize(
-    ("length", "chunked", "framing"),
-    [
-        (5, False, b"Content-Length: 5\r\n"),
-        (None, True, b"Transfer-Encoding: chunked\r\n"),
-        (None, False, b""),
-    ],
-)
-def test_relayed_heads(length: int | None, chunked: bool, framing: bytes) -> None:
-    """One framing, or none where the end is the end of the connection."""
-    head = ResponseHead(200, b"Server: a\r\n", None, chunked=False, persistent=True)
-    assert b"HTTP/1.1 200 OK\r\nServer: a\r\n" + framing + b"\r\n" == relayed_head(
-        head, length=length, chunked=chunked, close=False
-    )
+        identities.of(replace(REGISTRATION, identity=IPv4Address(number)))
+    assert 2 == len(identities)
 
 
 @pytest.mark.parametrize(
@@ -200,31 +121,32 @@ def test_guest_address_is_the_one_it_asks_from(
     """Over IPv6 the registered IPv6 address, or the link-local one in the identity."""
     registration = replace(REGISTRATION, port=replace(PORT, **changes))
     assert expected == guest_address(registration, source)
-    block = identity_block(SECRET, registration, source)
-    assert f"X-Forwarded-For: {expected}\r\n".encode() in block
+    identity = GuestIdentities(SECRET).of(registration, source)
+    assert f"X-Forwarded-For: {expected}\r\n".encode() in identity.headers
+    assert Caller(PORT.id, PORT.tap, expected) == identity.caller
 
 
-def test_blocks_are_remembered_for_each_family() -> None:
+def test_identities_are_remembered_for_each_family() -> None:
     """One for IPv4, one for IPv6, however many link-local addresses a guest has."""
-    blocks = IdentityBlocks(SECRET)
+    identities = GuestIdentities(SECRET)
     sources = (
         "169.254.64.2",
         "fd40:140:2::1",
         *(f"fd40:140:2:fffd::{n}" for n in "12"),
     )
-    found = [blocks.of(REGISTRATION, source) for source in sources]
+    found = [identities.of(REGISTRATION, source) for source in sources]
     assert 4 == len(set(found))
-    assert 2 == len(blocks)
-    assert found[3] is blocks.of(REGISTRATION, sources[3])
-    blocks.forget("169.254.64.2")
-    assert 0 == len(blocks)
+    assert 2 == len(identities)
+    assert found[3] is identities.of(REGISTRATION, sources[3])
+    identities.forget("169.254.64.2")
+    assert 0 == len(identities)
 
 
 def test_a_further_address_is_the_one_that_asks() -> None:
     """Each identity of a port stands for one of the guest's addresses."""
     port = replace(PORT, further=(IPv4Address("10.0.0.9"), IPv6Address("fd00::9")))
     registration = replace(REGISTRATION, port=port, further=(5, 9))
-    blocks = IdentityBlocks(SECRET)
+    identities = GuestIdentities(SECRET)
     for source, address in (
         ("169.254.64.2", "10.0.0.3"),
         ("169.254.64.5", "10.0.0.9"),
@@ -233,7 +155,8 @@ def test_a_further_address_is_the_one_that_asks() -> None:
     ):
         assert address == guest_address(registration, source)
         line = f"X-Forwarded-For: {address}\r\n".encode()
-        assert blocks.of(registration, source).startswith(line)
+        assert identities.of(registration, source).headers.startswith(line)
     sources = ("169.254.64.2", "169.254.64.5", "fd40:140:2::1", "fd40:140:9::1")
-    assert 4 == len({variant(registration, source) for source in sources})
-    assert b"" == variant(registration, sources[0])
+    prefixes = [identities.of(registration, one).cache_prefix for one in sources]
+    assert 4 == len(set(prefixes))
+    assert b"" == prefixes[0]

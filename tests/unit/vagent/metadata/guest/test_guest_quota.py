@@ -15,7 +15,7 @@ from vagent.metadata.guest.quota import (
     QuotaLimits,
     status_when_over,
 )
-from vagent.metadata.limits import MAX_ACCOUNTS
+from vagent.metadata.limits import MAX_QUOTAS
 from vagent.metadata.snapshot import MAX_GUEST_ROWS, GuestSnapshot, conspicuous
 
 ELSEWHERE = b"GET /latest/whoami HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -28,32 +28,32 @@ ELSEWHERE = b"GET /latest/whoami HTTP/1.1\r\nHost: a\r\n\r\n"
 )
 def test_a_burst_and_not_one_more(rate: float, burst: int, now: float) -> None:
     """At one moment exactly `burst` requests pass."""
-    account, allowance = GuestQuota(), QuotaLimits(rate, burst, 1)
-    passed = [account.takes(allowance, now) for _ in range(burst + 3)]
+    account, limits = GuestQuota(), QuotaLimits(rate, burst, 1)
+    passed = [account.take_token(limits, now) for _ in range(burst + 3)]
     assert [True] * burst + [False] * 3 == passed
 
 
 @given(st.lists(st.floats(0.0, 0.5), min_size=1, max_size=200))
 def test_never_more_than_the_rate_and_a_burst(pauses: list[float]) -> None:
     """Over any stretch of time from the beginning."""
-    account, allowance = GuestQuota(), QuotaLimits(10.0, 5, 1)
+    account, limits = GuestQuota(), QuotaLimits(10.0, 5, 1)
     now, passed = 1000.0, 0
     for pause in pauses:
         now += pause
-        passed += account.takes(allowance, now)
+        passed += account.take_token(limits, now)
     assert passed <= 5 + 10.0 * (now - 1000.0) + 0.51
 
 
 def test_one_that_keeps_to_the_rate_is_never_refused() -> None:
     """A request in each interval, for ever."""
-    account, allowance = GuestQuota(), QuotaLimits(3.0, 1, 1)
-    assert all(account.takes(allowance, 1e9 + number / 3.0) for number in range(1000))
+    account, limits = GuestQuota(), QuotaLimits(3.0, 1, 1)
+    assert all(account.take_token(limits, 1e9 + number / 3.0) for number in range(1000))
 
 
 def test_without_a_rate_there_is_no_limit() -> None:
     """0 turns it off."""
     account = GuestQuota()
-    assert all(account.takes(QuotaLimits(0.0, 1, 1), 5.0) for _ in range(1000))
+    assert all(account.take_token(QuotaLimits(0.0, 1, 1), 5.0) for _ in range(1000))
 
 
 @pytest.mark.parametrize(
@@ -85,11 +85,11 @@ def test_accounts_are_bounded() -> None:
     accounts = GuestQuotas()
     bench = Bench()
     accounts.of("0").connections.add(bench.guest()[0])
-    for number in range(1, MAX_ACCOUNTS):
+    for number in range(1, MAX_QUOTAS):
         accounts.of(str(number))
     assert accounts.find("1")
     accounts.of("new")
-    assert (MAX_ACCOUNTS, True, None) == (
+    assert (MAX_QUOTAS, True, None) == (
         len(accounts),
         accounts.find("0") is not None,
         accounts.find("1"),

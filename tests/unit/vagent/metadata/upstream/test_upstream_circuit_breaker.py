@@ -1,10 +1,8 @@
-"""Endpoints' health, and what becomes of failed requests: the tables, row by row."""
+"""The state of an endpoint, row by row of the table, and which endpoint is chosen."""
 
 from __future__ import annotations
 
 import itertools
-
-import pytest
 
 from vagent.metadata.limits import MAX_BACKOFF_SECONDS, RETRY_SECONDS, SUSPECT_SECONDS
 from vagent.metadata.upstream.circuit_breaker import (
@@ -14,12 +12,6 @@ from vagent.metadata.upstream.circuit_breaker import (
     Observation,
     backoff,
     choose,
-)
-from vagent.metadata.upstream.retry_policy import (
-    RetryDecision,
-    RetryStep,
-    UpstreamFailure,
-    after,
 )
 
 
@@ -33,7 +25,7 @@ def test_failed_replies_never_take_an_endpoint_down() -> None:
     record = CircuitBreaker()
     for _ in range(100):
         record.note(Observation.REPLY_FAILED, 1.0)
-    assert BreakerState.SUSPECT is record.health
+    assert BreakerState.SUSPECT is record.state
 
 
 def test_only_a_reply_proves_that_an_endpoint_is_well() -> None:
@@ -42,9 +34,9 @@ def test_only_a_reply_proves_that_an_endpoint_is_well() -> None:
     for _ in range(3):
         record.note(Observation.CONNECT_FAILED, 1.0)
         record.note(Observation.CONNECTED, 1.0)
-    assert (BreakerState.SUSPECT, 3) == (record.health, record.failures)
+    assert (BreakerState.SUSPECT, 3) == (record.state, record.failures)
     record.note(Observation.REPLIED, 2.0)
-    assert (BreakerState.UP, 0) == (record.health, record.failures)
+    assert (BreakerState.UP, 0) == (record.state, record.failures)
 
 
 def test_backoff_doubles_to_its_ceiling() -> None:
@@ -91,46 +83,3 @@ def test_avoided_endpoints_come_last() -> None:
     first, second = CircuitBreaker(), CircuitBreaker(BreakerState.SUSPECT)
     assert 1 == choose([first, second], 0.0, turn=0, avoid=(first,))
     assert 0 == choose([first], 0.0, turn=0, avoid=(first,))
-
-
-@pytest.mark.parametrize("failure", list(UpstreamFailure))
-def test_nothing_is_retried_after_bytes_reached_the_guest(
-    failure: UpstreamFailure,
-) -> None:
-    """Half a reply cannot be taken back: cut."""
-    verdict = after(failure, relayed=True, repeatable=True, attempts=1, elsewhere=True)
-    assert RetryStep.CUT is verdict.step
-
-
-@pytest.mark.parametrize(
-    "failure", [one for one in UpstreamFailure if one is not UpstreamFailure.REFUSED]
-)
-def test_what_must_not_be_repeated_is_answered(failure: UpstreamFailure) -> None:
-    """POST and vendor_data2.json: never again, whatever happened."""
-    verdict = after(
-        failure, relayed=False, repeatable=False, attempts=1, elsewhere=True
-    )
-    assert RetryStep.ANSWER is verdict.step
-
-
-@pytest.mark.parametrize(
-    ("failure", "attempts", "elsewhere", "expected"),
-    [
-        (UpstreamFailure.STALE, 1, False, RetryDecision(RetryStep.AGAIN)),
-        (UpstreamFailure.STALE, 5, True, RetryDecision(RetryStep.AGAIN)),
-        (UpstreamFailure.EMPTY, 1, True, RetryDecision(RetryStep.ELSEWHERE)),
-        (UpstreamFailure.EMPTY, 1, False, RetryDecision(RetryStep.ANSWER, 502)),
-        (UpstreamFailure.EMPTY, 2, True, RetryDecision(RetryStep.ANSWER, 502)),
-        (UpstreamFailure.BROKEN, 1, True, RetryDecision(RetryStep.ELSEWHERE)),
-        (UpstreamFailure.MALFORMED, 1, True, RetryDecision(RetryStep.ANSWER, 502)),
-        (UpstreamFailure.TIMEOUT, 1, True, RetryDecision(RetryStep.ANSWER, 504)),
-        (UpstreamFailure.REFUSED, 9, False, RetryDecision(RetryStep.WAIT)),
-    ],
-)
-def test_repeatable_requests(
-    failure: UpstreamFailure, attempts: int, elsewhere: bool, expected: RetryDecision
-) -> None:
-    """The table for GET and HEAD."""
-    assert expected == after(
-        failure, relayed=False, repeatable=True, attempts=attempts, elsewhere=elsewhere
-    )

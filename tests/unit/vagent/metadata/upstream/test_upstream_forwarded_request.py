@@ -18,12 +18,12 @@ POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
 
 
 @dataclass
-class Asker:
+class Receiver:
     """Writes down what it is told."""
 
     told: list[str] = field(default_factory=list)
 
-    def whole(self, head: ResponseHead, content: bytes) -> None:
+    def send_response(self, head: ResponseHead, content: bytes) -> None:
         self.told.append(f"whole {head.status} {content.decode()}")
 
     def relay(self, data: bytes) -> bool:
@@ -33,31 +33,31 @@ class Asker:
     def finish(self, status: int, size: int, *, close: bool) -> None:
         self.told.append(f"finish {status} {size} {close}")
 
-    def answer(self, status: int, *, close: bool) -> None:
+    def send_local_response(self, status: int, *, close: bool) -> None:
         self.told.append(f"answer {status} {close}")
 
-    def cut(self) -> None:
-        self.told.append("cut")
+    def reset(self) -> None:
+        self.told.append("reset")
 
 
 @dataclass
-class Carrier:
+class Pool:
     """A pool that says whether there is another endpoint, and keeps what it gets."""
 
     other: bool
     submitted: list[ForwardedRequest] = field(default_factory=list)
     reported: list[str] = field(default_factory=list)
 
-    def submit(self, exchange: ForwardedRequest) -> None:
-        self.submitted.append(exchange)
+    def submit(self, request: ForwardedRequest) -> None:
+        self.submitted.append(request)
 
-    def withdraw(self, exchange: ForwardedRequest) -> None:
-        raise AssertionError(exchange)
+    def withdraw(self, request: ForwardedRequest) -> None:
+        raise AssertionError(request)
 
-    def has_other(self, exchange: ForwardedRequest) -> bool:
+    def has_other(self, request: ForwardedRequest) -> bool:
         return self.other
 
-    def report(self, exchange: ForwardedRequest, reason: str, detail: str) -> None:
+    def report(self, request: ForwardedRequest, reason: str, detail: str) -> None:
         self.reported.append(f"{reason}: {detail}")
 
 
@@ -67,19 +67,18 @@ class Bench:
     def __init__(self, head: bytes = GET, *, other: bool = False) -> None:
         request = parse_request_head(head)
         assert isinstance(request, RequestHead)
-        self.asker, self.carrier = Asker(), Carrier(other)
-        self.exchange = ForwardedRequest(
-            self.asker,
-            self.carrier,
+        self.receiver, self.pool = Receiver(), Pool(other)
+        self.request = ForwardedRequest(
+            self.receiver,
+            self.pool,
             request,
             b"{}",
-            peer="169.254.64.2",
             request_id=1,
             caller=Caller("p", "tap", "10.0.0.3"),
-            block=b"X-Instance-ID: i\r\n",
+            identity_headers=b"X-Instance-ID: i\r\n",
         )
-        self.exchange.message(b"nova")
-        self.exchange.sent_to = self.sent_to = CircuitBreaker()
+        self.request.message(b"nova")
+        self.request.sent_to = self.sent_to = CircuitBreaker()
 
 
 @pytest.mark.parametrize(
@@ -97,18 +96,18 @@ def test_only_a_stale_connection_makes_it_ask_for_a_fresh_one(
 ) -> None:
     """Another endpoint's pooled connection, or one that waited, is as good as new."""
     bench = Bench(other=other)
-    bench.exchange.failed(failure, "detail")
-    assert [bench.exchange] == bench.carrier.submitted
-    assert needs_fresh is bench.exchange.needs_fresh
-    assert ([], []) == (bench.asker.told, bench.carrier.reported)
+    bench.request.failed(failure, "detail")
+    assert [bench.request] == bench.pool.submitted
+    assert needs_fresh is bench.request.needs_fresh
+    assert ([], []) == (bench.receiver.told, bench.pool.reported)
 
 
 def test_once_it_needs_a_fresh_one_it_needs_it_for_good() -> None:
     """A later failure of another kind does not send it back to pooled ones."""
     bench = Bench(other=True)
-    bench.exchange.failed(UpstreamFailure.STALE, "detail")
-    bench.exchange.failed(UpstreamFailure.EMPTY, "detail")
-    assert bench.exchange.needs_fresh is True
+    bench.request.failed(UpstreamFailure.STALE, "detail")
+    bench.request.failed(UpstreamFailure.EMPTY, "detail")
+    assert bench.request.needs_fresh is True
 
 
 @pytest.mark.parametrize(("head", "needs_fresh"), [(GET, False), (POST, True)])
@@ -116,7 +115,7 @@ def test_what_must_not_be_sent_twice_never_meets_a_pooled_connection(
     head: bytes, *, needs_fresh: bool
 ) -> None:
     """From the beginning: a stale one would fail it for good."""
-    assert needs_fresh is Bench(head).exchange.needs_fresh
+    assert needs_fresh is Bench(head).request.needs_fresh
 
 
 @pytest.mark.parametrize(
@@ -132,8 +131,8 @@ def test_an_endpoint_that_failed_it_is_avoided(
 ) -> None:
     """When it goes elsewhere; a stale connection is no fault of its endpoint's."""
     bench = Bench(other=True)
-    bench.exchange.failed(failure, "detail")
-    assert ((bench.sent_to,) if avoids else ()) == bench.exchange.avoid
+    bench.request.failed(failure, "detail")
+    assert ((bench.sent_to,) if avoids else ()) == bench.request.avoid
 
 
 @pytest.mark.parametrize(
@@ -153,7 +152,7 @@ def test_what_cannot_be_retried_is_answered(
 ) -> None:
     """And told once, with the reason."""
     bench = Bench(head)
-    bench.exchange.failed(failure, "detail")
-    assert [told] == bench.asker.told
-    assert [f"{failure.value}: detail"] == bench.carrier.reported
-    assert [] == bench.carrier.submitted
+    bench.request.failed(failure, "detail")
+    assert [told] == bench.receiver.told
+    assert [f"{failure.value}: detail"] == bench.pool.reported
+    assert [] == bench.pool.submitted

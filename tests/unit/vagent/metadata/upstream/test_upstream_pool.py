@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 from itertools import count
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address as PeerAddress
@@ -22,7 +22,6 @@ from vagent.metadata.limits import (
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.upstream.events import UpstreamEndpointProbed
 from vagent.metadata.upstream.target import HostPort, Target
-from vagent.metadata.upstream.wait_queue import WaitQueue
 from vagent.observe.event import Event
 from vagent.ports.port import Port, Registration
 from vagent.transport.deadlines import TICK_SECONDS
@@ -413,24 +412,3 @@ def test_stop_leaves_nothing() -> None:
     assert [None] == stopped
     assert [] == bench.reactor.getDelayedCalls()
     assert 0 == bench.proxy.snapshot().waiting
-
-
-def test_waiting_room_keeps_order_and_forgets_who_left() -> None:
-    """First come, first served; leaving twice is harmless."""
-
-    class One:
-        needs_fresh = False
-
-        def __init__(self, peer: str) -> None:
-            self.peer = peer
-
-    room = WaitQueue(share=2)
-    first = cast(Any, One("a"))
-    second = cast(Any, One("b"))
-    assert room.admit(first)
-    assert room.admit(second)
-    assert [first] == [room.first(lambda _: True)]
-    assert [second] == [room.first(lambda one: one.peer == "b")]
-    assert room.dismiss(first)
-    assert not room.dismiss(first)
-    assert [second] == list(room)

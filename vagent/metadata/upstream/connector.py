@@ -19,7 +19,6 @@ from vagent.errors import UpstreamError
 from vagent.metadata.http.parsed_heads import ResponseHeadParser
 from vagent.metadata.upstream.connection import UpstreamConnection
 from vagent.metadata.upstream.endpoint import UpstreamEndpoint
-from vagent.metadata.upstream.target import HostPort
 from vagent.observe.event import Emit
 from vagent.transport.deadlines import Deadlines
 from vagent.transport.tls import TlsClient
@@ -35,12 +34,12 @@ _CONNECT_ERRORS = (
 )
 
 SILENCE_SHARE = 0.5
-"""Of the connect timeout: a dead kept connection and a connect to another endpoint
-together stay within the 10 s that cloud-init waits."""
+"""Of the connect timeout. So a pooled connection whose endpoint is dead, and then a
+connect to another endpoint, together stay within the 10 s that cloud-init waits."""
 
 
-class Dialler:
-    """Connects. `default_port` is 443 over TLS, else 80."""
+class UpstreamConnector:
+    """Opens connections. `default_port` is 443 over TLS, else 80."""
 
     def __init__(
         self,
@@ -53,21 +52,20 @@ class Dialler:
         self._config = config
         self._deadlines = deadlines
         self._reactor = reactor
-        self._heads = ResponseHeadParser()
+        self._parse = ResponseHeadParser().parse
         self._tls = UpstreamTls(config.tls, emit) if config.tls else None
         self.default_port = 443 if config.tls else 80
 
-    async def dial(self, endpoint: UpstreamEndpoint) -> UpstreamConnection:
+    async def connect(self, endpoint: UpstreamEndpoint) -> UpstreamConnection:
         """A connection ready for requests. Raises UpstreamError (503)."""
         connection = UpstreamConnection(
             endpoint,
-            endpoint.host,
-            heads=self._heads,
+            parse=self._parse,
             deadlines=self._deadlines,
             response_timeout=self._config.response_timeout,
         )
         protocol = self._secured(connection, endpoint)
-        cancel = self._connect(endpoint.address, protocol, connection)
+        cancel = self._start(endpoint, protocol, connection)
         try:
             await connection.ready.addTimeout(
                 self._config.connect_timeout, self._reactor
@@ -80,9 +78,11 @@ class Dialler:
         return connection
 
     def _limit_silence(self, transport: Any) -> None:
-        """An endpoint that vanishes without a word (a host that lost power) must not
-        cost a guest the whole response timeout when another one would answer: bytes
-        that nobody acknowledges end the connection (tcp(7), TCP_USER_TIMEOUT).
+        """End the connection when the endpoint acknowledges nothing for a while.
+
+        An endpoint that is suddenly gone (a host that lost power) would otherwise cost
+        a guest the whole response timeout though another one would answer (tcp(7),
+        TCP_USER_TIMEOUT).
         """
         handle = getattr(transport, "getHandle", None)
         if handle is not None:
@@ -91,19 +91,18 @@ class Dialler:
                 socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds
             )
 
-    def keep_session(
-        self, endpoint: UpstreamEndpoint, connection: UpstreamConnection
-    ) -> None:
-        """Let the next connection to this endpoint resume this TLS session."""
+    def keep_session(self, connection: UpstreamConnection) -> None:
+        """Let the next connection to this endpoint resume this one's TLS session."""
         transport: object = connection.transport
         if self._tls is not None and isinstance(transport, TlsClient):
+            endpoint = connection.endpoint
             files = self._tls.of(endpoint.address.host, endpoint.name)
             files.keep_session(_server(endpoint), transport)
 
     def _secured(
         self, connection: UpstreamConnection, endpoint: UpstreamEndpoint
     ) -> Protocol:
-        """What TCP talks to: the connection itself, or TLS around it."""
+        """The protocol for the TCP connection: TLS around `connection`, or itself."""
         if self._tls is None:
             return connection
         files = self._tls.of(endpoint.address.host, endpoint.name)
@@ -117,19 +116,23 @@ class Dialler:
             failed=connection.not_ready,
         )
 
-    def _connect(
-        self, address: HostPort, protocol: Protocol, connection: UpstreamConnection
+    def _start(
+        self,
+        endpoint: UpstreamEndpoint,
+        protocol: Protocol,
+        connection: UpstreamConnection,
     ) -> Callable[[], object]:
-        """Start; the result stops it, whatever it has become."""
-        if address.is_address:
-            # An endpoint would leave a wrapper between transport and protocol for good.
+        """Begin to connect. The result ends the attempt, or the connection."""
+        address = endpoint.address
+        if not endpoint.is_named:
+            # Twisted's endpoints would leave a wrapper between transport and protocol.
             factory = _OneConnection(protocol, connection)
             connector = self._reactor.connectTCP(
                 address.host, address.port, factory, self._config.connect_timeout
             )
             return cast("Callable[[], object]", connector.disconnect)
         with without_pyopenssl():
-            # Late: few endpoints are names, and this costs 3 MiB.
+            # Imported late: few endpoints are names, and this costs 3 MiB.
             from twisted.internet.endpoints import HostnameEndpoint
 
         stream = HostnameEndpoint(
@@ -154,7 +157,7 @@ def _server(endpoint: UpstreamEndpoint) -> tuple[str, str]:
 
 
 class _OneConnection(ClientFactory):
-    """Builds the one protocol; tells the connection when TCP fails."""
+    """Hands out the one protocol; tells the connection when TCP fails."""
 
     noisy = False
 

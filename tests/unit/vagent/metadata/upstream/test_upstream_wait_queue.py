@@ -1,0 +1,122 @@
+"""The queue of requests that wait for a connection: order, suitability, ceiling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from vagent.metadata.events import Caller
+from vagent.metadata.http.request_head import RequestHead, parse_request_head
+from vagent.metadata.limits import MAX_WAITING
+from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
+from vagent.metadata.upstream.forwarded_request import ForwardedRequest
+from vagent.metadata.upstream.wait_queue import WaitQueue
+from vagent.transport.deadlines import TICK_SECONDS, Deadlines
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
+
+
+def request(head: bytes = GET, *avoid: CircuitBreaker) -> ForwardedRequest:
+    """One that may wait for ten seconds."""
+    parsed = parse_request_head(head)
+    assert isinstance(parsed, RequestHead)
+    nobody: Any = None
+    made = ForwardedRequest(
+        nobody,
+        nobody,
+        parsed,
+        b"",
+        request_id=1,
+        caller=Caller("", "", ""),
+        identity_headers=b"",
+    )
+    made.avoid = avoid
+    made.hold_until = 10.0
+    return made
+
+
+def queue_of(*requests: ForwardedRequest) -> WaitQueue:
+    queue = WaitQueue(Deadlines(Clock()))
+    assert all(queue.add(one) for one in requests)
+    return queue
+
+
+def test_first_come_first_served() -> None:
+    """The order is that of coming; who leaves is forgotten, also when told twice."""
+    first, second = request(), request()
+    queue = queue_of(first, second)
+    breaker = CircuitBreaker()
+    assert first is queue.first(breaker)
+    for _ in range(2):
+        queue.remove(first)
+        assert (1, [second]) == (queue.size, list(queue))
+    assert second is queue.first(breaker)
+    queue.remove(second)
+    assert (0, None) == (queue.size, queue.first(breaker))
+
+
+def test_a_request_waits_for_an_endpoint_that_has_not_failed_it() -> None:
+    """Another endpoint may serve it, and those behind it do not wait for it."""
+    broken, well = CircuitBreaker(), CircuitBreaker()
+    first, second = request(GET, broken), request()
+    queue = queue_of(first, second)
+    assert (second, first) == (queue.first(broken), queue.first(well))
+
+
+def test_a_used_connection_does_not_suit_all() -> None:
+    """What must not be sent twice needs one that has carried nothing."""
+    first, second = request(POST), request()
+    queue = queue_of(first, second)
+    breaker = CircuitBreaker()
+    assert 1 == queue.needing_fresh
+    assert first is queue.first(breaker)
+    assert second is queue.first(breaker, is_new=False)
+    queue.remove(second)
+    assert queue.first(breaker, is_new=False) is None
+    queue.remove(first)
+    assert 0 == queue.needing_fresh
+
+
+@pytest.mark.parametrize("surplus", [0, 1])
+def test_it_has_a_ceiling(surplus: int) -> None:
+    """At MAX_WAITING the next one is refused; one that leaves makes room."""
+    queue = queue_of(*(request() for _ in range(MAX_WAITING - 1 + surplus)))
+    refused = request()
+    assert (not surplus) is queue.add(refused)
+    assert MAX_WAITING == queue.size
+    queue.remove(next(iter(queue)))
+    assert queue.add(request())
+
+
+def test_who_waits_is_told_when_its_time_is_up() -> None:
+    """And only while it waits."""
+    clock = Clock()
+    queue = WaitQueue(Deadlines(clock))
+    stays, leaves = request(), request()
+    told: list[ForwardedRequest] = []
+
+    class Owner:
+        """Pool and receiver of a request; notes which one expired."""
+
+        def withdraw(self, expired: ForwardedRequest) -> None:
+            told.append(expired)
+            queue.remove(expired)
+
+        def report(self, *_: object) -> None:
+            """Not looked at."""
+
+        def send_local_response(self, *_: object, **__: object) -> None:
+            """Not looked at."""
+
+    owner: Any = Owner()
+    for made in (stays, leaves):
+        made._pool = made._receiver = owner
+        queue.add(made)
+    queue.remove(leaves)
+    for _ in range(round(10.0 / TICK_SECONDS) + 1):
+        clock.advance(TICK_SECONDS)
+    assert [stays] == told
+    assert [] == clock.getDelayedCalls()
