@@ -31,7 +31,7 @@ class BreakerState(Enum):
     """Not used; it is only tried from time to time (an open circuit)."""
 
 
-class Observation(Enum):
+class EndpointOutcome(Enum):
     """What was just seen of an endpoint."""
 
     REPLIED = "replied"
@@ -41,20 +41,20 @@ class Observation(Enum):
 
 
 TRANSITIONS = {
-    (BreakerState.UP, Observation.REPLIED): BreakerState.UP,
-    (BreakerState.UP, Observation.CONNECTED): BreakerState.UP,
-    (BreakerState.UP, Observation.REPLY_FAILED): BreakerState.SUSPECT,
-    (BreakerState.UP, Observation.CONNECT_FAILED): BreakerState.DOWN,
-    (BreakerState.SUSPECT, Observation.REPLIED): BreakerState.UP,
-    (BreakerState.SUSPECT, Observation.CONNECTED): BreakerState.SUSPECT,
-    (BreakerState.SUSPECT, Observation.REPLY_FAILED): BreakerState.SUSPECT,
-    (BreakerState.SUSPECT, Observation.CONNECT_FAILED): BreakerState.DOWN,
-    (BreakerState.DOWN, Observation.REPLIED): BreakerState.UP,
+    (BreakerState.UP, EndpointOutcome.REPLIED): BreakerState.UP,
+    (BreakerState.UP, EndpointOutcome.CONNECTED): BreakerState.UP,
+    (BreakerState.UP, EndpointOutcome.REPLY_FAILED): BreakerState.SUSPECT,
+    (BreakerState.UP, EndpointOutcome.CONNECT_FAILED): BreakerState.DOWN,
+    (BreakerState.SUSPECT, EndpointOutcome.REPLIED): BreakerState.UP,
+    (BreakerState.SUSPECT, EndpointOutcome.CONNECTED): BreakerState.SUSPECT,
+    (BreakerState.SUSPECT, EndpointOutcome.REPLY_FAILED): BreakerState.SUSPECT,
+    (BreakerState.SUSPECT, EndpointOutcome.CONNECT_FAILED): BreakerState.DOWN,
+    (BreakerState.DOWN, EndpointOutcome.REPLIED): BreakerState.UP,
     # A TLS 1.3 server refuses a client certificate only after the client has seen the
     # handshake succeed, so a connection alone does not prove that the endpoint works.
-    (BreakerState.DOWN, Observation.CONNECTED): BreakerState.SUSPECT,
-    (BreakerState.DOWN, Observation.REPLY_FAILED): BreakerState.SUSPECT,
-    (BreakerState.DOWN, Observation.CONNECT_FAILED): BreakerState.DOWN,
+    (BreakerState.DOWN, EndpointOutcome.CONNECTED): BreakerState.SUSPECT,
+    (BreakerState.DOWN, EndpointOutcome.REPLY_FAILED): BreakerState.SUSPECT,
+    (BreakerState.DOWN, EndpointOutcome.CONNECT_FAILED): BreakerState.DOWN,
 }
 
 
@@ -72,16 +72,16 @@ class CircuitBreaker:
     busy: int = 0
     connecting: int = 0
 
-    def note(self, observation: Observation, now: float) -> bool:
+    def note(self, outcome: EndpointOutcome, now: float) -> bool:
         """Take in what was seen; True when the state changed."""
         before = self.state
-        self.state = TRANSITIONS[before, observation]
-        if observation is Observation.REPLIED:
+        self.state = TRANSITIONS[before, outcome]
+        if outcome is EndpointOutcome.REPLIED:
             self.failures = 0
-        elif observation is Observation.CONNECT_FAILED:
+        elif outcome is EndpointOutcome.CONNECT_FAILED:
             self.failures += 1
             self.failed_at = now
-        elif observation is Observation.REPLY_FAILED:
+        elif outcome is EndpointOutcome.REPLY_FAILED:
             self.failed_at = now
         return self.state is not before
 

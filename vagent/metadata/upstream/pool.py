@@ -15,7 +15,11 @@ from twisted.internet.defer import Deferred
 
 from vagent.config.model import MetadataProxyConfig
 from vagent.metadata.limits import MAX_UPSTREAM_CONNECTIONS, RETRY_SECONDS
-from vagent.metadata.upstream.circuit_breaker import BreakerState, Observation, choose
+from vagent.metadata.upstream.circuit_breaker import (
+    BreakerState,
+    EndpointOutcome,
+    choose,
+)
 from vagent.metadata.upstream.connect_attempts import ConnectAttempts
 from vagent.metadata.upstream.connection import UpstreamConnection
 from vagent.metadata.upstream.connector import UpstreamConnector
@@ -137,7 +141,7 @@ class ConnectionPool:
         breaker = endpoint.breaker
         breaker.busy -= 1
         if breaker.state is not _UP or breaker.failures:
-            self._note(endpoint, Observation.REPLIED, "replied")
+            self._note(endpoint, EndpointOutcome.REPLIED, "replied")
         if connection.served == 1:
             self._connector.keep_session(connection)
         if reusable:
@@ -150,10 +154,10 @@ class ConnectionPool:
         endpoint = connection.endpoint
         endpoint.breaker.busy -= 1
         if failure is UpstreamFailure.REFUSED:
-            self._note(endpoint, Observation.CONNECT_FAILED, detail)
+            self._note(endpoint, EndpointOutcome.CONNECT_FAILED, detail)
         elif failure is not UpstreamFailure.STALE:
             reason = f"{failure.value}: {detail}"
-            self._note(endpoint, Observation.REPLY_FAILED, reason)
+            self._note(endpoint, EndpointOutcome.REPLY_FAILED, reason)
 
     def abandoned(self, connection: UpstreamConnection) -> None:
         """Nobody waits for the response any more; the connection is closing."""
@@ -168,7 +172,7 @@ class ConnectionPool:
         if not endpoint.connections:
             self._retired.discard(endpoint)
         if refusal:
-            self._note(endpoint, Observation.CONNECT_FAILED, refusal)
+            self._note(endpoint, EndpointOutcome.CONNECT_FAILED, refusal)
         if self._emptied is not None:
             self._check_emptied()
         elif self._queue.size:
@@ -315,7 +319,7 @@ class ConnectionPool:
         endpoint.connections.add(connection)
         if endpoint.retired:
             self._retired.add(endpoint)
-        self._note(endpoint, Observation.CONNECTED, "connected")
+        self._note(endpoint, EndpointOutcome.CONNECTED, "connected")
         if probe is None or endpoint.retired:
             self._offer(connection)
         else:
@@ -324,21 +328,21 @@ class ConnectionPool:
 
     def _not_connected(self, endpoint: UpstreamEndpoint, why: str) -> None:
         if self._emptied is None and not endpoint.retired:
-            self._note(endpoint, Observation.CONNECT_FAILED, why)
+            self._note(endpoint, EndpointOutcome.CONNECT_FAILED, why)
             self._open_for_waiting()
 
     def _probed(self, endpoint: UpstreamEndpoint, problem: str) -> None:
         self._emit(UpstreamEndpointProbed(str(endpoint.address), problem))
         if problem.startswith("status"):
-            self._note(endpoint, Observation.REPLY_FAILED, f"probe: {problem}")
+            self._note(endpoint, EndpointOutcome.REPLY_FAILED, f"probe: {problem}")
 
     def _note(
-        self, endpoint: UpstreamEndpoint, observation: Observation, reason: str
+        self, endpoint: UpstreamEndpoint, outcome: EndpointOutcome, reason: str
     ) -> None:
         """Tell the endpoint's circuit breaker what was seen, and report a change."""
         breaker = endpoint.breaker
         before = breaker.state
-        if not breaker.note(observation, self._deadlines.now()):
+        if not breaker.note(outcome, self._deadlines.now()):
             return
         self.is_down = _all_down(self._endpoints)
         if _DOWN in (before, breaker.state):

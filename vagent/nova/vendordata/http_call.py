@@ -121,12 +121,6 @@ async def call(
             transport.abortConnection()
 
 
-class _Heads:
-    """Reply heads of targets differ: none is remembered."""
-
-    parse = staticmethod(parse_response_head)
-
-
 class Exchange(Protocol):
     """Sends the request once the connection (TLS included) is there; `done` fires with
     the Response or fails with TargetError, once.
@@ -139,7 +133,7 @@ class Exchange(Protocol):
         self._request = request
         self._deadlines = deadlines
         self._clock = clock
-        self._reader = ResponseReader(_Heads())
+        self._reader = ResponseReader(parse_response_head)
         self._pieces: list[bytes] = []
         self._size = 0
         self._over = False

@@ -9,7 +9,7 @@ from vagent.metadata.upstream.circuit_breaker import (
     TRANSITIONS,
     BreakerState,
     CircuitBreaker,
-    Observation,
+    EndpointOutcome,
     backoff,
     choose,
 )
@@ -17,14 +17,14 @@ from vagent.metadata.upstream.circuit_breaker import (
 
 def test_every_transition_is_named() -> None:
     """No state meets an outcome that the table does not know."""
-    assert set(itertools.product(BreakerState, Observation)) == set(TRANSITIONS)
+    assert set(itertools.product(BreakerState, EndpointOutcome)) == set(TRANSITIONS)
 
 
 def test_failed_replies_never_take_an_endpoint_down() -> None:
     """Guests can provoke them, so they must not hurt other guests."""
     record = CircuitBreaker()
     for _ in range(100):
-        record.note(Observation.REPLY_FAILED, 1.0)
+        record.note(EndpointOutcome.REPLY_FAILED, 1.0)
     assert BreakerState.SUSPECT is record.state
 
 
@@ -32,10 +32,10 @@ def test_only_a_reply_proves_that_an_endpoint_is_well() -> None:
     """Connecting is not enough: TLS 1.3 refuses later; the pause goes on growing."""
     record = CircuitBreaker()
     for _ in range(3):
-        record.note(Observation.CONNECT_FAILED, 1.0)
-        record.note(Observation.CONNECTED, 1.0)
+        record.note(EndpointOutcome.CONNECT_FAILED, 1.0)
+        record.note(EndpointOutcome.CONNECTED, 1.0)
     assert (BreakerState.SUSPECT, 3) == (record.state, record.failures)
-    record.note(Observation.REPLIED, 2.0)
+    record.note(EndpointOutcome.REPLIED, 2.0)
     assert (BreakerState.UP, 0) == (record.state, record.failures)
 
 
