@@ -1,7 +1,8 @@
 """A request's path, query and head become an answer: status, type, body.
 
-Pure but for what the sources read. The form follows what the client accepts: browsers
-get HTML, everything else gets Contrail's XML. Refuses to know sockets and Twisted.
+Pure but for what the sources read. A page's form follows what the client accepts:
+browsers get HTML, everything else gets Contrail's XML. Metrics, and traces as JSON,
+have paths of their own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
-from introspect import html, prometheus, sandesh
+from introspect import html, prometheus, sandesh, trace_json
 from introspect.access import change_denial, method_denial, wants_html
 from introspect.page import Page
 from introspect.pages.overview import overview
@@ -96,6 +97,8 @@ class PageRouter:
                 return PageReply(200, PLAIN, b"ok\n")
             case "/readyz":
                 return self._ready()
+        if ask.path == trace_json.PATH or ask.path.startswith(f"{trace_json.PATH}/"):
+            return self._traces(ask)
         name = ask.path.removeprefix("/Snh_")
         if name != ask.path and name in BY_NAME:
             return await self._request(ask, BY_NAME[name])
@@ -136,6 +139,10 @@ class PageRouter:
         when = f"{utc(ask.now)[:19]} UTC"
         frame = html.Frame(ask.path, xml, when, self._sources.version)
         return PageReply(status, html.CONTENT_TYPE, self._html.render(page, frame))
+
+    def _traces(self, ask: PageRequest) -> PageReply:
+        status, body = trace_json.answer(self._sources.traces, ask.path, ask.query)
+        return PageReply(status, trace_json.CONTENT_TYPE, body)
 
     def _metrics(self) -> PageReply:
         snapshot = self._sources.statistics.snapshot()

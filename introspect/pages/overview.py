@@ -19,6 +19,7 @@ from introspect.page import (
 from introspect.pages.traces import utc
 from introspect.schema import attribute
 from introspect.sources import Sources
+from introspect.trace_json import PATH
 
 LATEST = 8
 """Decisions on the front page: what fits below the tiles."""
@@ -66,7 +67,7 @@ def _latest(sources: Sources) -> Table:
         (
             Cell(utc(entry.time), tone="code"),
             Cell(name, link("SandeshTraceRequest", x=name)),
-            Cell(entry.text),
+            Cell(entry.text, tone="bad" if entry.is_fault else ""),
         )
         for entry, name in newest[:LATEST]
     )
@@ -95,6 +96,7 @@ def _tools(modules: tuple[str, ...]) -> Facts:
     )
     ends = (
         Fact("/metrics", Cell("Prometheus", "/metrics")),
+        Fact(PATH, Cell("traces as JSON", PATH)),
         Fact("/readyz", Cell("readiness", "/readyz"), "503 with the reason if not."),
     )
     return Facts("For tools", rows + ends)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,6 +11,7 @@ from introspect.query import whole
 from introspect.schema import attribute
 from introspect.sources import Sources
 from introspect.trace_line import source_of, trace_line
+from vagent.observe.traces import TraceEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,6 @@ def trace(sources: Sources, arguments: Mapping[str, str]) -> Page:
     name = arguments.get("buf_name", "")
     count = whole(arguments.get("count"))
     entries = sources.traces.entries(name, count)
-    rows = tuple(
-        (
-            Cell(utc(entry.time), tone="code"),
-            Cell(entry.text),
-            Cell("{}:{}".format(*source_of(type(entry.event))), tone="quiet"),
-        )
-        for entry in reversed(entries)
-    )
-    columns = (Column("Time (UTC)"), Column("What happened"), Column("Decided in"))
     return Page(
         f"Trace {name}".strip(),
         f"{len(entries):,} entries, newest first.",
@@ -89,11 +81,36 @@ def trace(sources: Sources, arguments: Mapping[str, str]) -> Page:
                     Entry("count", "Newest, or all", arguments.get("count", "")),
                 ),
             ),
-            Table(
-                "", columns, rows, "Nothing was traced here since the agent started."
-            ),
+            _table(entries),
         ),
     )
+
+
+def _table(entries: Sequence[TraceEntry]) -> Table:
+    """Newest first; the guest's port and the request where such a thing is traced."""
+    facts = [entry.facts for entry in entries]
+    has_port = any(each.get("port_id") for each in facts)
+    has_request = any(each.get("request") for each in facts)
+    rows = []
+    for entry, its in zip(reversed(entries), reversed(facts), strict=True):
+        row = [
+            Cell(utc(entry.time), tone="code"),
+            Cell(entry.text, tone="bad" if entry.is_fault else ""),
+        ]
+        if has_port:
+            row.append(_port(str(its.get("port_id", "")), str(its.get("tap", ""))))
+        if has_request:
+            row.append(Cell(str(its.get("request", "")), tone="code"))
+        row.append(Cell("{}:{}".format(*source_of(type(entry.event))), tone="quiet"))
+        rows.append(tuple(row))
+    titles = ["Time (UTC)", "What happened"]
+    titles += ["Port"] * has_port + ["Request"] * has_request + ["Decided in"]
+    empty = "Nothing was traced here since the agent started."
+    return Table("", tuple(map(Column, titles)), tuple(rows), empty)
+
+
+def _port(port_id: str, tap: str) -> Cell:
+    return Cell(tap, link("ItfReq", uuid=port_id) if port_id else "")
 
 
 def utc(seconds: float) -> str:

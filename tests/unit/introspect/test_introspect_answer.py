@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -48,6 +49,18 @@ def test_tools_get_xml_and_browsers_html(world: Any, name: str) -> None:
     root = html.document_fromstring(person.body.decode())
     assert root.xpath("//footer/a[2]/@href") == [f"/Snh_{name}?format=xml"]
     assert "2016-07-20 07:33:20 UTC" in root.find(".//footer").text_content()
+
+
+def test_traces_are_json(world: Any) -> None:
+    """For whoever asks, a browser too; errors as well. What begins alike is no page."""
+    world.trace("x")
+    reply = answer(world, "/vagent/traces/Metadata", accept=BROWSER)
+    assert (200, "application/json") == (reply.status, reply.content_type)
+    assert "x" == json.loads(reply.body)["entries"][0]["text"]
+    assert 200 == answer(world, "/vagent/traces").status
+    unknown = answer(world, "/vagent/traces/Nope")
+    assert (404, "application/json") == (unknown.status, unknown.content_type)
+    assert NOT_FOUND == answer(world, "/vagent/tracesX").body
 
 
 def test_format_overrides_accept(world: Any) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from introspect.page import Table
+from introspect.page import Cell, Table
 from introspect.pages.traces import buffer_list, trace, utc
 from introspect.sandesh import STYLESHEET, document
 from introspect.trace_line import trace_line
+from vagent.observe.event import Event
 
 
 def xml(page: Any) -> str:
@@ -86,6 +88,39 @@ def test_count_takes_the_newest(world: Any, count: str, expected: list[str]) -> 
     _, table = page.shown()
     assert isinstance(table, Table)
     assert [row[1].text for row in table.rows] == expected[::-1]
+
+
+@dataclass(slots=True)
+class Answered(Event):
+    port_id: str
+    tap: str
+    request: str
+    status: int
+
+    def text(self) -> str:
+        return f"answered {self.status}"
+
+    def is_fault(self) -> bool:
+        return self.status >= 400
+
+
+def test_people_see_whose_request_it_was(world: Any) -> None:
+    """The tap leads to its port; what went wrong stands out."""
+    ring = world.traces.ring("Metadata")
+    ring.append((1.0, Answered("p1", "tap1", "a1", 200)))
+    ring.append((2.0, Answered("", "", "b1", 404)))
+    _, table = trace(world.sources(), {"buf_name": "Metadata"}).shown()
+    assert isinstance(table, Table)
+    titles = ["Time (UTC)", "What happened", "Port", "Request", "Decided in"]
+    assert titles == [column.title for column in table.columns]
+    assert [
+        [Cell("answered 404", tone="bad"), Cell(""), Cell("b1", tone="code")],
+        [
+            Cell("answered 200"),
+            Cell("tap1", "/Snh_ItfReq?uuid=p1"),
+            Cell("a1", tone="code"),
+        ],
+    ] == [list(row[1:4]) for row in table.rows]
 
 
 def test_times_are_readable() -> None:
