@@ -50,9 +50,9 @@ def session(guest: Any) -> Any:
     )
 
 
-def demanding(site: Any, more: str = "") -> None:
-    """Start the agent with required tokens."""
-    elements = f"<session-tokens>required</session-tokens>{more}"
+def demanding(site: Any, more: str = "", *, mode: str = "required") -> None:
+    """Start the agent with tokens for all ports, required unless said otherwise."""
+    elements = f"<session-tokens>{mode}</session-tokens>{more}"
     site.agent.config = configuration(site.folder).replace(
         "</metadata-proxy>", elements + "</metadata-proxy>"
     )
@@ -72,7 +72,7 @@ def test_a_token_gets_to_every_kind_of_guest_and_no_further(
     idle_site: Any, ask: Any
 ) -> None:
     """With TTL 1 it arrives at bridged, on-link and routed guests: nothing on the way
-    takes a hop. What follows on the connection travels like any packet.
+    takes a hop. What follows on that connection gets no further either.
     """
     site = idle_site
     demanding(site)
@@ -82,8 +82,7 @@ def test_a_token_gets_to_every_kind_of_guest_and_no_further(
     for guest in guests:
         told = session(guest)
         assert f"I am {guest.name}\n" == told["text"]
-        first, second = told["hops"]
-        assert (1, True) == (first, second > 32), guest.name
+        assert [1, 1] == told["hops"], guest.name
     assert "401" == status(ask, guests[0])
 
 
@@ -117,7 +116,7 @@ def test_each_port_has_its_mode_and_keeps_it(idle_site: Any, ask: Any) -> None:
     third; so it stays when an orchestrator registers the port again, and over a kill.
     """
     site = idle_site
-    site.agent.start()
+    demanding(site, mode="off")
     guests = [site.alice(), site.bob(), site.carol()]
     alice, bob, _ = guests
     site.introduce(*guests)
@@ -206,6 +205,23 @@ def token_of(machine: Machine, address: str = "169.254.169.254") -> tuple[int, s
     return int(code), text
 
 
+PIPELINED = """
+import socket, sys
+with socket.create_connection(("169.254.169.254", 80), 5) as connection:
+    connection.sendall(
+        b"PUT /latest/api/token HTTP/1.1\\r\\nHost: a\\r\\n"
+        b"X-aws-ec2-metadata-token-ttl-seconds: 60\\r\\n\\r\\n"
+        b"GET /latest/ HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n"
+    )
+    connection.settimeout(5)
+    try:
+        print(connection.recv(4096)[:40])
+    except TimeoutError:
+        print("nothing")
+"""
+"""The second request is behind the first while the token is on its way: TCP sends that
+again twice within the five seconds."""
+
 TIMED_OUT = 28
 """curl's exit code."""
 
@@ -231,6 +247,7 @@ def test_a_client_beyond_the_hop_limit_hears_nothing_or_why(
     inner = behind(alice)
     assert "401" == status(ask, SimpleNamespace(machine=inner))
     assert TIMED_OUT == token_of(inner)[0]
+    assert "nothing" == inner.run(sys.executable, "-c", PIPELINED).strip()
     site.agent.stop()
     demanding(site, "<refuse-beyond-hop-limit>true</refuse-beyond-hop-limit>")
     for address in ("169.254.169.254", "[fd00:ec2::254]"):

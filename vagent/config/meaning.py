@@ -57,8 +57,20 @@ def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConf
     Look at `findings` before using it. `conf` is agent.conf itself: its permissions
     matter when it holds a secret.
     """
-    proxy = _metadata_proxy(agent.section("metadata-proxy"), findings, conf)
-    server = _metadata_server(agent.section("metadata-server"), proxy, findings, conf)
+    server_section = agent.section("metadata-server")
+    is_served_here = server_section.value("enabled", _switch, default=False)
+    proxy = _metadata_proxy(
+        agent.section("metadata-proxy"),
+        findings,
+        conf,
+        # What it serves beside Nova's documents is asked for by clients with tokens.
+        tokens=SessionMode.OPTIONAL if is_served_here else SessionMode.OFF,
+    )
+    server = (
+        _metadata_server(server_section, proxy, findings, conf)
+        if is_served_here
+        else None
+    )
     config = AgentConfig(
         state_directory=agent.value("state-directory", Path, DEFAULTS.state_directory),
         runtime_directory=agent.value(
@@ -83,7 +95,7 @@ def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConf
 
 
 def _metadata_proxy(
-    section: Section, findings: Findings, conf: Content
+    section: Section, findings: Findings, conf: Content, *, tokens: SessionMode
 ) -> MetadataProxyConfig:
     default = DEFAULTS.metadata_proxy
     secret = read_secret(section, findings, conf)
@@ -118,9 +130,7 @@ def _metadata_proxy(
             "max-guest-requests", int, default.max_guest_requests
         ),
         cache_ttl=section.value("cache-ttl", float, default.cache_ttl),
-        session_tokens=section.value(
-            "session-tokens", SessionMode, default.session_tokens
-        ),
+        session_tokens=section.value("session-tokens", SessionMode, tokens),
         hop_limit=section.value("hop-limit", int, default.hop_limit),
         refuse_beyond_hop_limit=section.value(
             "refuse-beyond-hop-limit", _switch, default.refuse_beyond_hop_limit
@@ -217,9 +227,7 @@ def _identity_problem(text: str, network: IPv4Network) -> str | None:
 
 def _metadata_server(
     section: Section, proxy: MetadataProxyConfig, findings: Findings, conf: Content
-) -> MetadataServerConfig | None:
-    if not section.value("enabled", _switch, default=False):
-        return None
+) -> MetadataServerConfig:
     secret = read_secret(section, findings, conf)
     listen = read_listen(section, DEFAULT_SERVER.listen)
     server = MetadataServerConfig(

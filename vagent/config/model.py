@@ -50,6 +50,7 @@ class SessionMode(StrEnum):
     OFF = "off"
     OPTIONAL = "optional"
     REQUIRED = "required"
+    REQUIRED_EC2 = "required-ec2"
     AUDIT = "audit"
 
 

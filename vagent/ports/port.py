@@ -24,6 +24,7 @@ class PortTokens(StrEnum):
     OFF = "off"
     OPTIONAL = "optional"
     REQUIRED = "required"
+    REQUIRED_EC2 = "required-ec2"
     AUDIT = "audit"
 
 

@@ -60,7 +60,7 @@ class Wire:
         self.pending = True
 
     def limit_hops(self, hops: int) -> None:
-        """Packets from now on travel so many hops; -1: as far as the host lets them.
+        """Packets from now on travel so many hops (IPv4's TTL, IPv6's hop limit).
 
         Retransmissions count as packets from now on. Raises OSError.
         """

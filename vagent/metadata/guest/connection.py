@@ -8,7 +8,6 @@ of ports, quotas or upstreams: for these it calls the proxy (`callbacks`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from enum import Enum
 from typing import Any, cast
 
@@ -113,7 +112,6 @@ class DownstreamConnection(Protocol):
         self._is_advancing = False
         self._has_ended = False
         self._lingered = 0
-        self._limits_hops = False
         self.deadline = NEVER
         self.source = self.main_identity = ""
         self.request: RequestHead
@@ -215,14 +213,15 @@ class DownstreamConnection(Protocol):
     def send_token(self, token: bytes, ttl: int, *, hops: int) -> None:
         """Send a session token in packets that travel no further than `hops`.
 
-        The limit stays until the next request: lost packets are sent again.
+        The connection keeps that limit for good: what is sent again after a loss goes
+        as far as the limit of that moment, and a client that is too far away could
+        have it lifted by another request behind the one for the token.
         """
         try:
             self._wire.limit_hops(hops)
         except OSError:
             self.reset()
             return
-        self._limits_hops = True
         request = self.request
         close = not request.keep_alive
         self.relay(token_response(token, ttl, request.session.family, close=close))
@@ -318,10 +317,6 @@ class DownstreamConnection(Protocol):
         self.deadline = NEVER
         self.request = request
         self.started = self._deadlines.now()
-        if self._limits_hops:
-            self._limits_hops = False
-            with suppress(OSError):
-                self._wire.limit_hops(-1)
         self._callbacks.request_received(self, request, body)
 
     def _refuse(self, refusal: RequestRefusal) -> None:

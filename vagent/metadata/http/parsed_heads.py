@@ -45,7 +45,7 @@ class RequestHeadParser:
         if (
             isinstance(request, RequestHead)
             and len(head) <= MAX_REMEMBERED_HEAD
-            and not request.session.token
+            and request.session.token is None
         ):
             _keep(self._known, head, request)
         return request

@@ -187,7 +187,7 @@ def _request(
         key=key_of(method, path, path + query, forwarded),
         is_plain=method == b"GET" and keep_alive,
         is_safe=method in SAFE,
-        session=session_fields(named),
+        session=session_fields(fields),
     )
 
 

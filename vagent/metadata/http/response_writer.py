@@ -20,6 +20,14 @@ _STATUS_LINES = {
 }
 
 
+_COME_BACK = b"Retry-After: 1\r\n"
+_LOCAL_FIELDS = {
+    401: b'WWW-Authenticate: X-aws-ec2-metadata-token realm="metadata"\r\n',
+    429: _COME_BACK,
+    503: _COME_BACK,
+}
+
+
 def status_line(status: int) -> bytes:
     """The line for a status; the phrase is ours, never the upstream's text."""
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
@@ -28,13 +36,14 @@ def status_line(status: int) -> bytes:
 def local_response(status: int, *, close: bool, text: bytes = b"") -> bytes:
     """A complete response of the agent's own; `text` is its body, a line for people.
 
-    503 and 429 ask the guest to come back in a second.
+    503 and 429 ask the guest to come back in a second; 401 says that a session token is
+    missing (RFC 9110 §11.6.1).
     """
-    retry = b"Retry-After: 1\r\n" if status in (429, 503) else b""
+    more = _LOCAL_FIELDS.get(status, b"")
     closing = b"Connection: close\r\n" if close else b""
     kind = b"Content-Type: text/plain\r\n" if text else b""
     return b"%bContent-Length: %d\r\n%b%b%b\r\n%b" % (
-        *(status_line(status), len(text), kind, retry, closing, text),
+        *(status_line(status), len(text), kind, more, closing, text),
     )
 
 

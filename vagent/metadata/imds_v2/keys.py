@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vagent.metadata.imds_v2.events import SessionKeysNotKept
+from vagent.metadata.imds_v2.token import NONCE_BYTES
 from vagent.observe.event import Emit
 
 KEY_BYTES = 32
@@ -133,14 +134,22 @@ class SessionKeys:
         pair, now = self._pair, self.now()
         if pair is not None and 0 <= now - pair.made < ROTATE_SECONDS:
             return pair
-        fresh = self._entropy(KEY_BYTES)
-        renewed = KeyPair(0, now, fresh) if pair is None else pair.next(fresh, now)
+        if pair is None:
+            # Counted from 0, the number that tokens show would be the days since boot.
+            number, *fresh = self._entropy(1 + KEY_BYTES)
+            renewed = KeyPair(number, now, bytes(fresh))
+        else:
+            renewed = pair.next(self._entropy(KEY_BYTES), now)
         self._pair = renewed
         try:
             self._write(encode(renewed, self._boot))
         except OSError as error:
             self._emit(SessionKeysNotKept(f"{self._path}: {error}"))
         return renewed
+
+    def nonce(self) -> bytes:
+        """Randomness for one token."""
+        return self._entropy(NONCE_BYTES)
 
     def _read(self) -> KeyPair | None:
         with self._path.open("rb") as file:

@@ -21,7 +21,10 @@ from vagent.metadata.imds_v2.token import (
 )
 from vagent.ports.port import PortTokens, Registration
 
-TOKEN_PATH = b"/latest/api/token"
+TOKEN_PATH = re.compile(rb"/(?:latest|1\.0|[0-9]{4}-[0-9]{2}-[0-9]{2})/api/token")
+"""Of whichever version: clients put the one that they speak in front."""
+NOVA_TREE = re.compile(rb"/openstack(?:/.*)?", re.DOTALL)
+"""What Nova's own clients ask for, none of which can ask for a token."""
 MAX_TTL = 21600
 """Seconds: six hours, Amazon's limit. The shortest life is one second."""
 
@@ -94,7 +97,7 @@ class Sessions:
         """
         mode = self.mode_of(registration)
         is_audit = mode is SessionMode.AUDIT
-        is_asking = request.method == b"PUT" and request.path == TOKEN_PATH
+        is_asking = request.method == b"PUT" and TOKEN_PATH.fullmatch(request.path)
         if is_far and not is_audit:
             return Deny(403, TOO_FAR, _TOO_FAR if is_asking else b"")
         if is_asking:
@@ -111,7 +114,7 @@ class Sessions:
             return GO_ON
         if is_audit:
             return Allow(verdict.value)
-        if mode is SessionMode.OPTIONAL and verdict is TokenVerdict.MISSING:
+        if verdict is TokenVerdict.MISSING and not _demands(mode, request.path):
             return GO_ON
         return Deny(401, verdict.value)
 
@@ -127,7 +130,15 @@ class Sessions:
         token = mint_token(
             pair.current,
             pair.number,
+            nonce=self._keys.nonce(),
             expires=int(self._keys.now()) + int(ttl),
             holder=holder_of(registration),
         )
         return IssueToken(token, int(ttl), missed)
+
+
+def _demands(mode: SessionMode, path: bytes) -> bool:
+    """Must a request for this path show a token? Audit: the answer is only counted."""
+    if mode is SessionMode.REQUIRED_EC2:
+        return NOVA_TREE.fullmatch(path) is None
+    return mode in (SessionMode.REQUIRED, SessionMode.AUDIT)

@@ -1,8 +1,11 @@
 """The session token: a signed statement of who may use it and until when. Pure.
 
-It is `version, key number, expiry, HMAC-SHA256` in URL-safe base64. The HMAC covers the
-holder as well, which the token does not name: with another holder the token is invalid,
-and nothing is stored for it. A guest may hold any number of tokens, as on Amazon.
+It is `version, key number, nonce, sealed expiry, code` in URL-safe base64. The code is
+an HMAC-SHA256, cut to 192 bits, of all that and of the holder, which the token does not
+name: with another holder the token is invalid, and nothing is stored for it. The expiry
+counts from the host's boot, so it is sealed by a key stream that the nonce selects: a
+guest cannot read how long its host has been up. The nonce makes each token unique. A
+guest may hold any number of tokens, as on Amazon.
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ from enum import Enum
 
 from vagent.ports.port import Registration
 
-_VERSION = 1
-_FRONT = struct.Struct(">BBQ")
-_CODE_BYTES = 32
+_VERSION = 2
+NONCE_BYTES = 10
+_EXPIRY_BYTES = 6
+_FRONT = struct.Struct(f">BB{NONCE_BYTES}s{_EXPIRY_BYTES}s")
+_CODE_BYTES = 24
 TOKEN_LENGTH = (_FRONT.size + _CODE_BYTES) // 3 * 4
 """Characters. The bytes are a multiple of three, so base64 has one spelling each."""
 
@@ -43,35 +48,52 @@ def holder_of(registration: Registration) -> bytes:
     return "\0".join((*parts, str(registration.index))).encode()
 
 
-def mint_token(key: bytes, number: int, *, expires: int, holder: bytes) -> bytes:
-    """Make a token of TOKEN_LENGTH characters. `number` (0 to 255) names the key."""
-    front = _FRONT.pack(_VERSION, number, expires)
+def mint_token(
+    key: bytes, number: int, *, nonce: bytes, expires: int, holder: bytes
+) -> bytes:
+    """A token of TOKEN_LENGTH characters. `number` (0 to 255) names the key, `nonce`
+    is NONCE_BYTES of randomness, `expires` is in whole seconds since boot.
+    """
+    sealed = _sealed(key, nonce, expires.to_bytes(_EXPIRY_BYTES))
+    front = _FRONT.pack(_VERSION, number, nonce, sealed)
     return urlsafe_b64encode(front + _code(key, front, holder))
 
 
 def verify_token(
-    token: bytes, *, key_of: Callable[[int], bytes | None], holder: bytes, now: float
+    token: bytes | None,
+    *,
+    key_of: Callable[[int], bytes | None],
+    holder: bytes,
+    now: float,
 ) -> TokenVerdict:
-    """Verify a token that a guest showed: its form first, then in constant time.
+    """Judge a token that a guest showed, None if it showed none; cheap bounds first,
+    constant time after.
 
     `key_of` gives the key of a number, `now` is in the same seconds as `expires`. The
     expiry is looked at only when the HMAC is right, so that nobody but the holder can
     find out that a token was valid once.
     """
-    if not token:
+    if token is None:
         return TokenVerdict.MISSING
     if len(token) != TOKEN_LENGTH or _TOKEN.fullmatch(token) is None:
         return TokenVerdict.MALFORMED
     data = urlsafe_b64decode(token)
     front, code = data[: _FRONT.size], data[_FRONT.size :]
-    version, number, expires = _FRONT.unpack(front)
+    version, number, nonce, sealed = _FRONT.unpack(front)
     key = key_of(number)
     if version != _VERSION or key is None:
         return TokenVerdict.FOREIGN
     if not hmac.compare_digest(code, _code(key, front, holder)):
         return TokenVerdict.FOREIGN
+    expires = int.from_bytes(_sealed(key, nonce, sealed))
     return TokenVerdict.VALID if now < expires else TokenVerdict.EXPIRED
 
 
 def _code(key: bytes, front: bytes, holder: bytes) -> bytes:
-    return hmac.digest(key, front + holder, "sha256")
+    return hmac.digest(key, b"code" + front + holder, "sha256")[:_CODE_BYTES]
+
+
+def _sealed(key: bytes, nonce: bytes, expiry: bytes) -> bytes:
+    """Seals the expiry, and opens it again."""
+    stream = hmac.digest(key, b"seal" + nonce, "sha256")
+    return bytes(a ^ b for a, b in zip(expiry, stream, strict=False))

@@ -485,3 +485,27 @@ def test_server_tls_is_whole_or_absent(load: Load, tmp_path: Path) -> None:
         "metadata-server/client-ca",
     ]
     assert "server-key is given, and TLS takes all of" in told[0]
+
+
+# -- session tokens
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (proxy(""), "off"),
+        (server(""), "optional"),
+        (
+            server("").replace(INLINE, f"{INLINE}<session-tokens>off</session-tokens>"),
+            "off",
+        ),
+        (proxy("<session-tokens>required-ec2</session-tokens>"), "required-ec2"),
+    ],
+)
+def test_tokens_are_optional_where_the_embedded_server_answers(
+    load: Load, content: str, expected: str
+) -> None:
+    """Amazon's clients want them, and no client is broken by their being optional. In
+    front of nova-api nothing is answered that Nova would not answer, unless asked for.
+    """
+    assert expected == load(content).config.metadata_proxy.session_tokens

@@ -49,7 +49,7 @@ TEXTS_OF = {
     "metadata-proxy/refuse-beyond-hop-limit": (["true", "false"], ["yes", ""]),
     "metadata-proxy/cache-ttl": (["0", "15", "3600"], ["3600.001", "-1", ""]),
     "metadata-proxy/session-tokens": (
-        ["off", "optional", "required", "audit"],
+        ["off", "optional", "required", "required-ec2", "audit"],
         ["", "on", "Off"],
     ),
     "metadata-proxy/hop-limit": (["1", "64"], ["0", "65", "-1"]),

@@ -151,6 +151,13 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     assert ["SessionKeysNotKept"] == [type(event).__name__ for event in host.events]
 
 
+def test_the_first_number_says_nothing_of_the_time_since_boot(tmp_path: Path) -> None:
+    """It shows in tokens and grows by one a day, so it begins anywhere."""
+    host = Host(tmp_path / "session-keys")
+    host.made = 76
+    assert 77 == host.keys().pair().number
+
+
 def test_keys_do_not_show() -> None:
     """Not in a repr."""
     shown = repr(KeyPair(1, 0.0, b"secret-1", b"secret-2"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from dataclasses import replace
@@ -46,7 +47,7 @@ class Site(Bench):
             folder / "session-keys",
             boot="boot",
             now=lambda: self.boot_seconds,
-            entropy=lambda size: b"k" * size,
+            entropy=os.urandom,
             emit=self.events.append,
         )
         sessions = Sessions(mode, keys)
@@ -76,7 +77,7 @@ def required(tmp_path: Path) -> Site:
     return Site(tmp_path, SessionMode.REQUIRED)
 
 
-ON = [SessionMode.OPTIONAL, SessionMode.REQUIRED, SessionMode.AUDIT]
+ON = [mode for mode in SessionMode if mode is not SessionMode.OFF]
 
 
 @pytest.mark.parametrize("family", [AMAZON, PLAIN])
@@ -113,9 +114,10 @@ def test_a_port_has_its_own_mode_or_that_of_all(
     site = Site(tmp_path, mode)
     say(site, said)
     in_force = mode if said in ("", "default") else SessionMode(said)
-    wrong = {"off": 200, "audit": 200, "optional": 401, "required": 401}
-    assert (401 if in_force == "required" else 200) == site.status(GET)
-    assert wrong[in_force] == site.status(get(b"nonsense"))
+    wrong = 200 if in_force in ("off", "audit") else 401
+    none = 401 if in_force in ("required", "required-ec2") else 200
+    assert none == site.status(GET)
+    assert wrong == site.status(get(b"nonsense"))
     missed = [one.missed for one in site.proxy.snapshot().conspicuous]
     assert ([2] if in_force == "audit" else []) == missed
 
@@ -175,6 +177,8 @@ def test_bad_ttl(required: Site, ttl: bytes) -> None:
         b"X-FORWARDED-FOR",
         b"x_forwarded_for",
         b"X_Forwarded-For",
+        b"Forwarded",
+        b"Via",
     ],
 )
 @pytest.mark.parametrize("value", [b"", b"1.2.3.4"])
@@ -186,11 +190,18 @@ def test_a_forwarded_request_gets_no_token(
 
 
 @pytest.mark.parametrize(
-    "path", [b"/2021-03-23/api/token", b"/latest/api/token/x", b"/latest/api"]
+    "path",
+    [b"/2021-03/api/token", b"/latest/api/token/x", b"/latest/api", b"/api/token"],
 )
-def test_only_one_path_gives_tokens(required: Site, path: bytes) -> None:
+def test_no_other_path_gives_tokens(required: Site, path: bytes) -> None:
     """A PUT elsewhere is a request like others: it needs a token itself."""
     assert 401 == required.status(put(path=path))
+
+
+@pytest.mark.parametrize("version", [b"latest", b"1.0", b"2009-04-04", b"2021-03-23"])
+def test_every_version_gives_tokens(required: Site, version: bytes) -> None:
+    """Clients put the version that they speak in front."""
+    assert 200 == required.status(put(path=b"/%b/api/token" % version))
 
 
 def test_the_path_in_any_spelling(required: Site) -> None:
@@ -198,11 +209,68 @@ def test_the_path_in_any_spelling(required: Site) -> None:
     assert 200 == required.status(put(path=b"//latest/./%61pi/token"))
 
 
+def test_each_token_is_its_own(required: Site) -> None:
+    """Two asked for in the same second differ."""
+    assert required.token() != required.token()
+
+
+def test_who_needs_a_token_is_told_how(required: Site) -> None:
+    """RFC 9110: a 401 has a challenge."""
+    assert b"\r\nWWW-Authenticate: X-aws-ec2-metadata-token" in required.answer(GET)
+
+
+def test_an_empty_token_is_a_wrong_one(tmp_path: Path) -> None:
+    """Also where tokens are optional."""
+    site = Site(tmp_path, SessionMode.OPTIONAL)
+    assert 401 == site.status(get(b""))
+    assert 401 == site.status(get(b" "))
+
+
+@pytest.mark.parametrize("other", [AMAZON, PLAIN])
+def test_tokens_that_differ_are_refused(required: Site, other: bytes) -> None:
+    """In either spelling; the same one twice is one."""
+    token = required.token()
+    twice = get(token)[:-2] + b"%b: %b\r\n\r\n" % (other, token)
+    assert 200 == required.status(twice)
+    differing = get(token)[:-2] + b"%b: nonsense\r\n\r\n" % other
+    assert 400 == required.status(differing)
+
+
+def test_lifetimes_that_differ_are_refused(required: Site) -> None:
+    """It is not for us to choose."""
+    assert 400 == required.status(put(AMAZON + b"-ttl-seconds: 7"))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (b"/", 401),
+        (b"/latest/meta-data/", 401),
+        (b"/openstackx", 401),
+        (b"/openstack", 200),
+        (b"/openstack/", 200),
+        (b"/openstack/latest/meta_data.json", 200),
+        (b"/openstack/../latest/user-data", 401),
+    ],
+)
+def test_required_for_the_tree_of_amazon_alone(
+    tmp_path: Path, path: bytes, expected: int
+) -> None:
+    """No client of Nova's own tree can ask for a token. A wrong one is wrong there."""
+    site = Site(tmp_path, SessionMode.REQUIRED_EC2)
+    request = b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path
+    assert expected == site.status(request)
+    for token, status in ((site.token(), 200), (b"nonsense", 401)):
+        shown = request[:-2] + b"%b: %b\r\n\r\n" % (AMAZON, token)
+        assert status == site.status(shown)
+
+
 @pytest.mark.parametrize(
     ("mode", "without", "wrong"),
     [
         (SessionMode.OPTIONAL, 200, 401),
         (SessionMode.REQUIRED, 401, 401),
+        (SessionMode.REQUIRED_EC2, 401, 401),
         (SessionMode.AUDIT, 200, 200),
     ],
 )
@@ -254,10 +322,12 @@ def test_what_is_kept_needs_a_token_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
-def test_hops_are_limited_until_the_next_request(
+def test_hops_are_limited_for_good(
     tmp_path: Path, family: socket.AddressFamily
 ) -> None:
-    """Also for what is sent again; afterwards the connection is an ordinary one."""
+    """What is sent again after a loss goes as far as the limit of that moment, so the
+    next request must not lift it.
+    """
     site = Site(tmp_path, SessionMode.OPTIONAL, hop_limit=3)
     guest, transport = site.guest()
     transport.family = family
@@ -269,10 +339,9 @@ def test_hops_are_limited_until_the_next_request(
     )
     assert [(*option, 3)] == transport.options
     guest.dataReceived(GET)
-    assert [(*option, 3), (*option, -1)] == transport.options
     site.connections[0].dataReceived(HELLO)
     guest.dataReceived(GET)
-    assert 2 == len(transport.options)
+    assert [(*option, 3)] == transport.options
 
 
 def opened_with(ttl: int) -> bytes:

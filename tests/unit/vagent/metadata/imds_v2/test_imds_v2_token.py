@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.vagent.metadata.memory_bench import REGISTRATION
 from vagent.metadata.imds_v2.token import (
+    NONCE_BYTES,
     TOKEN_LENGTH,
     TokenVerdict,
     holder_of,
@@ -19,25 +21,28 @@ from vagent.metadata.imds_v2.token import (
 
 KEY = bytes(range(32))
 HOLDER = holder_of(REGISTRATION)
-TOKEN = mint_token(KEY, 7, expires=100, holder=HOLDER)
+NONCE = b"0123456789"
+TOKEN = mint_token(KEY, 7, nonce=NONCE, expires=100, holder=HOLDER)
 
 
-def verdict(token: bytes, *, holder: bytes = HOLDER, now: float = 0.0) -> TokenVerdict:
+def verdict(
+    token: bytes | None, *, holder: bytes = HOLDER, now: float = 0.0
+) -> TokenVerdict:
     return verify_token(token, key_of={7: KEY}.get, holder=holder, now=now)
 
 
 @given(
     key=st.binary(min_size=32, max_size=32),
     number=st.integers(0, 255),
-    # Up to where each second is a float of its own: 285 million years after boot.
-    expires=st.integers(1, 2**53),
+    nonce=st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES),
+    expires=st.integers(1, 2**48 - 1),
     holder=st.binary(max_size=80),
 )
 def test_every_token_opens_for_its_holder(
-    key: bytes, number: int, expires: int, holder: bytes
+    key: bytes, number: int, nonce: bytes, expires: int, holder: bytes
 ) -> None:
     """Until its time, and not from then on; it has a fixed length."""
-    token = mint_token(key, number, expires=expires, holder=holder)
+    token = mint_token(key, number, nonce=nonce, expires=expires, holder=holder)
     assert TOKEN_LENGTH == len(token)
     keys = {number: key}
     for now, expected in (
@@ -66,8 +71,37 @@ def test_every_changed_character_is_found() -> None:
 @given(st.binary(max_size=2 * TOKEN_LENGTH))
 def test_anything_else_is_refused(token: bytes) -> None:
     """Whatever a guest shows: a verdict, never an exception, never valid."""
-    expected = TokenVerdict.MALFORMED if token else TokenVerdict.MISSING
-    assert verdict(token) in (expected, TokenVerdict.FOREIGN)
+    assert verdict(token) in (TokenVerdict.MALFORMED, TokenVerdict.FOREIGN)
+
+
+def test_no_token_and_an_empty_one_are_different_things() -> None:
+    """Whoever shows an empty token means to show one."""
+    assert TokenVerdict.MISSING is verdict(None)
+    assert TokenVerdict.MALFORMED is verdict(b"")
+
+
+@given(st.binary(min_size=NONCE_BYTES, max_size=NONCE_BYTES))
+def test_each_token_is_another_one(nonce: bytes) -> None:
+    """Also of one guest with one expiry."""
+    token = mint_token(KEY, 7, nonce=nonce, expires=100, holder=HOLDER)
+    assert (token == TOKEN) is (nonce == NONCE)
+
+
+def test_the_expiry_does_not_show() -> None:
+    """It counts from the host's boot: who reads it knows how long the host is up. The
+    same bytes stand for another expiry under each nonce.
+    """
+    front, back = 2 + NONCE_BYTES, 2 + NONCE_BYTES + 6
+    sealed = {
+        urlsafe_b64decode(
+            mint_token(
+                KEY, 7, nonce=n.to_bytes(NONCE_BYTES), expires=100, holder=HOLDER
+            )
+        )[front:back]
+        for n in range(1000)
+    }
+    assert 1000 == len(sealed)
+    assert (100).to_bytes(6) not in sealed
 
 
 @pytest.mark.parametrize(
