@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vagent.errors import StoreError
+from vagent.store.durable import make_folder
 
 LOCK = "lock"
 """Name of the file. It stays when the agent stops: a lock on a file that is being
@@ -38,7 +39,7 @@ class StateDirectory:
         host could change what is in it, and where it cannot be made.
         """
         try:
-            _make(self._path)
+            make_folder(self._path, mode=0o700)
             directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 self._check_owner(os.fstat(directory))
@@ -97,14 +98,3 @@ def holder(path: Path) -> int | None:
                 if descriptor.samefile(lock):
                     return pid
     return None
-
-
-def _make(path: Path) -> None:
-    """Whatever the umask, nobody else may write in what is made."""
-    if path.is_dir():
-        return
-    for parent in reversed(path.parents):
-        with suppress(FileExistsError):
-            parent.mkdir(mode=0o755)
-    with suppress(FileExistsError):
-        path.mkdir(mode=0o700)

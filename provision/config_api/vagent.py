@@ -118,9 +118,7 @@ class Additions:
     async def delete(self, _request: ApiRequest, uuid: str) -> Reply:
         """Remove, with what the guest left under its UUID; 404 if it was not there."""
         wanted = parse_uuid(uuid)
-        for kind in self._companions:
-            await self._store.delete(kind, wanted)
-        if not await self._store.delete(INSTANCE, wanted):
+        if not await self._store.delete(INSTANCE, wanted, also=self._companions):
             raise _missing(wanted)
         return json_reply({"uuid": wanted})
 

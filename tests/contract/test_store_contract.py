@@ -116,6 +116,30 @@ def test_delete(store: ConfigStore) -> None:
     assert now(store.get("kind", "id")) is None
 
 
+def test_delete_takes_other_kinds_along(store: ConfigStore) -> None:
+    """What is there of the other kinds goes; the answer is about the first alone."""
+    for kind in ("kind", "other", "third"):
+        now(store.put(kind, "id", {}, expected=None))
+    assert now(store.delete("kind", "id", also=("other", "absent"))) is True
+    assert (None, None) == (now(store.get("kind", "id")), now(store.get("other", "id")))
+    assert now(store.get("third", "id")) is not None
+    assert now(store.delete("kind", "id", also=("third",))) is False
+    assert now(store.get("third", "id")) is None
+    with pytest.raises(StoreError, match="store kind"):
+        now(store.delete("kind", "id", also=("",)))
+
+
+def test_watchers_hear_of_what_went_along(store: ConfigStore) -> None:
+    """Those of each kind of which there was something, and no others."""
+    now(store.put("kind", "id", {}, expected=None))
+    now(store.put("other", "id", {}, expected=None))
+    seen: list[str] = []
+    for kind in ("kind", "other", "absent"):
+        store.watch(kind, lambda kind=kind: seen.append(kind))  # type: ignore[misc]  # its default
+    now(store.delete("kind", "id", also=("other", "absent")))
+    assert ["kind", "other"] == sorted(seen)
+
+
 def test_value_ceiling(store: ConfigStore) -> None:
     """A value of exactly 1 MiB of JSON is taken, one byte more is not."""
     spare = MAX_VALUE_BYTES - len('{"v":""}')

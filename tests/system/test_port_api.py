@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.system.small_disk import SmallDisk, small_disk
 from vagent.ctl import command_line as ctl
 
 PROCESS = Path(__file__).with_name("port_api_process.py")
@@ -195,23 +195,69 @@ def test_a_thousand_ports_in_one_call(agent: Agent) -> None:
     assert agent.identities() == identities
 
 
-@pytest.mark.system
-def test_a_full_disk_refuses_and_leaves_nothing(agent: Agent) -> None:
-    """A real ENOSPC: 500, no port, no file, and it works again with room."""
+@pytest.fixture
+def disk(agent: Agent) -> Iterator[SmallDisk]:
+    """What the ports are on; the agent runs, and has none."""
     agent.kill()
-    size = ["-o", "size=64k"]
-    mount = ["mount", "-t", "tmpfs", *size, "vagent-test", str(agent.folder)]
-    if subprocess.run(mount, check=False).returncode != 0:
-        pytest.skip("no permission to mount a tmpfs")
-    try:
+    with small_disk(agent.folder, kibibytes=64) as disk:
         agent.start()
-        ports = [port_object(n + 1) for n in range(100)]
-        status, _reason, content = agent.call("POST", "/port", ports)
-        assert (status, b"No space left on device" in content) == (500, True)
-        assert list(agent.folder.iterdir()) == []
-        assert agent.identities() == {}
-        assert agent.call("POST", "/port", ports[0])[0] == 200
-    finally:
-        agent.kill()
-        with suppress(subprocess.CalledProcessError):
-            subprocess.run(["umount", str(agent.folder)], check=True)
+        try:
+            yield disk
+        finally:
+            agent.kill()
+
+
+@pytest.mark.system
+def test_a_full_disk_refuses_and_leaves_nothing(agent: Agent, disk: SmallDisk) -> None:
+    """A real ENOSPC: 500, no port, no file, and it works again with room."""
+    ports = [port_object(n + 1) for n in range(100)]
+    status, _reason, content = agent.call("POST", "/port", ports)
+    assert (status, b"No space left on device" in content) == (500, True)
+    assert list(disk.folder.iterdir()) == []
+    assert agent.identities() == {}
+    assert agent.call("POST", "/port", ports[0])[0] == 200
+
+
+@pytest.mark.system
+def test_a_port_is_deleted_for_good_or_not_at_all(
+    agent: Agent, disk: SmallDisk
+) -> None:
+    """A real EROFS: 500 with the reason, and the port stays, after a kill as well; once
+    the disk takes it, the port is gone, after a kill as well.
+    """
+    port = port_object(1)
+    path = f"/port/{port['id']}"
+    assert agent.call("POST", "/port", port)[0] == 200
+    disk.make_read_only()
+    status, _reason, content = agent.call("DELETE", path)
+    assert (500, True) == (status, b"Read-only file system" in content)
+    assert [port["id"]] == list(agent.identities())
+    disk.make_writable()
+    agent.kill()
+    agent.start()
+    assert [port["id"]] == list(agent.identities())
+    assert (200, "OK", b"{}") == agent.call("DELETE", path)
+    assert {} == agent.identities()
+    agent.kill()
+    agent.start()
+    assert {} == agent.identities()
+
+
+@pytest.mark.system
+def test_a_port_is_replaced_for_good_or_not_at_all(
+    agent: Agent, disk: SmallDisk
+) -> None:
+    """Another name, or another link state, for a port that is there."""
+    port = port_object(1, type=2)
+    path = f"/port/{port['id']}"
+    assert agent.call("POST", "/port", port)[0] == 200
+    before = agent.call("GET", path)
+    disk.make_read_only()
+    other = {**port, "display-name": "other"}
+    assert agent.call("POST", "/port", other)[0] == 500
+    assert agent.call("PUT", f"/enable-{path[1:]}")[0] == 500
+    assert before == agent.call("GET", path)
+    disk.make_writable()
+    agent.kill()
+    agent.start()
+    assert before == agent.call("GET", path)

@@ -1,8 +1,9 @@
 """What each call of the port REST API means: method, path and body in, Reply out.
 
 Contrail's routes and texts (`port_ipc/rest_server.cc`), two deviations: an array that
-is refused says so (Contrail answers 200), and a write that fails is an error. Own
-addition: `GET /ports`. Knows no sockets and no HTTP beyond the status.
+is refused says so (Contrail answers 200), and so does a port whose file cannot be
+written or removed. Own addition: `GET /ports`. Knows no sockets and no HTTP beyond the
+status.
 """
 
 from __future__ import annotations
@@ -89,8 +90,7 @@ class PortApi:
             case "GET /port", str(port_id):
                 return self._show(port_id)
             case "DELETE /port", str(port_id):
-                await self._registrar.remove([port_id])
-                return DONE
+                return await self._remove(port_id)
             case "GET /ports", None:
                 return self._list()
             case "PUT /enable-port", str(port_id):
@@ -105,6 +105,13 @@ class PortApi:
     async def _add(self, body: bytes) -> Reply:
         try:
             await self._registrar.add([self._stamp(p) for p in decode_ports(body)])
+        except VagentError as error:
+            return failed(500, f"{{ {error} }}")
+        return DONE
+
+    async def _remove(self, port_id: str) -> Reply:
+        try:
+            await self._registrar.remove([port_id])
         except VagentError as error:
             return failed(500, f"{{ {error} }}")
         return DONE

@@ -1,14 +1,17 @@
 """Ports on disk, one file each (`<state>/ports/<uuid>`), so that a restart keeps them.
 
-A file appears whole or not at all: temporary file, fsync, rename, and one fsync of the
-directory for the whole batch. The file functions run in a thread; what they find comes
-back as values and is reported from the reactor. Other programs write here too
-(`vrouter-port-control`), so a file is read with suspicion: regular, small, valid.
-Knows neither the registry nor HTTP.
+A change is on the disk, names in the folder included, before it is acknowledged; one
+that fails leaves the files as they were. A file appears whole or not at all: temporary
+file, fsync, rename, and one fsync of the folder for the whole batch. What a batch
+replaces or removes is kept under another name until then. The file functions run in a
+thread; what they find comes back as values and is reported from the reactor. Other
+programs write here too (`vrouter-port-control`), so a file is read with suspicion:
+regular, small, valid. Knows neither the registry nor HTTP.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -24,12 +27,14 @@ from vagent.ports.codec import PortRecord, decode_record, encode_record
 from vagent.ports.events import PortFileSkipped
 from vagent.ports.members import UUID
 from vagent.ports.port import Registration
+from vagent.store.durable import make_folder, sync
 from vagent.store.worker import RunInThread
 
+FOLDER_MODE = 0o750
 MAX_FILE = 64 * 1024
 """Bytes; a port needs about 700."""
-LEFTOVER = re.compile(rf"\.{UUID.pattern}\.tmp")
-"""What a write that was killed leaves behind."""
+LEFTOVER = re.compile(rf"\.{UUID.pattern}\.(?:tmp|old)")
+"""What a change that was killed leaves behind."""
 SYNCS_AT_ONCE = 16
 """Threads that wait for the disk; 4 take a third longer, 64 are no faster (ext4)."""
 SYNCED_TOGETHER = 128
@@ -69,14 +74,16 @@ class Journal:
         return contents.records
 
     async def write(self, registrations: Sequence[Registration]) -> None:
-        """Write them durably, over what is there. Raises StoreError, and then no new
-        file is left behind.
+        """Write them durably, over what is there. Raises StoreError, and then the files
+        are as they were.
         """
         if registrations:
             await self._run_in_thread(lambda: write_all(self.directory, registrations))
 
     async def delete(self, port_ids: Iterable[str]) -> None:
-        """Remove files durably; absent ones are fine. Raises StoreError."""
+        """Remove files durably; absent ones are fine. Raises StoreError, and then all
+        that were there still are.
+        """
         ids = tuple(port_ids)
         await self._run_in_thread(lambda: delete_all(self.directory, ids))
 
@@ -84,7 +91,7 @@ class Journal:
 def read_all(directory: Path) -> Contents:
     """Read every regular file with a UUID for a name; clear what kills left behind."""
     try:
-        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        make_folder(directory, mode=FOLDER_MODE)
         names = sorted(os.listdir(directory))  # noqa: PTH208 - names, not paths
     except OSError as error:
         raise StoreError(f"port journal {directory}: {error.strerror}") from error
@@ -106,16 +113,16 @@ def read_all(directory: Path) -> Contents:
 
 
 def write_all(directory: Path, registrations: Sequence[Registration]) -> None:
-    """A file for each, or StoreError and none that is new.
+    """A file for each. Raises StoreError, and then the files are as they were.
 
     Written first, then synced, some at a time: the file system commits those together
     that wait together, so 1,000 files cost a third of as many syncs one by one.
     """
     port_ids = [registration.port.id for registration in registrations]
-    appeared: list[str] = []
+    change = _Change(directory)
     port_id = ""
     try:
-        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        make_folder(directory, mode=FOLDER_MODE)
         for registration in registrations:
             port_id = registration.port.id
             _write(_temporary(directory, port_id), encode_record(registration))
@@ -123,44 +130,90 @@ def write_all(directory: Path, registrations: Sequence[Registration]) -> None:
             for start in range(0, len(port_ids), SYNCED_TOGETHER):
                 some = port_ids[start : start + SYNCED_TOGETHER]
                 paths = [_temporary(directory, name) for name in some]
-                waiting = [syncing.submit(_sync, path) for path in paths]
+                waiting = [syncing.submit(sync, path) for path in paths]
                 for port_id, synced in zip(some, waiting, strict=True):  # noqa: B007
                     synced.result()
         for port_id in port_ids:
-            final = directory / port_id
-            if not os.path.lexists(final):
-                appeared.append(port_id)
-            _temporary(directory, port_id).rename(final)
-        _sync(directory)
+            change.replace(port_id)
+        sync(directory)
     except OSError as error:
+        change.undo()
         for name in port_ids:
             with suppress(OSError):
                 _temporary(directory, name).unlink(missing_ok=True)
-        for name in appeared:
-            with suppress(OSError):
-                (directory / name).unlink(missing_ok=True)
         raise StoreError(
             f"Writing of Json string to file failed for {port_id}: "
             f"{directory}: {error.strerror}"
         ) from error
+    change.forget_old()
 
 
 def delete_all(directory: Path, port_ids: Iterable[str]) -> None:
-    """Remove the files; StoreError names the first that would not go."""
-    failed: OSError | None = None
-    for port_id in port_ids:
-        try:
-            (directory / port_id).unlink(missing_ok=True)
-        except OSError as error:
-            failed = failed or error
+    """Remove the files. Raises StoreError with the file that would not go, and then all
+    that were there still are.
+    """
+    change = _Change(directory)
+    failing = directory
     try:
-        _sync(directory)
-    except FileNotFoundError:
-        pass
+        for port_id in port_ids:
+            failing = directory / port_id
+            change.remove(port_id)
+        failing = directory
+        if directory.exists():
+            sync(directory)
     except OSError as error:
-        failed = failed or error
-    if failed is not None:
-        raise StoreError(f"port file {failed.filename}: {failed.strerror}") from failed
+        change.undo()
+        raise StoreError(f"port file {failing}: {error.strerror}") from error
+    change.forget_old()
+
+
+class _Change:
+    """A change of several files that can be undone until it is known to be durable."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._appeared: list[str] = []
+        self._kept: list[str] = []
+
+    def replace(self, port_id: str) -> None:
+        """Put the temporary file in the place of the port's, which is never missing."""
+        final, old = self._directory / port_id, self._old(port_id)
+        if os.path.lexists(final):
+            old.unlink(missing_ok=True)
+            old.hardlink_to(final)
+            self._kept.append(port_id)
+        else:
+            self._appeared.append(port_id)
+        _temporary(self._directory, port_id).rename(final)
+
+    def remove(self, port_id: str) -> None:
+        """Take the port's file away, if there is one."""
+        final = self._directory / port_id
+        if final.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with suppress(FileNotFoundError):
+            final.rename(self._old(port_id))
+            self._kept.append(port_id)
+
+    def undo(self) -> None:
+        """Bring every file back, as far as the disk lets us."""
+        for port_id in self._appeared:
+            with suppress(OSError):
+                (self._directory / port_id).unlink(missing_ok=True)
+        for port_id in self._kept:
+            with suppress(OSError):
+                self._old(port_id).rename(self._directory / port_id)
+                # Where both names are one file still, rename(2) leaves both.
+                self._old(port_id).unlink(missing_ok=True)
+
+    def forget_old(self) -> None:
+        """The change is durable. What cannot be cleared away is at the next start."""
+        for port_id in self._kept:
+            with suppress(OSError):
+                self._old(port_id).unlink()
+
+    def _old(self, port_id: str) -> Path:
+        return self._directory / f".{port_id}.old"
 
 
 def _temporary(directory: Path, port_id: str) -> Path:
@@ -188,11 +241,3 @@ def _read(path: Path) -> PortRecord:
 def _write(path: Path, content: bytes) -> None:
     with os.fdopen(os.open(path, WRITE, 0o640), "wb") as file:
         file.write(content)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

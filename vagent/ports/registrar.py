@@ -109,10 +109,11 @@ class Registrar:
         return registrations
 
     async def remove(self, port_ids: Iterable[str]) -> tuple[Registration, ...]:
-        """Take ports out; those that were there. Unknown ids are fine.
+        """Take ports out, all or none, durably; those that were there. Unknown ids are
+        fine.
 
-        What the disk or the kernel refuses is reported, not raised: the guest is out of
-        the registry either way.
+        Raises StoreError with nothing changed. What the kernel refuses is reported, not
+        raised: it is tried again until the kernel takes it.
         """
         async with self._lock:
             removed = await self._take_out(tuple(port_ids))
@@ -137,7 +138,9 @@ class Registrar:
         return changed[0]
 
     def sync(self) -> None:
-        """From now on, a port that is not added again within STALE_AFTER is removed."""
+        """From now on, a port that is not added again within STALE_AFTER is removed; if
+        its file cannot be removed then, every STALE_AFTER seconds until it can.
+        """
         self.stop()
         self._unseen = {r.port.id for r in self.registry.registrations()}
         self._sweep = self._clock.callLater(STALE_AFTER, self._start_sweep)
@@ -174,15 +177,15 @@ class Registrar:
         return plan.registrations
 
     async def _take_out(self, port_ids: tuple[str, ...]) -> tuple[Registration, ...]:
-        removed = tuple(
-            old for i in port_ids if (old := self.registry.remove(i)) is not None
-        )
-        self._unseen.difference_update(port_ids)
         try:
             await self._journal.delete(port_ids)
         except StoreError as error:
             self._emit(PortJournalFailed(str(error)))
-        return removed
+            raise
+        self._unseen.difference_update(port_ids)
+        return tuple(
+            old for i in port_ids if (old := self.registry.remove(i)) is not None
+        )
 
     async def _settled(self) -> None:
         """Wait for the kernel, at most SETTLE_DEADLINE; its own work goes on after."""
@@ -208,9 +211,26 @@ class Registrar:
 
     async def _remove_unseen(self) -> None:
         async with self._lock:
-            removed = await self._take_out(tuple(self._unseen))
-        self._emit(StalePortsRemoved(len(removed)))
+            removed = await self._take_out_what_goes(tuple(self._unseen))
+            if self._unseen and self._sweep is None:
+                self._sweep = self._clock.callLater(STALE_AFTER, self._start_sweep)
+        if removed or not self._unseen:
+            self._emit(StalePortsRemoved(len(removed)))
         await self._settled_or_reported(removed)
+
+    async def _take_out_what_goes(
+        self, port_ids: tuple[str, ...]
+    ) -> tuple[Registration, ...]:
+        """As `_take_out`; if that fails, one by one, without those that do not go."""
+        try:
+            return await self._take_out(port_ids)
+        except StoreError:
+            if len(port_ids) == 1:
+                return ()
+        removed: list[Registration] = []
+        for port_id in port_ids:
+            removed += await self._take_out_what_goes((port_id,))
+        return tuple(removed)
 
     def _report(self, failure: Failure) -> None:
         self._emit(PortsUnsettled(f"sweep of stale ports: {failure.value!r}"))

@@ -5,7 +5,7 @@ Values are kept as JSON text, so nobody can change what is stored by changing a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from vagent.errors import ConflictError, StoreError
@@ -62,14 +62,22 @@ class MemoryStore:
         self._watches.tell(kind)
         return _entry(kind, entry_id, (text, self._revision))
 
-    async def delete(self, kind: str, entry_id: str) -> bool:
+    async def delete(
+        self, kind: str, entry_id: str, *, also: Collection[str] = ()
+    ) -> bool:
         self._check()
-        check_key(kind, entry_id)
-        if self._entries.get(kind, {}).pop(entry_id, None) is None:
-            return False
-        self._revision += 1
-        self._watches.tell(kind)
-        return True
+        for each in (kind, *also):
+            check_key(each, entry_id)
+        gone = [
+            each
+            for each in (kind, *also)
+            if self._entries.get(each, {}).pop(entry_id, None) is not None
+        ]
+        if gone:
+            self._revision += 1
+        for each in gone:
+            self._watches.tell(each)
+        return kind in gone
 
     def watch(self, kind: str, changed: Callable[[], None]) -> Watch:
         return self._watches.add(kind, changed)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import CancelledError
 
 from vagent.errors import ConflictError, StoreError
+from vagent.store.durable import make_folder
 from vagent.store.schema import prepare
 from vagent.store.store import Entry, Watch
 from vagent.store.value import (
@@ -88,29 +89,38 @@ class SqliteStore:
     ) -> Entry:
         check_key(kind, entry_id)
         text = to_text(kind, entry_id, value)
-        revision = await self._change(
-            kind, lambda sql: _put(sql, (kind, entry_id, text), expected)
+        revision = await self._write(
+            (kind,), lambda sql: _put(sql, (kind, entry_id, text), expected)
         )
+        self._tell((kind,))
         return Entry(kind, entry_id, from_text(kind, entry_id, text), revision)
 
-    async def delete(self, kind: str, entry_id: str) -> bool:
-        check_key(kind, entry_id)
-        return await self._change(kind, lambda sql: _delete(sql, kind, entry_id))
+    async def delete(
+        self, kind: str, entry_id: str, *, also: Collection[str] = ()
+    ) -> bool:
+        kinds = (kind, *also)
+        for each in kinds:
+            check_key(each, entry_id)
+        gone = await self._write(kinds, lambda sql: _delete(sql, kinds, entry_id))
+        self._tell(gone)
+        return kind in gone
 
     def watch(self, kind: str, changed: Callable[[], None]) -> Watch:
         return self._watches.add(kind, changed)
 
-    async def _change(
-        self, kind: str, job: Callable[[sqlite3.Connection], Result]
+    async def _write(
+        self, kinds: Collection[str], job: Callable[[sqlite3.Connection], Result]
     ) -> Result:
+        """Run a job that changes these kinds; the caller tells the watchers."""
         try:
-            result = await self._do("write", job)
+            return await self._do("write", job)
         except CancelledError:
-            self._watches.tell(kind)
+            self._tell(kinds)
             raise
-        if result:
+
+    def _tell(self, kinds: Collection[str]) -> None:
+        for kind in kinds:
             self._watches.tell(kind)
-        return result
 
     async def _do(
         self, what: str, job: Callable[[sqlite3.Connection], Result]
@@ -127,7 +137,7 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         with self._translated("open"):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._path.parent, mode=0o777)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             connection = sqlite3.connect(self._path, isolation_level=None)
             try:
@@ -197,14 +207,21 @@ def _put(
     return revision
 
 
-def _delete(sql: sqlite3.Connection, kind: str, entry_id: str) -> bool:
+def _delete(
+    sql: sqlite3.Connection, kinds: Collection[str], entry_id: str
+) -> frozenset[str]:
+    """The kinds of which there was an entry."""
     with _transaction(sql):
-        gone = sql.execute(
-            "DELETE FROM entry WHERE kind = ? AND id = ?", (kind, entry_id)
-        ).rowcount
+        gone = frozenset(
+            kind
+            for kind in kinds
+            if sql.execute(
+                "DELETE FROM entry WHERE kind = ? AND id = ?", (kind, entry_id)
+            ).rowcount
+        )
         if gone:
             _next_revision(sql)
-    return bool(gone)
+    return gone
 
 
 def _count(sql: sqlite3.Connection, kind: str) -> int:

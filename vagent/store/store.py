@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -43,8 +43,13 @@ class ConfigStore(Protocol):
         for "whatever is there". Raises ConflictError when it does not match.
         """
 
-    async def delete(self, kind: str, entry_id: str) -> bool:
-        """Remove; False when there was nothing."""
+    async def delete(
+        self, kind: str, entry_id: str, *, also: Collection[str] = ()
+    ) -> bool:
+        """Remove durably; False when there was nothing of that kind. What is under the
+        same id in the kinds `also` goes with it, all or nothing, whether it was there
+        or not.
+        """
 
     def watch(self, kind: str, changed: Callable[[], None]) -> Watch:
         """Call `changed` after each committed change of the kind, from the reactor."""

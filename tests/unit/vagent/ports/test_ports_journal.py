@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -112,15 +113,82 @@ def test_delete_removes_and_does_not_mind_absence(
     assert names(journal) == [two.port.id]
 
 
-def test_a_delete_that_fails_goes_on_and_says_so(
+def test_a_delete_that_fails_removes_nothing(
     journal: Journal, one: Registration, two: Registration, result: Make
 ) -> None:
-    """The first failure is named, the other files are gone."""
-    result(journal.write([two]))
-    (journal.directory / one.port.id).mkdir()
-    with pytest.raises(StoreError, match=one.port.id):
+    """The file that does not go is named; those before and after it are there."""
+    result(journal.write([one]))
+    (journal.directory / two.port.id).mkdir()
+    with pytest.raises(StoreError, match=f"{two.port.id}: Is a directory"):
         result(journal.delete([one.port.id, two.port.id]))
-    assert names(journal) == [one.port.id]
+    assert sorted([one.port.id, two.port.id]) == names(journal)
+    assert encode_record(one) == (journal.directory / one.port.id).read_bytes()
+
+
+@pytest.mark.parametrize("fault", ["rename", "fsync"])
+def test_a_delete_is_durable_or_an_error(
+    journal: Journal,
+    one: Registration,
+    two: Registration,
+    result: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    """Where the disk does not take it, the files are as they were."""
+    result(journal.write([one, two]))
+    before = [(journal.directory / name).read_bytes() for name in names(journal)]
+
+    def fail(*_args: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    if fault == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    else:
+        calls: list[Path] = []
+
+        def rename_once(path: Path, target: Path) -> Path:
+            calls.append(path)
+            if len(calls) == 2:
+                fail()
+            os.rename(path, target)  # noqa: PTH104  what is replaced here
+            return target
+
+        monkeypatch.setattr(Path, "rename", rename_once)
+    with pytest.raises(StoreError, match="Input/output error"):
+        result(journal.delete([one.port.id, two.port.id]))
+    monkeypatch.undo()
+    assert before == [(journal.directory / n).read_bytes() for n in names(journal)]
+    result(journal.delete([one.port.id, two.port.id]))
+    assert [] == names(journal)
+
+
+def test_a_replacement_is_durable_or_undone(
+    journal: Journal,
+    one: Registration,
+    two: Registration,
+    result: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the names in the folder do not get to the disk, the old file is back, and
+    what is new is gone."""
+    result(journal.write([one]))
+    real = os.fsync
+    changed = Registration(one.port, 99, IPv4Address("169.254.64.99"))
+
+    def fail_for_folders(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_for_folders)
+    with pytest.raises(StoreError, match="Input/output error"):
+        result(journal.write([changed, two]))
+    monkeypatch.undo()
+    assert [one.port.id] == names(journal)
+    assert encode_record(one) == (journal.directory / one.port.id).read_bytes()
+    result(journal.write([changed, two]))
+    assert sorted([one.port.id, two.port.id]) == names(journal)
+    assert encode_record(changed) == (journal.directory / one.port.id).read_bytes()
 
 
 @pytest.mark.parametrize("fault", ["write", "fsync", "rename"])
@@ -186,9 +254,10 @@ def test_a_failed_replacement_keeps_the_old_file(
 def test_what_a_kill_left_behind_is_cleared(
     journal: Journal, one: Registration, result: Make
 ) -> None:
-    """Half a temporary file is no port, and does not pile up."""
+    """Half a temporary file is no port, nor is a removed one; they do not pile up."""
     journal.directory.mkdir(parents=True)
     (journal.directory / f".{one.port.id}.tmp").write_bytes(encode_record(one)[:40])
+    (journal.directory / f".{one.port.id}.old").write_bytes(encode_record(one))
     assert result(journal.load()) == ()
     assert names(journal) == []
 

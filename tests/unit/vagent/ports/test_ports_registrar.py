@@ -37,6 +37,8 @@ class MemoryJournal:
     files: dict[str, Registration] = field(default_factory=dict)
     records: tuple[PortRecord, ...] = ()
     refusal: StoreError | None = None
+    stuck: set[str] = field(default_factory=set)
+    """Ports whose files cannot be removed."""
     waiting: Deferred[None] | None = None
 
     async def load(self) -> tuple[PortRecord, ...]:
@@ -48,7 +50,10 @@ class MemoryJournal:
 
     async def delete(self, port_ids: Iterable[str]) -> None:
         await self._medium()
-        for port_id in port_ids:
+        ids = set(port_ids)
+        if ids & self.stuck:
+            raise StoreError(f"stuck: {ids & self.stuck}")
+        for port_id in ids:
             self.files.pop(port_id, None)
 
     async def _medium(self) -> None:
@@ -207,14 +212,27 @@ def test_removing_what_is_not_there_is_fine(desk: Desk, result: Make) -> None:
     assert desk.journal.files == {}
 
 
-def test_a_file_that_cannot_be_removed_is_reported(
-    desk: Desk, port: Make, result: Make
-) -> None:
-    """The port would be back after a restart, so somebody must know."""
-    result(desk.registrar.add([port(1)]))
+def test_a_port_whose_file_stays_stays(desk: Desk, port: Make, result: Make) -> None:
+    """It would be back after a restart, so it is not gone before; who asks is told."""
+    result(desk.registrar.add([port(1), port(2)]))
     desk.journal.refusal = StoreError("read-only")
-    assert len(result(desk.registrar.remove([port(1).id]))) == 1
-    assert [e.text() for e in desk.of(PortJournalFailed)] == ["Error: read-only"]
+    with pytest.raises(StoreError, match="read-only"):
+        result(desk.registrar.remove([port(1).id, port(2).id]))
+    assert [port(1).id, port(2).id] == desk.ids()
+    assert ["Error: read-only"] == [e.text() for e in desk.of(PortJournalFailed)]
+    desk.journal.refusal = None
+    assert 2 == len(result(desk.registrar.remove([port(1).id, port(2).id])))
+    assert [] == desk.ids()
+
+
+def test_a_port_is_in_force_until_its_file_is_gone(desk: Desk, port: Make) -> None:
+    """What is in force is never less than what a restart would find."""
+    desk.start(desk.registrar.add([port(1)]))
+    desk.journal.waiting = Deferred()
+    removed = desk.start(desk.registrar.remove([port(1).id]))
+    assert ([port(1).id], []) == (desk.ids(), removed)
+    desk.journal.waiting.callback(None)
+    assert ([], 1) == (desk.ids(), len(removed))
 
 
 def test_link_state_of_the_right_type_only(
@@ -302,6 +320,24 @@ def test_a_second_sync_starts_anew(desk: Desk, port: Make, result: Make) -> None
     assert len(desk.ids()) == 1
     desk.clock.advance(1)
     assert desk.ids() == []
+
+
+def test_a_stale_port_whose_file_stays_is_tried_again(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """It stays registered, the others go, and after STALE_AFTER it is tried again."""
+    result(desk.registrar.add([port(1), port(2), port(3)]))
+    desk.registrar.sync()
+    desk.journal.stuck = {port(2).id}
+    desk.clock.advance(STALE_AFTER)
+    assert [port(2).id] == desk.ids()
+    desk.clock.advance(STALE_AFTER)
+    assert [port(2).id] == desk.ids()
+    desk.journal.stuck = set()
+    desk.clock.advance(STALE_AFTER)
+    assert [] == desk.ids()
+    assert ["2 stale", "1 stale"] == [e.text()[:7] for e in desk.of(StalePortsRemoved)]
+    assert [] == desk.clock.getDelayedCalls()
 
 
 def test_a_port_refused_after_a_sync_is_not_seen(

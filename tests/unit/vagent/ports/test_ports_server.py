@@ -40,7 +40,8 @@ class NoJournal:
             raise self.refusal
 
     async def delete(self, port_ids: Iterable[str]) -> None:
-        pass
+        if self.refusal is not None:
+            raise self.refusal
 
 
 class Server:
@@ -184,6 +185,20 @@ def test_a_full_disk_is_an_error(server: Server, body: Make) -> None:
         ERROR,
         b'{"error":"{ Writing of Json string to file failed for x }"}',
     )
+
+
+def test_a_file_that_stays_is_an_error(server: Server, body: Make) -> None:
+    """Contrail answers 200; the port would be back after a restart."""
+    server.post(body())
+    server.journal.refusal = StoreError("port file x: Read-only file system")
+    status, reply = server.ask("DELETE", f"/port/{UUID}")
+    assert (ERROR, b'{"error":"{ port file x: Read-only file system }"}') == (
+        status,
+        reply,
+    )
+    assert OK == server.ask("GET", f"/port/{UUID}")[0]
+    server.journal.refusal = None
+    assert (OK, b"{}") == server.ask("DELETE", f"/port/{UUID}")
 
 
 def test_the_reply_waits_for_the_kernel(server: Server, body: Make) -> None:

@@ -157,6 +157,23 @@ def test_full(path: Path) -> None:
     now(store.close())
 
 
+def test_a_delete_of_several_kinds_is_all_or_nothing(path: Path) -> None:
+    """Where the last cannot go, the first is still there."""
+    store = opened(path)
+    for kind in ("instance", "password"):
+        now(store.put(kind, "id", {}, expected=None))
+    raw = sqlite3.connect(path)
+    raw.execute(
+        "CREATE TRIGGER stuck BEFORE DELETE ON entry WHEN old.kind = 'password' "
+        "BEGIN SELECT RAISE(ABORT, 'stuck'); END"
+    )
+    raw.close()
+    with pytest.raises(StoreError, match="stuck; nothing was changed"):
+        now(store.delete("instance", "id", also=("password",)))
+    assert now(store.get("instance", "id")) is not None
+    now(store.close())
+
+
 def test_no_directory(tmp_path: Path) -> None:
     """A state directory that cannot be made is named."""
     (tmp_path / "file").write_text("")
