@@ -88,6 +88,25 @@ def test_size_line_ceiling(size: int, is_refused: bool) -> None:
         assert b"x" == Chunked().feed(line + b"x")
 
 
+@pytest.mark.parametrize(
+    ("surplus", "is_refused"), [(-1, False), (0, False), (1, True)]
+)
+def test_all_trailers_together_have_a_ceiling(
+    surplus: int, *, is_refused: bool
+) -> None:
+    """n-1, n, n+1 bytes of them, line ends included."""
+    last = b"B: " + b"c" * (MAX_TRAILERS + surplus - 2 * len(b"A: b\r\n") - 5)
+    lines = b"A: b\r\n" * 2 + last + b"\r\n"
+    assert MAX_TRAILERS + surplus == len(lines)
+    chunked = Chunked()
+    if is_refused:
+        with pytest.raises(WireError, match="trailers are too long"):
+            chunked.feed(b"0\r\n" + lines + b"\r\n")
+    else:
+        chunked.feed(b"0\r\n" + lines + b"\r\n")
+        assert b"" == chunked.rest
+
+
 @given(st.binary(max_size=100))
 def test_any_bytes(data: bytes) -> None:
     """Content, patience or WireError; nothing else."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vagent.metadata.http.request_body import RequestBody
+from vagent.metadata.http.request_head import RequestRefusal
 from vagent.metadata.limits import MAX_REQUEST_BODY
 
 
@@ -27,8 +28,7 @@ def test_chunked() -> None:
 def test_broken_chunks_are_400() -> None:
     """The coding's error becomes a refusal."""
     refusal = RequestBody(None).feed(b"zz\r\n")
-    assert refusal is not None
-    assert 400 == refusal.status
+    assert RequestRefusal(400, "malformed chunk size line") == refusal
 
 
 @pytest.mark.parametrize(("surplus", "status"), [(-1, 0), (0, 0), (1, 413)])
@@ -42,5 +42,53 @@ def test_chunked_ceiling(surplus: int, status: int) -> None:
 def test_tiny_chunks_do_not_buy_time() -> None:
     """One-byte chunks reach a ceiling of their own."""
     refusal = RequestBody(None).feed(b"1\r\na\r\n" * 22000)
-    assert refusal is not None
-    assert 413 == refusal.status
+    assert RequestRefusal(413, "body too long") == refusal
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize(
+    ("surplus", "is_refused"), [(-1, False), (0, False), (1, True)]
+)
+def test_the_coding_s_own_bytes_have_a_ceiling(
+    pieces: int, surplus: int, *, is_refused: bool
+) -> None:
+    """n-1, n, n+1 bytes of small chunks, however they are cut."""
+    size = 2 * MAX_REQUEST_BODY + surplus
+    coded = b"1;x\r\na\r\n" * (size // 8 - 1)
+    coded += b"1;" + b"x" * (size - len(coded) - 7) + b"\r\na\r\n"
+    assert size == len(coded)
+    body = RequestBody(None)
+    step = size // pieces + 1
+    refusals = [body.feed(coded[n : n + step]) for n in range(0, size, step)]
+    expected = RequestRefusal(413, "body too long") if is_refused else None
+    assert [None] * (pieces - 1) + [expected] == refusals
+
+
+def test_what_follows_a_chunked_body_is_none_of_it() -> None:
+    """Requests behind it do not count towards its ceilings."""
+    body = RequestBody(None)
+    behind = b"x" * (3 * MAX_REQUEST_BODY)
+    assert body.feed(b"0\r\n\r\n" + behind) is None
+    assert (b"", behind) == (body.content, body.rest)
+
+
+def test_many_pieces() -> None:
+    """Each counts, of either framing."""
+    known, chunked = RequestBody(4), RequestBody(None)
+    for letter in (b"a", b"b", b"c"):
+        assert known.feed(letter) is None
+        assert chunked.feed(b"1\r\n%b\r\n" % letter) is None
+    assert known.feed(b"dGET") is None
+    assert (b"abcd", b"GET") == (known.content, known.rest)
+    assert b"abc" == chunked.content
+    half = MAX_REQUEST_BODY // 2
+    assert chunked.feed(b"%x\r\n" % half + b"a" * half + b"\r\n") is None
+    refusal = chunked.feed(b"%x\r\n" % half + b"a" * half + b"\r\n")
+    assert RequestRefusal(413, "body too long") == refusal
+
+
+def test_a_body_of_no_bytes() -> None:
+    """It is complete, and what is there follows it."""
+    body = RequestBody(0)
+    assert body.feed(b"GET") is None
+    assert (b"", b"GET") == (body.content, body.rest)

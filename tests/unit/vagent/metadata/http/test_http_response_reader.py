@@ -11,14 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vagent.errors import WireError
+from vagent.metadata.http import parsed_heads
 from vagent.metadata.http.parsed_heads import (
     MAX_HEADS,
+    MAX_REMEMBERED_HEAD,
     RequestHeadParser,
     ResponseHeadParser,
 )
 from vagent.metadata.http.request_head import RequestHead, RequestRefusal
-from vagent.metadata.http.response_reader import ResponseReader, parse_response_head
-from vagent.metadata.http.response_writer import whole_response
+from vagent.metadata.http.response_reader import (
+    ResponseHead,
+    ResponseReader,
+    parse_response_head,
+)
+from vagent.metadata.http.response_writer import front_of, whole_response
 from vagent.metadata.limits import MAX_INTERIM_REPLIES, MAX_REPLY_BODY, MAX_REPLY_HEAD
 
 FRAMED = [
@@ -113,6 +119,7 @@ def test_persistence(line: bytes, fields: bytes, persistent: bool) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (MAX_REPLY_BODY + 1),
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunkedX\r\n\r\n",
         b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: b\nc: d\r\n\r\n",
@@ -159,6 +166,113 @@ def test_hop_by_hop_fields_are_left_out() -> None:
         b"Content-Length: 0\r\n\r\n"
     )
     assert b"Server: f\r\n" == head.fields
+
+
+def test_nominated_fields_are_left_out_however_they_are_spelt() -> None:
+    """Of several Connection fields each counts; what stays, stays in its order."""
+    head = parse_response_head(
+        b"HTTP/1.1 200 OK\r\nConnection: X-One\r\nConnection: x-two\r\nX-One: a\r\n"
+        b"X-Two: b\r\nServer: f\r\nA: b\r\nContent-Length: 0\r\n\r\n"
+    )
+    assert b"Server: f\r\nA: b\r\n" == head.fields
+
+
+@pytest.mark.parametrize(
+    ("digits", "length"),
+    [
+        (b"5 \t", 5),
+        (b"000000000000005", 5),
+        (b"0000000000000005", None),
+        (b"%d" % (MAX_REPLY_BODY - 1), MAX_REPLY_BODY - 1),
+        (b"%d" % MAX_REPLY_BODY, MAX_REPLY_BODY),
+        (b"%d" % (MAX_REPLY_BODY + 1), None),
+    ],
+)
+def test_lengths(digits: bytes, length: int | None) -> None:
+    """Up to the ceiling, in at most 15 digits; space behind them is none of it."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %b\r\n\r\n" % digits
+    if length is None:
+        with pytest.raises(WireError, match="above"):
+            parse_response_head(head)
+    else:
+        assert length == parse_response_head(head).length
+
+
+@pytest.mark.parametrize(
+    ("surplus", "is_refused"), [(-1, False), (0, False), (1, True)]
+)
+def test_a_head_that_comes_at_once_has_the_same_ceiling(
+    surplus: int, *, is_refused: bool
+) -> None:
+    """n-1, n, n+1 bytes of head, its end included."""
+    start, end = b"HTTP/1.1 200 OK\r\nA: ", b"\r\nContent-Length: 0\r\n\r\n"
+    data = start.ljust(MAX_REPLY_HEAD + surplus - len(end), b"a") + end
+    if is_refused:
+        with pytest.raises(WireError, match="reply head above"):
+            reader().feed(data)
+    else:
+        assert (b"", True) == reader().feed(data)
+
+
+def test_whether_anything_of_the_reply_has_come() -> None:
+    """With the first byte of it, until the next request."""
+    one = reader()
+    assert not one.started
+    one.feed(b"H")
+    assert one.started
+    one.begin(head_only=False)
+    assert not one.started
+
+
+def test_a_head_is_parsed_without_what_follows_it() -> None:
+    """Or the same head with another body would not be remembered."""
+    heads: list[bytes] = []
+
+    class Spy:
+        def parse(self, head: bytes) -> ResponseHead:
+            heads.append(head)
+            return parse_response_head(head)
+
+    one = ResponseReader(Spy())
+    one.feed(FRAMED[1])
+    assert [head + b"\r\n\r\n" for head in FRAMED[1].split(b"\r\n\r\n")[:2]] == heads
+
+
+FORM = (
+    b"HTTP/1.1 200 OK\r\nDate: Sun, 22 Nov 2026 15:54:%02d GMT\r\nServer: a\r\n"
+    b"Content-Length: 3\r\n\r\n"
+)
+
+
+def test_a_remembered_head_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one that differs in its date alone; each is rendered beforehand."""
+    parsed: list[bytes] = []
+
+    def spy(head: bytes) -> ResponseHead:
+        parsed.append(head)
+        return parse_response_head(head)
+
+    monkeypatch.setattr(parsed_heads, "parse_response_head", spy)
+    heads = ResponseHeadParser()
+    first = heads.parse(FORM % 1)
+    assert first is heads.parse(FORM % 1)
+    for second in (2, 3):
+        head = heads.parse(FORM % second)
+        assert front_of(replace(head, front=b"")) == head.front
+        assert b"54:%02d GMT\r\nContent-Length: 3\r\n\r\n" % second in head.front
+    assert 1 == len(parsed)
+
+
+@pytest.mark.parametrize(("surplus", "is_kept"), [(-1, True), (0, True), (1, False)])
+def test_only_heads_of_a_usual_size_are_remembered(
+    surplus: int, *, is_kept: bool
+) -> None:
+    """n-1, n, n+1 bytes."""
+    filler = b"a" * (MAX_REMEMBERED_HEAD + surplus - len(FORM % 1) + 1)
+    long = (FORM % 1).replace(b"Server: a", b"Server: " + filler)
+    assert MAX_REMEMBERED_HEAD + surplus == len(long)
+    heads = ResponseHeadParser()
+    assert is_kept == (heads.parse(long) is heads.parse(long))
 
 
 def test_replies_that_differ_in_date_are_read_once() -> None:

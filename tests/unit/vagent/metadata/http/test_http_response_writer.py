@@ -1,4 +1,4 @@
-"""Responses as bytes: the agent's own, and the heads of relayed ones."""
+"""Replies as the guest gets them: every byte of their heads."""
 
 from __future__ import annotations
 
@@ -6,38 +6,110 @@ import pytest
 
 from vagent.metadata.http.response_reader import ResponseHead
 from vagent.metadata.http.response_writer import (
+    chunk,
+    front_of,
     local_response,
     relayed_head,
     status_line,
     token_response,
+    whole_response,
 )
 
 
-def test_local_responses() -> None:
-    """Empty, with a length; 503 asks to come back."""
-    busy = b"HTTP/1.1 503 Service Unavailable\r\n"
-    tail = b"Content-Length: 0\r\nRetry-After: 1\r\n\r\n"
-    assert busy + tail == local_response(503, close=False)
-    assert (
-        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        == (local_response(400, close=True))
-    )
-    assert b"HTTP/1.1 299 Unknown\r\n" == status_line(299)
+def head(status: int = 200, length: int | None = 5) -> ResponseHead:
+    """A reply of the upstream's."""
+    return ResponseHead(status, b"A: b\r\n", length, chunked=False, persistent=True)
 
 
 @pytest.mark.parametrize(
-    ("length", "chunked", "framing"),
+    ("status", "close", "text", "response"),
     [
-        (5, False, b"Content-Length: 5\r\n"),
-        (None, True, b"Transfer-Encoding: chunked\r\n"),
-        (None, False, b""),
+        (404, False, b"", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+        (
+            *(503, True, b""),
+            b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n"
+            b"Retry-After: 1\r\nConnection: close\r\n\r\n",
+        ),
+        (
+            *(429, False, b"slow down"),
+            b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 9\r\n"
+            b"Content-Type: text/plain\r\nRetry-After: 1\r\n\r\nslow down",
+        ),
     ],
 )
-def test_relayed_heads(length: int | None, chunked: bool, framing: bytes) -> None:
-    """One framing, or none where the end is the end of the connection."""
-    head = ResponseHead(200, b"Server: a\r\n", None, chunked=False, persistent=True)
-    assert b"HTTP/1.1 200 OK\r\nServer: a\r\n" + framing + b"\r\n" == relayed_head(
-        head, length=length, chunked=chunked, close=False
+def test_replies_of_our_own(
+    status: int, *, close: bool, text: bytes, response: bytes
+) -> None:
+    """Without a body unless there is something to say."""
+    assert response == local_response(status, close=close, text=text)
+
+
+def test_a_status_that_nobody_knows() -> None:
+    """Its phrase is ours all the same."""
+    assert b"HTTP/1.1 599 Unknown\r\n" == status_line(599)
+
+
+@pytest.mark.parametrize(
+    ("length", "chunked", "close", "framing"),
+    [
+        (5, False, False, b"Content-Length: 5\r\n"),
+        (0, False, True, b"Content-Length: 0\r\nConnection: close\r\n"),
+        (None, True, False, b"Transfer-Encoding: chunked\r\n"),
+        (None, False, True, b"Connection: close\r\n"),
+    ],
+)
+def test_a_relayed_head(
+    length: int | None, *, chunked: bool, close: bool, framing: bytes
+) -> None:
+    """The status line is ours, the fields are the upstream's, the framing is ours."""
+    relayed = relayed_head(head(404), length=length, chunked=chunked, close=close)
+    assert b"HTTP/1.1 404 Not Found\r\nA: b\r\n%b\r\n" % framing == relayed
+
+
+@pytest.mark.parametrize(
+    ("status", "length", "front"),
+    [
+        (200, 5, b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 5\r\n\r\n"),
+        (200, None, b""),
+        (204, 0, b""),
+        (304, 5, b""),
+    ],
+)
+def test_what_is_rendered_beforehand(
+    status: int, length: int | None, front: bytes
+) -> None:
+    """Only where a body of the announced length follows."""
+    assert front == front_of(head(status, length))
+
+
+@pytest.mark.parametrize(
+    ("status", "length", "content", "head_only", "framing"),
+    [
+        (200, None, b"hello", False, b"Content-Length: 5\r\n"),
+        (205, None, b"", False, b"Content-Length: 0\r\n"),
+        (204, 7, b"", False, b""),
+        (304, 7, b"", False, b"Content-Length: 7\r\n"),
+        (200, 7, b"", True, b"Content-Length: 7\r\n"),
+        (200, None, b"", True, b""),
+    ],
+)
+def test_a_whole_response(
+    status: int, length: int | None, content: bytes, *, head_only: bool, framing: bytes
+) -> None:
+    """Its length is that of the body, or what was announced where none follows; 204 has
+    none (RFC 9110, 8.6), and neither has what nobody announced.
+    """
+    found = whole_response(
+        head(status, length), content, head_only=head_only, close=False
+    )
+    line = status_line(status)
+    assert b"%bA: b\r\n%b\r\n%b" % (line, framing, content) == found
+
+
+def test_a_chunk() -> None:
+    """Its size in hexadecimal digits, and its content."""
+    assert b"1a\r\nabcdefghijklmnopqrstuvwxyz\r\n" == chunk(
+        b"abcdefghijklmnopqrstuvwxyz"
     )
 
 
