@@ -18,7 +18,13 @@ from scapy.layers.inet6 import (
 from scapy.packet import Raw
 
 from vagent.errors import WireError
-from vagent.kernel.ip_packet import MAX_EXTENSIONS, OpeningPacket, parse
+from vagent.kernel.ip_packet import (
+    ICMP6,
+    MAX_EXTENSIONS,
+    OpeningPacket,
+    parse,
+    payload6,
+)
 
 GUEST, SERVICE = "169.254.64.11", "169.254.169.254"
 GUEST_INT, SERVICE_INT = 0xA9FE400B, 0xA9FEA9FE
@@ -194,3 +200,69 @@ def test_arbitrary_ipv6_bytes_are_read_or_refused(data: bytes) -> None:
     except WireError:
         return
     assert len(data) >= 39
+
+
+def test_a_header_alone_is_enough_where_there_are_no_ports() -> None:
+    """To its last byte, of either version."""
+    four = bytes(IP(src=GUEST, dst=SERVICE, proto=1, len=20))
+    assert OpeningPacket(1, GUEST_INT, SERVICE_INT, 0, 0) == parse(four)
+    six = bytes(IPv6(src=GUEST6, dst=SERVICE6, nh=ICMP6))
+    addresses = int(IPv6Address(GUEST6)), int(IPv6Address(SERVICE6))
+    assert OpeningPacket(ICMP6, *addresses, 0, 0, 6) == parse(six)
+
+
+def test_ports_may_be_the_last_that_is_there() -> None:
+    """Behind options, too."""
+    options = [IPOption(b"\x94\x04\x00\x00")]
+    header = IP(src=GUEST, dst=SERVICE, options=options, proto=17, len=28)
+    data = bytes(header) + bytes.fromhex("9c400050")
+    assert 28 == len(data)
+    assert OpeningPacket(17, GUEST_INT, SERVICE_INT, 40000, 80) == parse(data)
+
+
+def test_the_type_of_service_is_not_the_header_length() -> None:
+    """Whatever a guest writes there."""
+    options = [IPOption(b"\x94\x04\x00\x00")]
+    packet = IP(src=GUEST, dst=SERVICE, tos=0x45, options=options)
+    assert 80 == parse(bytes(packet / TCP(dport=80))).destination_port
+
+
+def with_length(packet: IPv6, length: int) -> bytes:
+    """The packet with this payload length in its header."""
+    data = bytearray(bytes(packet))
+    data[4:6] = length.to_bytes(2, "big")
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("length", "why"),
+    [
+        (0, "extension header at 40 cut, here 40"),
+        (1, "extension header at 40 cut, here 41"),
+        (2, "extension header ends at 48, here 42"),
+        (7, "extension header ends at 48, here 47"),
+    ],
+)
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_an_extension_header_ends_within_the_packet(
+    length: int, why: str, *, is_cut: bool
+) -> None:
+    """Whether the packet says that it is shorter, or is."""
+    packet = IP6 / IPv6ExtHdrDestOpt(nh=59) / Raw(bytes(300))
+    data = bytes(packet)[: 40 + length] if is_cut else with_length(packet, length)
+    with pytest.raises(WireError, match=why):
+        payload6(data)
+
+
+@pytest.mark.parametrize("length", [8, 9, 0x0108])
+def test_an_extension_header_may_be_the_end(length: int) -> None:
+    """Or far from it: both bytes of the payload's length count."""
+    packet = IP6 / IPv6ExtHdrDestOpt(nh=59) / Raw(bytes(300))
+    assert (59, 48) == payload6(with_length(packet, length))
+
+
+def test_a_long_extension_header_is_walked() -> None:
+    """Its length counts eights of bytes behind the first one."""
+    data = bytearray(bytes(IP6 / IPv6ExtHdrDestOpt(nh=59) / Raw(bytes(300))))
+    data[41] = 31
+    assert (59, 40 + 256) == payload6(bytes(data))

@@ -50,6 +50,11 @@ def test_numbers_of_the_journal_are_held() -> None:
     assert [identities.take() for _ in range(3)] == [5, 6, 3]
 
 
+def test_the_first_number_can_be_held() -> None:
+    """The ends of the range are of it."""
+    assert {2, 6} == IdentityRange(SMALL).hold([1, 2, 6, 7])
+
+
 def test_after_a_restart_numbering_goes_on_behind_the_highest() -> None:
     """What lies below may have been freed just before."""
     identities = IdentityRange(SMALL)

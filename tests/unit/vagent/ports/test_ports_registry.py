@@ -304,6 +304,23 @@ def test_a_full_range_refuses_the_whole_batch(port: Make) -> None:
     assert len(small.add([port(n) for n in range(5)])) == 5
 
 
+def test_who_registers_again_and_when_is_no_change(
+    registry: PortRegistry, port: Make
+) -> None:
+    """Neither of the two alone; with another change the first ones stay."""
+    [old] = registry.add([port(1, author="one", time="then")])
+    for remarks in ({"author": "two"}, {"time": "now"}):
+        remarks = {"author": "one", "time": "then", **remarks}
+        assert [old] == registry.add([port(1, **remarks)])
+        assert registry.get(old.port.id) is old
+    [new] = registry.add([port(1, display_name="x", author="two", time="now")])
+    assert ("x", "one", "then") == (
+        new.port.display_name,
+        new.port.author,
+        new.port.time,
+    )
+
+
 def test_a_replaced_port_gives_its_number_back(port: Make) -> None:
     """A port that is another guest each time uses up no identity range: five guests
     fit, and the number of each that was replaced serves again.

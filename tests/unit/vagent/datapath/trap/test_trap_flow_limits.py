@@ -57,8 +57,7 @@ def test_what_is_known_has_a_ceiling(limits: FlowLimits) -> None:
     known = [
         number for number in range(3 * RECENT + 1) if limits.given(opening(number))
     ]
-    assert [*range(2 * RECENT, 3 * RECENT + 1)] == known[-RECENT - 1 :]
-    assert len(known) <= 2 * RECENT
+    assert [*range(2 * RECENT, 3 * RECENT + 1)] == known
 
 
 @pytest.mark.parametrize(("count", "full"), [(2, False), (3, True), (4, True)])
@@ -79,6 +78,50 @@ def test_the_host_is_full_at_its_ceiling(
     open_flows(limits, ALICE, 3)
     open_flows(limits, BOB, count)
     assert full is limits.host_is_full(BOB)
+
+
+@pytest.mark.parametrize(
+    ("most", "others", "own", "full"),
+    [
+        (100, 88, 0, False),
+        (100, 87, 1, True),
+        (100, 86, 1, False),
+        (128, 111, 1, False),
+        (128, 110, 2, True),
+        (63, 61, 1, False),
+        (63, 62, 1, True),
+    ],
+)
+def test_the_last_eighth_is_for_guests_with_few(
+    most: int, others: int, own: int, *, full: bool
+) -> None:
+    """For those with less than a sixty-fourth of all; where that is less than one flow,
+    nothing is kept for anybody.
+    """
+    limits = FlowLimits(LinkLocalFlowsConfig(max_system_flows=most, max_vm_flows=most))
+    open_flows(limits, ALICE, others)
+    open_flows(limits, BOB, own)
+    assert full is limits.host_is_full(BOB)
+
+
+def test_a_guest_that_may_have_one_flow_may_have_one() -> None:
+    """Without any it is not full."""
+    limits = FlowLimits(LinkLocalFlowsConfig(max_system_flows=5, max_vm_flows=1))
+    assert not limits.guest_is_full(ALICE)
+    open_flows(limits, ALICE, 1)
+    assert limits.guest_is_full(ALICE)
+
+
+def test_a_guest_that_goes_takes_its_own_flows_along(limits: FlowLimits) -> None:
+    """And no others, from the sum as well."""
+    open_flows(limits, ALICE, 3)
+    open_flows(limits, BOB, 1)
+    limits.forget(BOB)
+    assert (3, 1) == (limits.counts().now, limits.counts().guests)
+    assert limits.should_recount(0.0)
+    limits.recounted({ALICE: 3})
+    limits.forget(ALICE)
+    assert (0, 0) == (limits.counts().now, limits.counts().guests)
 
 
 def test_what_the_kernel_says_replaces_the_count(limits: FlowLimits) -> None:
