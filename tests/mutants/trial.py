@@ -66,7 +66,7 @@ class MutatedFile:
         functions = list(self._spans.span_by_function_name)
         sources = self._spans.read_function_sources(functions)
         texts = {
-            function: source.replace(function, "f", 1)
+            function: source.replace(function, _bare(function), 1)
             for function, source in zip(functions, sources, strict=True)
         }
         changes = [
@@ -107,6 +107,10 @@ def _short(name: str) -> str:
 
 def _original(name: str) -> str:
     return f"{mangled_name_from_mutant_name(_short(name))}__mutmut_orig"
+
+
+def _bare(function: str) -> str:
+    return orig_function_and_class_names_from_key(function)[0]
 
 
 def _function(name: str) -> str:
