@@ -7,7 +7,6 @@ import pytest
 from vagent.metadata.http.response_reader import ResponseHead
 from vagent.metadata.http.response_writer import (
     chunk,
-    front_of,
     local_response,
     relayed_head,
     status_line,
@@ -67,19 +66,31 @@ def test_a_relayed_head(
 
 
 @pytest.mark.parametrize(
-    ("status", "length", "front"),
+    ("status", "length", "close", "is_kept"),
     [
-        (200, 5, b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 5\r\n\r\n"),
-        (200, None, b""),
-        (204, 0, b""),
-        (304, 5, b""),
+        (200, 5, False, True),
+        (404, 5, False, True),
+        (200, 6, False, False),
+        (200, None, False, False),
+        (200, 5, True, False),
+        (204, 5, False, False),
+        (304, 5, False, False),
     ],
 )
-def test_what_is_rendered_beforehand(
-    status: int, length: int | None, front: bytes
+def test_a_usual_head_is_rendered_once(
+    status: int, length: int | None, *, close: bool, is_kept: bool
 ) -> None:
-    """Only where a body of the announced length follows."""
-    assert front == front_of(head(status, length))
+    """Where a body of the announced length follows and the connection stays open; it is
+    used for no other response.
+    """
+    one = head(status, length)
+    first = whole_response(one, b"hello", head_only=False, close=close)
+    assert (first.removesuffix(b"hello") if is_kept else b"") == one.rendered
+    for content, head_only in ((b"hello", False), (b"", True), (b"he", False)):
+        fresh = whole_response(
+            head(status, length), content, head_only=head_only, close=close
+        )
+        assert fresh == whole_response(one, content, head_only=head_only, close=close)
 
 
 @pytest.mark.parametrize(
