@@ -31,11 +31,18 @@ setup(
         "cryptography>=42",
         "service-identity>=24.1",
         "httptools>=0.6,<0.10",
+        "pycdlib>=1.14,<2",
     ],
     extras_require={
+        # <service-credentials>: tokens for dynamic vendor data. Of use only where there
+        # is a Keystone, and it brings requests and seven more packages.
+        "keystone": [
+            "keystoneauth1>=5.6,<6",
+        ],
         "test": [
             "pytest>=8,<10",
             "hypothesis>=6.100,<7",
+            "keystoneauth1>=5.6,<6",
         ],
         "fuzz": [
             "atheris>=2.3,<4",

@@ -31,6 +31,9 @@ from vagent.datapath.names import Names
 from vagent.datapath.system import LinuxSystem
 from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.gauges import add_certificate_gauges, add_gauges
+from vagent.keystone.account import KeystoneAccount
+from vagent.keystone.own_thread import OwnThread
+from vagent.keystone.session import KeystoneSession
 from vagent.linklocal.dns import DnsLookup
 from vagent.linklocal.resolution import NameFollower
 from vagent.linklocal.table import ServiceTable
@@ -267,7 +270,7 @@ class Agent:
                 vendordata,
                 store=self._store,
                 instances=self._instances,
-                tokens=None,
+                credentials=self._account(),
                 emit=self._observer.emit,
                 reactor=self._reactor,
                 now=time.time,  # noqa: TID251  must mean something after a restart
@@ -280,6 +283,17 @@ class Agent:
                 contexts, site, emit=self._observer.emit, clock=self._reactor
             )
         self._listeners.listen(config.listen, site, "metadata server")
+
+    def _account(self) -> KeystoneAccount | None:
+        credentials = self._config.service_credentials
+        if credentials is None:
+            return None
+        return KeystoneAccount(
+            KeystoneSession(credentials),
+            run_in_thread=OwnThread("vagent-keystone", reactor=self._reactor),
+            emit=self._observer.emit,
+            clock=self._reactor,
+        )
 
     def _listen_for_operators(self) -> None:
         self._own_names.start()

@@ -17,11 +17,12 @@ from vagent.config.model import (
     MetadataProxyConfig,
     MetadataServerConfig,
     Secret,
+    ServiceCredentials,
     VendorDataConfig,
 )
 from vagent.config.shared_secret import MASK
 
-Texts = Mapping[str, str]
+Texts = Mapping[str, "str | Texts"]
 
 
 def dump_config(config: AgentConfig) -> str:
@@ -62,26 +63,32 @@ def dump_config(config: AgentConfig) -> str:
                 server or MetadataServerConfig(), enabled=server is not None
             ),
             "vendordata": _vendordata(config.vendordata),
+            "service-credentials": _service_credentials(
+                config.service_credentials or ServiceCredentials("")
+            ),
         }
     )
 
 
-def to_xml(content: Mapping[str, str | Texts]) -> str:
+def to_xml(content: Texts) -> str:
     """Elements and sections, in the order given, under `<config><agent>`.
 
     Raises ValueError if a text cannot be written in XML (control characters).
     """
     config = etree.Element("config")
     agent = etree.SubElement(config, "agent")
-    for name, inner in content.items():
-        element = etree.SubElement(agent, name)
-        if isinstance(inner, str):
-            element.text = inner
-            continue
-        for leaf, text in inner.items():
-            etree.SubElement(element, leaf).text = text
+    _add(agent, content)
     etree.indent(config)
     return str(etree.tostring(config, encoding="unicode")) + "\n"
+
+
+def _add(parent: etree._Element, content: Texts) -> None:
+    for name, inner in content.items():
+        element = etree.SubElement(parent, name)
+        if isinstance(inner, str):
+            element.text = inner
+        else:
+            _add(element, inner)
 
 
 def _metadata_proxy(proxy: MetadataProxyConfig) -> Texts:
@@ -135,6 +142,20 @@ def _vendordata(vendordata: VendorDataConfig) -> Texts:
         "client-cert": _path(vendordata.client_cert),
         "client-key": _path(vendordata.client_key),
         "target-tls": _path(vendordata.target_tls),
+    }
+
+
+def _service_credentials(credentials: ServiceCredentials) -> Texts:
+    return {
+        "auth-type": credentials.auth_type,
+        "auth-options": {
+            one.name: MASK if one.is_secret and one.value else one.value
+            for one in credentials.options
+        },
+        "timeout": _seconds(credentials.timeout),
+        "ca-cert": _path(credentials.ca_cert),
+        "client-cert": _path(credentials.client_cert),
+        "client-key": _path(credentials.client_key),
     }
 
 

@@ -9,6 +9,7 @@ validator. This module refuses to know what a value means.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -16,6 +17,7 @@ from importlib import resources
 
 from lxml import etree
 
+_OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _XS = "{http://www.w3.org/2001/XMLSchema}"
 
 
@@ -24,6 +26,7 @@ class Kind(Enum):
 
     SECTION = "elements"
     VALUE = "text"
+    OPTIONS = "any elements with text"
     LEGACY = "anything, unread"
 
 
@@ -37,6 +40,12 @@ class Declared:
     children: Mapping[str, Declared]
     attributes: tuple[str, ...]
 
+    def child(self, name: object) -> Declared | None:
+        """The element of that name in it; None where it may have none."""
+        if self.kind is Kind.OPTIONS and isinstance(name, str):
+            return option(name) if _OPTION.fullmatch(name) else None
+        return self.children.get(str(name))
+
     def paths(self, above: str = "") -> Iterator[str]:
         """`agent/metadata-proxy/port` and so on, for all elements that are used."""
         path = f"{above}/{self.name}" if above else self.name
@@ -44,6 +53,11 @@ class Declared:
             yield path
         for child in self.children.values():
             yield from child.paths(path)
+
+
+def option(name: str) -> Declared:
+    """An element that a plug-in judges: text, or the name of a file that holds it."""
+    return Declared(name, Kind.VALUE, "text", {}, ("file",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,8 @@ def _declared(element: etree._Element, types: Mapping[str, etree._Element]) -> D
     inner = [_declared(each, types) for each in node.iter(_XS + "element")]
     if kind_of_text == "legacy":
         kind = Kind.LEGACY
+    elif kind_of_text == "auth-options":
+        kind = Kind.OPTIONS
     else:
         kind = Kind.SECTION if inner else Kind.VALUE
     return Declared(

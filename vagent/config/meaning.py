@@ -34,8 +34,9 @@ from vagent.config.model import (
 )
 from vagent.config.pem_files import CLIENT_FILES, SERVER_FILES, named, read_pem_files
 from vagent.config.section import Section
+from vagent.config.service_credentials import read_service_credentials
 from vagent.config.shared_secret import read_secret
-from vagent.config.vendordata import read_vendordata
+from vagent.config.vendordata import read_vendordata, warn_of_exposed_tokens
 
 DEFAULTS = AgentConfig()
 DEFAULT_SERVER = MetadataServerConfig()
@@ -89,7 +90,12 @@ def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConf
         vendordata=read_vendordata(
             agent.section("vendordata"), findings, is_used=server is not None
         ),
+        service_credentials=read_service_credentials(
+            agent.section("service-credentials"), findings, conf
+        ),
     )
+    if config.service_credentials is not None:
+        warn_of_exposed_tokens(agent.section("vendordata"), config.vendordata, findings)
     _check_servers(agent, config, findings)
     return config
 

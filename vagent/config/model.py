@@ -191,6 +191,32 @@ class VendorDataConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthOption:
+    """One option of an authentication plug-in, as text."""
+
+    name: str
+    value: str = field(repr=False)
+    is_secret: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCredentials:
+    """`<service-credentials>`: the agent's own account in Keystone.
+
+    `auth_type` names a plug-in of keystoneauth1, `options` are the plug-in's.
+    `timeout` is the seconds that one request to Keystone may take. Without `ca_cert`
+    the authorities count that `requests` trusts.
+    """
+
+    auth_type: str
+    options: tuple[AuthOption, ...] = ()
+    timeout: float = 5.0
+    ca_cert: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AgentConfig:
     """The whole of agent.conf."""
 
@@ -207,3 +233,4 @@ class AgentConfig:
     operator_host_names: tuple[str, ...] = ()
     metadata_server: MetadataServerConfig | None = None
     vendordata: VendorDataConfig = VendorDataConfig()
+    service_credentials: ServiceCredentials | None = None

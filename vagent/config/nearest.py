@@ -12,16 +12,19 @@ from vagent.config.grammar import Declared, Kind
 def unknown_element(name: str, parent: Declared, agent: Declared) -> str:
     """What to say of an element that `parent` does not have."""
     what = f"unknown element <{shown_name(name)}>"
+    if parent.kind is Kind.OPTIONS:
+        return f"{what}; allowed in <{parent.name}>: letters, digits, _ and -"
     elsewhere = [path for path in agent.paths() if path.endswith(f"/{name}")]
     if elsewhere:
         return f"{what} in <{parent.name}>; it is known as {' and '.join(elsewhere)}"
     if not parent.children:
-        nearest = _nearest(name, [path.rsplit("/", 1)[-1] for path in agent.paths()])
+        every = [path.rsplit("/", 1)[-1] for path in agent.paths()]
         return (
-            f"{what}; <{parent.name}> holds text only; nearest known name: <{nearest}>"
+            f"{what}; <{parent.name}> holds text only; nearest known name:"
+            f" <{nearest(name, every)}>"
         )
     return (
-        f"{what}; nearest known name: <{_nearest(name, list(parent.children))}>; "
+        f"{what}; nearest known name: <{nearest(name, list(parent.children))}>; "
         f"allowed in <{parent.name}>: {', '.join(_used(parent))}"
     )
 
@@ -30,10 +33,10 @@ def unknown_attribute(name: str, element: Declared) -> str:
     """What to say of an attribute that `element` does not have."""
     what = f"unknown attribute {shown_name(name)}"
     if element.attributes:
-        return f"{what}; nearest known name: {_nearest(name, element.attributes)}"
+        return f"{what}; nearest known name: {nearest(name, element.attributes)}"
     if element.children:
-        nearest = _nearest(name, _used(element))
-        return f"{what}; nearest known name: the element <{nearest}> in it"
+        known = nearest(name, _used(element))
+        return f"{what}; nearest known name: the element <{known}> in it"
     return f"{what}; <{element.name}> has no attributes (only shared-secret has: file)"
 
 
@@ -42,7 +45,8 @@ def _used(parent: Declared) -> list[str]:
     return [each.name for each in children if each.kind is not Kind.LEGACY]
 
 
-def _nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """The known name that looks most like it."""
     # Late: an agent whose file is right never needs it.
     from difflib import get_close_matches
 

@@ -36,6 +36,27 @@ def read_pem_files(
     return usable if len(usable) == len(names) else None
 
 
+def read_ca(section: Section, findings: Findings) -> Path | None:
+    """The authorities of `ca-cert`, which may be left out."""
+    if _path(section, "ca-cert") is None:
+        return None
+    found = read_pem_files(section, ("ca-cert",), findings, why="it is named")
+    return found[0] if found else None
+
+
+def read_own_files(
+    section: Section, findings: Findings
+) -> tuple[Path, Path] | tuple[None, None]:
+    """`client-cert` and `client-key`, which may be left out together."""
+    names = ("client-cert", "client-key")
+    given = named(section, names)
+    if not given:
+        return None, None
+    why = f"{given[0]} is given, and a certificate needs its key"
+    found = read_pem_files(section, names, findings, why=why)
+    return (found[0], found[1]) if found else (None, None)
+
+
 def _usable(section: Section, name: str, findings: Findings, why: str) -> Path | None:
     path, place = _path(section, name), section.place_of(name)
     if not section.sound(name):

@@ -1,4 +1,4 @@
-"""`<shared-secret>`: inline, or in a file of its own.
+"""`<shared-secret>` and other secrets: inline, or in a file of their own.
 
 Never repeats a secret, nor its length.
 """
@@ -24,8 +24,11 @@ def read_secret(section: Section, findings: Findings, conf: Content) -> Secret:
     one newline at the end is taken away.
     """
     value = section.values.get("shared-secret")
-    if value is None:
-        return NO_SECRET
+    return NO_SECRET if value is None else secret_of(value, findings, conf)
+
+
+def secret_of(value: Value, findings: Findings, conf: Content) -> Secret:
+    """As `read_secret`, of any element that may hold a secret."""
     if "file" not in value.attributes:
         return _inline(value, findings, conf)
     place = value.place.child("@file")

@@ -79,7 +79,7 @@ class _Walk:
             element.text = ""
 
     def _child(self, child: etree._Element, parent: Declared, above: Place) -> None:
-        declared = parent.children.get(child.tag)
+        declared = parent.child(child.tag)
         place = above.child(shown_name(str(child.tag)), child.sourceline)
         if declared is None:
             what = unknown_element(str(child.tag), parent, self.agent)
@@ -126,9 +126,11 @@ class _Walk:
         """What is left below `element`, as a value."""
         values, sections, refused = {}, {}, set()
         for child in element:
-            inner = declared.children[child.tag]
+            inner = declared.child(child.tag)
+            if inner is None:  # cut by `visit`
+                continue
             here = place.child(inner.name, child.sourceline)
-            if inner.kind is Kind.SECTION:
+            if inner.kind in (Kind.SECTION, Kind.OPTIONS):
                 sections[inner.name] = self.section(child, inner, here)
             elif self.findings.has_refused(here.path):
                 refused.add(inner.name)

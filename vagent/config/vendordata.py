@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from vagent.config.findings import Findings, Place, shown
 from vagent.config.model import FailureMode, VendorDataConfig, VendorDataTarget
-from vagent.config.pem_files import named, read_pem_files
+from vagent.config.pem_files import read_ca, read_own_files, read_pem_files
 from vagent.config.section import Section
 
 DEFAULTS = VendorDataConfig()
@@ -42,7 +42,7 @@ def read_vendordata(
             )
         return DEFAULTS
     value, default = section.value, DEFAULTS
-    certificate, key = _client_files(section, findings)
+    certificate, key = read_own_files(section, findings)
     timeout = value("timeout", float, default.timeout)
     return VendorDataConfig(
         static_file=_static_file(section, findings),
@@ -55,7 +55,7 @@ def read_vendordata(
         failure_cache_time=value(
             "failure-cache-time", float, default.failure_cache_time
         ),
-        ca_cert=_ca_cert(section, findings),
+        ca_cert=read_ca(section, findings),
         client_cert=certificate,
         client_key=key,
         target_tls=_path(section, "target-tls"),
@@ -131,6 +131,18 @@ def _url_problem(url: str) -> str:
     return ""
 
 
+def warn_of_exposed_tokens(
+    section: Section, config: VendorDataConfig, findings: Findings
+) -> None:
+    """Tell of targets that get Keystone tokens over a network in the clear."""
+    names = [one.name for one in config.targets if is_exposed(one.url)]
+    if names:
+        findings.warn(
+            section.place_of("dynamic-targets"),
+            f"tokens of service-credentials go to {', '.join(names)} over plain HTTP",
+        )
+
+
 def is_exposed(url: str) -> bool:
     """Would what is sent there cross a network in the clear?"""
     parts: SplitResult = urlsplit(url)
@@ -151,25 +163,6 @@ def _static_file(section: Section, findings: Findings) -> Path | None:
     why = "it is named"
     found = read_pem_files(section, ("static-file",), findings, why=why)
     return found[0] if found else None
-
-
-def _ca_cert(section: Section, findings: Findings) -> Path | None:
-    if not _path(section, "ca-cert"):
-        return None
-    found = read_pem_files(section, ("ca-cert",), findings, why="it is named")
-    return found[0] if found else None
-
-
-def _client_files(
-    section: Section, findings: Findings
-) -> tuple[Path, Path] | tuple[None, None]:
-    names = ("client-cert", "client-key")
-    given = named(section, names)
-    if not given:
-        return None, None
-    why = f"{given[0]} is given, and a certificate needs its key"
-    found = read_pem_files(section, names, findings, why=why)
-    return (found[0], found[1]) if found else (None, None)
 
 
 def _path(section: Section, name: str) -> Path | None:

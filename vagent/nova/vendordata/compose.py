@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from vagent.config.model import VendorDataConfig
+from vagent.keystone.credentials import CallCredentials
 from vagent.nova.server import ANSWER_DEADLINE
 from vagent.nova.source import InstanceSource
 from vagent.nova.vendordata.dynamic import DynamicVendorData
 from vagent.nova.vendordata.static_file import StaticFile
 from vagent.nova.vendordata.stored import StoredAnswers
-from vagent.nova.vendordata.target import DynamicTarget, Tokens
+from vagent.nova.vendordata.target import DynamicTarget
 from vagent.observe.event import Emit
 from vagent.store.store import ConfigStore
 
@@ -29,7 +30,7 @@ def vendor_data_of(
     *,
     store: ConfigStore,
     instances: InstanceSource,
-    tokens: Tokens | None,
+    credentials: CallCredentials | None,
     emit: Emit,
     reactor: Any,
     now: Callable[[], float],
@@ -42,7 +43,7 @@ def vendor_data_of(
     return DynamicVendorData(
         config,
         [
-            DynamicTarget(one, config, tokens=tokens, reactor=reactor)
+            DynamicTarget(one, config, credentials=credentials, reactor=reactor)
             for one in config.targets
         ],
         static=static.content,

@@ -30,11 +30,11 @@ from vagent.nova.vendordata.events import (
     TargetFailed,
 )
 from vagent.nova.vendordata.question import digest_of, question_of
-from vagent.nova.vendordata.single_flight import SingleFlight
 from vagent.nova.vendordata.stored import Failure, Known, StoredAnswers, TargetAnswer
 from vagent.nova.vendordata.target import DynamicTarget
 from vagent.nova.vendordata.vendor_data import VendorDataError
 from vagent.observe.event import Emit
+from vagent.transport.single_flight import SingleFlight
 
 MAX_REMEMBERED = 4_096
 """Failures that are remembered, and instances whose answers could not be stored."""

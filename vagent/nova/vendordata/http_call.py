@@ -18,6 +18,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from vagent.errors import UpstreamError, WireError
+from vagent.keystone.credentials import Headers
 from vagent.metadata.http.response_reader import ResponseReader, parse_response_head
 from vagent.nova.vendordata.answer import MAX_ANSWER, Response, TargetError
 from vagent.transport.tls import TlsClient
@@ -63,11 +64,11 @@ class CallDeadlines:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One request. The token is a credential and never shown."""
+    """One request. `headers` hold credentials and are never shown."""
 
     place: TargetUrl
     body: bytes = field(repr=False)
-    token: str | None = field(default=None, repr=False)
+    headers: Headers = field(default=(), repr=False)
 
     def rendered(self) -> bytes:
         """What is sent, head and body in one piece."""
@@ -81,9 +82,8 @@ class Post:
             "Content-Type: application/json",
             f"Content-Length: {len(self.body)}",
         ]
-        if self.token is not None:
-            lines.append(f"X-Auth-Token: {self.token}")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + self.body
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + self.body
 
 
 async def call(

@@ -1,18 +1,19 @@
-"""One target: how it is asked, with a token of the server's own account.
+"""One target: how it is asked, with credentials of the agent's own account.
 
-A 401 says that the token is no good any more (expired, revoked): one new token is
-fetched and the question put once more. Nothing else is repeated, because a second call
-may undo the first (novajoin gives a guest another password).
+A 401 says that they are no good any more (expired, revoked): others are fetched once,
+and the question put once more. Nothing else is repeated, because a second call may undo
+the first (novajoin gives a guest another password).
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
 from vagent.config.model import VendorDataConfig, VendorDataTarget
+from vagent.keystone.credentials import CallCredentials, CredentialsError, Headers
 from vagent.nova.vendordata.answer import Response, TargetError, read_answer
 from vagent.nova.vendordata.http_call import CallDeadlines, Post, TargetUrl, call
 from vagent.nova.vendordata.target_tls import TargetTls
@@ -20,20 +21,6 @@ from vagent.nova.vendordata.target_tls import TargetTls
 MAX_CALLS = 64
 """Calls of one target at a time; others wait, within their own deadline."""
 UNAUTHORIZED = 401
-
-
-class TokenError(Exception):
-    """No token is to be had now; the message says why, without any credential."""
-
-
-class Tokens(Protocol):
-    """Gives tokens of the server's own account."""
-
-    async def token(self) -> str:
-        """A token that is good for a while. Raises TokenError."""
-
-    def refused(self, token: str) -> None:
-        """A target does not take this token: the next one must be another."""
 
 
 class DynamicTarget:
@@ -44,7 +31,7 @@ class DynamicTarget:
         target: VendorDataTarget,
         config: VendorDataConfig,
         *,
-        tokens: Tokens | None,
+        credentials: CallCredentials | None,
         reactor: Any,
     ) -> None:
         self.name = target.name
@@ -53,7 +40,7 @@ class DynamicTarget:
         self._tls = TargetTls(config, target.name) if target.uses_tls else None
         self._deadlines = CallDeadlines(config.connect_timeout, config.read_timeout)
         self._timeout = config.timeout
-        self._tokens = tokens
+        self._credentials = credentials
         self._reactor = reactor
         self._places = DeferredSemaphore(MAX_CALLS)
 
@@ -68,8 +55,8 @@ class DynamicTarget:
         except defer.TimeoutError:
             why = f"no answer within {self._timeout:g} s"
             raise TargetError("timeout", why) from None
-        except TokenError as error:
-            raise TargetError("token", f"no token: {error}") from error
+        except CredentialsError as error:
+            raise TargetError("credentials", f"no credentials: {error}") from error
 
     async def _ask(self, question: bytes) -> Any:
         await self._places.acquire()
@@ -79,20 +66,20 @@ class DynamicTarget:
             self._places.release()
 
     async def _call(self, question: bytes) -> Response:
-        if self._tokens is None:
-            return await self._post(question, None)
-        token = await self._tokens.token()
-        response = await self._post(question, token)
+        if self._credentials is None:
+            return await self._post(question, ())
+        headers = await self._credentials.headers()
+        response = await self._post(question, headers)
         if response.status != UNAUTHORIZED:
             return response
-        self._tokens.refused(token)
-        renewed = await self._tokens.token()
-        return response if renewed == token else await self._post(question, renewed)
+        self._credentials.refused(headers)
+        renewed = await self._credentials.headers()
+        return response if renewed == headers else await self._post(question, renewed)
 
-    async def _post(self, question: bytes, token: str | None) -> Response:
+    async def _post(self, question: bytes, headers: Headers) -> Response:
         context = None if self._tls is None else self._tls.context()
         return await call(
-            Post(self._place, question, token),
+            Post(self._place, question, headers),
             context,
             deadlines=self._deadlines,
             reactor=self._reactor,

@@ -33,7 +33,7 @@ def made(config: VendorDataConfig) -> DynamicVendorData:
         config,
         store=store,
         instances=StoredInstances(store, events.append),
-        tokens=None,
+        credentials=None,
         emit=events.append,
         reactor=Clock(),
         now=lambda: 0.0,

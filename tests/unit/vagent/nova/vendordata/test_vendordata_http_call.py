@@ -82,8 +82,10 @@ def test_where_a_url_leads(url: str, place: TargetUrl, authority: str) -> None:
 
 
 def test_what_is_sent() -> None:
-    """Nova's headers; the token only where there is one, and never in a repr."""
-    post = Post(TargetUrl.of("http://h/x?y=z"), b'{"a": 1}', "t0k3n")
+    """Nova's headers; credentials only where there are some, never in a repr."""
+    post = Post(
+        TargetUrl.of("http://h/x?y=z"), b'{"a": 1}', (("X-Auth-Token", "t0k3n"),)
+    )
     head, _, body = post.rendered().partition(b"\r\n\r\n")
     assert b'{"a": 1}' == body
     assert [

@@ -9,40 +9,45 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from vagent.config.model import VendorDataConfig, VendorDataTarget
+from vagent.keystone.credentials import CredentialsError, Headers
 from vagent.nova.vendordata import target
 from vagent.nova.vendordata.answer import Response, TargetError
 from vagent.nova.vendordata.http_call import Post
-from vagent.nova.vendordata.target import DynamicTarget, TokenError
+from vagent.nova.vendordata.target import DynamicTarget
 
 GOOD = Response(200, b"", b'{"a": 1}')
 
 
-class FakeTokens:
+class FakeCredentials:
     """Gives t0, and another one for each that was refused; or fails."""
 
     def __init__(self) -> None:
         self.number = 0
-        self.refusals: list[str] = []
+        self.refusals: list[Headers] = []
         self.renews = True
         self.fails = ""
         self.gate: Deferred[None] | None = None
 
-    async def token(self) -> str:
+    async def headers(self) -> Headers:
         if self.gate is not None:
             await self.gate
         if self.fails:
-            raise TokenError(self.fails)
-        return f"t{self.number}"
+            raise CredentialsError(self.fails)
+        return token(self.number)
 
-    def refused(self, token: str) -> None:
-        self.refusals.append(token)
+    def refused(self, headers: Headers) -> None:
+        self.refusals.append(headers)
         self.number += self.renews
+
+
+def token(number: int) -> Headers:
+    return (("X-Auth-Token", f"t{number}"),)
 
 
 class Rig:
     """A target whose calls are answered by the test."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, tokens: Any = None) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, account: Any = None) -> None:
         self.clock = Clock()
         self.posts: list[Post] = []
         self.contexts: list[Any] = []
@@ -51,7 +56,7 @@ class Rig:
         self.target = DynamicTarget(
             VendorDataTarget("a", "http://h/"),
             VendorDataConfig(),
-            tokens=tokens,
+            credentials=account,
             reactor=self.clock,
         )
 
@@ -72,15 +77,15 @@ class Rig:
 
 
 @pytest.fixture
-def tokens() -> FakeTokens:
+def account() -> FakeCredentials:
     """Of a Keystone."""
-    return FakeTokens()
+    return FakeCredentials()
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch, tokens: FakeTokens) -> Rig:
-    """Asks with tokens."""
-    return Rig(monkeypatch, tokens)
+def rig(monkeypatch: pytest.MonkeyPatch, account: FakeCredentials) -> Rig:
+    """Asks with account."""
+    return Rig(monkeypatch, account)
 
 
 def failure(results: list[Any]) -> str:
@@ -94,29 +99,30 @@ def test_without_keystone_there_is_no_token(monkeypatch: pytest.MonkeyPatch) -> 
     rig = Rig(monkeypatch)
     rig.answers = [GOOD]
     assert [{"a": 1}] == rig.ask()
-    assert [None] == [one.token for one in rig.posts] == rig.contexts
+    assert [()] == [one.headers for one in rig.posts]
+    assert [None] == rig.contexts
 
 
 def test_every_call_has_a_token(rig: Rig) -> None:
     """The server's own."""
     rig.answers = [GOOD]
     assert [{"a": 1}] == rig.ask()
-    assert ["t0"] == [one.token for one in rig.posts]
+    assert [token(0)] == [one.headers for one in rig.posts]
 
 
-def test_a_refused_token_is_renewed_once(rig: Rig, tokens: FakeTokens) -> None:
+def test_a_refused_token_is_renewed_once(rig: Rig, account: FakeCredentials) -> None:
     """401 is put once more with another token; a second 401 is the answer."""
     rig.answers = [Response(401, b"", b""), GOOD]
     assert [{"a": 1}] == rig.ask()
-    assert ["t0", "t1"] == [one.token for one in rig.posts]
+    assert [token(0), token(1)] == [one.headers for one in rig.posts]
     rig.answers = [Response(401, b"", b""), Response(401, b"", b""), GOOD]
     assert "status: status 401" == failure(rig.ask())
-    assert ["t0", "t1"] == tokens.refusals
+    assert [token(0), token(1)] == account.refusals
 
 
-def test_the_same_token_is_not_shown_again(rig: Rig, tokens: FakeTokens) -> None:
+def test_the_same_token_is_not_shown_again(rig: Rig, account: FakeCredentials) -> None:
     """Where Keystone has no other, a second call would only be a second call."""
-    tokens.renews = False
+    account.renews = False
     rig.answers = [Response(401, b"", b"")]
     assert "status: status 401" == failure(rig.ask())
     assert 1 == len(rig.posts)
@@ -129,10 +135,10 @@ def test_without_keystone_401_is_final(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "status: status 401" == failure(rig.ask())
 
 
-def test_no_token_no_call(rig: Rig, tokens: FakeTokens) -> None:
+def test_no_token_no_call(rig: Rig, account: FakeCredentials) -> None:
     """A target that wants one is never called without."""
-    tokens.fails = "Keystone is away"
-    assert "token: no token: Keystone is away" == failure(rig.ask())
+    account.fails = "Keystone is away"
+    assert "credentials: no credentials: Keystone is away" == failure(rig.ask())
     assert [] == rig.posts
 
 
@@ -144,12 +150,12 @@ def test_nothing_else_is_repeated(rig: Rig, status: int) -> None:
     assert 1 == len(rig.posts)
 
 
-def test_one_deadline_for_all_of_it(rig: Rig, tokens: FakeTokens) -> None:
+def test_one_deadline_for_all_of_it(rig: Rig, account: FakeCredentials) -> None:
     """The wait for a token counts."""
-    tokens.gate = Deferred()
+    account.gate = Deferred()
     results = rig.ask()
     rig.clock.advance(5)
-    tokens.gate.callback(None)
+    account.gate.callback(None)
     rig.clock.advance(2.9)
     assert [] == results
     rig.clock.advance(0.1)

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from vagent.nova.vendordata.single_flight import SingleFlight
+from vagent.transport.single_flight import SingleFlight
 
 
 class Works:
