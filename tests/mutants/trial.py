@@ -110,7 +110,8 @@ def _original(name: str) -> str:
 
 
 def _bare(function: str) -> str:
-    return orig_function_and_class_names_from_key(function)[0]
+    name: str = orig_function_and_class_names_from_key(function)[0]
+    return name
 
 
 def _function(name: str) -> str:
