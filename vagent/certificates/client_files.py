@@ -1,8 +1,9 @@
-"""The PEM files of mutual TLS: read when used, read again when they changed.
+"""The client's PEM files of mutual TLS: read for a connection when they have changed.
 
-A changed file makes a new context for new connections; live ones keep theirs. Files
-that cannot be used are reported once for each change, and nothing connects meanwhile:
-requests are held, so a certificate replaced file by file is not noticed by guests.
+New connections use a new context then; those that are open keep theirs. Files that
+cannot be used are reported once for each change, and no connection is opened until they
+can; requests wait meanwhile, so guests do not notice when a certificate and its key are
+replaced one after the other.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from vagent.transport.tls_context import (
 
 
 def build_context(files: ClientTls) -> tuple[ssl.SSLContext, str, datetime]:
-    """Context, subject, end of validity. Raises UpstreamError (503) naming the file.
+    """The context, and subject and end of validity of the client certificate.
 
-    No handshake completes with a server whose chain or name is wrong.
+    Raises UpstreamError (503), which names the file at fault.
     """
-    # Late, because it costs 7 MiB that an agent without TLS can do without.
+    # Imported late: it costs 7 MiB, which an agent without TLS saves.
     from cryptography.x509 import load_pem_x509_certificates
 
     context = strict_context(ssl.PROTOCOL_TLS_CLIENT)
@@ -53,7 +54,7 @@ def _fault(path: Path, why: str) -> UpstreamError:
 
 
 class TlsFiles:
-    """Hands out the current context and the sessions that belong to it."""
+    """The current context of a set of files, and the TLS sessions made with it."""
 
     def __init__(self, files: ClientTls, emit: Emit) -> None:
         self._files = files
@@ -77,13 +78,13 @@ class TlsFiles:
         return self._context
 
     def session(self, server: tuple[str, str]) -> ssl.SSLSession | None:
-        """A session that may be resumed with this server: its address, and the name
-        that its certificate was verified for.
+        """A session to resume with this server, which is its address, and the name that
+        its certificate was verified for.
         """
         return self._sessions.get(server)
 
     def keep_session(self, server: tuple[str, str], connection: TlsClient) -> None:
-        """Remember the connection's session, if the files are still the same."""
+        """Remember the connection's session, unless the files have changed since."""
         session = connection.session
         if session is not None and connection.context is self._context:
             self._sessions[server] = session

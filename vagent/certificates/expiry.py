@@ -1,4 +1,4 @@
-"""When certificates end, and when to say so. Pure: bytes and times in, values out."""
+"""When certificates expire, and which warning that is time for. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 MAX_OWN_AUTHORITIES = 4
-"""A file with more CA certificates is a bundle of public ones, some of which always
-come to their end unused; then only the last end counts."""
+"""A file with more CA certificates is a bundle of public ones, of which some expire
+unused at any time; then the one that expires last counts."""
 
 
 class ExpiryStage(Enum):
-    """How near the end is; the value is what counters show."""
+    """How near the expiry is; the value is what counters show."""
 
     FAR = ""
     MONTH = "30-days"
@@ -26,7 +26,7 @@ class ExpiryStage(Enum):
 
 
 SOON = timedelta(days=30)
-"""The first warning: a month is enough for any way to a new certificate."""
+"""Before expiry comes the first warning: a month is enough to get a new one."""
 _STAGES = (
     (timedelta(0), ExpiryStage.ENDED),
     (timedelta(days=7), ExpiryStage.WEEK),
@@ -36,31 +36,31 @@ _STAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A file and when it is of no more use."""
+    """The subject of a certificate, and when it expires."""
 
     subject: str
     until: datetime
 
     def days(self, now: datetime) -> float:
-        """Days left; below 0 it has ended."""
+        """Days left; negative once it has expired."""
         return (self.until - now) / timedelta(days=1)
 
 
 def stage_of(ending: Ending, now: datetime) -> ExpiryStage:
-    """The nearest stage that has begun."""
+    """The last stage that has begun."""
     left = ending.until - now
     return next((stage for limit, stage in _STAGES if left <= limit), ExpiryStage.FAR)
 
 
 def deciding(certificates: Sequence[Certificate]) -> Certificate:
-    """The one of a file whose end is the file's. There must be one."""
+    """The certificate of a file (at least one) whose expiry counts for the file."""
     pick = min if len(certificates) <= MAX_OWN_AUTHORITIES else max
     return pick(certificates, key=lambda one: one.not_valid_after_utc)
 
 
 def ending_of(pem: bytes) -> Ending:
-    """When a PEM file ends. Raises ValueError."""
-    # Late, because it costs 7 MiB that an agent without TLS can do without.
+    """When the certificates of a PEM file expire. Raises ValueError."""
+    # Imported late: it costs 7 MiB, which an agent without TLS saves.
     from cryptography.x509 import load_pem_x509_certificates
 
     one = deciding(load_pem_x509_certificates(pem))

@@ -1,8 +1,8 @@
-"""Watches the certificates in use for their ends: a warning while there is time.
+"""Watches the certificates in use, and warns before they expire.
 
-Files are looked at when the agent starts and every minute, and read when they changed,
-so what is said is about the files that new connections use. Each stage is told once for
-each certificate, however many connections there are.
+The files are checked when the agent starts and every minute, and read when they have
+changed, so warnings are about the files that new connections use. Each stage is
+reported once for each certificate, however many connections there are.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from vagent.config.model import AgentConfig
 from vagent.observe.event import Emit
 
 LOOK_SECONDS = 60.0
-"""A changed file is known a minute later; a look is one `stat` for each file."""
+"""A changed file is noticed within a minute; a check is one `stat` for each file."""
 MAX_PEM = 1 << 20
 """Bytes; a bundle of all public CAs is about 220 KiB."""
 
 Files = Callable[[], Mapping[str, Iterable[Path]]]
-"""The files as they are named now, by their element in agent.conf."""
+"""Gives the files to watch now, by their element in agent.conf."""
 
 
 def certificates_of(config: AgentConfig) -> dict[str, list[Path]]:
-    """All certificates that this configuration uses, by element of agent.conf."""
+    """All certificate files of this configuration, by element of agent.conf."""
     found: dict[str, list[Path]] = {}
     tls, server = config.metadata_proxy.tls, config.metadata_server
     for _, files in all_files(tls) if tls else ():
@@ -45,7 +45,10 @@ def certificates_of(config: AgentConfig) -> dict[str, list[Path]]:
 
 @dataclass(slots=True)
 class _Known:
-    """What was found in a file; `state` tells whether it is still the same."""
+    """What was found in a file, the stage reported last, and the elements that name it.
+
+    `state` shows whether the file is still the same.
+    """
 
     state: tuple[int, int, int]
     ending: Ending | None
@@ -54,7 +57,7 @@ class _Known:
 
 
 class CertificateWatch:
-    """`now` gives seconds since the epoch. `stop` ends its timer."""
+    """Checks `files`. `now` gives seconds since the epoch (certificates have dates)."""
 
     def __init__(
         self, files: Files, *, emit: Emit, clock: IReactorTime, now: Callable[[], float]
@@ -67,17 +70,17 @@ class CertificateWatch:
         self._timer: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Look now, and from now on."""
+        """Check now, and every LOOK_SECONDS until `stop`."""
         self._timer = self._clock.callLater(LOOK_SECONDS, self.start)
         self.look()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Check no more."""
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
 
     def look(self) -> None:
-        """Look at all files, and tell what is new."""
+        """Check all files, and report new stages."""
         kinds: dict[Path, set[str]] = {}
         for kind, paths in self._files().items():
             for path in paths:
@@ -92,13 +95,13 @@ class CertificateWatch:
                 self._tell(path, known, now)
 
     def days(self, kind: str) -> float:
-        """Days until the first certificate of this kind ends; NaN if there is none."""
+        """Days until the first certificate of this element expires; NaN without one."""
         now = self._time()
         ends = [k.ending for k in self._known.values() if kind in k.kinds]
         return min((one.days(now) for one in ends if one), default=math.nan)
 
     def rows(self) -> Iterable[tuple[str, str]]:
-        """File and end, for a page."""
+        """Each file with its expiry, for a page."""
         now = self._time()
         for path, known in self._known.items():
             if known.ending is None:
@@ -136,7 +139,7 @@ def _look_at(path: Path, known: _Known | None) -> _Known | None:
         with path.open("rb") as file:
             content = file.read(MAX_PEM)
     except OSError:
-        return None  # `TlsFiles` tells what cannot be used, when it is used
+        return None  # `TlsFiles` reports it when a connection needs the file
     try:
         ending = ending_of(content)
     except ValueError:

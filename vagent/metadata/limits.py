@@ -1,119 +1,125 @@
-"""Named ceilings of the metadata proxy, each with its reason: bytes and seconds.
+"""The fixed limits of the metadata proxy, in bytes and seconds, each with its reason.
 
-They bound what one guest, one upstream or one moment can make this process hold.
-Numbers an operator tunes live in `MetadataProxyConfig`; these are not tuned.
+They bound the memory and time that one guest, one upstream, or all of them together can
+cost this process. Limits that an operator can set are in `MetadataProxyConfig`.
 """
 
 from __future__ import annotations
 
 MAX_REQUEST_LINE = 8 * 1024
-"""As nginx, Apache and haproxy; Nova's own gunicorn stops at 4,094."""
+"""As in nginx, Apache and haproxy. nova-api's gunicorn takes 4,094."""
 
 MAX_REQUEST_HEAD = 16 * 1024
-"""Twice the request line; a real cloud-init head is below 300 bytes."""
+"""Twice the request line. The heads of cloud-init are below 300 bytes."""
 
 MAX_REQUEST_HEADERS = 100
-"""gunicorn's own limit; uWSGI stops at about 64 variables."""
+"""As in gunicorn; uWSGI takes about 64."""
 
 MAX_REQUEST_BODY = 64 * 1024
-"""The only body Nova reads is a password of at most 1,020 bytes."""
+"""The only body that Nova reads is a password of at most 1,020 bytes."""
 
 MAX_CHUNK_LINE = 256
-"""A size of eight hex digits and room for an extension that nobody sends."""
+"""Room for a size of eight hex digits and an extension, which no client sends."""
 
 MAX_TRAILERS = 4 * 1024
-"""Trailers are checked and thrown away."""
+"""All trailers of a body together; they are checked and dropped."""
 
 MAX_REPLY_HEAD = 32 * 1024
-"""Four times what nginx sends at most; Nova sends about 200 bytes."""
+"""The head of an upstream's response: nginx sends 8 KiB at most, Nova 200 bytes."""
 
 MAX_INTERIM_REPLIES = 8
-"""1xx replies before the real one; nobody needs more than two."""
+"""1xx responses before the final one; no server sends more than two."""
 
 MAX_WHOLE_REPLY = 64 * 1024
-"""Below this a reply is relayed only when complete, so the guest gets all or an error.
+"""A response up to this size is sent to the guest only when it is complete, so that the
+guest gets all of it or an error.
 
 Nova's largest document is user data, at most 65,535 bytes as base64.
 """
 
 MAX_REPLY_BODY = 256 * 1024 * 1024
-"""The end of an endless body; metadata files are far below a MiB."""
+"""Where a body without end is cut; documents of metadata are far below a MiB."""
 
 MAX_PIPELINED = 16 * 1024
-"""Bytes kept of requests that wait behind an unanswered one; then reading stops."""
+"""What a guest may send behind an unanswered request until its socket is no longer
+read."""
 
 MAX_GUEST_CONNECTIONS_TOTAL = 8192
-"""File descriptors: half of what a service is given by default on Debian."""
+"""Half of the file descriptors that a service has by default on Debian."""
 
 MAX_TURNED_AWAY = 16
-"""Connections over a guest's cap that may still be told 503; the rest are reset."""
+"""So many connections beyond a guest's limit are answered 503; more are reset."""
 
 MAX_UPSTREAM_CONNECTIONS = 128
-"""Per endpoint: above the threads of any usual nova-api worker set."""
+"""Per endpoint: more than the worker threads of a usual nova-api."""
 
 MAX_WAITING = 1024
-"""Requests held while no upstream is ready: a rack of guests booting at once."""
+"""Requests that wait for an upstream connection: a rack of guests booting at once."""
 
 MAX_QUOTAS = 16384
-"""Guests whose use is remembered: the default identity range; twice the connections."""
+"""Guests whose quota is remembered: all of the default identity range, and more than
+there can be connections."""
 
 MAX_IDENTITIES = 16384
-"""Cached identity headers: one for each address of the default identity range."""
+"""Identities with signed headers that are remembered: one for each address of the
+default identity range."""
 
 MAX_CACHED_PER_GUEST = 256 * 1024
-"""Bytes kept for one guest: cloud-init's 28 documents are below 30 KiB, and the largest
-user data, asked for in two trees by two clients, still fits."""
+"""Cached for one guest. cloud-init's 28 documents are below 30 KiB, and the largest
+user data, asked for in both trees by two clients, still fits."""
 
 MAX_CACHED_TOTAL = 64 * 1024 * 1024
-"""Bytes kept for all guests: 2,000 guests that have just booted."""
+"""Cached for all guests: 2,000 guests that have just booted."""
 
 CACHE_ENTRY_COST = 512
-"""Bytes that a kept reply is taken to cost beside its text, so that empty-handed
-requests for ever new paths meet the same ceiling."""
+"""What a cached response counts for beside its bytes, so that many small ones meet the
+same limits as few large ones."""
 
 STALE_SECONDS = 300.0
-"""A reply this old is still given when the upstream has none: time for nova-api to be
-restarted or to fail over. Later an error is more honest than an old address."""
+"""How long a cached response is served when the upstream fails: enough to restart
+nova-api or to fail over. After that an error does less harm than an old document."""
 
 HEAD_SECONDS = 10.0
-"""A request head must be complete in this time from its first byte."""
+"""From the first byte of a request's head to its last."""
 
 BODY_SECONDS = 10.0
-"""A request body must be complete in this time from the end of its head."""
+"""From the end of a request's head to the end of its body."""
 
 IDLE_SECONDS = 60.0
-"""A silent keep-alive connection is closed; pollers come back sooner or reconnect."""
+"""Until a connection without requests is closed. Clients that poll come back sooner, or
+connect again."""
 
 LINGER_SECONDS = 2.0
-"""After a refusal the guest's bytes are drained, or a reset would eat the reply."""
+"""How long the rest of a refused request is read and dropped. To close the socket at
+once would send a reset, which can reach the guest before it has read the response."""
 
 MAX_LINGERED = 256 * 1024
-"""Bytes drained so; four times the largest body allowed."""
+"""How much of a refused request is read and dropped: four of the largest bodies."""
 
 DRAIN_SECONDS = 10.0
-"""A guest that has not taken its pending reply by then, plus the time below, is cut."""
+"""How long a guest has to read a response, besides the time that its size adds."""
 
 MIN_DRAIN_RATE = 8 * 1024
-"""Bytes per second a guest must take of what is pending."""
+"""Bytes per second that a guest must read; adds its share to DRAIN_SECONDS."""
 
 POOLED_SECONDS = 30.0
-"""An idle upstream connection is kept so long (gunicorn closes after 2, nginx 75)."""
+"""Until an idle upstream connection is closed. gunicorn closes after 2, nginx 75."""
 
 BODY_WINDOW_SECONDS = 10.0
-"""A streamed reply body is measured over windows of this length."""
+"""The rate of a streamed body is measured over windows of this length."""
 
 MIN_BODY_RATE = 1024
-"""Bytes per second an upstream must send of a streamed body; less is a drip."""
+"""Bytes per second that an upstream must send of a streamed body."""
 
 RETRY_SECONDS = 0.5
-"""Held requests knock at each endpoint this often, whatever their number."""
+"""Between two attempts to connect to an endpoint that is down, while requests wait:
+one attempt for all of them."""
 
 MAX_BACKOFF_SECONDS = 8.0
-"""Longest pause between knocks at a dead endpoint while nobody waits for it."""
+"""The longest pause between two such attempts while no request waits."""
 
 SUSPECT_SECONDS = 5.0
-"""So long an endpoint that failed a request is used only after the others."""
-
+"""How long an endpoint that failed a request is used only where no other is up."""
 
 MAX_TRACE_TEXT = 256
-"""Longest guest-controlled text in a trace line."""
+"""Characters of a text in a trace that a guest chose."""

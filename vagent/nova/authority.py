@@ -1,11 +1,10 @@
-"""Who may ask, and for whom: Nova's header check, in Nova's order and words.
+"""Checks the headers that say for which instance a request is, as Nova does.
 
-Source: nova/api/metadata/handler.py with `service_metadata_proxy` on. A request is for
-the instance in X-Instance-ID because somebody who knows the shared secret signed that
-name; nothing else in it is signed. The second mode of Nova, X-Metadata-Provider, is not
-offered and its headers are never read. With an empty secret Nova checks nothing; here
-the signature must then be the one made with the empty key, which is what agents
-configured without a secret send. Refuses to know instances and documents.
+Source: nova/api/metadata/handler.py with `service_metadata_proxy` on; order and texts
+are Nova's. X-Instance-ID counts because its signature was made with the shared secret;
+no other header is signed. Nova's second way (X-Metadata-Provider) is not offered, and
+its headers are never read. With an empty secret Nova checks nothing; here the signature
+must then be the one made with the empty key, which agents without a secret send.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ BAD_SIGNATURE = NovaFault(403, "Invalid proxy request signature.", "bad-signatur
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a signed request says: on behalf of which instance of which tenant.
+    """The instance and tenant that a signed request is for.
 
-    `address` is the guest's address as the proxy saw it (X-Forwarded-For), "" for none;
-    it is not signed, and is only ever shown back to the guest.
+    `address` is the guest's address as the proxy gives it (X-Forwarded-For), "" for
+    none. It is not signed, so it is only shown back to the guest.
     """
 
     instance_id: str
@@ -44,7 +43,7 @@ class Claim:
 
 
 class Authority:
-    """Checks headers against the shared secret. Holds nothing else."""
+    """Checks the headers of requests against the shared secret."""
 
     def __init__(self, secret: Secret) -> None:
         self._secret = secret

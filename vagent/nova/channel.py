@@ -1,8 +1,8 @@
-"""One connection and one request of the metadata server, on twisted.web's parser.
+"""Connections and requests of the metadata server, on twisted.web's parser.
 
-Callers are proxies that hold a client certificate, not guests, so `twisted.web` will
-do; what it leaves open is closed here: bodies and header counts have ceilings, forms
-and arguments are never parsed. Refuses to know what is asked: the site answers.
+Its clients are proxies that hold a client certificate, not guests, so twisted.web is
+strict enough once bodies and the number of headers are limited; forms and arguments are
+never parsed. The site answers the requests.
 """
 
 from __future__ import annotations
@@ -19,51 +19,51 @@ from vagent.nova.reply import BODY_TOO_LARGE, NovaReply, refuse
 from vagent.nova.request import NovaRequest
 
 MAX_BODY = 65_536
-"""Bytes of a request body. Only passwords (1,020 bytes) are read at all; Nova discards
-the rest, so that a guest's stray POST still gets its document."""
+"""Bytes of a request body. Only a password (1,020 bytes) is used; as in Nova, other
+bodies are ignored, so a POST to another document gets that document."""
 MAX_HEADERS = 64
 """Header fields of a request. A proxy sends about ten; gunicorn takes 100."""
 
 CLOSE_TIMEOUT = 15.0
-"""Seconds that a refused caller has to take its answer and close."""
+"""Seconds that a refused client has to read its answer and close."""
 
 
 class AnsweringSite(Protocol):
-    """What a connection needs of its site."""
+    """The site, as its connections see it."""
 
     def enter(self) -> bool:
-        """Take a place for a connection; False when there is none."""
+        """Count a new connection; False: there are too many, so close it."""
 
     def leave(self) -> None:
-        """Give a connection's place back."""
+        """A counted connection is closed."""
 
     def report_refused_body(self) -> None:
-        """A request was refused for its body before it was complete."""
+        """A request was refused because its body is too long."""
 
-    async def answer(self, asked: NovaRequest) -> NovaReply:
-        """The reply, whatever happens, unless cancelled."""
+    async def answer(self, request: NovaRequest) -> NovaReply:
+        """The reply, also when something fails. Raises only CancelledError."""
 
 
 class MetadataChannel(HTTPChannel):
-    """One connection. Counted by its site; deaf once it has been refused."""
+    """One connection. After a refusal it ignores what the client still sends."""
 
     maxHeaders = MAX_HEADERS  # noqa: N815 - Twisted's name
     site: AnsweringSite
     transport: ITCPTransport
     _counted = False
-    _deaf = False
+    _ignores_input = False
     _closing: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
-        """Take a place among the site's connections, or close."""
+        """Have the connection counted, or close it."""
         super().connectionMade()
         self._counted = self.site.enter()
         if not self._counted:
-            self._deaf = True
+            self._ignores_input = True
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted's default argument is a mutable global
-        """Give the place back."""
+        """The connection is closed."""
         if self._counted:
             self._counted = False
             self.site.leave()
@@ -72,13 +72,13 @@ class MetadataChannel(HTTPChannel):
         super().connectionLost(reason)
 
     def dataReceived(self, data: bytes) -> None:
-        """Nothing after a refusal counts, not even against the idle timeout."""
-        if not self._deaf:
+        """Pass on what arrives; after a refusal not even the idle timer sees it."""
+        if not self._ignores_input:
             super().dataReceived(data)
 
     def refuse_body(self, reply: NovaReply) -> None:
-        """Answer before the body has come, and close."""
-        self._deaf = True
+        """Answer 413 although the body is not complete, and close."""
+        self._ignores_input = True
         head = (
             "HTTP/1.1 413 Request Entity Too Large\r\n"
             "Connection: close\r\n"
@@ -91,7 +91,7 @@ class MetadataChannel(HTTPChannel):
 
 
 class MetadataRequest(Request):
-    """One request: collects a bounded body, then has the responder answer."""
+    """One request: collects its body up to the limit, then has the site answer."""
 
     channel: MetadataChannel
     content: BytesIO
@@ -100,13 +100,13 @@ class MetadataRequest(Request):
     _work: Deferred[None] | None = None
 
     def gotLength(self, length: int | None) -> None:
-        """The head is complete: refuse a body that says it is too long."""
+        """The head is complete: refuse a body whose announced length is too long."""
         self.content = BytesIO()
         if length is not None and length > MAX_BODY:
             self._refuse_body()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Keep a piece of the body, within the ceiling."""
+        """Collect a piece of the body, up to the limit."""
         if self._refused:
             return
         if self.content.tell() + len(data) > MAX_BODY:
@@ -115,32 +115,32 @@ class MetadataRequest(Request):
             self.content.write(data)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """All is here. Unlike Twisted's, this parses neither forms nor arguments."""
+        """The request is complete. Unlike Twisted's, this parses no forms."""
         if self._refused:
             return
         self.method, self.uri, self.clientproto = command, path, version
         self.process()
 
     def process(self) -> None:
-        """Start the work; it ends by answering, or when the connection is lost."""
-        asked = NovaRequest(
+        """Start to answer; that is cancelled when the connection is lost."""
+        request = NovaRequest(
             method=self.method.decode("latin-1"),
             target=self.uri,
             headers=self._joined_headers(),
             content=self.content.getvalue(),
         )
-        self._work = Deferred.fromCoroutine(self._answer(self.channel.site, asked))
+        self._work = Deferred.fromCoroutine(self._answer(self.channel.site, request))
 
     def connectionLost(self, reason: Failure) -> None:
-        """Nobody waits for the answer any more."""
+        """Nobody waits for the answer any more: cancel it."""
         self._gone = True
         if self._work is not None:
             self._work.cancel()
         super().connectionLost(reason)
 
-    async def _answer(self, site: AnsweringSite, asked: NovaRequest) -> None:
+    async def _answer(self, site: AnsweringSite, request: NovaRequest) -> None:
         try:
-            reply = await site.answer(asked)
+            reply = await site.answer(request)
         except CancelledError:
             return
         if self._gone:

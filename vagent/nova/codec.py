@@ -1,13 +1,11 @@
-"""JSON as operators write it ↔ Instance. Strict: unknown is refused, never defaulted.
+"""JSON as operators write it → Instance. Strict: an unknown field is an error.
 
-Only `uuid` and `tenant_id` are required; `vagent.nova.members` says what each field
-may be and what stands in for it. This module knows which fields there are, and refuses
-to know where documents come from.
+Only `uuid` and `tenant_id` are required. This module lists the fields;
+`vagent.nova.members` says what each may hold and what its default is.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -18,8 +16,8 @@ from vagent.nova.fields import Fields, shown
 from vagent.nova.instance import Instance
 
 MAX_DOCUMENT = 1024 * 1024 - 64 * 1024
-"""Bytes of one document as compact ASCII JSON: 1 MiB, which is what the store and the
-config API take, less room for the envelope around it."""
+"""Bytes of one document as compact ASCII JSON: the 1 MiB that the store and the config
+API take, less room for what they wrap around it."""
 MAX_META = 128
 """Metadata items; Nova's default quota `metadata_items`."""
 MAX_LIST = 256
@@ -75,45 +73,6 @@ def decode_instance(raw: Mapping[str, Any]) -> Instance:
 def check_instance(raw: dict[str, Any]) -> None:
     """Raises WireError when `raw` is not a document that this server can serve."""
     decode_instance(raw)
-
-
-def encode_instance(instance: Instance) -> dict[str, Any]:
-    """The document, every default written out; decodes to an equal instance."""
-    document: dict[str, Any] = {
-        "uuid": instance.uuid,
-        "tenant_id": instance.tenant_id,
-        "name": instance.name,
-        "hostname": instance.hostname,
-        "domain": instance.domain,
-        "instance_type": instance.instance_type,
-        "launch_index": instance.launch_index,
-        "availability_zone": instance.availability_zone,
-        "security_groups": list(instance.security_groups),
-        "fixed_addresses": [str(address) for address in instance.fixed_addresses],
-        "floating_addresses": [str(address) for address in instance.floating_addresses],
-        "block_devices": dict(instance.block_devices),
-        "dedicated_cpus": list(instance.dedicated_cpus),
-        "public_keys": {key.name: key.data for key in instance.public_keys},
-        "meta": dict(instance.meta),
-        "devices": [dict(device) for device in instance.devices],
-        "boot_roles": list(instance.boot_roles),
-        "ec2_instance_id": instance.ec2.instance,
-        "ami_id": instance.ec2.image,
-        "kernel_id": instance.ec2.kernel,
-        "ramdisk_id": instance.ec2.ramdisk,
-        "reservation_id": instance.ec2.reservation,
-    }
-    if instance.image_id:
-        document["image_id"] = instance.image_id
-    if instance.user_data is not None:
-        document["user_data_base64"] = base64.b64encode(instance.user_data).decode()
-    if instance.vendor_data:
-        document["vendor_data"] = dict(instance.vendor_data)
-    if instance.network_config is not None:
-        document["network_config"] = instance.network_config
-    if instance.network_data is not None:
-        document["network_data"] = dict(instance.network_data)
-    return document
 
 
 def _check_size(raw: Mapping[str, Any]) -> None:

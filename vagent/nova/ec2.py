@@ -1,9 +1,9 @@
-"""The EC2 tree of Nova: versions, and what each shows of an instance. Pure.
+"""The EC2 tree of Nova: its versions, and what each shows of an instance. Pure.
 
-A tree is a dict of dicts, lists, texts, numbers and bytes. Rules of Nova
-(nova/api/metadata/base.py): listings end directories with `/`, a node with `_name` is
-listed under that name and without the slash, lists show one item a line, anything unset
-reads `None`. Deeper paths below a leaf crash Nova; here they are not found.
+A tree is a dict of dicts, lists, texts, numbers and bytes. Nova's rules
+(nova/api/metadata/base.py): in a listing a directory ends with `/`, a node with `_name`
+is listed under that name without the slash, a list has one item a line, and what is not
+set reads `None`. A path below a leaf makes Nova fail; here it is not found.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def version_list() -> NovaReply:
 
 
 def lookup(instance: Instance, path: tuple[str, ...], address: str) -> NovaReply | None:
-    """What is at `path` (below `/` or `/ec2`); None when nothing is.
+    """The document at `path` (below `/` or `/ec2`); None when there is none.
 
-    `address` is what the proxy says of the guest; it stands in for a missing fixed IPv4
-    address, as in Nova.
+    `address` is the guest's as the proxy gives it; as in Nova, it is shown where the
+    instance has no fixed IPv4 address.
     """
     if not path:
         return version_list()

@@ -1,8 +1,7 @@
-"""Reads one JSON object field by field, strictly, with messages that help.
+"""Reads one JSON object field by field, strictly, with helpful messages.
 
-Every complaint is a WireError of four parts: where, what is wrong, what was found,
-what is allowed. Long or secret values are described by their length, never shown.
-Refuses to know what the fields mean.
+Each error is a WireError that says where, what is wrong, what was found and what is
+allowed. Long or secret values are described by their length, never shown.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _JSON_NAMES: Mapping[type, str] = {
 
 
 def shown(value: object) -> str:
-    """A refused value for a message: texts quoted and cut, the rest named by type."""
+    """A refused value for a message: a text quoted and cut, else its type's name."""
     if isinstance(value, str):
         cut = value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}…"
         return f"{cut!r}"
@@ -42,7 +41,7 @@ def shown(value: object) -> str:
 
 
 class Fields:
-    """One JSON object under reading. Every field must be taken; `finish` checks it."""
+    """One JSON object while it is read. `finish` checks that every field was read."""
 
     def __init__(self, where: str, raw: Mapping[str, Any]) -> None:
         self._where = where
@@ -50,20 +49,20 @@ class Fields:
         self._known: list[str] = []
 
     def wrong(self, name: str, got: str, allowed: str) -> WireError:
-        """The error for a field of this object."""
+        """The error for a field of this object, to be raised."""
         return WireError(f"{self._where}.{name}: got {got}, allowed is {allowed}")
 
     def has(self, name: str) -> bool:
-        """Is the field there? Makes its name known."""
+        """Is the field there? From then on `finish` knows its name."""
         self._known.append(name)
         return name in self._raw
 
     def is_list(self, name: str) -> bool:
-        """Is the field there, and a list? Makes its name known."""
+        """Is the field there, and a list? From then on `finish` knows its name."""
         return self.has(name) and isinstance(self._raw[name], list)
 
     def take(self, name: str, kind: type[T], default: object = _MISSING) -> T:
-        """The field, exactly of this type; the default, unchecked, where it is absent.
+        """The field, of exactly this type, or the default where it is absent.
 
         Raises WireError when it is absent without default, or of another type.
         """
@@ -102,7 +101,7 @@ class Fields:
         pattern: re.Pattern[str] | None = None,
         allowed: str = "",
     ) -> str | None:
-        """Like `text`, but null is a value too."""
+        """Like `text`, but null is allowed as well."""
         if self.has(name) and self._raw[name] is None:
             return None
         return self.text(name, default, pattern=pattern, allowed=allowed)
@@ -142,7 +141,7 @@ class Fields:
         )
 
     def finish(self) -> None:
-        """Raises WireError when a member was never asked for: unknown is refused."""
+        """Raises WireError when the object has a field that was never read."""
         for name in self._raw:
             if name not in self._known:
                 known = ", ".join(sorted(self._known))

@@ -1,7 +1,6 @@
-"""What the metadata server knows of one guest: a value, complete and valid from birth.
+"""What the metadata server knows of one guest, as values.
 
-`vagent.nova.codec` is the only maker of instances from outside data; it checks sizes
-and fills in defaults. This module refuses to know JSON, HTTP and either tree.
+`vagent.nova.codec` makes them of documents; it checks sizes and fills in defaults.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class Ec2Names:
-    """What only the EC2 tree shows; None reads as the text `None` there, as in Nova.
+    """Names that only the EC2 tree shows; as in Nova, None is shown as the text `None`.
 
-    `kernel` and `ramdisk` are not listed at all when they are None.
+    `kernel` and `ramdisk` are left out where they are None.
     """
 
     instance: str
@@ -42,9 +41,9 @@ class Instance:
     """One guest, as Nova would describe it.
 
     `uuid` is lower case with dashes, `tenant_id` 32 lower-case hex digits.
-    `user_data` None means "there is none" (404), b"" an empty one (200).
-    `network_data` None means "not known" (404); `network_config` is an injected
-    `interfaces` file. `devices` and `network_data` are JSON trees in Nova's own form.
+    `user_data` None means that there is none (404), b"" that it is empty (200).
+    `network_data` None means that it is not known (404). `network_config` is the text
+    of an `interfaces` file. `devices` and `network_data` are JSON in Nova's form.
     `vendor_data` are members of its own for the static vendor data, `boot_roles` the
     roles of whoever created it.
     """

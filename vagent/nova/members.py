@@ -1,8 +1,8 @@
-"""What each member of an instance document may be, and what stands in for it.
+"""What each field of an instance document may hold, and its default.
 
-Names that Nova would take from its database (EC2 ids, reservation) are derived from the
-UUID by a hash: they stay the same for ever and differ between guests. Refuses to know
-the document as a whole; every function raises WireError with the member's name.
+Names that Nova takes from its database (EC2 ids, reservation) are derived from the UUID
+by a hash, so they never change and differ between guests. Every function raises
+WireError with the field's name.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_BLOCK_DEVICES = 256
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _WORD = re.compile(r"[!-~]+")
 _LEAF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""A name that is listed in the EC2 tree and can be asked for under that very name."""
+"""A name that the EC2 tree can list, and that is then also its path."""
 
 
 def uuid(fields: Fields) -> str:
@@ -54,7 +54,7 @@ def uuid(fields: Fields) -> str:
 
 
 def tenant(fields: Fields) -> str:
-    """The tenant as Nova compares it: 32 hex digits, dashes and capitals undone."""
+    """The tenant as Nova compares it: 32 lower-case hex digits without dashes."""
     text = fields.text("tenant_id")
     tenant = text.replace("-", "").lower()
     if not re.fullmatch("[0-9a-f]{32}", tenant):
@@ -63,9 +63,9 @@ def tenant(fields: Fields) -> str:
 
 
 def hostname(fields: Fields, name: str, uuid: str) -> str:
-    """The host name without domain; made from the display name when absent."""
-    # Nova makes a host name of the display name in the same manner: lower case,
-    # anything strange becomes a dash, a label's 63 characters at most.
+    """The host name without domain; by default made from the display name."""
+    # As Nova does it: lower case, other characters become dashes, and at most the 63
+    # characters of a DNS label.
     plain = re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-.")[:63].strip("-.")
     return fields.text(
         "hostname",
@@ -77,7 +77,7 @@ def hostname(fields: Fields, name: str, uuid: str) -> str:
 
 
 def domain(fields: Fields) -> str:
-    """What follows the host name; "" for nothing."""
+    """The domain that is appended to the host name; "" for none."""
     domain: str = fields.take("domain", str, DEFAULT_DOMAIN)
     if domain and (len(domain) > 200 or not _HOSTNAME.fullmatch(domain)):
         raise fields.wrong("domain", shown(domain), "a domain name, or an empty text")
@@ -109,7 +109,7 @@ def _digest(text: str, digits: int) -> str:
 
 
 def launch_index(fields: Fields) -> int:
-    """Which of the machines of one request this is."""
+    """The number of this machine among those that one request created."""
     index: int = fields.take("launch_index", int, 0)
     if not 0 <= index <= 0x7FFFFFFF:
         raise fields.wrong("launch_index", shown(index), "0 to 2147483647")
@@ -131,14 +131,14 @@ def block_devices(fields: Fields) -> tuple[tuple[str, str], ...]:
 
 
 def public_keys(fields: Fields) -> tuple[PublicKey, ...]:
-    """Short form: a list of keys, named key-0, key-1, …; long form: name → key."""
+    """Public keys: a list (then they are named key-0, key-1, …), or name → key."""
     if fields.is_list("public_keys"):
         keys = fields.items("public_keys", _key, most=MAX_KEYS, default=())
         return tuple(PublicKey(f"key-{index}", key) for index, key in enumerate(keys))
     pairs = fields.pairs("public_keys", most=MAX_KEYS, longest=MAX_KEY)
     for name, _ in pairs:
-        # cloud-init takes a listed name that ends so for a directory, does not find it,
-        # and throws the whole tree away.
+        # cloud-init takes such a name for a directory, does not find it, and then
+        # discards the whole tree.
         if name.rstrip().endswith("/"):
             raise WireError(
                 f"instance.public_keys: got name {shown(name)},"

@@ -1,8 +1,9 @@
-"""The openstack tree of Nova: versions, and what each shows of an instance. Pure.
+"""The openstack tree of Nova: its versions, and what each shows of an instance. Pure.
 
-Two documents cannot be made here: the password lives in a store, and vendor_data2.json
-may need others to be asked. For them `lookup` answers with a word, and the caller does
-the rest. Source: nova/api/metadata/base.py; keys and their order are Nova's.
+Two documents cannot be made here: the password is in a store, and for
+vendor_data2.json other servers may have to be asked. For these `lookup` returns which
+one it is (`Elsewhere`), and the caller makes it. Source: nova/api/metadata/base.py; the
+keys and their order are Nova's.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ VERSIONS = (
 RANDOM_SEED_BYTES = 512
 
 Entropy = Callable[[int], bytes]
-"""So many random bytes."""
+"""Gives so many random bytes."""
 
 
 class Elsewhere(enum.Enum):
-    """A document that somebody else has to make."""
+    """A document that the caller of `lookup` has to make."""
 
     PASSWORD = "password"  # noqa: S105 - the name of a document
     VENDOR_DATA2 = "vendor_data2.json"
@@ -49,7 +50,7 @@ def lookup(
     entropy: Entropy,
     vendor_data: Callable[[Instance], Mapping[str, Any]],
 ) -> NovaReply | Elsewhere | None:
-    """What is at `path` (below `/openstack`); None when nothing is.
+    """The document at `path` (below `/openstack`); None when there is none.
 
     `vendor_data` gives the static vendor data of an instance.
     """

@@ -1,8 +1,7 @@
-"""What is answered: a value, and refusals written as webob writes Nova's.
+"""Replies of the metadata server, and errors in the form in which webob writes Nova's.
 
-The form of a refusal follows the Accept header: an HTML page for anything that takes
-HTML, JSON for those that ask for it, plain text for the rest (no Accept included).
-Refuses to know why something was refused.
+The form of an error follows the Accept header: HTML or JSON if it allows one of them,
+else plain text (also without the header).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ HTML = "text/html; charset=UTF-8"
 JSON = "application/json"
 
 MAX_ACCEPT = 1024
-"""Characters of an Accept header that are read; browsers send about 150."""
+"""Characters of an Accept header that are looked at; browsers send about 150."""
 
 _TITLES = {
     400: "Bad Request",
@@ -29,7 +28,7 @@ _TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class NovaReply:
-    """One answer."""
+    """A complete reply."""
 
     status: int
     content_type: str
@@ -38,7 +37,7 @@ class NovaReply:
 
 @dataclass(frozen=True, slots=True)
 class NovaFault:
-    """A "no": `text` is Nova's for the caller, `reason` a word for counters."""
+    """An error: `text` is Nova's, for the client; `reason` is the word for counters."""
 
     status: int
     text: str
@@ -76,7 +75,7 @@ one, and would take an error page for vendor data.
 
 
 def text_reply(content: str | bytes) -> NovaReply:
-    """200 with plain text, or with bytes that are passed on untouched."""
+    """200 with plain text, or with these bytes."""
     data = content.encode() if isinstance(content, str) else content
     return NovaReply(200, TEXT, data)
 
@@ -87,7 +86,7 @@ def json_reply(value: object) -> NovaReply:
 
 
 def refuse(refusal: NovaFault, accept: str) -> NovaReply:
-    """The refusal in the form that the Accept header asks for."""
+    """The error in the form that the Accept header asks for."""
     if not refusal.text:
         return NovaReply(refusal.status, TEXT, b"")
     title = _TITLES[refusal.status]
@@ -110,7 +109,7 @@ def refuse(refusal: NovaFault, accept: str) -> NovaReply:
 
 
 def _best_form(accept: str) -> str | None:
-    """The offer of the highest quality; the first wins a tie (RFC 9110 §12.5.1)."""
+    """The form with the highest quality, HTML before JSON (RFC 9110 §12.5.1)."""
     weights = _weights(accept[:MAX_ACCEPT])
     best, best_weight = None, 0.0
     for offer in ("text/html", "application/json"):

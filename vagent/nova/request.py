@@ -1,8 +1,8 @@
-"""What was asked: a value, and how its target becomes a path in a tree.
+"""A request to the metadata server, and how its target becomes a path in a tree.
 
-The target is read as Nova's front (gunicorn, Paste, webob, `posixpath.normpath`) reads
-it: query and fragment dropped, percent-decoded once, slashes and dots folded. Where
-that front crashes (bytes that are not UTF-8) the path here simply matches nothing.
+The target is read as Nova's parts (gunicorn, Paste, webob, `posixpath.normpath`) read
+it: without query and fragment, percent-decoded once, runs of slashes and dot segments
+resolved. Where these fail (bytes that are not UTF-8), the path here matches nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from urllib.parse import unquote_to_bytes
 
 @dataclass(frozen=True, slots=True)
 class NovaRequest:
-    """One request. Header names are lower case; values of equal names are joined by
-    commas, as a WSGI server joins them.
+    """One request. Header names are lower case; the values of a repeated header are
+    joined by commas, as a WSGI server joins them.
     """
 
     method: str
@@ -32,7 +32,7 @@ class NovaRequest:
 
 
 def tree_path(target: bytes) -> tuple[str, ...] | None:
-    """The names along the path, () for the root, None where the target has no path."""
+    """The segments of the path: () for the root, None where the target has no path."""
     path = re.split(rb"[?#]", target, maxsplit=1)[0]
     absolute = re.match(rb"https?://[^/]*(/|$)", path, re.IGNORECASE)
     if absolute:

@@ -1,8 +1,7 @@
-"""From a request to an answer: the order of Nova's checks, then the two trees.
+"""From a request to its reply: Nova's checks in Nova's order, then the two trees.
 
-The order is Nova's: the root needs no headers; then the headers, the instance, its
-tenant, the path. Whatever the method, a document is a document; only the password looks
-at it. Refuses to know sockets: the server hands requests in and takes replies out.
+The root needs no headers. For all else the headers are checked, then the instance, its
+tenant, and the path. The method makes no difference but for the password.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ from vagent.nova.vendordata.vendor_data import VendorData, VendorDataError
 from vagent.observe.event import Emit
 
 MAX_PASSWORD = 1020
-"""Bytes of a password: four system_metadata values of 255 in Nova."""
+"""Bytes of a password: Nova keeps it in four system_metadata values of 255."""
 
 
 class Responder:
-    """Answers requests; every dependency is given."""
+    """Answers requests."""
 
     def __init__(
         self,
@@ -58,27 +57,27 @@ class Responder:
         self._entropy = entropy
         self._emit = emit
 
-    async def respond(self, asked: NovaRequest) -> NovaReply:
+    async def respond(self, request: NovaRequest) -> NovaReply:
         """The answer. Raises StoreError."""
-        path = tree_path(asked.target)
+        path = tree_path(request.target)
         if path is None:
-            return self._reply(asked, BAD_TARGET, "")
+            return self._reply(request, BAD_TARGET, "")
         if not path:
-            return self._reply(asked, ec2.version_list(), "")
-        claim = self._authority.admit(asked.headers)
+            return self._reply(request, ec2.version_list(), "")
+        claim = self._authority.admit(request.headers)
         if isinstance(claim, NovaFault):
-            return self._reply(asked, claim, "")
+            return self._reply(request, claim, "")
         instance = await self._instances.get(claim.instance_id)
         if instance is None:
-            return self._reply(asked, UNKNOWN_INSTANCE, claim.instance_id)
+            return self._reply(request, UNKNOWN_INSTANCE, claim.instance_id)
         if instance.tenant_id != claim.tenant_id:
-            return self._reply(asked, WRONG_TENANT, claim.instance_id)
-        answer = await self._document(asked, path, instance, claim)
-        return self._reply(asked, answer, claim.instance_id)
+            return self._reply(request, WRONG_TENANT, claim.instance_id)
+        answer = await self._document(request, path, instance, claim)
+        return self._reply(request, answer, claim.instance_id)
 
     async def _document(
         self,
-        asked: NovaRequest,
+        request: NovaRequest,
         path: tuple[str, ...],
         instance: Instance,
         claim: Claim,
@@ -98,7 +97,7 @@ class Responder:
                 found = ec2.lookup(instance, path, claim.address)
         match found:
             case Elsewhere.PASSWORD:
-                return await self._password(asked, instance)
+                return await self._password(request, instance)
             case Elsewhere.VENDOR_DATA2:
                 return await self._vendor_data2(instance)
             case None:
@@ -115,23 +114,23 @@ class Responder:
         return json_reply(static | dict(dynamic) | static)
 
     async def _password(
-        self, asked: NovaRequest, instance: Instance
+        self, request: NovaRequest, instance: Instance
     ) -> NovaReply | NovaFault:
-        if asked.method == "GET":
+        if request.method == "GET":
             password = await self._passwords.get(instance.uuid)
             return NovaReply(200, HTML, password.encode())
-        if asked.method != "POST":
+        if request.method != "POST":
             return BAD_METHOD
         if await self._passwords.get(instance.uuid):
             return CONFLICT
-        if len(asked.content) > MAX_PASSWORD:
+        if len(request.content) > MAX_PASSWORD:
             return TOO_LARGE
         try:
-            password = asked.content.decode()
+            password = request.content.decode()
         except UnicodeDecodeError:
             return NOT_TEXT
         try:
-            # Nova takes an empty password and goes on having none.
+            # As in Nova, an empty password is accepted and not stored.
             if password:
                 await self._passwords.set(instance.uuid, password)
         except ConflictError:
@@ -139,14 +138,16 @@ class Responder:
         return NovaReply(200, HTML, b"")
 
     def _reply(
-        self, asked: NovaRequest, answer: NovaReply | NovaFault, instance_id: str
+        self, request: NovaRequest, answer: NovaReply | NovaFault, instance_id: str
     ) -> NovaReply:
         reason = ""
         if isinstance(answer, NovaFault):
             reason = answer.reason
             self._emit(NovaRefused(reason))
-            answer = refuse(answer, asked.accept)
+            answer = refuse(answer, request.accept)
         self._emit(
-            NovaAnswered(asked.method, asked.target, answer.status, instance_id, reason)
+            NovaAnswered(
+                request.method, request.target, answer.status, instance_id, reason
+            )
         )
         return answer

@@ -1,8 +1,8 @@
-"""The listening side: HTTP/1.1 by twisted.web, one answer to each request.
+"""The metadata server as a site of twisted.web, with limits.
 
-Callers are proxies that hold a client certificate, not guests, so `twisted.web` will
-do; connections, bodies (`vagent.nova.channel`) and the time that an answer may take
-have ceilings. Refuses to know what is asked: `Responder` does.
+Its clients are proxies that hold a client certificate, not guests, so twisted.web is
+strict enough; connections, bodies (`vagent.nova.channel`) and the time for an answer
+are limited. `Responder` makes the answers.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from vagent.nova.vendordata.vendor_data import NoVendorData, VendorData
 from vagent.observe.event import Emit
 
 MAX_CONNECTIONS = 1024
-"""At a time. A proxy pools a few dozen; this leaves room for a rack of them."""
+"""At a time. A proxy keeps a few dozen; this is enough for a rack of them."""
 IDLE_TIMEOUT = 75.0
-"""Seconds without a byte, the TLS handshake included. Above the 60 s after which usual
-proxies close an idle connection themselves, so that they do not run into ours."""
+"""Seconds without a byte, in the TLS handshake as well. Usual proxies close an idle
+connection after 60 s; to close it first could hit a request that is just being sent."""
 ANSWER_DEADLINE = 10.0
-"""Seconds for an answer. Reading the store takes milliseconds; guests give up at 10."""
+"""Seconds for an answer. The store takes milliseconds; guests give up after 10 s."""
 
 
 class MetadataSite(Site):
-    """The server's factory. Not logged by Twisted: every answer is an event."""
+    """The factory of the server's connections. Each answer is an event, so Twisted's
+    access log is off.
+    """
 
     protocol = MetadataChannel  # type: ignore[assignment]  # Twisted names its HTTP/2 proxy class here
 
@@ -61,13 +63,13 @@ class MetadataSite(Site):
         self._connections = 0
 
     def startFactory(self) -> None:
-        """No access log, so no clock for it."""
+        """Unlike Twisted's, starts no clock for an access log."""
 
     def stopFactory(self) -> None:
-        """Nothing was opened."""
+        """There is nothing to close."""
 
     def enter(self) -> bool:
-        """Take a place for a connection; False when there is none."""
+        """Count a new connection; False: there are too many, so close it."""
         if self._connections >= MAX_CONNECTIONS:
             self._emit(NovaConnectionRefused())
             return False
@@ -75,29 +77,29 @@ class MetadataSite(Site):
         return True
 
     def leave(self) -> None:
-        """Give a connection's place back."""
+        """A counted connection is closed."""
         self._connections -= 1
 
     def report_refused_body(self) -> None:
-        """A request was refused for its body before it was complete."""
+        """A request was refused because its body is too long."""
         refusal = BODY_TOO_LARGE
         self._emit(NovaAnswered("-", b"-", refusal.status, "", refusal.reason))
 
-    async def answer(self, asked: NovaRequest) -> NovaReply:
-        """The reply, within the deadline, whatever happens. Raises only CancelledError,
-        when the caller has gone.
+    async def answer(self, request: NovaRequest) -> NovaReply:
+        """The reply; 500 if making it fails or takes too long. Raises only
+        CancelledError, when the client has gone.
         """
-        work = Deferred.fromCoroutine(self._responder.respond(asked))
+        work = Deferred.fromCoroutine(self._responder.respond(request))
         try:
             return await work.addTimeout(self._answer_deadline, self._clock)
         except CancelledError:
             raise
         except Exception as error:  # border: one bad request must not stop the server
             self._emit(NovaFailed(type(error).__name__, _place(error)))
-            reply = refuse(FAILED, asked.accept)
+            reply = refuse(FAILED, request.accept)
             self._emit(
                 NovaAnswered(
-                    asked.method, asked.target, reply.status, "", FAILED.reason
+                    request.method, request.target, reply.status, "", FAILED.reason
                 )
             )
             return reply

@@ -1,8 +1,8 @@
-"""Where instances and their passwords come from: the configuration store.
+"""Reads instances and their passwords from the configuration store.
 
-A document is decoded once and kept until the store says that instances changed. A
-document that is invalid is reported once and then treated as absent. Errors of the
-store are not caught here: whoever asks must fail closed. Refuses to know HTTP.
+A document is decoded once, and kept until the store reports a change of any instance.
+An invalid document is reported once and then treated as absent. Errors of the store are
+raised, so that a caller cannot take them for an absent instance.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ KIND = "instance"
 PASSWORD_KIND = "instance-password"  # noqa: S105 - the name of a kind
 """The store's kind of passwords: `{"password": text}` under the instance's UUID."""
 MAX_DECODED = 256
-"""Instances kept decoded: the guests of one host; the oldest makes room."""
+"""Decoded instances that are kept: the guests of one host; the oldest makes room."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class InstanceSource(Protocol):
-    """Knows instances by UUID."""
+    """Gives instances by UUID."""
 
     async def get(self, instance_id: str) -> Instance | None:
-        """The instance, or None. Raises StoreError when nobody can tell."""
+        """The instance, or None. Raises StoreError when the store fails."""
 
 
 class PasswordStore(Protocol):
-    """Keeps one password for each instance, as the guest posted it."""
+    """Stores one password for each instance, as the guest posted it."""
 
     async def get(self, instance_id: str) -> str:
         """The password, "" when none is set. Raises StoreError."""
 
     async def set(self, instance_id: str, password: str) -> None:
-        """Keep it. Raises ConflictError when one is set already, else StoreError."""
+        """Store it. Raises ConflictError when one is set already, else StoreError."""
 
 
 class StoredInstances:
-    """Instances of the configuration store. Keeps nothing decoded unless started."""
+    """Instances of the configuration store. Keeps decoded ones once it is started."""
 
     def __init__(self, store: ConfigStore, emit: Emit) -> None:
         self._store = store
@@ -55,12 +55,12 @@ class StoredInstances:
         self._watch: Watch | None = None
 
     def start(self) -> None:
-        """Follow the store's changes."""
+        """Watch the store, so that decoded instances can be kept until it changes."""
         if self._watch is None:
             self._watch = self._store.watch(KIND, self._changed)
 
     def stop(self) -> None:
-        """Forget everything and follow no longer."""
+        """Forget decoded instances, and watch no longer."""
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
@@ -77,7 +77,7 @@ class StoredInstances:
         if entry is None:
             return None
         instance = self._decode(entry)
-        # What was read before a change must not outlive it.
+        # What was read before a change must not be kept after it.
         if self._watch is not None and changes == self._changes:
             self._keep(instance_id, instance)
         return instance
@@ -119,7 +119,7 @@ class StoredPasswords:
         return "" if entry is None else str(entry.value.get("password", ""))
 
     async def set(self, instance_id: str, password: str) -> None:
-        """Keep it, once. Raises ConflictError when one is set already."""
+        """Store it. Raises ConflictError when one is set already."""
         await self._store.put(
             PASSWORD_KIND, instance_id, {"password": password}, expected=0
         )

@@ -1,9 +1,8 @@
-"""TLS of the metadata server: a client certificate is demanded, then HTTP is spoken.
+"""TLS of the metadata server: it demands a client certificate.
 
-The inner protocol learns of a connection when TCP is up, because its site counts it and
-its clock runs from then on, so a handshake has the same ceilings as a request. It gets
-no byte before the client is verified, and none that it writes leaves. Refuses to know
-HTTP and files.
+The inner protocol learns of a connection as soon as TCP is up, so that the site's limit
+of connections and its idle timer cover the handshake as well. Before the client is
+verified it gets no byte, and nothing that it writes is sent.
 """
 
 from __future__ import annotations
@@ -30,15 +29,16 @@ from vagent.observe.event import Emit
 from vagent.transport.tls import TlsConnection
 
 LINGER_SECONDS = 15.0
-"""That a client has to take the last bytes and close. Until then what it still sends is
-read and forgotten: closing on unread bytes resets, and eats the reply."""
+"""Seconds that a client has to read the last bytes and close. What it sends meanwhile
+is read and dropped: to close a socket with unread bytes sends a reset, which can reach
+the client before it has read the reply."""
 
 _failure: Callable[[Exception], Failure] = Failure
 
 
 @implementer(IPushProducer, IConsumer)
 class TlsServer(TlsConnection):
-    """The server's side of one connection, as twisted.web wants its transport."""
+    """The server's side of one connection; a transport for twisted.web."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class TlsServer(TlsConnection):
         self._inner.makeConnection(cast("Any", self))
 
     def dataReceived(self, data: bytes) -> None:
-        """Decrypt. A client that makes TLS answer and does not read it is cut."""
+        """Decrypt. A client that makes TLS answer, and does not read that, is reset."""
         if self._is_over:
             return
         super().dataReceived(data)
@@ -71,14 +71,14 @@ class TlsServer(TlsConnection):
                 self._flush()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Closed, by whom ever."""
+        """The connection is closed."""
         del reason
         self._is_over = self._wire.closed = True
         if self._lingering is not None and self._lingering.active():
             self._lingering.cancel()
         self._inner.connectionLost(_failure(self._end or ConnectionLost()))
 
-    # What twisted.web uses of a transport.
+    # The methods of a transport that twisted.web calls.
 
     @property
     def disconnecting(self) -> bool:
@@ -90,7 +90,7 @@ class TlsServer(TlsConnection):
         return cast("IAddress", cast("Any", self.transport).getHost())
 
     def write(self, data: bytes) -> None:
-        """Encrypt and send; stop the producer while the client does not keep up."""
+        """Encrypt and send; pause the producer while the client does not keep up."""
         if not self._verified or self._is_over or not data:
             return
         super().write(data)
@@ -102,21 +102,21 @@ class TlsServer(TlsConnection):
         self.write(b"".join(data))
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Who is told to stop and go on; twisted.web registers itself, for good."""
+        """`producer` is paused and resumed; twisted.web registers itself."""
         del streaming
         self._producer = producer
 
     def unregisterProducer(self) -> None:
-        """Nobody is told any more."""
+        """Pause nobody any more."""
         self._producer = None
 
     def stopProducing(self) -> None:
-        """Nobody wants more of what the client sends."""
+        """Nothing more is wanted of the client: close."""
         self.loseConnection()
 
     def loseConnection(self) -> None:
-        """Say goodbye, and wait for the client to close; reset where nothing was said
-        yet.
+        """Send close_notify and wait for the client to close. During the handshake:
+        reset.
         """
         if self._is_over:
             return
@@ -127,10 +127,10 @@ class TlsServer(TlsConnection):
         self._linger()
 
     def _greeted(self) -> None:
-        """Its first request may have come with the end of the handshake."""
+        """Nothing to do: what came with the end of the handshake is decrypted next."""
 
     def _fail(self, why: str) -> None:
-        """The alert that says so is on its way."""
+        """The handshake failed; the alert that tells the client is sent already."""
         self._end = ConnectionLost(why)
         self._emit(NovaHandshakeFailed(cast("Any", self.getPeer()).host, why))
         self._linger()
@@ -168,7 +168,7 @@ class TlsFactory(Factory):
         self._clock = clock
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        """A connection with the files as they are now."""
+        """A connection with a context of the files as they are now."""
         inner = self._site.buildProtocol(cast("Any", addr))
         if inner is None:
             return None

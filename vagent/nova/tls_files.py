@@ -1,8 +1,8 @@
-"""The PEM files of the metadata server, and the TLS context that they make.
+"""The PEM files of the metadata server, and the TLS context made of them.
 
-Files are looked at for every connection (three `stat` calls) and read again when one
-has changed, so that certificates are renewed without a restart. A changed set that
-cannot be used is reported once and the old one stays. Refuses to know HTTP.
+For every connection the files are checked (three `stat` calls), and read again when one
+has changed, so certificates are renewed without a restart. A changed set that cannot be
+used is reported once, and the old context stays in use.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from vagent.transport.tls_context import (
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 PROTOCOL = "http/1.1"
-"""The only one that is negotiated, whatever else is installed."""
+"""The only protocol that ALPN negotiates, even where HTTP/2 is installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class PemFiles:
 
 
 class ServerContexts:
-    """Hands a context to each new connection."""
+    """Gives each new connection its context."""
 
     def __init__(self, files: PemFiles, emit: Emit) -> None:
         self._files = files
@@ -75,9 +75,9 @@ class ServerContexts:
 
 
 def server_contexts(config: MetadataServerConfig, emit: Emit) -> ServerContexts | None:
-    """The contexts of its connections; None where none of the three files is
-    configured, which is for a loopback address only. Raises ConfigError when the files
-    cannot be used, or are not all there.
+    """The contexts; None where none of the three files is configured, which is allowed
+    on a loopback address only. Raises ConfigError when the files cannot be used, or not
+    all three are configured.
     """
     paths = (config.server_cert, config.server_key, config.client_ca)
     certificate, key, client_ca = paths
@@ -101,7 +101,7 @@ def _context(files: PemFiles) -> ssl.SSLContext:
     context.set_ciphers(CIPHERS)
     context.set_alpn_protocols([PROTOCOL])
     with blaming(files.certificate, partial(_file_fault, "server-cert")):
-        # With the key it is loaded in one call that does not say which is wrong.
+        # `load_cert_chain` does not say whether certificate or key is wrong.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(files.certificate)
     with blaming(files.key, partial(_file_fault, "server-key")):
         context.load_cert_chain(files.certificate, files.key, password=no_password)

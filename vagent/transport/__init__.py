@@ -1,1 +1,1 @@
-"""Bytes on connections: reactor, deadlines, and TLS on memory BIOs for both sides."""
+"""How bytes are sent and received: reactor, deadlines, and TLS for both sides."""

@@ -1,8 +1,9 @@
-"""Every deadline of the proxy on one timer.
+"""All deadlines on one timer.
 
-A timer per request costs as much as parsing the request, so each watched object
-carries its own `deadline` and one tick looks at them all. Deadlines are absolute and
-may be late by one tick. The timer runs only while something is watched.
+A timer for each request would cost as much as parsing the request. Instead each watched
+object has an attribute `deadline`, and one timer looks at all of them every
+TICK_SECONDS; so a deadline may be late by one tick. The timer runs only while something
+is watched.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ NEVER = float("inf")
 
 
 class Watched(Protocol):
-    """Has a deadline in the clock's seconds; NEVER while nothing is due."""
+    """Something with a deadline, in the clock's seconds; NEVER while none is set."""
 
     deadline: float
 
     def expired(self) -> None:
-        """The deadline has passed. Must move or end it, or is called at each tick."""
+        """The deadline has passed. Called at each tick until the deadline is moved."""
 
 
 class Deadlines:
-    """Watches objects until they are unwatched or it is stopped."""
+    """Watches objects until `unwatch` or `stop`. `now` is the clock's time."""
 
     _log = Logger()
 
@@ -36,17 +37,17 @@ class Deadlines:
         self.now = clock.seconds
 
     def watch(self, watched: Watched) -> None:
-        """Look at its deadline from now on."""
+        """Call `expired` whenever its deadline has passed."""
         self._watched.add(watched)
         if self._tick_call is None:
             self._tick_call = self._clock.callLater(TICK_SECONDS, self._tick)
 
     def unwatch(self, watched: Watched) -> None:
-        """No `expired` after this."""
+        """Do not call `expired` any more."""
         self._watched.discard(watched)
 
     def stop(self) -> None:
-        """Forget all and cancel the timer."""
+        """Unwatch everything and cancel the timer."""
         self._watched.clear()
         if self._tick_call is not None:
             self._tick_call.cancel()
@@ -64,10 +65,10 @@ class Deadlines:
     def _expire(self, watched: Watched) -> None:
         try:
             watched.expired()
-        except Exception:  # border: one bad object must not stop everybody's deadlines
+        except Exception:  # border: one object's fault must not end all deadlines
             self._log.failure("deadline of {watched!r}", watched=watched)
             self._watched.discard(watched)
 
 
 TICK_SECONDS = 0.25
-"""Grain of every deadline here; one timer for all of them, none per request."""
+"""Seconds between two looks at all deadlines."""

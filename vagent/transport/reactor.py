@@ -1,10 +1,10 @@
-"""The epoll reactor with a shorter way from a readable socket to its protocol.
+"""Twisted's epoll reactor with less work for each event of a socket.
 
-Twisted wraps every readiness of every socket in `log.callWithLogger`, which sets a
-context that names the connection in old-style log lines. We log through
-`twisted.logger` and name things ourselves, and the wrapper was a fifth of the CPU time
-of a forwarded request (see docs/performance.md). Nearly every event is that there is
-something to read and nothing else, so that is looked for first.
+Twisted handles each event of a socket inside `log.callWithLogger`, which names the
+connection for old-style log lines. This project logs through `twisted.logger` and needs
+no such context, and it took a fifth of the CPU time of a forwarded request (see
+docs/performance.md). Nearly every event says only that a socket is readable, so that
+case is handled first.
 
 Its time is the kernel's monotonic clock. Twisted's is the wall clock: when that is set
 back, by an administrator or by NTP after a boot, every timer waits for the time to come
@@ -27,17 +27,17 @@ with without_pyopenssl():
 
 
 def freeze_heap() -> None:
-    """What there is now stays, and is not looked at again for cycles.
+    """Exclude all objects that exist now from garbage collection.
 
-    To be called when the process is set up: a full collection looks at every object of
-    every module, which takes 20 ms and more, while all guests wait.
+    To be called once the process is set up: a full collection looks at every object of
+    every module, which takes 20 ms and more, and all guests wait meanwhile.
     """
     gc.collect()
     gc.freeze()
 
 
 class QuietEpollReactor(EPollReactor):
-    """To be installed by the command line, before anything imports a reactor."""
+    """Must be installed before anything imports `twisted.internet.reactor`."""
 
     _log = Logger()
 

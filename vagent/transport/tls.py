@@ -1,9 +1,9 @@
-"""Mutual TLS on memory BIOs, with Python's own `ssl`; here, towards an upstream.
+"""Mutual TLS on memory BIOs, with Python's own `ssl`: both sides, and the client.
 
-Twisted's own TLS layer aggregates writes on a timer and costs more than the rest of a
-request; what only ever wraps one connection needs less. The context (see `tls_files`)
-demands chain and name within the handshake, and a client's inner protocol learns of the
-connection after it, so nothing can be written to a server that is not verified.
+Twisted's TLS collects writes until a timer fires, and costs more CPU than the rest of a
+request. The context demands a valid chain and name within the handshake, and a client's
+inner protocol learns of the connection only after it, so nothing can be written to a
+server that is not verified. `vagent.nova.tls` has the server's side.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class AlertReceived(ConnectionLost):
 
 
 class TlsConnection(Protocol):
-    """Wraps one TCP connection; is the transport of `inner`.
+    """TLS on one TCP connection; it is the transport of the protocol `inner`.
 
-    With a `name` it is the client, and that is the name of the server. A subclass says
-    what follows the handshake, good or bad.
+    With a `name` it is the client's side, and `name` is the server's. A subclass
+    defines what follows when the handshake succeeds (`_greeted`) or fails (`_fail`).
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class TlsConnection(Protocol):
         self._wire = Wire(transport, self._drained)
 
     def dataReceived(self, data: bytes) -> None:
-        """Decrypt; `inner` gets the content."""
+        """Decrypt, and pass the content to `inner`."""
         self._incoming.write(data)
         if self._verified or self._shake_hands():
             self._deliver(len(data))
 
-    # What `inner` uses of a transport.
+    # The methods of a transport that `inner` calls.
 
     def write(self, data: bytes) -> None:
         """Encrypt and send."""
@@ -79,7 +79,7 @@ class TlsConnection(Protocol):
         self._wire.write(self._outgoing.read())
 
     def loseConnection(self) -> None:
-        """Say goodbye and close."""
+        """Send close_notify and close."""
         self._close()
 
     def abortConnection(self) -> None:
@@ -100,23 +100,23 @@ class TlsConnection(Protocol):
         return cast("IAddress", cast("Any", self.transport).getPeer())
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Already set for the connection underneath."""
+        """It is set for the TCP connection already."""
 
-    # What is told to a subclass.
+    # What a subclass defines.
 
     def _greeted(self) -> None:
-        """The peer is verified."""
+        """The handshake is complete and the peer verified."""
         raise NotImplementedError
 
     def _fail(self, why: str) -> None:
-        """It will never be."""
+        """The handshake failed, or the connection ended before it was complete."""
         raise NotImplementedError
 
     def _drained(self) -> None:
-        """Everything that waited in this process has been sent."""
+        """The kernel has taken everything that was written."""
 
     def _shake_hands(self) -> bool:
-        """True once the peer is verified."""
+        """Go on with the handshake; True once the peer is verified."""
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
@@ -132,10 +132,10 @@ class TlsConnection(Protocol):
         return True
 
     def _deliver(self, size: int) -> None:
-        """Give `inner` what can be decrypted; `size` bytes have arrived.
+        """Pass to `inner` what can be decrypted; `size` bytes have arrived.
 
-        With nothing left in either buffer a read would only raise, which costs more
-        than asking.
+        A read with nothing left in either buffer would only raise, which costs more
+        than to ask first.
         """
         incoming, tls = self._incoming, self._tls
         while (incoming.pending or tls.pending()) and not self._is_over:
@@ -163,13 +163,13 @@ class TlsConnection(Protocol):
         self._wire.close()
 
     def _say_goodbye(self) -> None:
-        # Its state may be any, and nobody waits for its own goodbye.
+        # The connection may be in any state; the peer's close_notify is not awaited.
         with suppress(ssl.SSLError):
             self._tls.unwrap()
         self._flush()
 
     def _flush(self) -> None:
-        """Send what OpenSSL has to say beside our data."""
+        """Send the records that OpenSSL has made by itself (handshake, alerts)."""
         records = self._outgoing.read()
         if records:
             self._wire.write(records)
@@ -178,8 +178,8 @@ class TlsConnection(Protocol):
 class TlsClient(TlsConnection):
     """The client's side: `inner` learns of the connection once the server is verified.
 
-    Until then every end is told to `failed`, and `inner` never hears of it. A resumed
-    `session` counts as verified, so it must be of the same server name.
+    If the connection ends before, only `failed` is called. The server of a resumed
+    `session` counts as verified, so the session must be one with the same server name.
     """
 
     def __init__(
@@ -195,12 +195,12 @@ class TlsClient(TlsConnection):
         self._failed = failed
 
     def connectionMade(self) -> None:
-        """TCP is up: greet."""
+        """TCP is up: begin the handshake."""
         super().connectionMade()
         self._shake_hands()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Without a close_notify the end may be forged, so it counts as a loss."""
+        """An end without close_notify may be forged, so it counts as a loss."""
         if self._verified:
             self._inner.connectionLost(_failure(self._end or ConnectionLost()))
         else:
@@ -209,12 +209,12 @@ class TlsClient(TlsConnection):
 
     @property
     def context(self) -> ssl.SSLContext:
-        """What it was made with; a session fits no other."""
+        """The context; sessions belong to it."""
         return self._tls.context
 
     @property
     def session(self) -> ssl.SSLSession | None:
-        """What a next connection can resume."""
+        """The session that a later connection can resume."""
         return self._tls.session
 
     def _greeted(self) -> None:

@@ -1,5 +1,5 @@
-"""What both sides of TLS have in common before a connection: strict contexts, PEM files
-that say which of them is at fault, and how a set of files is known to have changed.
+"""What a TLS client and server share before a connection: strict contexts, errors that
+name the PEM file at fault, and how a change of the files is noticed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from vagent.errors import VagentError
 
 State = tuple[tuple[int, int, int], ...]
 Fault = Callable[[Path, str], VagentError]
-"""Makes the error of a file that cannot be used, of its path and why."""
+"""Makes the error for a file that cannot be used, of its path and the reason."""
 
 
 def strict_context(protocol: ssl._SSLMethod) -> ssl.SSLContext:
-    """Nobody who is not verified gets past the handshake; TLS 1.2 is the oldest."""
+    """A context that demands a verified peer and at least TLS 1.2."""
     context = ssl.SSLContext(protocol)
     context.verify_mode = ssl.CERT_REQUIRED
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -27,12 +27,12 @@ def strict_context(protocol: ssl._SSLMethod) -> ssl.SSLContext:
 
 
 def no_password() -> NoReturn:
-    """A key's password; without this, OpenSSL would ask at the terminal."""
+    """Called for a key's password; without it OpenSSL would ask at the terminal."""
     raise ValueError("the key needs a password")
 
 
 def describe(error: ssl.SSLError) -> str:
-    """OpenSSL's reason on one line, without its place in OpenSSL's source."""
+    """OpenSSL's reason in a few words, without the place in OpenSSL's source."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message.rstrip(".")
     return (error.reason or "TLS failed").replace("_", " ").lower()
@@ -40,9 +40,9 @@ def describe(error: ssl.SSLError) -> str:
 
 @contextmanager
 def blaming(path: Path, fault: Fault) -> Iterator[None]:
-    """What fails in its body is the fault of this file, and raised as such."""
+    """Errors in the `with` block are raised as those of this file."""
     try:
-        path.open("rb").close()  # OpenSSL would not say what is wrong with it
+        path.open("rb").close()  # OpenSSL does not say why it cannot open a file
         yield
     except ssl.SSLError as error:
         raise fault(path, f"OpenSSL cannot use it: {describe(error)}") from error
