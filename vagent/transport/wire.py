@@ -61,7 +61,7 @@ class Wire:
         self.pending = True
 
     def limit_hops(self, hops: int) -> None:
-        """Set the hops of packets sent from now on (TTL in IPv4, hop limit in IPv6).
+        """Limit the hops of packets sent from now on (IPv4: TTL; IPv6: hop limit).
 
         Retransmissions count, whenever their bytes were written. Raises OSError.
         """
