@@ -21,6 +21,8 @@ VERSION = 1
 one that is there goes, or means something else."""
 FILTERS = ("port_id", "request")
 """Facts by which entries are chosen: an entry has that fact, with that value."""
+ENTRY_MEMBERS = ("time", "event", "fault", "text")
+"""What every entry has; its other members are the event's facts."""
 MAX_PARAMETERS = 8
 MAX_COUNT_DIGITS = 9
 

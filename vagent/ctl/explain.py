@@ -18,24 +18,26 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from introspect.trace_json import PATH
 from vagent.config.model import AgentConfig
 from vagent.ctl.doctor import Servers, needs_root, servers
 from vagent.ctl.explaining.observed import (
-    Answered,
-    Asked,
-    Observation,
-    PortRecord,
-    Service,
-    flow_lines,
-    metadata_lines,
+    MetadataService,
+    ProbeReply,
+    ProbeRequest,
+    ProbeResult,
+    ShownPort,
+    TracedEvent,
     moved,
+    proxy_events,
     read_counters,
     read_service,
+    read_trace,
+    verdicts,
 )
-from vagent.ctl.explaining.step import Step
+from vagent.ctl.explaining.step import PathStep
 from vagent.ctl.explaining.tell import about_host, about_port, about_service, tell
 from vagent.ctl.failure import FAILED, UNAVAILABLE, USAGE, CommandError
-from vagent.ctl.introspect import TRACE, parse_sandesh
 from vagent.ctl.parser import add_command
 from vagent.ctl.session import Session, uuid_argument
 from vagent.ctl.table import as_json, printable
@@ -50,7 +52,7 @@ ONE_TIME = "vendor_data2.json"
 """Nova asks other services for it, and some answer once (novajoin's password)."""
 DEFAULT_PATH = "/latest/meta-data/"
 SETTLE = 0.2
-"""Seconds after the reply for the last trace line to be there."""
+"""Seconds after the reply for the last trace entry to be there."""
 _SIGNS = {True: "✓", False: "✗", None: "·"}
 _ADVICE = "vagentctl doctor says what is wrong on this host, and what mends it"
 
@@ -80,7 +82,7 @@ def explain(session: Session, args: Namespace) -> None:
         raise CommandError(text, code=code)
 
 
-def question(words: Iterable[str]) -> Asked:
+def question(words: Iterable[str]) -> ProbeRequest:
     """What to ask. Raises CommandError (usage)."""
     method, path = METHODS[0], DEFAULT_PATH
     match list(words):
@@ -103,10 +105,10 @@ def question(words: Iterable[str]) -> Asked:
     if ONE_TIME in path:
         what = f"{ONE_TIME} may hold a password that is given once; a probe must not"
         raise CommandError(f"{what} use it up", code=USAGE)
-    return Asked(method, path)
+    return ProbeRequest(method, path)
 
 
-def _shown(session: Session, steps: Iterator[Step]) -> list[Step]:
+def _shown(session: Session, steps: Iterator[PathStep]) -> list[PathStep]:
     """Each step as it happens; in JSON, all at the end."""
     told = []
     for step in steps:
@@ -119,27 +121,27 @@ def _shown(session: Session, steps: Iterator[Step]) -> list[Step]:
     return told
 
 
-def _line(step: Step) -> str:
+def _line(step: PathStep) -> str:
     at = "" if step.at is None else f"{step.at:+.1f} ms"
     took = "" if step.took is None else f" [{step.took:.1f} ms]"
     detail = printable(step.detail)
     return f"{_SIGNS[step.ok]} {at:>11}  {step.name:<9} {detail}{took}\n"
 
 
-def _steps(session: Session, port_id: str, asked: Asked) -> Iterator[Step]:
+def _steps(session: Session, port_id: str, asked: ProbeRequest) -> Iterator[PathStep]:
     config = session.agent_config
     apis = servers(session, config)
     try:
         apis.introspect.call("GET", "/readyz")
     except ApiError as error:
-        yield Step("agent", ok=False, detail=str(error))
+        yield PathStep("agent", ok=False, detail=str(error))
         return
-    yield Step("agent", ok=True, detail="ready")
+    yield PathStep("agent", ok=True, detail="ready")
     try:
-        port = PortRecord.of(apis.port_api.json("GET", f"/port/{port_id}"))
+        port = ShownPort.of(apis.port_api.json("GET", f"/port/{port_id}"))
     except ApiError as error:
         what = "is not registered" if error.status == 404 else str(error)
-        yield Step("port", ok=False, detail=f"{port_id} {what}")
+        yield PathStep("port", ok=False, detail=f"{port_id} {what}")
         return
     yield about_port(port)
     yield about_host(port, host_to_guest=config.data_path.host_to_guest)
@@ -150,7 +152,7 @@ def _steps(session: Session, port_id: str, asked: Asked) -> Iterator[Step]:
     try:
         seen = _observe(apis, config, port, service, asked)
     except VagentError as error:
-        yield Step("probe", ok=False, detail=str(error))
+        yield PathStep("probe", ok=False, detail=str(error))
         return
     yield from tell(seen)
 
@@ -158,10 +160,10 @@ def _steps(session: Session, port_id: str, asked: Asked) -> Iterator[Step]:
 def _observe(
     apis: Servers,
     config: AgentConfig,
-    port: PortRecord,
-    service: Service | None,
-    asked: Asked,
-) -> Observation:
+    port: ShownPort,
+    service: MetadataService | None,
+    asked: ProbeRequest,
+) -> ProbeResult:
     """Make the probe, ask, look, and take everything away again."""
     # scapy takes a third of a second to load
     from vagent.ctl.explaining.probe import ProbeGuest
@@ -177,25 +179,27 @@ def _observe(
         arp = guest.arp(address)
         answered = guest.request(asked, address, number)
         time.sleep(SETTLE)
-        traced = _trace(apis, "Metadata")
-        return Observation(
+        return ProbeResult(
             asked=asked,
             port=port,
             service=service,
             probe=probe,
             prepared=prepared,
             answered=_with_arp(answered, arp),
-            flows=flow_lines(
-                _trace(apis, "LinkLocalFlow"), probe, answered.source_port
+            verdicts=verdicts(
+                _trace(apis, "LinkLocalFlow"), probe.id, answered.source_port
             ),
-            metadata=metadata_lines(
-                traced, port.address, answered.began, answered.ended + SETTLE
+            proxy=proxy_events(
+                _trace(apis, "Metadata"),
+                probe.id,
+                answered.began,
+                answered.ended + SETTLE,
             ),
             counters=moved(before, _counters(config)),
         )
 
 
-def _with_arp(answered: Answered, arp: Answered) -> Answered:
+def _with_arp(answered: ProbeReply, arp: ProbeReply) -> ProbeReply:
     return replace(
         answered,
         arp_asked=arp.arp_asked,
@@ -205,7 +209,7 @@ def _with_arp(answered: Answered, arp: Answered) -> Answered:
 
 
 @contextmanager
-def _registered(apis: Servers, port: PortRecord, tap: str) -> Iterator[PortRecord]:
+def _registered(apis: Servers, port: ShownPort, tap: str) -> Iterator[ShownPort]:
     """The probe's port, for a while."""
     port_id = str(uuid4())
     body = {
@@ -225,7 +229,7 @@ def _registered(apis: Servers, port: PortRecord, tap: str) -> Iterator[PortRecor
     }
     try:
         apis.port_api.call("POST", "/port", body)
-        yield PortRecord.of(apis.port_api.json("GET", f"/port/{port_id}"))
+        yield ShownPort.of(apis.port_api.json("GET", f"/port/{port_id}"))
     finally:
         with suppress(ApiError):
             apis.port_api.call("DELETE", f"/port/{port_id}")
@@ -241,9 +245,8 @@ def _remove_leftovers(apis: Servers) -> None:
                 apis.port_api.call("DELETE", f"/port/{raw['id']}")
 
 
-def _trace(apis: Servers, buffer: str) -> list[str]:
-    root = parse_sandesh(apis.introspect.call("GET", TRACE + buffer))
-    return [element.text or "" for element in root.iter("element")]
+def _trace(apis: Servers, buffer: str) -> tuple[TracedEvent, ...]:
+    return read_trace(apis.introspect.json("GET", f"{PATH}/{buffer}"))
 
 
 def _counters(config: AgentConfig) -> dict[str, int]:

@@ -1,29 +1,37 @@
-"""What was seen of a probe, as values, and the pure readers of what the agent shows."""
+"""What was seen of a probe, as values; and pure readers of what the agent shows.
+
+A probe has a port of its own, so what the agent did for it is found by that port's id:
+another guest may have the same address, and another agent other words for the same.
+"""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from introspect.trace_json import ENTRY_MEMBERS, VERSION
 from vagent.errors import WireError
 
-_TRACE = re.compile(r"(\d+) \w+: (.*) \S+ \d+")
-"""The agent's trace line: microseconds, name, text, source file and line."""
+VERDICT = "FlowDecided"
+"""The event of a packet that opens a flow."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """A line of a trace buffer; `time` is in seconds since the epoch."""
+class TracedEvent:
+    """An entry of a trace buffer. `time` is in seconds since the epoch; `facts` are the
+    values that belong to the event (docs/traces.md).
+    """
 
     time: float
-    text: str
+    name: str
+    is_fault: bool
+    facts: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class PortRecord:
+class ShownPort:
     """A port as the port API shows it."""
 
     id: str
@@ -38,7 +46,7 @@ class PortRecord:
     state: str
 
     @classmethod
-    def of(cls, raw: Mapping[str, Any]) -> PortRecord:
+    def of(cls, raw: Mapping[str, Any]) -> ShownPort:
         """From the JSON of `GET /port/<uuid>`."""
         names = ("id", "display-name", "instance-id", "vm-project-id", "vn-id")
         where = ("system-name", "mac-address", "ip-address", "mdata-ip", "state")
@@ -51,7 +59,7 @@ class PortRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class MetadataService:
     """The metadata service as it is provisioned."""
 
     address: str
@@ -60,16 +68,16 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The question."""
+class ProbeRequest:
+    """What the probe asks."""
 
     method: str
     path: str
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What came of it. All times in seconds since the epoch, 0 for what did not happen.
+class ProbeReply:
+    """What the probe saw. Times are in seconds since the epoch, 0 for what never was.
 
     `failure` says what ended it early; of a body only the length is kept.
     """
@@ -89,49 +97,72 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class ProbeResult:
     """Everything about one probe."""
 
-    asked: Asked
-    port: PortRecord
-    service: Service | None
-    probe: PortRecord
+    asked: ProbeRequest
+    port: ShownPort
+    service: MetadataService | None
+    probe: ShownPort
     prepared: float
-    answered: Answered
-    flows: tuple[Trace, ...] = ()
-    metadata: tuple[Trace, ...] = ()
+    answered: ProbeReply
+    verdicts: tuple[TracedEvent, ...] = ()
+    proxy: tuple[TracedEvent, ...] = ()
     counters: tuple[tuple[str, int], ...] = ()
 
 
-def read_trace(line: str) -> Trace | None:
-    """A line of the introspection; None if it has another form."""
-    match = _TRACE.fullmatch(line)
-    return Trace(int(match[1]) / 1e6, match[2]) if match else None
+def read_trace(document: Any) -> tuple[TracedEvent, ...]:
+    """The entries in the reply of `GET /vagent/traces/<buffer>`. Raises WireError."""
+    try:
+        version = document["version"]
+        if version != VERSION:
+            raise WireError(f"traces of form {version!r}, this tool reads {VERSION}")
+        return tuple(
+            TracedEvent(
+                time=float(raw["time"]),
+                name=raw["event"],
+                is_fault=raw["fault"] is True,
+                facts={name: raw[name] for name in raw if name not in ENTRY_MEMBERS},
+            )
+            for raw in document["entries"]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise WireError("the agent's traces have another form") from error
 
 
-def flow_lines(
-    lines: Iterable[str], probe: PortRecord, source_port: int
-) -> tuple[Trace, ...]:
-    """Verdicts on the packets of one connection of the probe."""
-    start = f"{probe.identity}:{source_port} "
-    traces = filter(None, map(read_trace, lines))
-    return tuple(trace for trace in traces if trace.text.startswith(start))
-
-
-def metadata_lines(
-    lines: Iterable[str], address: str, began: float, ended: float
-) -> tuple[Trace, ...]:
-    """What the proxy told of a guest's address, or of its upstream, in that time."""
-    traces = filter(None, map(read_trace, lines))
-    about = re.compile(rf"VM ?: {re.escape(address)}(?![\d.])|upstream|TLS")
+def verdicts(
+    events: Iterable[TracedEvent], port_id: str, source_port: int
+) -> tuple[TracedEvent, ...]:
+    """The verdicts on the packets of one connection of a port."""
+    wanted = (port_id, source_port)
     return tuple(
-        trace
-        for trace in traces
-        if began <= trace.time <= ended and about.search(trace.text)
+        event
+        for event in events
+        if event.name == VERDICT
+        and wanted == (event.facts.get("port_id"), event.facts.get("source_port"))
     )
 
 
-def read_service(reply: Any) -> Service | None:
+def proxy_events(
+    events: Iterable[TracedEvent], port_id: str, began: float, ended: float
+) -> tuple[TracedEvent, ...]:
+    """What the proxy did for a port; and what it told meanwhile of no guest at all:
+    of upstream endpoints and of certificates, which all guests share.
+    """
+    return tuple(
+        event
+        for event in events
+        if event.facts.get("port_id") == port_id
+        or (is_shared(event) and began <= event.time <= ended)
+    )
+
+
+def is_shared(event: TracedEvent) -> bool:
+    """Is it about no guest? Those that are name a port, if only an unknown one."""
+    return "port_id" not in event.facts
+
+
+def read_service(reply: Any) -> MetadataService | None:
     """The metadata service in the reply of `GET /vagent/services`."""
     try:
         for raw in reply["services"]:
@@ -142,7 +173,8 @@ def read_service(reply: Any) -> Service | None:
                 port = raw["ip_fabric_service_port"]
                 endpoints = tuple(f"{host}:{port}" for host in hosts if host)
                 address = raw["linklocal_service_ip"]
-                return Service(address, raw["linklocal_service_port"], endpoints)
+                number = raw["linklocal_service_port"]
+                return MetadataService(address, number, endpoints)
     except (KeyError, TypeError) as error:
         raise WireError("the config API's services have another form") from error
     return None

@@ -20,7 +20,7 @@ from typing import Self, TypeVar
 
 from scapy.layers.l2 import ARP, Ether
 
-from vagent.ctl.explaining.observed import Answered, Asked, PortRecord
+from vagent.ctl.explaining.observed import ProbeReply, ProbeRequest, ShownPort
 from vagent.doctor.commands import PATH, ask
 from vagent.errors import KernelError
 
@@ -41,7 +41,7 @@ T = TypeVar("T")
 class ProbeGuest:
     """A guest with `port`'s address and MAC behind the tap `tap`. A context manager."""
 
-    def __init__(self, tap: str, port: PortRecord) -> None:
+    def __init__(self, tap: str, port: ShownPort) -> None:
         self.tap = tap
         self._port = port
         self._thread = ThreadPoolExecutor(1, initializer=_leave_network)
@@ -59,11 +59,11 @@ class ProbeGuest:
         ask(["ip", "link", "del", self.tap])
         self._thread.shutdown(wait=True)
 
-    def arp(self, address: str) -> Answered:
+    def arp(self, address: str) -> ProbeReply:
         """Ask who has the address."""
         return self._inside(lambda: _arp(self._port, address))
 
-    def request(self, asked: Asked, address: str, port: int) -> Answered:
+    def request(self, asked: ProbeRequest, address: str, port: int) -> ProbeReply:
         """Connect and ask. Never raises for what the network does."""
         return self._inside(lambda: _request(asked, address, port))
 
@@ -102,7 +102,7 @@ def _ip(*words: str) -> None:
         raise KernelError(f"ip {' '.join(words)}: {said}")
 
 
-def _arp(port: PortRecord, address: str) -> Answered:
+def _arp(port: ShownPort, address: str) -> ProbeReply:
     question = Ether(src=port.mac, dst="ff:ff:ff:ff:ff:ff") / ARP(
         op="who-has", hwsrc=port.mac, psrc=port.address, pdst=address
     )
@@ -120,15 +120,15 @@ def _arp(port: PortRecord, address: str) -> Answered:
                 break
             if ARP in answer and answer[ARP].op == 2 and answer[ARP].psrc == address:
                 mac = answer[ARP].hwsrc
-                return Answered(arp_asked=began, arp_answered=_date(), arp_mac=mac)
-    return Answered(arp_asked=began)
+                return ProbeReply(arp_asked=began, arp_answered=_date(), arp_mac=mac)
+    return ProbeReply(arp_asked=began)
 
 
-def _request(asked: Asked, address: str, port: int) -> Answered:
+def _request(asked: ProbeRequest, address: str, port: int) -> ProbeReply:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
         connection.settimeout(CONNECT_PATIENCE)
         connection.bind(("", 0))
-        got = Answered(source_port=connection.getsockname()[1], began=_date())
+        got = ProbeReply(source_port=connection.getsockname()[1], began=_date())
         try:
             connection.connect((address, port))
         except OSError as error:
@@ -139,8 +139,8 @@ def _request(asked: Asked, address: str, port: int) -> Answered:
 
 
 def _exchange(
-    asked: Asked, address: str, connection: socket.socket, got: Answered
-) -> Answered:
+    asked: ProbeRequest, address: str, connection: socket.socket, got: ProbeReply
+) -> ProbeReply:
     client = http.client.HTTPConnection(address, timeout=REPLY_PATIENCE)
     client.sock = connection
     headers = {"User-Agent": "vagentctl-explain", "Connection": "close"}

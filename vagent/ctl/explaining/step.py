@@ -1,4 +1,4 @@
-"""One decision on the way of a request, as it is told."""
+"""One step on the path of a request, as it is told."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """`ok` is None for what is neither good nor bad. `at` is in milliseconds since the
-    probe's first packet (negative: before), `took` in milliseconds; None: no time.
+class PathStep:
+    """`name` says where on the path it is; `ok` is None where it is not judged.
+
+    `at` is in milliseconds since the probe's first packet (negative: before it), `took`
+    in milliseconds; both are None where there is no such time.
     """
 
     name: str

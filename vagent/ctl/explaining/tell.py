@@ -1,30 +1,57 @@
-"""An observation becomes the story of a request: each decision, its time, its outcome.
+"""What was seen of a probe becomes the story of its request, step by step.
 
-Pure. What a guest would be told of a body, header or secret is not in here: status,
-length and names of headers are all that is shown.
+Pure. It reads facts, never texts, so an agent's words may change. Of a reply only
+status, length and names of headers are shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vagent.ctl.explaining.observed import Observation, PortRecord, Service, Trace
-from vagent.ctl.explaining.step import Step
+from vagent.ctl.explaining.observed import (
+    MetadataService,
+    ProbeResult,
+    ShownPort,
+    TracedEvent,
+    is_shared,
+)
+from vagent.ctl.explaining.step import PathStep
 
 _MEANING = {
     "metadata": "to the metadata proxy",
     "not-provisioned": "refused: no service is provisioned at this address and port",
     "no-endpoint": "refused: the service has no endpoint",
     "unknown-guest": "dropped: the identity belongs to no port",
+    "service": "to the service's endpoint",
+    "no-live-endpoint": "to an endpoint, though none of the service seems to live",
     "guest-limit": "refused: the guest is at its limit of flows",
+    "guest-rate": "refused: the guest opens flows too fast",
     "host-limit": "refused: the host is at its limit of flows",
     "protocol": "refused: the service does not speak this protocol",
 }
 
+STORIES = {
+    "RequestForwarded": "{method} {path} accepted as request {request}",
+    "ReplyRelayed": "{status}, {size} bytes to request {request} after {seconds:.3f} s",
+    "StaleServed": "the reply is from the cache and expired {seconds_late:.0f} s ago",
+    "ServiceUnknown": "refused: there is no metadata service with an endpoint",
+    "RequestRefused": "refused with {status}: {reason}",
+    "GuestLimited": "refused with {status}: over the guest's quota ({reason})",
+    "GuestCut": "the connection was cut: {reason}",
+    "ForwardFailed": "no reply from the upstream: {reason}: {detail}",
+    "TokenRefused": "refused with {status}: session token: {reason}",
+    "TokenMissed": "required session tokens would have refused it: {reason}",
+    "UpstreamEndpointFailed": "endpoint {endpoint} failed a request: {detail}",
+    "UpstreamEndpointChanged": "endpoint {endpoint} is {state}: {detail}",
+    "TlsFilesRefused": "the TLS files cannot be used: {detail}",
+    "TlsFilesLoaded": "the TLS files were read: {subject}, valid until {until}",
+}
+"""What events of the proxy mean for the probe, told with their facts."""
 
-def about_port(port: PortRecord) -> Step:
+
+def about_port(port: ShownPort) -> PathStep:
     """What is registered, and whether the kernel serves it."""
-    return Step(
+    return PathStep(
         "port",
         port.state == "Active" and port.has_address,
         f"{port.name or port.id}: tap {port.tap}, {port.mac}, {port.address},"
@@ -32,25 +59,27 @@ def about_port(port: PortRecord) -> Step:
     )
 
 
-def about_host(port: PortRecord, *, host_to_guest: bool) -> Step:
+def about_host(port: ShownPort, *, host_to_guest: bool) -> PathStep:
     """Whether processes of this host get to the guest; the probe does not try."""
     if not host_to_guest:
         detail = "host-to-guest is false: no process of this host opens flows to guests"
     else:
         detail = f"host-to-guest is true: this host reaches it at {port.identity}"
-    return Step("host", None, detail)
+    return PathStep("host", None, detail)
 
 
-def about_service(service: Service | None) -> Step:
+def about_service(service: MetadataService | None) -> PathStep:
     """What is provisioned."""
     if service is None:
-        return Step("service", ok=False, detail="no metadata service is provisioned")
+        return PathStep(
+            "service", ok=False, detail="no metadata service is provisioned"
+        )
     to = " or ".join(service.endpoints) or "no endpoint"
     where = f"{service.address}:{service.port}"
-    return Step("service", bool(service.endpoints), f"metadata at {where} -> {to}")
+    return PathStep("service", bool(service.endpoints), f"metadata at {where} -> {to}")
 
 
-def tell(seen: Observation) -> Iterator[Step]:
+def tell(seen: ProbeResult) -> Iterator[PathStep]:
     """The steps from the probe's tap on, in the order of time."""
     yield _replaced(seen)
     yield _arp(seen)
@@ -59,22 +88,21 @@ def tell(seen: Observation) -> Iterator[Step]:
     if not seen.answered.connected:
         yield from _counters(seen)
         return
-    yield Step(
+    yield PathStep(
         "request",
         None,
         f"{seen.asked.method} {seen.asked.path} sent",
         _at(seen, seen.answered.connected),
     )
-    for trace in seen.metadata:
-        failed = "Error" in trace.text or "failed" in trace.text
-        yield Step("proxy", not failed, trace.text, _at(seen, trace.time))
+    for event in seen.proxy:
+        yield _proxy(seen, event)
     yield _response(seen)
     yield from _counters(seen)
 
 
-def _replaced(seen: Observation) -> Step:
+def _replaced(seen: ProbeResult) -> PathStep:
     probe, port = seen.probe, seen.port
-    return Step(
+    return PathStep(
         "probe",
         probe.state == "Active",
         f"tap {probe.tap} and identity {probe.identity} stand for {port.tap} and"
@@ -84,11 +112,11 @@ def _replaced(seen: Observation) -> Step:
     )
 
 
-def _arp(seen: Observation) -> Step:
+def _arp(seen: ProbeResult) -> PathStep:
     got = seen.answered
     if not got.arp_answered:
-        return Step("ARP", ok=False, detail="no answer at the tap")
-    return Step(
+        return PathStep("ARP", ok=False, detail="no answer at the tap")
+    return PathStep(
         "ARP",
         True,
         f"{_address(seen)} is at {got.arp_mac}, answered at the tap",
@@ -97,48 +125,71 @@ def _arp(seen: Observation) -> Step:
     )
 
 
-def _verdict(seen: Observation) -> Iterator[Step]:
-    if not seen.flows:
-        yield Step(
+def _verdict(seen: ProbeResult) -> Iterator[PathStep]:
+    if not seen.verdicts:
+        yield PathStep(
             "verdict",
             ok=False,
             detail="the agent saw no SYN: it was dropped before the queue, or nobody"
             " reads the queue",
         )
-    for trace in seen.flows:
-        yield _one_verdict(seen, trace)
+    for event in seen.verdicts:
+        yield _one_verdict(seen, event)
 
 
-def _one_verdict(seen: Observation, trace: Trace) -> Step:
-    what = trace.text.partition(": ")[2]
-    reason, _, rest = what.partition(" ")
-    meaning = _MEANING.get(reason, "")
-    detail = f"{reason}: {meaning}" if meaning else what
-    good = reason in ("metadata", "service")
-    return Step("verdict", good, f"{detail} ({rest.strip()})", _at(seen, trace.time))
+def _one_verdict(seen: ProbeResult, event: TracedEvent) -> PathStep:
+    reason = str(event.facts.get("reason", ""))
+    meaning = _MEANING.get(reason)
+    detail = f"{reason}: {meaning}" if meaning else reason
+    service = event.facts.get("service")
+    if service:
+        number = event.facts.get("endpoint_number")
+        detail += f" (service {service}, endpoint {number})"
+    return PathStep("verdict", not event.is_fault, detail, _at(seen, event.time))
 
 
-def _connected(seen: Observation) -> Step:
+def _proxy(seen: ProbeResult, event: TracedEvent) -> PathStep:
+    """What it did for the probe is good or bad; what all guests share is neither: it
+    says something of the probe only if that has failed, too.
+    """
+    ok = None if is_shared(event) else not event.is_fault
+    return PathStep("proxy", ok, story(event), _at(seen, event.time))
+
+
+def story(event: TracedEvent) -> str:
+    """An event of the proxy in a sentence; one that is not known here, by its facts."""
+    form = STORIES.get(event.name)
+    if form is not None:
+        try:
+            return form.format_map(event.facts)
+        except (LookupError, ValueError, TypeError):
+            pass  # another agent's facts: shown as they are
+    own = ("port_id", "tap", "guest_address")
+    facts = [f"{k} {v}" for k, v in event.facts.items() if k not in own]
+    return f"{event.name}: {', '.join(facts)}" if facts else event.name
+
+
+def _connected(seen: ProbeResult) -> PathStep:
     got = seen.answered
     if got.connected:
-        return Step(
+        return PathStep(
             "connect",
             True,
             f"{seen.probe.identity}:{got.source_port} connected to {_address(seen)}",
             0.0,
             (got.connected - got.began) * 1000,
         )
-    return Step("connect", False, got.failure, 0.0, (got.ended - got.began) * 1000)
+    return PathStep("connect", False, got.failure, 0.0, (got.ended - got.began) * 1000)
 
 
-def _response(seen: Observation) -> Step:
+def _response(seen: ProbeResult) -> PathStep:
     got = seen.answered
     if not got.status:
         took = (got.ended - got.connected) * 1000
-        return Step("response", False, got.failure, _at(seen, got.ended), took)
+        return PathStep("response", False, got.failure, _at(seen, got.ended), took)
     names = ", ".join(got.header_names)
     cut = f"; then {got.failure}" if got.failure else ""
-    return Step(
+    return PathStep(
         "response",
         got.status < 500 and not got.failure,
         f"{got.status}, {got.length} bytes, headers: {names}{cut}",
@@ -147,15 +198,15 @@ def _response(seen: Observation) -> Step:
     )
 
 
-def _counters(seen: Observation) -> Iterator[Step]:
+def _counters(seen: ProbeResult) -> Iterator[PathStep]:
     """Counters are the host's: other guests move them, too."""
     for name, packets in seen.counters:
-        yield Step("counter", None, f"{name} +{packets}")
+        yield PathStep("counter", None, f"{name} +{packets}")
 
 
-def _address(seen: Observation) -> str:
+def _address(seen: ProbeResult) -> str:
     return seen.service.address if seen.service else "169.254.169.254"
 
 
-def _at(seen: Observation, time: float) -> float:
+def _at(seen: ProbeResult, time: float) -> float:
     return (time - seen.answered.began) * 1000

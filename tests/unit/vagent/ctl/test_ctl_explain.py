@@ -8,20 +8,22 @@ import pytest
 
 from vagent.ctl import doctor as ctl_doctor
 from vagent.ctl.explain import DEFAULT_PATH, question
-from vagent.ctl.explaining.observed import Asked
+from vagent.ctl.explaining.observed import ProbeRequest
 from vagent.ctl.failure import NO_PERMISSION, USAGE, CommandError
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], Asked("GET", DEFAULT_PATH)),
-        (["/openstack"], Asked("GET", "/openstack")),
-        (["head"], Asked("HEAD", DEFAULT_PATH)),
-        (["GET", "/a?b=c"], Asked("GET", "/a?b=c")),
+        ([], ProbeRequest("GET", DEFAULT_PATH)),
+        (["/openstack"], ProbeRequest("GET", "/openstack")),
+        (["head"], ProbeRequest("HEAD", DEFAULT_PATH)),
+        (["GET", "/a?b=c"], ProbeRequest("GET", "/a?b=c")),
     ],
 )
-def test_method_and_path_may_be_left_out(words: list[str], expected: Asked) -> None:
+def test_method_and_path_may_be_left_out(
+    words: list[str], expected: ProbeRequest
+) -> None:
     """A word with a slash is the path."""
     assert expected == question(words)
 

@@ -3,80 +3,22 @@
 from __future__ import annotations
 
 import json
-import pkgutil
 import re
 from collections import defaultdict
 from dataclasses import fields
-from datetime import UTC, datetime
-from importlib import import_module
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_type_hints
 
 import pytest
 
-import introspect
-import provision
-import vagent
-from vagent.datapath.fast_path.program import Match, Pair
-from vagent.datapath.trap.decide import Reason, Verdict
-from vagent.kernel.ip_packet import OpeningPacket
-from vagent.metadata.events import Caller
-from vagent.observe.event import Event, Metric, event_classes
+from introspect.trace_json import ENTRY_MEMBERS
+from tests.unit.vagent.observe.declared import declared, sample
+from vagent.observe.event import Event, Metric
 from vagent.observe.facts import facts_of
 from vagent.observe.traces import text_of
-from vagent.ports.port import Port, Registration
 
-ROOMS = (introspect, provision, vagent)
 REFERENCE = Path(__file__).parents[4] / "docs" / "traces.md"
-OF_A_TRACE = {"time", "event", "fault", "text"}
+OF_A_TRACE = set(ENTRY_MEMBERS)
 """What every entry has, so no fact may have its name."""
-
-ADDRESS = IPv4Address("10.0.0.3")
-PORT = Port("p", "i", "t", "n", "web", "tap", "02:00:00:00:00:01", ADDRESS, None)
-PAIR = Pair(ADDRESS, IPv4Address("10.9.9.9"), 4000, 53)
-SAMPLES: dict[Any, Any] = {
-    str: "x",
-    bytes: b"/x",
-    int: 7,
-    float: 0.5,
-    bool: True,
-    datetime: datetime(2026, 1, 1, tzinfo=UTC),
-    tuple[str, ...]: ("a", "b"),
-    tuple[IPv4Address | IPv6Address, ...]: (ADDRESS,),
-    IPv4Address: ADDRESS,
-    Caller: Caller("p", "tap", "10.0.0.3"),
-    Registration: Registration(PORT, 2, IPv4Address("169.254.64.2")),
-    OpeningPacket: OpeningPacket(6, 0xA9FE4002, 0xA9FEA9FE, 4000, 80),
-    Verdict: Verdict(1, Reason.METADATA, "metadata"),
-    Match: Match(11, bytes(6), 17, PAIR),
-}
-"""A value for each type that a field of an event has."""
-
-
-def declared() -> list[type[Event]]:
-    """All classes of events, of all rooms, in the order of their names."""
-    for room in ROOMS:
-        for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
-            if module.name.rpartition(".")[2] in ("events", "observer"):
-                import_module(module.name)
-    names = tuple(room.__name__ for room in ROOMS)
-    found = [e for e in event_classes() if e.__module__.partition(".")[0] in names]
-    return sorted(found, key=lambda each: each.__name__)
-
-
-def sample(kind: type[Event]) -> Event:
-    """An event of this class."""
-    hints = get_type_hints(kind)
-    values = []
-    for each in fields(kind):  # type: ignore[arg-type]  # each is a dataclass
-        hint = hints[each.name]
-        if isinstance(hint, UnionType):
-            hint = get_args(hint)[0]
-        values.append(SAMPLES[hint])
-    return kind(*values)
-
 
 DECLARED = declared()
 TRACED = [kind for kind in DECLARED if kind.buffer]

@@ -6,24 +6,27 @@ from dataclasses import replace
 
 import pytest
 
+from tests.unit.vagent.observe.declared import declared, sample
 from vagent.ctl.explaining.observed import (
-    Answered,
-    Asked,
-    Observation,
-    PortRecord,
-    Service,
-    Trace,
-    flow_lines,
-    metadata_lines,
-    moved,
-    read_counters,
-    read_service,
-    read_trace,
+    MetadataService,
+    ProbeReply,
+    ProbeRequest,
+    ProbeResult,
+    ShownPort,
+    TracedEvent,
 )
-from vagent.ctl.explaining.step import Step
-from vagent.ctl.explaining.tell import about_host, about_port, about_service, tell
+from vagent.ctl.explaining.step import PathStep
+from vagent.ctl.explaining.tell import (
+    STORIES,
+    about_host,
+    about_port,
+    about_service,
+    story,
+    tell,
+)
+from vagent.observe.facts import facts_of
 
-PORT = PortRecord(
+PORT = ShownPort(
     id="p1",
     name="alice",
     instance="i1",
@@ -36,8 +39,8 @@ PORT = PortRecord(
     state="Active",
 )
 PROBE = replace(PORT, id="p2", tap="vgx1", identity="169.254.64.9")
-SERVICE = Service("169.254.169.254", 80, ("192.0.2.7:8775",))
-ANSWERED = Answered(
+SERVICE = MetadataService("169.254.169.254", 80, ("192.0.2.7:8775",))
+ANSWERED = ProbeReply(
     arp_asked=99.0,
     arp_answered=99.001,
     arp_mac="02:00:a9:fe:a9:fe",
@@ -50,20 +53,20 @@ ANSWERED = Answered(
     length=42,
     header_names=("Content-Type", "Content-Length"),
 )
-SEEN = Observation(
-    asked=Asked("GET", "/latest/"),
+SEEN = ProbeResult(
+    asked=ProbeRequest("GET", "/latest/"),
     port=PORT,
     service=SERVICE,
     probe=PROBE,
     prepared=0.05,
     answered=ANSWERED,
-    flows=(Trace(100.001, "169.254.64.9:40000 -> x: metadata metadata endpoint 1"),),
-    metadata=(Trace(100.003, "GET request for VM : 10.0.0.5 URL : latest/"),),
+    verdicts=(TracedEvent(100.001, "FlowDecided", False, {"reason": "metadata"}),),
+    proxy=(TracedEvent(100.003, "RequestForwarded", False, {"port_id": "p2"}),),
     counters=(("ip refused", 2),),
 )
 
 
-def named(seen: Observation, name: str) -> Step:
+def named(seen: ProbeResult, name: str) -> PathStep:
     (step,) = [step for step in tell(seen) if step.name == name]
     return step
 
@@ -88,17 +91,53 @@ def test_what_was_replaced_is_said() -> None:
         assert part in detail
 
 
+@pytest.mark.parametrize("fault", [True, False])
 @pytest.mark.parametrize(
-    ("reason", "good"),
-    [("metadata", True), ("service", True), ("not-provisioned", False),
-     ("no-endpoint", False), ("unknown-guest", False), ("guest-limit", False),
-     ("something-new", False)],
+    "reason",
+    ["metadata", "service", "not-provisioned", "no-endpoint", "unknown-guest",
+     "guest-limit", "something-new"],
 )  # fmt: skip
-def test_the_verdict_is_the_agents(reason: str, good: bool) -> None:
-    """Its reason is repeated, and only a way that leads somewhere is good."""
-    seen = replace(SEEN, flows=(Trace(100.0, f"a:1 -> b:80 protocol 6: {reason} x 1"),))
-    step = named(seen, "verdict")
-    assert (good, True) == (step.ok, reason in step.detail)
+def test_the_verdict_is_the_agents(reason: str, fault: bool) -> None:
+    """Its reason is repeated, and whether it is good is not guessed from that."""
+    facts = {"reason": reason, "service": "x", "endpoint_number": 1}
+    event = TracedEvent(100.0, "FlowDecided", fault, facts)
+    step = named(replace(SEEN, verdicts=(event,)), "verdict")
+    assert step.ok is not fault
+    assert reason in step.detail
+    assert step.detail.endswith("(service x, endpoint 1)")
+
+
+@pytest.mark.parametrize(("fault", "ok"), [(False, True), (True, False)])
+def test_what_the_proxy_did_for_the_probe_counts(fault: bool, ok: bool) -> None:
+    """Whatever it is called and whatever else it says."""
+    event = TracedEvent(100.003, "Whatever", fault, {"port_id": "p2"})
+    assert ok is named(replace(SEEN, proxy=(event,)), "proxy").ok
+
+
+def test_what_all_guests_share_is_told_but_does_not_count() -> None:
+    """An endpoint may have failed another guest's request."""
+    facts = {"endpoint": "10.0.0.5:8775", "detail": "timeout"}
+    event = TracedEvent(100.003, "UpstreamEndpointFailed", True, facts)
+    step = named(replace(SEEN, proxy=(event,)), "proxy")
+    assert step.ok is None
+    assert "endpoint 10.0.0.5:8775 failed a request: timeout" == step.detail
+
+
+def test_an_unknown_event_is_told_by_its_facts() -> None:
+    """Those of the probe itself are known already; a known event may lack a fact."""
+    facts = {"port_id": "p", "tap": "t", "guest_address": "a", "x": 1, "y": ["b"]}
+    assert "New: x 1, y ['b']" == story(TracedEvent(0.0, "New", False, facts))
+    assert "New" == story(TracedEvent(0.0, "New", False, {}))
+    lacking = TracedEvent(0.0, "ReplyRelayed", False, {"status": 200})
+    assert "ReplyRelayed: status 200" == story(lacking)
+
+
+@pytest.mark.parametrize("name", sorted(STORIES))
+def test_every_story_is_of_an_event(name: str) -> None:
+    """That the agent emits, with the facts that it has."""
+    (kind,) = [each for each in declared() if each.__name__ == name]
+    told = story(TracedEvent(0.0, name, False, facts_of(sample(kind))))
+    assert not told.startswith(name)
 
 
 def test_a_refused_connection_ends_the_story() -> None:
@@ -112,7 +151,7 @@ def test_a_refused_connection_ends_the_story() -> None:
 def test_silence_is_told_as_silence() -> None:
     """No ARP answer, no verdict, no reply: each fails in its own step."""
     mute = replace(ANSWERED, arp_answered=0.0, status=0, failure="no answer in time")
-    seen = replace(SEEN, answered=mute, flows=())
+    seen = replace(SEEN, answered=mute, verdicts=())
     assert [False] * 3 == [named(seen, n).ok for n in ("ARP", "verdict", "response")]
 
 
@@ -156,59 +195,3 @@ def test_a_service_is_judged() -> None:
     assert about_service(SERVICE).ok
     assert not about_service(None).ok
     assert not about_service(replace(SERVICE, endpoints=())).ok
-
-
-def test_traces_are_read() -> None:
-    """Microseconds become seconds; source and line are left out."""
-    line = "1500000 MetadataTrace: GET request for VM : 10.0.0.5 a/b.py 56"
-    assert Trace(1.5, "GET request for VM : 10.0.0.5") == read_trace(line)
-    assert read_trace("nonsense") is None
-
-
-def test_only_our_own_flow_counts() -> None:
-    """By identity and port; a longer port number is another flow."""
-    lines = [
-        f"1000000 LinkLocalFlowTrace: 169.254.64.9:{port} -> b:80: metadata x.py 1"
-        for port in (40000, 4000, 400001)
-    ]
-    assert 1 == len(flow_lines(lines, PROBE, 40000))
-
-
-def test_only_lines_of_the_guest_and_the_time_count() -> None:
-    """Neither another address that begins alike nor an earlier request."""
-    texts = ["VM : 10.0.0.5 Response", "VM : 10.0.0.55 Response", "upstream x is down"]
-    lines = [
-        f"{time}000000 MetadataTrace: {t} x.py 1" for t in texts for time in (5, 9)
-    ]
-    found = metadata_lines(lines, "10.0.0.5", 8, 10)
-    assert [texts[0], texts[2]] == [trace.text for trace in found]
-
-
-def test_the_service_is_read_from_the_config_api() -> None:
-    """Fabric addresses, else the name; None if it is not there."""
-    raw = {
-        "linklocal_service_name": "metadata",
-        "linklocal_service_ip": "169.254.169.254",
-        "linklocal_service_port": 80,
-        "ip_fabric_service_ip": ["192.0.2.7"],
-        "ip_fabric_service_port": 8775,
-        "ip_fabric_DNS_service_name": "",
-    }
-    assert SERVICE == read_service({"services": [raw]})
-    by_name = {**raw, "ip_fabric_service_ip": [], "ip_fabric_DNS_service_name": "nova"}
-    found = read_service({"services": [by_name]})
-    assert found is not None
-    assert ("nova:8775",) == found.endpoints
-    assert read_service({"services": []}) is None
-
-
-def test_counters_that_moved() -> None:
-    """Ours only, and only those that grew."""
-    text = """{"nftables": [{"counter": {"family": "ip", "table": "vagent",
-    "name": "refused", "packets": 3}}, {"counter": {"family": "ip", "table": "x",
-    "name": "other", "packets": 9}}]}"""
-    after = read_counters(text, "vagent")
-    assert {"ip refused": 3} == after
-    assert (("ip refused", 2),) == moved({"ip refused": 1}, after)
-    assert () == moved(after, after)
-    assert {} == read_counters("", "vagent")
