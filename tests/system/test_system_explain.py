@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -49,13 +52,59 @@ def test_a_good_port(site: Any, ask: Any) -> None:
     assert "host-to-guest is false" in steps["host"]["detail"]
     assert "02:00:a9:fe:a9:fe" in steps["ARP"]["detail"]
     assert "metadata: to the metadata proxy" in steps["verdict"]["detail"]
-    assert "Response : 200" in steps["proxy"]["detail"]
+    assert re.fullmatch(
+        r"200, \d+ bytes to request [0-9a-f]{16} after \d\.\d{3} s",
+        steps["proxy"]["detail"],
+    )
     assert steps["response"]["detail"].startswith("200, ")
     assert steps["connect"]["took"] > 0
     assert alice.instance_id not in json.dumps(steps["response"])
     assert [] == leftovers(site)
     assert before == site.identity(alice)
     assert "I am alice\n" == ask(alice, "/latest/user-data")
+
+
+def traced(site: Any, guest: Any) -> list[dict[str, Any]]:
+    """What the proxy did for a guest, by its port."""
+    tool = ("vagent.ctl", "-o", "json", "trace", "Metadata", "--port", guest.port_id)
+    entries: list[dict[str, Any]] = json.loads(site.agent.tool(*tool))
+    return entries
+
+
+@contextmanager
+def refused_all_the_time(site: Any, guest: Any) -> Iterator[None]:
+    """The guest asks for what is refused, on connections on which it was served."""
+    url = "-s -m 5 -o /dev/null http://169.254.169.254/"
+    ask = f"curl {url} --next -X BREW {url}"
+    asking = guest.machine.start(["sh", "-c", f"while :; do {ask}; done"])
+    try:
+        wait_for(lambda: [each for each in traced(site, guest) if each["fault"]])
+        yield
+    finally:
+        asking.kill()
+        asking.wait()
+
+
+def test_two_tenants_with_one_address(site: Any) -> None:
+    """On two taps. One is refused all the time, and nothing of it is told of the other;
+    where it was refused is found under its own port.
+    """
+    alice, bob = site.alice(), site.bob()
+    assert alice.address == bob.address
+    site.introduce(alice, bob)
+    site.provision()
+    with refused_all_the_time(site, bob):
+        before = len(traced(site, bob))
+        code, steps = run_explain(site, "--port", alice.port_id, "GET", PATH)
+        assert len(traced(site, bob)) > before
+    assert 0 == code
+    assert not [step for step in steps.values() if step["ok"] is False]
+    assert [] == traced(site, alice)
+    faults = [each for each in traced(site, bob) if each["fault"]]
+    assert {("RequestRefused", bob.tap, 501)} == {
+        (each["event"], each["tap"], each["status"]) for each in faults
+    }
+    assert len(faults) == len({each["request"] for each in faults})
 
 
 def test_an_unprovisioned_service(site: Any) -> None:

@@ -179,7 +179,7 @@ class MetadataProxy:
         if surplus <= 0 and self._connections <= MAX_GUEST_CONNECTIONS_TOTAL:
             return Admission.ACCEPTED
         quota.limited += 1
-        self._emit(GuestCut(NONE, connection.caller, "too-many-connections"))
+        self._emit(GuestCut(NONE, self._caller(connection), "too-many-connections"))
         if surplus <= MAX_TURNED_AWAY and self._emptied is None:
             return Admission.BUSY
         return Admission.RESET
@@ -229,7 +229,7 @@ class MetadataProxy:
         self._emit(
             RequestRefused(
                 connection.request_id,
-                connection.caller,
+                self._caller(connection),
                 refusal.status,
                 refusal.reason,
                 refusal.method,
@@ -249,7 +249,15 @@ class MetadataProxy:
 
     def connection_reset(self, connection: DownstreamConnection, reason: str) -> None:
         """The connection resets itself because the guest broke a limit."""
-        self._emit(GuestCut(connection.request_id, connection.caller, reason))
+        self._emit(GuestCut(connection.request_id, self._caller(connection), reason))
+
+    def _caller(self, connection: DownstreamConnection) -> Caller:
+        """Who the guest is, also where its first request has not been accepted yet."""
+        if connection.registration is None:
+            registration = self._identify(connection.main_identity)
+            if registration is not None:
+                return caller_of(registration, connection.source)
+        return connection.caller
 
     def _is_stopped(
         self, connection: DownstreamConnection, registration: Registration

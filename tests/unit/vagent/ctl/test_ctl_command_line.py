@@ -358,31 +358,66 @@ def test_instances_list_show_and_del(run: Run, wire: Wire) -> None:
     assert (code, err) == (1, f"vagentctl: no such instance: {PORT}\n")
 
 
-BUFFERS = XML + (
-    b'<SandeshTraceBufferListResponse type="sandesh"><trace_buffer_list type="list" '
-    b'identifier="1"><list type="struct" size="1"><SandeshTraceBufInfo><trace_buf_name '
-    b'type="string" identifier="1" link="SandeshTraceRequest">Metadata</trace_buf_name>'
-    b"</SandeshTraceBufInfo></list></trace_buffer_list></SandeshTraceBufferListResponse>"
-)
-TRACE = XML + (
-    b'<SandeshTraceTextResponse type="sandesh"><traces type="list" identifier="1">'
-    b'<list type="string" size="2"><element>1 MetadataTrace: a &amp; b</element>'
-    b"<element>2 \xc2\x9b c</element></list></traces></SandeshTraceTextResponse>"
-)
+TRACES = "/vagent/traces"
+ENTRIES = [
+    {
+        "time": 1469000000.123456,
+        "event": "RequestForwarded",
+        "fault": False,
+        "request": "00000000000000a1",
+        "port_id": PORT,
+        "tap": "tap1",
+        "guest_address": "10.0.0.5",
+        "text": "GET a & b",
+    },
+    {"time": 2.0, "event": "RulesLost", "fault": True, "text": "\x9b c", "tap": ""},
+]
 
 
 def test_trace(run: Run, wire: Wire) -> None:
-    """Buffers, lines, and a name that is none."""
-    wire.answers["GET", "/Snh_SandeshTraceBufferListRequest"] = BUFFERS
-    wire.answers["GET", "/Snh_SandeshTraceRequest?x=Metadata"] = TRACE
-    assert run("trace") == (0, "Metadata\n", "")
-    assert run("trace", "Metadata")[1] == "1 MetadataTrace: a & b\n2 \\x9b c\n"
-    assert json.loads(run("trace", "Metadata", "-o", "json")[1])[0][0] == "1"
-    code, _out, err = run("trace", "metadata")
-    assert (code, err) == (
-        1,
-        "vagentctl: no trace buffer 'metadata'; there are: Metadata\n",
-    )
+    """Buffers; time and text of entries, and whose they are; the facts in JSON."""
+    document = {"version": 1, "buffers": [{"name": "Metadata", "entries": 2}]}
+    wire.answers["GET", TRACES] = document
+    wire.answers["GET", f"{TRACES}/Metadata"] = {"version": 1, "entries": ENTRIES}
+    assert (0, "Metadata\n", "") == run("trace")
+    assert (
+        "2016-07-20 07:33:20.123456 GET a & b"
+        f"  tap=tap1  port_id={PORT}  request=00000000000000a1\n"
+        "1970-01-01 00:00:02.000000 \\x9b c\n"
+    ) == run("trace", "Metadata")[1]
+    assert ENTRIES == json.loads(run("trace", "Metadata", "-o", "json")[1])
+
+
+def test_trace_of_a_port_or_a_request(run: Run, wire: Wire) -> None:
+    """The agent chooses; a port is a UUID, a request is in lower case."""
+    path = f"{TRACES}/Metadata?port_id={PORT}&request=00000000000000a1"
+    wire.answers["GET", path] = {"version": 1, "entries": ENTRIES[:1]}
+    chosen = ("--port", PORT.upper(), "--request", "00000000000000A1")
+    code, out, _err = run("trace", "Metadata", *chosen, "-o", "json")
+    assert (0, ENTRIES[:1]) == (code, json.loads(out))
+    assert 2 == run("trace", "Metadata", "--port", "tap1")[0]
+
+
+def test_trace_of_an_unknown_buffer(run: Run, wire: Wire) -> None:
+    """The agent says which there are; a name is a name, whatever is in it."""
+    said = {"error": "no trace buffer 'a/b'; there are: Metadata"}
+    wire.answers["GET", f"{TRACES}/a%2Fb"] = (404, json.dumps(said).encode())
+    code, out, err = run("trace", "a/b")
+    assert (1, "") == (code, out)
+    assert "404: no trace buffer 'a/b'; there are: Metadata" in err
+
+
+@pytest.mark.parametrize(
+    "document",
+    [[], {}, {"entries": 7}, {"entries": [7]}, {"entries": [{"time": 1}]},
+     {"entries": [{"time": 1e99, "text": ""}]}],
+)  # fmt: skip
+def test_traces_of_another_form(run: Run, wire: Wire, document: Any) -> None:
+    """Another version of the agent is told apart from an empty trace."""
+    wire.answers["GET", f"{TRACES}/Metadata"] = document
+    code, out, err = run("trace", "Metadata")
+    assert (1, "") == (code, out)
+    assert "another form" in err
 
 
 def test_stats(run: Run, wire: Wire) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.vagent.metadata.memory_bench import GET, HELLO, Bench
 from vagent.metadata import events, request_id
-from vagent.metadata.limits import MAX_TRACE_TEXT
+from vagent.metadata.limits import HEAD_SECONDS, MAX_TRACE_TEXT
 from vagent.metadata.upstream.events import ForwardFailed
 from vagent.observe.event import Event
 
@@ -131,6 +131,26 @@ def test_a_refused_request_has_a_number_of_its_own() -> None:
     bench.connections[0].dataReceived(HELLO)
     guest.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
     assert ("RequestRefused", 2, "p") == told(bench)[-1]
+
+
+@pytest.mark.parametrize("sent", [b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /"])
+def test_the_first_request_is_told_of_the_port(sent: bytes) -> None:
+    """Though it is refused before anybody looks who the guest is."""
+    bench = Bench()
+    guest, _ = bench.guest()
+    guest.dataReceived(sent)
+    bench.advance(HEAD_SECONDS + 1)
+    (event,) = [e for e in bench.events if isinstance(e, events.RequestRefused)]
+    assert events.Caller("p", "tap", "10.0.0.3") == event.caller
+
+
+def test_a_connection_too_many_is_told_of_the_port() -> None:
+    """It has made no request."""
+    bench = Bench(max_guest_connections=1)
+    bench.guest()
+    bench.guest()
+    (event,) = [each for each in bench.events if isinstance(each, events.GuestCut)]
+    assert (request_id.NONE, GUEST) == (event.request, event.caller)
 
 
 def test_who_asks_is_the_port_and_not_the_address() -> None:
