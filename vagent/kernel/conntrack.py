@@ -258,7 +258,7 @@ def _check(data: bytes, body: int, end: int) -> None:
         raise WireError(f"netlink end of {end - body} bytes, expected 4 or more")
     (code,) = struct.unpack_from("=i", data, body)
     if code:
-        name = errno.errorcode.get(-code, str(code))
+        name = errno.errorcode.get(-code, str(-code))
         raise KernelError(f"flow dump: the kernel says {name} ({os.strerror(-code)})")
 
 

@@ -295,3 +295,93 @@ def test_a_flow_is_kept_with_its_status_and_time() -> None:
     liberal = nest(4, nest(1, attribute(4, b"\x08\x08"), attribute(5, b"\x08\x08")))
     assert tcp.endswith(liberal)
     assert liberal not in udp
+
+
+def asked(kind: int, flags: int, family: int, *payload: bytes) -> bytes:
+    """A whole question, byte for byte."""
+    body = struct.pack("!BBH", family, 0, 0) + b"".join(payload)
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body
+
+
+def test_questions_byte_for_byte() -> None:
+    """Headers, family, and each attribute in its place."""
+    all_of_ours = number(3, "!I", DST_NAT) + number(26, "!I", DST_NAT)
+    one_mark = number(8, "!I", 0), number(21, "!I", 0xFFFF)
+    assert asked(0x101, 0x301, 2, all_of_ours) == encode_dump(family=2)
+    assert asked(0x101, 0x301, 10, all_of_ours, *one_mark) == encode_dump(
+        family=10, mask=0xFFFF
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "family", "version"),
+    [
+        ("169.254.64.2", "169.254.1.7", socket.AF_INET, 4),
+        ("fd40:140:2::1", "fd00:5e::7", socket.AF_INET6, 6),
+    ],
+)
+def test_orders_byte_for_byte(
+    source: str, destination: str, family: int, version: int
+) -> None:
+    """To find and to keep a flow, of either family."""
+    first, second = (
+        int.from_bytes(socket.inet_pton(family, each)) for each in (source, destination)
+    )
+    packet = OpeningPacket(17, first, second, 40000, 53, version)
+    tuple_ = direction(1, source, destination, (40000, 53), 17)
+    assert asked(0x101, 0x1, family, tuple_) == encode_find(packet)
+    kept = number(3, "!I", 0x1BE), number(7, "!I", 120)
+    order = asked(0x100, 0x5, family, tuple_, *kept)
+    assert order == encode_keep(packet, 0x1BA, 120)
+
+
+def test_what_is_not_said_is_zero() -> None:
+    """Id, status and time-out of a flow, and the protocol of a tuple."""
+    bare = nest(
+        1,
+        nest(
+            1,
+            attribute(1, socket.inet_aton("169.254.64.2")),
+            attribute(2, socket.inet_aton("169.254.169.254")),
+        ),
+    )
+    (flow,), _ = decode_part(message(bare, REPLY, MARK))
+    assert (0, 0, 0) == (flow.id, flow.status, flow.timeout)
+    assert (0, 0, 0) == (
+        flow.original.protocol,
+        flow.original.source_port,
+        flow.original.destination_port,
+    )
+
+
+def test_messages_and_attributes_may_be_empty() -> None:
+    """A header and nothing behind it, at the end or before others."""
+    empty = struct.pack("=IHHII", 16, 1, 0, 1, 0)
+    part = decode_part(empty + WHOLE + empty)
+    assert ([0x10002], False) == ([flow.mark for flow in part.flows], part.is_last)
+    (flow,), _ = decode_part(
+        message(attribute(99, b""), ORIGINAL, REPLY, MARK, attribute(98, b""))
+    )
+    assert 0x10002 == flow.mark
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        WHOLE + struct.pack("=IHHII", 17, 1, 0, 1, 0),
+        message(ORIGINAL, REPLY, MARK, struct.pack("=HH", 5, 99)),
+        message(nest(20, struct.pack("=HH", 13, 1) + bytes(8)), ORIGINAL, REPLY, MARK),
+    ],
+)
+def test_a_length_reaches_no_further_than_what_it_is_in(wrong: bytes) -> None:
+    """A message ends in its datagram, an attribute in its message or nest."""
+    with pytest.raises(WireError):
+        decode_part(wrong)
+
+
+def test_an_error_that_has_no_name_is_told_by_its_number() -> None:
+    """A kernel may be newer than this Python."""
+    with pytest.raises(KernelError, match="says 1234"):
+        decode_part(struct.pack("=IHHIIi", 20, 3, 0, 1, 0, -1234))
+    with pytest.raises(KernelError):
+        decode_found(error(-1)[:16])

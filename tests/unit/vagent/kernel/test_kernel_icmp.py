@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, IPOption, UDPerror
 from scapy.layers.l2 import Dot1Q, Ether
+from scapy.packet import Raw
 
 from vagent.errors import WireError
-from vagent.kernel.icmp import craft, tagged
+from vagent.kernel.icmp import checksum, craft, tagged
 
 GUEST = IPv4Address("10.0.0.5")
 GUEST_MAC, OWN_MAC = "02:00:00:00:00:01", "02:00:a9:fe:a9:fe"
@@ -91,3 +92,34 @@ def test_a_tagged_guest_gets_a_tagged_frame() -> None:
     seen = Ether(tagged(frame, 100))
     assert (100, GUEST_MAC, OWN_MAC) == (seen[Dot1Q].vlan, seen.dst, seen.src)
     assert bytes(Ether(frame)[IP]) == bytes(seen[IP])
+
+
+def test_the_whole_frame_is_scapys() -> None:
+    """Every field of its headers, those that are zero as well."""
+    trapped = datagram(b"question")
+    quoted = IP(trapped)
+    quoted.src = str(GUEST)
+    del quoted.chksum
+    expected = (
+        Ether(dst=GUEST_MAC, src=OWN_MAC)
+        / IP(src=SERVICE, dst=str(GUEST), id=0, ttl=64)
+        / ICMP(type=3, code=3)
+        / Raw(bytes(quoted)[:28])
+    )
+    frame = craft(trapped, guest=GUEST, guest_mac=GUEST_MAC, own_mac=OWN_MAC)
+    assert bytes(expected) == frame
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "ffff"),
+        (bytes.fromhex("0001f203f4f5f6f7"), "220d"),
+        (bytes.fromhex("0001f203f4f5f6"), "2304"),
+        (b"\xff", "00ff"),
+        (b"\xff\xff" * 40000, "0000"),
+    ],
+)
+def test_the_internet_checksum(data: bytes, expected: str) -> None:
+    """The example of RFC 1071 3, also with an odd length; carries are added."""
+    assert expected == checksum(data).hex()

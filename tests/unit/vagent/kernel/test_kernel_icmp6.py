@@ -32,6 +32,7 @@ def test_port_unreachable_quotes_the_guests_own_packet() -> None:
     )
     told = frame[ICMPv6DestUnreach]
     assert (TARGET, GUEST, 4) == (frame[IPv6].src, frame[IPv6].dst, told.code)
+    assert 0 == told.unused
     quoted = told.payload
     assert (GUEST, TARGET) == (quoted.src, quoted.dst)
     assert (1, 53) == (quoted[UDPerror].sport, quoted[UDPerror].dport)

@@ -15,6 +15,7 @@ from vagent.kernel.netlink import (
     attributes_in,
     message,
     messages,
+    netfilter_message,
 )
 
 
@@ -47,6 +48,28 @@ def test_an_error_tells_where_the_fault_is() -> None:
     assert Acknowledgement(3, 17, 44) == acknowledgement(fault(words, offset))
 
 
+def test_the_fault_is_found_behind_attributes_of_any_length() -> None:
+    """Each padded to four bytes; one of the same length, or of the same kind and of
+    another length, is not it; nor is a place far into a long message cut.
+    """
+    for before in (b"", b"a", b"abcd", b"abcde"):
+        words = attribute(1, before), attribute(2, before * 2)
+        offset = attribute(2, struct.pack("=I", 0x9000_0000))
+        said = acknowledgement(fault(*words, offset))
+        assert Acknowledgement(3, 17, 0x9000_0000) == said
+    long = attribute(1, bytes(0x9000))
+    offset = attribute(2, struct.pack("=I", 44))
+    assert Acknowledgement(3, 17, 44) == acknowledgement(fault(long, offset))
+
+
+@pytest.mark.parametrize("flags", [0, 0x100, 0x200])
+def test_both_flags_announce_attributes(flags: int) -> None:
+    """Of a message that is not cut they do not stand where they are looked for."""
+    offset = attribute(2, struct.pack("=I", 44))
+    said = acknowledgement(fault(offset, flags=flags))
+    assert Acknowledgement(3, 17, 0) == said
+
+
 @pytest.mark.parametrize("cut", range(1, 8))
 def test_a_cut_attribute_is_no_place(cut: int) -> None:
     """The errno is still read."""
@@ -59,12 +82,6 @@ def test_attributes_of_length_zero_are_stepped_over() -> None:
     assert Acknowledgement(3, 17, 0) == acknowledgement(fault(b"\0" * 40))
 
 
-def test_without_the_flags_nothing_is_looked_for() -> None:
-    """The rest is then the message itself."""
-    offset = attribute(2, struct.pack("=I", 44))
-    assert Acknowledgement(3, 17, 0) == acknowledgement(fault(offset, flags=0))
-
-
 @pytest.mark.parametrize(
     "reply", [b"", b"\0" * 19, struct.pack("=IHHIIi", 20, 3, 0, 1, 0, 0)]
 )
@@ -74,11 +91,21 @@ def test_a_reply_that_is_no_acknowledgement_is_refused(reply: bytes) -> None:
         acknowledgement(reply)
 
 
-def test_the_end_of_flows_carries_mark_and_mask() -> None:
-    """Both big-endian, as conntrack wants them."""
-    message = encode_end(0x10002, 0xFFFF)
-    assert attribute(8, b"\x00\x01\x00\x02") in message
-    assert attribute(21, b"\x00\x00\xff\xff") in message
+def test_a_netfilter_message_as_the_kernel_reads_it() -> None:
+    """The header of netlink is the host's, that of the family is big-endian."""
+    made = netfilter_message(
+        0x102, 5, sequence=7, family=10, resource=0x8001, payload=b"abcd"
+    )
+    header = struct.pack("=IHHII", 24, 0x102, 5, 7, 0)
+    assert header + bytes.fromhex("0a008001") + b"abcd" == made
+
+
+def test_the_end_of_flows_as_the_kernel_reads_it() -> None:
+    """A request, acknowledged, of any family; mark and mask are big-endian."""
+    payload = attribute(8, b"\x00\x01\x00\x02") + attribute(21, b"\x00\x00\xff\xff")
+    assert netfilter_message(
+        0x102, 5, sequence=1, family=0, resource=0, payload=payload
+    ) == encode_end(0x10002, 0xFFFF)
 
 
 def test_messages_and_attributes_are_read_as_far_as_they_hold() -> None:
@@ -88,8 +115,18 @@ def test_messages_and_attributes_are_read_as_far_as_they_hold() -> None:
     for cut in range(len(one), len(one + two)):
         assert list(messages((one + two)[:cut])) == [(24, b"abcd")]
     assert list(messages(struct.pack("=IHHII", 15, 24, 1, 1, 0))) == []
+    assert list(messages(struct.pack("=IHHII", 16, 24, 1, 1, 0))) == [(24, b"")]
+    assert list(messages(message(24, 1, b"abc") + b"\0" + two)) == [
+        (24, b"abc"),
+        (25, b"efghijkl"),
+    ]
     first, second = attribute(4, b"abc"), attribute(0x8000 | 5, b"defg")
     assert attributes_in(first + second) == {4: b"abc", 5: b"defg"}
     for cut in range(len(first), len(first + second)):
         assert attributes_in((first + second)[:cut]) == {4: b"abc"}
     assert attributes_in(struct.pack("=HH", 3, 4)) == {}
+    assert attributes_in(struct.pack("=HH", 4, 4)) == {4: b""}
+    assert attributes_in(attribute(0xFFFF, b"a") + second) == {
+        0x3FFF: b"a",
+        5: b"defg",
+    }

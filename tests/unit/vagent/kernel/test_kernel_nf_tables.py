@@ -12,6 +12,7 @@ from vagent.kernel.nf_tables import (
     MAX_ELEMENTS,
     Element,
     Step,
+    accept,
     add_device_chain,
     add_elements,
     delete_chain,
@@ -166,3 +167,74 @@ def test_the_xt_queue_rule_as_the_kernel_reads_it() -> None:
         "0800 0200 00000003"  # its revision
         "0a00 0300 a11f 0100 0000 0000"  # queue 8097, one of them, no flag; padding
     ).replace(" ", "") == step.payload.hex()
+
+
+def test_a_chain_at_a_device_byte_for_byte() -> None:
+    """Type filter, policy accept; the rule's verdict is a jump."""
+    chain, rule = add_device_chain("t", "in_7", "tap-7", -300, "up")
+    assert (
+        "0600 0100 7400 0000"  # table "t"
+        "0900 0300 696e5f3700 000000"  # chain "in_7"
+        "2000 0480 0800 0100 00000000"  # its hook: ingress
+        "0800 0200 fffffed4"  # priority -300
+        "0a00 0300 7461702d3700 0000"  # device "tap-7"
+        "0800 0500 00000001"  # policy accept
+        "0b00 0700 66696c74657200 00"  # type "filter"
+    ).replace(" ", "") == chain.payload.hex()
+    assert (
+        "0600 0100 7400 0000"  # table "t"
+        "0900 0200 696e5f3700 000000"  # chain "in_7"
+        "3c00 0480 3800 0180"  # its expressions, the first of them
+        "0e00 0100 696d6d65646961746500 0000"  # "immediate"
+        "2400 0280 0800 0100 00000000"  # the verdict's register
+        "1800 0280 1400 0280"  # a verdict
+        "0800 0100 fffffffd"  # jump
+        "0700 0200 757000 00"  # to "up"
+    ).replace(" ", "") == rule.payload.hex()
+
+
+def test_a_verdict_that_goes_nowhere_names_no_chain() -> None:
+    """Accept is a number alone."""
+    assert (
+        "0800 0100 00000000"  # the verdict's register
+        "1000 0280 0c00 0280"  # a verdict
+        "0800 0100 00000001"  # accept
+    ).replace(" ", "") == accept().attributes.hex()
+
+
+def test_elements_follow_each_other() -> None:
+    """Nothing between them."""
+    (both,) = add_elements("t", "m", [ONE, ONE])
+    (one,) = add_elements("t", "m", [ONE])
+    assert one.payload[20:] * 2 == both.payload[20:]
+
+
+def test_each_byte_of_a_message_belongs_to_an_element() -> None:
+    """The first ones to the first, what follows to the last."""
+    elements = [ONE._replace(whose=f"tap {n}") for n in range(10)]
+    (step,) = add_elements("t", "map", elements)
+    size = len(add_elements("t", "map", [ONE])[0].payload) + 20
+    first, length = size - 28, 28
+    for n in range(10):
+        for byte in (first + n * length, first + (n + 1) * length - 1):
+            assert f"map map, tap {n}" == step.at(byte)
+    assert "map map, tap 0" == step.at(0)
+    assert "map map, tap 9" == step.at(first + 10 * length)
+
+
+def test_deleting_a_chain_has_no_flags() -> None:
+    """Only the making that comes before it creates."""
+    assert [0x400, 0, 0] == [step.flags for step in delete_chain("t", "in_7")]
+
+
+def test_the_last_step_is_named_too() -> None:
+    """Its own number is among the steps, the next is the transaction's."""
+    refused = "chain in_7: No such file or directory (ENOENT)"
+    assert refused == refusal(STEPS, [Acknowledgement(len(STEPS), 2)])
+    whole = refusal(STEPS, [Acknowledgement(len(STEPS) + 1, 2)])
+    assert whole.startswith("transaction of 4 steps: ")
+
+
+def test_queues_have_sixteen_bits() -> None:
+    """The last one is as good as any."""
+    assert xt_queue(65535).attributes.endswith(bytes.fromhex("ffff 0100 0000 0000"))

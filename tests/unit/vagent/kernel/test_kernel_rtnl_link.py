@@ -31,6 +31,31 @@ def test_link_messages_give_names() -> None:
     assert expected == list(links_in(data))
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"tap1\0", "tap1"),
+        (b"tap1", "tap1"),
+        (b"tap1\0two\0three", "tap1"),
+        ("täp".encode(), "täp"),
+        (b"t\xffp\0", "t\N{REPLACEMENT CHARACTER}p"),
+    ],
+)
+def test_names_end_with_their_first_zero(name: bytes, shown: str) -> None:
+    """The kernel allows any byte in them but slash and space."""
+    body = struct.pack("=BxHiII", socket.AF_UNSPEC, 1, 7, 0, 0) + attribute(3, name)
+    data = struct.pack("=IHHII", 16 + len(body), RTM_NEWLINK, 0, 0, 0) + body
+    assert [Link(7, shown, is_gone=False)] == list(links_in(data))
+
+
+def test_a_link_without_a_name_is_passed_over() -> None:
+    """As are those whose name is empty."""
+    for more in (b"", attribute(3, b"\0")):
+        body = struct.pack("=BxHiII", socket.AF_UNSPEC, 1, 7, 0, 0) + more
+        data = struct.pack("=IHHII", 16 + len(body), RTM_NEWLINK, 0, 0, 0) + body
+        assert ["yes"] == [each.name for each in links_in(data + link_message("yes"))]
+
+
 def test_other_messages_are_passed_over() -> None:
     """Only links are of interest."""
     data = link_message("no", RTM_NEWADDR) + link_message("yes")
@@ -80,6 +105,7 @@ def test_what_an_interface_is_tied_to() -> None:
     assert 0 == linked_in(answer(TIED, (37, struct.pack("=i", 0))))
     assert 0 == linked_in(answer((5, b"\x08\0")))
     assert 0 == linked_in(answer(TIED, kind=2))
+    assert 8 == linked_in(answer(kind=2) + answer(TIED))
 
 
 @pytest.mark.parametrize("length", range(len(answer(TIED))))

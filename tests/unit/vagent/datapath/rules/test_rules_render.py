@@ -162,6 +162,24 @@ def test_a_changed_address_is_no_longer_answered_for(
     assert first > max(lines.index(line) for line in flushes)
 
 
+def test_endpoints_and_addresses_may_change_together(
+    names: Names, metadata: LinkLocalService, dns: LinkLocalService
+) -> None:
+    """What goes, goes first: endpoints, then addresses; then what is new comes."""
+    before = Services.of([dns], names, None).without_ipv6()
+    after = Services.of([metadata], names, before).without_ipv6()
+    lines = change_of_services(names, before, after).splitlines()
+    assert [
+        "delete element ip vagent endpoints { 0x20000 : 192.0.2.53 . 53 }",
+        "delete element ip vagent endpoints { 0x30000 : 192.0.2.54 . 53 }",
+        "flush set netdev vagent service_addresses",
+        "flush chain netdev vagent arp_reply",
+        "add element netdev vagent service_addresses { 169.254.169.254 }",
+    ] == lines[:5]
+    assert lines[5].startswith("add rule netdev vagent arp_reply ")
+    assert 6 == len(lines)
+
+
 @pytest.mark.parametrize("comes", [False, True])
 def test_the_last_ipv6_address_goes_and_the_first_comes(
     names: Names, metadata: LinkLocalService, *, comes: bool

@@ -1,0 +1,99 @@
+"""The tables and chains as text, whole: what was tried with packets is what is written.
+
+`rulesets/` holds the text for three kinds of host. A change of it is seen there as nft
+reads it, and tried with real packets in `tests/system`. After a wanted change
+`python -m tests.unit.vagent.datapath.rules.test_rules_chains` writes the files anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+import pytest
+
+from vagent.config.model import DataPathConfig
+from vagent.datapath.names import Names
+from vagent.datapath.rules.features import Features
+from vagent.datapath.rules.render import ruleset
+from vagent.datapath.state import Attachment, Services, Tag
+from vagent.linklocal.service import LinkLocalService
+
+FOLDER = Path(__file__).parent / "rulesets"
+NAMES = Names.of(DataPathConfig(), listener_port=8097, guest_rate=1000)
+HOSTS = {
+    "all": Features(
+        nft_queue=True, ip6_tables=True, ipv6=True, vlan=True, ct_timeout=True
+    ),
+    "without-queue-and-vlan": Features(nft_queue=False, ip6_tables=True, ipv6=True),
+    "without-ipv6": Features(nft_queue=True, vlan=True),
+}
+GUEST = Attachment(
+    index=2,
+    identity=IPv4Address("169.254.64.2"),
+    tap="tap-alice",
+    ifindex=11,
+    mac="02:00:00:00:00:01",
+    address=IPv4Address("10.0.0.5"),
+)
+GUEST6 = replace(
+    GUEST,
+    index=3,
+    identity=IPv4Address("169.254.64.3"),
+    tap="tap-bob",
+    ifindex=12,
+    address=None,
+    address6=IPv6Address("2001:db8::5"),
+    takes_link_local=True,
+)
+DNS = LinkLocalService(
+    "dns",
+    IPv4Address("169.254.1.53"),
+    53,
+    (IPv4Address("192.0.2.53"), IPv4Address("192.0.2.54")),
+    53,
+)
+DNS6 = replace(
+    DNS,
+    name="dns6",
+    address=IPv6Address("fd00::53"),
+    fabric_addresses=(IPv6Address("2001:db8::53"),),
+)
+METADATA = LinkLocalService(
+    "metadata", IPv4Address("169.254.169.254"), 80, (IPv4Address("192.0.2.1"),), 8775
+)
+
+
+def written(name: str) -> str:
+    """The rules of a host of this kind, with guests and services."""
+    features = HOSTS[name]
+    services = Services.of([METADATA, DNS, DNS6], NAMES, None)
+    guests = [GUEST]
+    if features.ipv6:
+        guests.append(GUEST6)
+    else:
+        services = services.without_ipv6()
+    if features.vlan:
+        tag = Tag(sent=100, got=101, ifindex=7)
+        guests.append(replace(guests[-1], index=4, tap="tap-carol", tag=tag))
+    return ruleset(
+        NAMES, services, guests, host_mac="02:00:00:00:00:aa", features=features
+    )
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_the_rules_are_what_was_tried(name: str) -> None:
+    """Every table, chain, set, rule and element, to the letter."""
+    assert (FOLDER / f"{name}.nft").read_text() == written(name)
+
+
+def write() -> None:
+    """Take the rules as they are now for what is wanted."""
+    FOLDER.mkdir(exist_ok=True)
+    for name in HOSTS:
+        (FOLDER / f"{name}.nft").write_text(written(name))
+
+
+if __name__ == "__main__":
+    write()
