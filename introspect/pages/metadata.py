@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from introspect.page import Bars, Block, Cell, Fact, Facts, Page, blocks_of
 from introspect.schema import attribute
 from introspect.sources import Sources
+from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.observe.statistics import HistogramSnapshot, Snapshot
 
 COUNTERS = (
@@ -58,7 +59,7 @@ def metadata_info(sources: Sources, _arguments: Mapping[str, str]) -> Page:
     response = MetadataResponse(sources.metadata_port(), *numbers)
     return Page(
         "Metadata proxy",
-        "What guests asked of 169.254.169.254, and what became of it.",
+        f"What guests asked of {METADATA_ADDRESS}, and what became of it.",
         (response,),
         (
             *blocks_of(response),

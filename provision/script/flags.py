@@ -13,6 +13,7 @@ from configparser import Error as IniError
 from pathlib import Path
 from typing import Any
 
+from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.errors import WireError
 from vagent.linklocal.codec import parse_port
 from vagent.web.json_client import ApiAddress
@@ -26,15 +27,15 @@ _ABOUT = """\
 Adds, changes or deletes a link-local service: an address and port that every guest may
 call, and where the service really is. The agents pick the change up at once.
 """
-_EXAMPLES = """\
+_EXAMPLES = f"""\
 examples:
   Offer the metadata service, answered by nova on two controllers:
     provision_linklocal.py --linklocal_service_name metadata \\
-        --linklocal_service_ip 169.254.169.254 --linklocal_service_port 80 \\
+        --linklocal_service_ip {METADATA_ADDRESS} --linklocal_service_port 80 \\
         --ipfabric_service_ip 10.0.0.5,10.0.0.6 --ipfabric_service_port 8775
   Offer this host's NTP server:
     provision_linklocal.py --linklocal_service_name ntp \\
-        --linklocal_service_ip 169.254.169.254 --linklocal_service_port 123 \\
+        --linklocal_service_ip {METADATA_ADDRESS} --linklocal_service_port 123 \\
         --ipfabric_service_ip 127.0.0.1 --ipfabric_service_port 123
   Take it back:
     provision_linklocal.py --linklocal_service_name ntp --oper delete

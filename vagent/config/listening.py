@@ -11,10 +11,10 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
 from vagent.config.findings import Findings
+from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.config.model import Listen
 from vagent.config.section import Section
 
-METADATA_ADDRESS = IPv4Address("169.254.169.254")
 ANY = IPv4Address("0.0.0.0")  # noqa: S104 -- compared with, not bound
 
 

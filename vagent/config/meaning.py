@@ -14,12 +14,12 @@ from vagent.config.files import Content
 from vagent.config.findings import Findings
 from vagent.config.host_names import read_host_names
 from vagent.config.listening import (
-    METADATA_ADDRESS,
     Server,
     check_addresses,
     check_distinct,
     read_listen,
 )
+from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.config.model import (
     AgentConfig,
     ClientTls,

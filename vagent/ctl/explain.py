@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from introspect.trace_json import PATH
+from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.config.model import AgentConfig
 from vagent.ctl.doctor import Servers, needs_root, servers
 from vagent.ctl.explaining.observed import (
@@ -169,7 +170,7 @@ def _observe(
     from vagent.ctl.explaining.probe import ProbeGuest
 
     _remove_leftovers(apis)
-    address = service.address if service else "169.254.169.254"
+    address = service.address if service else str(METADATA_ADDRESS)
     number = service.port if service else 80
     tap = f"vgx{secrets.token_hex(4)}"
     began = time.monotonic()

@@ -23,12 +23,6 @@ SERVICE_MAC = "02:00:a9:fe:a9:fe"
 """MAC address that answers for every service address at every tap (locally
 administered; its last four bytes spell 169.254.169.254)."""
 
-METADATA_ADDRESS = IPv4Address("169.254.169.254")
-"""Guarded at every tap even while no service is provisioned: a question for metadata
-must never be answered by a neighbour."""
-
-METADATA_ADDRESSES6 = (IPv6Address("fe80::a9fe:a9fe"), IPv6Address("fd00:ec2::254"))
-"""The same for IPv6: OpenStack's (Neutron, Contrail's `metadata6`) and EC2's."""
 METADATA_PORT6 = 80
 
 TAG = 1

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
+from vagent.config.metadata_address import METADATA_ADDRESS, METADATA_ADDRESSES6
 from vagent.datapath.names import (
-    METADATA_ADDRESS,
-    METADATA_ADDRESSES6,
     METADATA_PORT6,
     Names,
 )

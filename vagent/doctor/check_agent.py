@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.doctor.facts import Facts, PortFact
 from vagent.doctor.finding import Finding, note, warning, wrong
 
@@ -239,7 +240,7 @@ def check_services(facts: Facts) -> Iterator[Finding]:
             "no metadata service is provisioned",
             "guests that ask for metadata are refused at once",
             "provision_linklocal.py --linklocal_service_name metadata"
-            " --linklocal_service_ip 169.254.169.254 --linklocal_service_port 80"
+            f" --linklocal_service_ip {METADATA_ADDRESS} --linklocal_service_port 80"
             " --ipfabric_service_ip NOVA_API --ipfabric_service_port 8775",
         )
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 
+from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.doctor.facts import Facts, RouteTrial
 from vagent.doctor.finding import Finding, note, warning, wrong
 
-SERVICE = IPv4Address("169.254.169.254")
 _CROSS_DEVICE, _INVALID = "Invalid cross-device link", "Invalid argument"
 CONNTRACK_WARNING = 0.8
 CONNTRACK_FULL = 0.95
@@ -42,9 +41,9 @@ def check_foreign_addresses(facts: Facts) -> Iterator[Finding]:
     for link in facts.host.links:
         for interface in link.addresses:
             address = interface.ip
-            if address == SERVICE:
+            if address == METADATA_ADDRESS:
                 yield wrong(
-                    f"interface {link.name} has the address {SERVICE}",
+                    f"interface {link.name} has the address {METADATA_ADDRESS}",
                     "another metadata service lives on this host; guests that are not"
                     " registered, and the host itself, ask that one",
                     f"ip address del {interface} dev {link.name}",
@@ -61,11 +60,12 @@ def check_foreign_addresses(facts: Facts) -> Iterator[Finding]:
 def check_foreign_listeners(facts: Facts) -> Iterator[Finding]:
     """A process that serves on the service address itself."""
     for listener in facts.host.listeners:
-        if listener.address == SERVICE:
+        if listener.address == METADATA_ADDRESS:
             who = listener.process or "a process that cannot be seen"
             pid = listener.process.pid if listener.process else "PID"
             yield wrong(
-                f"{who} listens on {SERVICE}:{listener.port}/{listener.protocol}",
+                f"{who} listens on {METADATA_ADDRESS}:{listener.port}/"
+                f"{listener.protocol}",
                 "another metadata service runs on this host; only one can be the one",
                 f"kill {pid}",
             )
@@ -88,11 +88,14 @@ def check_routes(facts: Facts) -> Iterator[Finding]:
                 " the agent another <identity-range>",
                 remove,
             )
-        elif str(route.destination) == f"{SERVICE}/32" and route.kind == "unicast":
+        elif (
+            str(route.destination) == f"{METADATA_ADDRESS}/32"
+            and route.kind == "unicast"
+        ):
             yield note(
-                f"the host itself has a route to {SERVICE} {where}".rstrip(),
+                f"the host itself has a route to {METADATA_ADDRESS} {where}".rstrip(),
                 "usual on a machine of a cloud; guests are served before it",
-                f"ip route show {SERVICE}",
+                f"ip route show {METADATA_ADDRESS}",
             )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
+from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.doctor.facts import Facts, Ours
 from vagent.doctor.finding import Finding, warning, wrong
 from vagent.doctor.rules import Chain, Ruleset
@@ -21,7 +22,6 @@ NAT_PRIORITY = -100
 after it to the endpoint."""
 GUARD_PRIORITY = -300
 """At a tap, our chain takes the packet at this priority; later ones never see it."""
-_SERVICE = IPv4Address("169.254.169.254")
 _MAYBE_WORTH_A_WORD = ("drops", "rejects")
 
 
@@ -86,7 +86,11 @@ def _up(ours: Ours, hook: str) -> Passage:
         "ct state": "new",
         "ct direction": "original",
     }
-    before: Packet = {**translated, "ip daddr": IPv4Network(_SERVICE), "tcp dport": 80}
+    before: Packet = {
+        **translated,
+        "ip daddr": IPv4Network(METADATA_ADDRESS),
+        "tcp dport": 80,
+    }
     return Passage(
         "a guest's packet to the metadata listener",
         hook,
@@ -247,10 +251,10 @@ def _at_a_device(chain: Chain, ruleset: Ruleset, facts: Facts) -> Iterator[Findi
             "meta protocol": "ip",
             "meta l4proto": "tcp",
             "ip protocol": "tcp",
-            "ip daddr": IPv4Network(_SERVICE),
+            "ip daddr": IPv4Network(METADATA_ADDRESS),
             "tcp dport": 80,
         },
-        ("ip daddr", str(_SERVICE)),
+        ("ip daddr", str(METADATA_ADDRESS)),
     )
     found = [
         replace(block, certain=block.certain and len(here) == len(set(chain.devices)))

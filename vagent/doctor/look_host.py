@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from pathlib import Path
 from typing import Any
 
+from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.doctor.commands import ask, there
 from vagent.doctor.facts import (
     Host,
@@ -33,7 +34,6 @@ from vagent.doctor.sockets import (
 from vagent.doctor.trials import try_kernel
 from vagent.errors import WireError
 
-SERVICE = IPv4Address("169.254.169.254")
 _TIME_ERROR = 5
 """What adjtimex(2) returns for a clock that is not synchronised."""
 _TIMEX_SIZE = 256
@@ -53,7 +53,7 @@ def look_at_host(
 ) -> Host:
     """Everything but the agent. `fabric` and `fabric6` are endpoints of services."""
     tools = {name: there(name) for name in ("nft", "ip")}
-    listeners, queue = look_at_sockets(ours.queue_number, [SERVICE])
+    listeners, queue = look_at_sockets(ours.queue_number, [METADATA_ADDRESS])
     links = _links()
     targets = (ours.listener, *fabric)
     has_side = any(link.name == ours.host_side for link in links)

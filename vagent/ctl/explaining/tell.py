@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.ctl.explaining.observed import (
     MetadataService,
     ProbeResult,
@@ -205,7 +206,7 @@ def _counters(seen: ProbeResult) -> Iterator[PathStep]:
 
 
 def _address(seen: ProbeResult) -> str:
-    return seen.service.address if seen.service else "169.254.169.254"
+    return seen.service.address if seen.service else str(METADATA_ADDRESS)
 
 
 def _at(seen: ProbeResult, time: float) -> float:

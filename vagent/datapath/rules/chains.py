@@ -9,11 +9,10 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
+from vagent.config.metadata_address import METADATA_ADDRESS, METADATA_ADDRESSES6
 from vagent.datapath.names import (
     FROM_GUEST,
     FROM_TAPS,
-    METADATA_ADDRESS,
-    METADATA_ADDRESSES6,
     PORT_OF,
     QUEUE_CHAIN,
     SERVICE_MAC,

@@ -7,7 +7,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 
-from vagent.datapath.names import METADATA_ADDRESS, METADATA_ADDRESSES6, Names
+from vagent.config.metadata_address import METADATA_ADDRESS, METADATA_ADDRESSES6
+from vagent.datapath.names import Names
 from vagent.datapath.state import FIRST_FABRIC, LISTENER, Endpoint, Offer, Services
 from vagent.linklocal.service import LinkLocalService
 
