@@ -19,7 +19,7 @@ from introspect.query import MAX_QUERY, Query, parse
 from introspect.requests import (
     BY_NAME,
     MODULES,
-    Request,
+    SandeshRequest,
     module_document,
     module_page,
 )
@@ -104,7 +104,7 @@ class PageRouter:
             return await self._request(ask, BY_NAME[name])
         return self._module(ask)
 
-    async def _request(self, ask: PageRequest, request: Request) -> PageReply:
+    async def _request(self, ask: PageRequest, request: SandeshRequest) -> PageReply:
         if request.changes:
             denial = change_denial(ask.method, ask.marks)
             if denial is not None:

@@ -16,7 +16,7 @@ from typing import Any
 from lxml import etree
 from lxml.builder import E
 
-from introspect.page import Bars, Block, Cell, Facts, Form, Page, Table, Tiles
+from introspect.page import Bars, Block, Cell, FactTable, Form, Page, Table, Tiles
 from introspect.sandesh import legal
 
 CONTENT_TYPE = "text/html; charset=utf-8"
@@ -162,7 +162,7 @@ def _row(block: Table, row: Sequence[Cell]) -> Any:
     )
 
 
-def _facts(block: Facts) -> Any:
+def _facts(block: FactTable) -> Any:
     rows = (
         _el(
             "tr",
@@ -227,7 +227,7 @@ def _form(block: Form) -> Any:
 
 _BLOCKS: dict[type[Block], Any] = {
     Table: _table,
-    Facts: _facts,
+    FactTable: _facts,
     Bars: _bars,
     Tiles: _tiles,
     Form: _form,

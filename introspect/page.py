@@ -54,7 +54,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class FactTable:
     """Single values."""
 
     caption: str
@@ -90,7 +90,7 @@ class Tiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class FormField:
     """A form's field: name on the wire, title for people, value to start from."""
 
     name: str
@@ -104,11 +104,11 @@ class Form:
 
     action: str
     button: str
-    entries: tuple[Entry, ...]
+    entries: tuple[FormField, ...]
     note: str = ""
 
 
-Block = Table | Facts | Bars | Tiles | Form
+Block = Table | FactTable | Bars | Tiles | Form
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def blocks_of(part: Any) -> tuple[Block, ...]:
     tables = tuple(
         table(_title(each), each, getattr(part, each.name)) for each in lists
     )
-    return ((Facts("", facts), *tables)) if facts else tables
+    return ((FactTable("", facts), *tables)) if facts else tables
 
 
 def table(caption: str, about: Attribute, rows: tuple[Any, ...]) -> Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from introspect.page import Block, Entry, Form, Page
+from introspect.page import Block, Form, FormField, Page
 from introspect.pages.flows import flow_list
 from introspect.pages.flows_contrail import (
     all_records,
@@ -26,7 +26,7 @@ from introspect.pages.traces import buffer_list, trace
 from introspect.sandesh import STYLESHEET
 from introspect.sources import Sources
 
-Answer = Callable[[Sources, Mapping[str, str]], Page | Awaitable[Page]]
+PageMaker = Callable[[Sources, Mapping[str, str]], Page | Awaitable[Page]]
 """A page at once, or later where its facts have to be fetched."""
 
 
@@ -40,12 +40,12 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SandeshRequest:
     """One `Snh_<name>`. `changes` marks what browsers must not be able to trigger."""
 
     name: str
     module: str
-    answer: Answer
+    answer: PageMaker
     about: str
     parameters: tuple[Parameter, ...] = ()
     changes: bool = False
@@ -57,27 +57,31 @@ class Request:
 
 
 REQUESTS = (
-    Request("AgentInitStateReq", "agent", init_state, "Is the agent ready?"),
-    Request(
+    SandeshRequest("AgentInitStateReq", "agent", init_state, "Is the agent ready?"),
+    SandeshRequest(
         "ItfReq",
         "agent",
         interfaces,
         "Guest interfaces that match every filter.",
         tuple(Parameter(name) for name in FILTERS),
     ),
-    Request("LinkLocalServiceInfo", "agent", service_info, "The link-local services."),
-    Request(
+    SandeshRequest(
+        "LinkLocalServiceInfo", "agent", service_info, "The link-local services."
+    ),
+    SandeshRequest(
         "EndpointListReq", "agent", endpoint_list, "Fabric endpoints, and their health."
     ),
-    Request(
+    SandeshRequest(
         "PageReq",
         "agent",
         page_request,
         "One page of the interfaces, by its key.",
         (Parameter("key"),),
     ),
-    Request("FetchAllFlowRecords", "pkt", all_records, "Flows, both directions."),
-    Request(
+    SandeshRequest(
+        "FetchAllFlowRecords", "pkt", all_records, "Flows, both directions."
+    ),
+    SandeshRequest(
         "FetchFlowRecord",
         "pkt",
         flow_record,
@@ -91,40 +95,44 @@ REQUESTS = (
             Parameter("protocol", "u16", "0"),
         ),
     ),
-    Request("FetchLinkLocalFlowInfo", "pkt", flow_info, "Flows in short."),
-    Request(
+    SandeshRequest("FetchLinkLocalFlowInfo", "pkt", flow_info, "Flows in short."),
+    SandeshRequest(
         "NextFlowRecordsSet",
         "pkt",
         next_records,
         "One page of the flows, by its key.",
         (Parameter("flow_key"),),
     ),
-    Request(
+    SandeshRequest(
         "SandeshTraceBufferListRequest", "sandesh_trace", buffer_list, "Trace buffers."
     ),
-    Request(
+    SandeshRequest(
         "SandeshTraceRequest",
         "sandesh_trace",
         trace,
         "The lines of one trace buffer.",
         (Parameter("buf_name"), Parameter("count", "i32", "0")),
     ),
-    Request(
+    SandeshRequest(
         "ClearAllInfo",
         "services",
         clear_all_info,
         "Start the metadata counters at 0 again (command-line tools only).",
         changes=True,
     ),
-    Request("MetadataInfo", "services", metadata_info, "Metadata proxy counters."),
-    Request(
+    SandeshRequest(
+        "MetadataInfo", "services", metadata_info, "Metadata proxy counters."
+    ),
+    SandeshRequest(
         "FlowListReq",
         "vagent",
         flow_list,
         "Flows with guest, service and endpoint.",
         (Parameter("port"), Parameter("flow_key")),
     ),
-    Request("StatisticsInfo", "vagent", statistics_info, "Everything that is counted."),
+    SandeshRequest(
+        "StatisticsInfo", "vagent", statistics_info, "Everything that is counted."
+    ),
 )
 BY_NAME = {request.name: request for request in REQUESTS}
 MODULES = tuple(sorted({request.module for request in REQUESTS}))
@@ -150,7 +158,7 @@ def module_page(module: str) -> Page:
         Form(
             f"/Snh_{each.name}",
             each.name,
-            tuple(Entry(name, name) for name in each.names),
+            tuple(FormField(name, name) for name in each.names),
             each.about,
         )
         for each in _of(module)
@@ -159,5 +167,5 @@ def module_page(module: str) -> Page:
     return Page(f"Module {module}", "Requests that this module answers.", (), forms)
 
 
-def _of(module: str) -> tuple[Request, ...]:
+def _of(module: str) -> tuple[SandeshRequest, ...]:
     return tuple(each for each in REQUESTS if each.module == module)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from introspect.page import Cell, Column, Entry, Form, Page, Table, link
+from introspect.page import Cell, Column, Form, FormField, Page, Table, link
 from introspect.query import whole
 from introspect.schema import attribute
 from introspect.sources import Sources
@@ -227,7 +227,7 @@ def _matches(
 def _form(filters: Mapping[str, str]) -> Form:
     titles = {"name": "Interface", "uuid": "Port", "mac": "MAC", "ipv4_address": "IPv4"}
     entries = tuple(
-        Entry(name, title, filters[FILTERS[name]]) for name, title in titles.items()
+        FormField(name, title, filters[FILTERS[name]]) for name, title in titles.items()
     )
     return Form("/Snh_ItfReq", "Filter", entries)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from introspect.page import Bars, Block, Cell, Fact, Facts, Page, blocks_of
+from introspect.page import Bars, Block, Cell, Fact, FactTable, Page, blocks_of
 from introspect.schema import attribute
 from introspect.sources import Sources
 from vagent.config.metadata_address import METADATA_ADDRESS
@@ -83,7 +83,7 @@ def clear_all_info(sources: Sources, _arguments: Mapping[str, str]) -> Page:
 
 def _upstream(sources: Sources) -> tuple[Block, ...]:
     rows = tuple(Fact(name, Cell(state)) for name, state in sources.proxy())
-    return (Facts("Upstream", rows),) if rows else ()
+    return (FactTable("Upstream", rows),) if rows else ()
 
 
 def _errors(snapshot: Snapshot) -> tuple[Block, ...]:

@@ -9,7 +9,7 @@ from introspect.page import (
     Cell,
     Column,
     Fact,
-    Facts,
+    FactTable,
     Page,
     Table,
     Tile,
@@ -76,7 +76,7 @@ def _latest(sources: Sources) -> Table:
     return Table("Latest decisions", columns, rows, empty)
 
 
-def _guide() -> Facts:
+def _guide() -> FactTable:
     steps = (
         ("Link-local services", "LinkLocalServiceInfo", "Is the service provisioned?"),
         ("Interfaces", "ItfReq", "Is the guest registered, and its interface active?"),
@@ -87,10 +87,10 @@ def _guide() -> Facts:
         Fact(f"Step {number}", Cell(title, link(request)), question)
         for number, (title, request, question) in enumerate(steps, 1)
     )
-    return Facts("When a guest gets no answer", rows)
+    return FactTable("When a guest gets no answer", rows)
 
 
-def _tools(modules: tuple[str, ...]) -> Facts:
+def _tools(modules: tuple[str, ...]) -> FactTable:
     rows = tuple(
         Fact(f"{module}.xml", Cell("requests", f"/{module}.xml")) for module in modules
     )
@@ -99,7 +99,7 @@ def _tools(modules: tuple[str, ...]) -> Facts:
         Fact(PATH, Cell("traces as JSON", PATH)),
         Fact("/readyz", Cell("readiness", "/readyz"), "503 with the reason if not."),
     )
-    return Facts("For tools", rows + ends)
+    return FactTable("For tools", rows + ends)
 
 
 def _state(reason: str | None) -> Tile:

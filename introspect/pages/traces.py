@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from introspect.page import Cell, Column, Entry, Form, Page, Table, link
+from introspect.page import Cell, Column, Form, FormField, Page, Table, link
 from introspect.query import whole
 from introspect.schema import attribute
 from introspect.sources import Sources
@@ -77,8 +77,8 @@ def trace(sources: Sources, arguments: Mapping[str, str]) -> Page:
                 "/Snh_SandeshTraceRequest",
                 "Show",
                 (
-                    Entry("buf_name", "Buffer", name),
-                    Entry("count", "Newest, or all", arguments.get("count", "")),
+                    FormField("buf_name", "Buffer", name),
+                    FormField("count", "Newest, or all", arguments.get("count", "")),
                 ),
             ),
             _table(entries),

@@ -14,14 +14,14 @@ from uuid import UUID
 
 from provision.config_api.homepage import RESOURCES, homepage
 from provision.config_api.reply import (
-    ApiRequest,
+    ConfigApiReply,
+    ConfigApiRequest,
     RefusedError,
-    Reply,
     json_object,
     json_reply,
     member,
 )
-from provision.config_api.routes import Route, expected_revision
+from provision.config_api.routes import ApiRoute, expected_revision
 from provision.config_api.vrouter_config import (
     PARENT_FQ_NAME,
     PARENT_TYPE,
@@ -37,7 +37,7 @@ from provision.config_api.vrouter_config import (
 )
 from vagent.errors import ConflictError
 from vagent.linklocal.codec import FQ_NAME, KIND, OBJECT_ID
-from vagent.store.store import ConfigStore, Entry
+from vagent.store.store import ConfigStore, StoreEntry
 
 MAX_ATTEMPTS = 8
 """Rounds of read, merge and swap: each lost round means that another call won it."""
@@ -60,26 +60,26 @@ class ConfigApi:
         self._store = store
         self._new_uuid = new_uuid
 
-    def routes(self) -> tuple[Route, ...]:
+    def routes(self) -> tuple[ApiRoute, ...]:
         """What this API answers."""
         return (
-            Route("GET", "/", self.home),
-            Route("POST", "/fqname-to-id", self.name_to_id),
-            Route("POST", "/id-to-fqname", self.id_to_name),
-            Route("POST", f"/{KIND}s", self.create),
-            Route("GET", f"/{KIND}s", self.list_all),
-            Route("GET", f"/{KIND}/*", self.read),
-            Route("PUT", f"/{KIND}/*", self.update),
-            Route("DELETE", f"/{KIND}/*", self.delete),
-            Route("GET", f"/{PARENT_TYPE}s", self.list_parents),
-            Route("GET", f"/{PARENT_TYPE}/*", self.read_parent),
+            ApiRoute("GET", "/", self.home),
+            ApiRoute("POST", "/fqname-to-id", self.name_to_id),
+            ApiRoute("POST", "/id-to-fqname", self.id_to_name),
+            ApiRoute("POST", f"/{KIND}s", self.create),
+            ApiRoute("GET", f"/{KIND}s", self.list_all),
+            ApiRoute("GET", f"/{KIND}/*", self.read),
+            ApiRoute("PUT", f"/{KIND}/*", self.update),
+            ApiRoute("DELETE", f"/{KIND}/*", self.delete),
+            ApiRoute("GET", f"/{PARENT_TYPE}s", self.list_parents),
+            ApiRoute("GET", f"/{PARENT_TYPE}/*", self.read_parent),
         )
 
-    async def home(self, request: ApiRequest) -> Reply:
+    async def home(self, request: ConfigApiRequest) -> ConfigApiReply:
         """Where everything is."""
         return json_reply(homepage(request.root))
 
-    async def name_to_id(self, request: ApiRequest) -> Reply:
+    async def name_to_id(self, request: ConfigApiRequest) -> ConfigApiReply:
         """UUID of an object, by type and fq_name."""
         body = json_object(request.body)
         kind, fq_name = _kind(body.get("type")), body.get("fq_name")
@@ -91,7 +91,7 @@ class ConfigApi:
                 return json_reply({"uuid": entry.value["uuid"]})
         raise RefusedError(404, f"Name {ascii(fq_name)[:256]} not found")
 
-    async def id_to_name(self, request: ApiRequest) -> Reply:
+    async def id_to_name(self, request: ConfigApiRequest) -> ConfigApiReply:
         """Type and fq_name of an object, by UUID."""
         uuid = parse_uuid(json_object(request.body).get("uuid"))
         if uuid == PARENT_UUID:
@@ -101,7 +101,7 @@ class ConfigApi:
             raise RefusedError(404, f"UUID {uuid} not found")
         return json_reply({"type": KIND, "fq_name": list(FQ_NAME)})
 
-    async def create(self, request: ApiRequest) -> Reply:
+    async def create(self, request: ConfigApiRequest) -> ConfigApiReply:
         """Make the object: 200, or 409 if it is there already."""
         value = created(member(json_object(request.body), KIND), self._new_uuid)
         try:
@@ -111,7 +111,7 @@ class ConfigApi:
         reply = {KIND: summary(value, request.root)}
         return json_reply(reply, revision=entry.revision)
 
-    async def list_all(self, request: ApiRequest) -> Reply:
+    async def list_all(self, request: ConfigApiRequest) -> ConfigApiReply:
         """The object, if it exists; with its properties if `detail` is asked."""
         entry = await self._entry()
         items: list[dict[str, Any]] = []
@@ -121,13 +121,13 @@ class ConfigApi:
             items = [list_item(entry.value, request.root)]
         return json_reply({f"{KIND}s": items})
 
-    async def read(self, request: ApiRequest, uuid: str) -> Reply:
+    async def read(self, request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
         """The object and, as ETag, its revision."""
         entry = await self._entry_of(uuid)
         reply = {KIND: shown(entry.value, request.root)}
         return json_reply(reply, revision=entry.revision)
 
-    async def update(self, request: ApiRequest, uuid: str) -> Reply:
+    async def update(self, request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
         """Replace the given properties; 412 if If-Match is given and not current."""
         body = member(json_object(request.body), KIND)
         demanded = expected_revision(request)
@@ -146,28 +146,28 @@ class ConfigApi:
             return json_reply(reply, revision=entry.revision)
         raise RefusedError(503, f"{MAX_ATTEMPTS} changes came between: try again")
 
-    async def delete(self, _request: ApiRequest, uuid: str) -> Reply:
+    async def delete(self, _request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
         """Remove the object and, with it, all services."""
         await self._entry_of(uuid)
         await self._store.delete(KIND, OBJECT_ID)
-        return Reply(200)
+        return ConfigApiReply(200)
 
-    async def list_parents(self, request: ApiRequest) -> Reply:
+    async def list_parents(self, request: ConfigApiRequest) -> ConfigApiReply:
         """The global-system-config that always exists."""
         item = parent(request.root)
         keys = ("uuid", "fq_name", "href")
         return json_reply({f"{PARENT_TYPE}s": [{key: item[key] for key in keys}]})
 
-    async def read_parent(self, request: ApiRequest, uuid: str) -> Reply:
+    async def read_parent(self, request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
         """The global-system-config that always exists."""
         if parse_uuid(uuid) != PARENT_UUID:
             raise RefusedError(404, f"No {PARENT_TYPE} object found for id {uuid[:64]}")
         return json_reply({PARENT_TYPE: parent(request.root)})
 
-    async def _entry(self) -> Entry | None:
+    async def _entry(self) -> StoreEntry | None:
         return await self._store.get(KIND, OBJECT_ID)
 
-    async def _entry_of(self, uuid: str) -> Entry:
+    async def _entry_of(self, uuid: str) -> StoreEntry:
         wanted = parse_uuid(uuid)
         entry = await self._entry()
         if entry is None or entry.value["uuid"] != wanted:

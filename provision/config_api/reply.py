@@ -23,7 +23,7 @@ JSON = "application/json; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
-class ApiRequest:
+class ConfigApiRequest:
     """One call. `root` is this server as the client spells it: `http://host:port`."""
 
     method: str
@@ -36,7 +36,7 @@ class ApiRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ConfigApiReply:
     """One answer. `revision` becomes the ETag; `allow` the Allow header of a 405."""
 
     status: int
@@ -46,14 +46,16 @@ class Reply:
     allow: tuple[str, ...] = ()
 
 
-def json_reply(value: object, *, revision: int | None = None) -> Reply:
+def json_reply(value: object, *, revision: int | None = None) -> ConfigApiReply:
     """200 with a JSON document."""
-    return Reply(200, json.dumps(value).encode(), JSON, revision)
+    return ConfigApiReply(200, json.dumps(value).encode(), JSON, revision)
 
 
-def text_reply(status: int, text: str, *, allow: tuple[str, ...] = ()) -> Reply:
+def text_reply(
+    status: int, text: str, *, allow: tuple[str, ...] = ()
+) -> ConfigApiReply:
     """An error as Contrail gives it: the text is the whole body."""
-    return Reply(status, text.encode("utf-8", "replace"), allow=allow)
+    return ConfigApiReply(status, text.encode("utf-8", "replace"), allow=allow)
 
 
 def json_object(body: bytes) -> dict[str, Any]:
@@ -110,6 +112,6 @@ class RefusedError(VagentError):
         super().__init__(text)
         self.status = status
 
-    def reply(self) -> Reply:
+    def reply(self) -> ConfigApiReply:
         """The answer to the client."""
         return text_reply(self.status, str(self))

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from provision.config_api.reply import ApiRequest, RefusedError, Reply, text_reply
+from provision.config_api.reply import (
+    ConfigApiReply,
+    ConfigApiRequest,
+    RefusedError,
+    text_reply,
+)
 from vagent.errors import ConflictError, StoreError
 
 ANY = "*"
@@ -13,12 +18,12 @@ _SHOWN = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class ApiRoute:
     """`answer` gets the request and the segments that stood at the variables."""
 
     method: str
     pattern: str
-    answer: Callable[..., Awaitable[Reply]]
+    answer: Callable[..., Awaitable[ConfigApiReply]]
 
     def variables(self, segments: Sequence[str]) -> tuple[str, ...] | None:
         """What stands at the variables, or None if the path is another."""
@@ -31,7 +36,9 @@ class Route:
         return tuple(got for want, got in pairs if want == ANY)
 
 
-async def dispatch(routes: Sequence[Route], request: ApiRequest) -> Reply:
+async def dispatch(
+    routes: Sequence[ApiRoute], request: ConfigApiRequest
+) -> ConfigApiReply:
     """The answer to a call; refusals and store failures become answers, too."""
     try:
         return await _answer(routes, request)
@@ -43,7 +50,9 @@ async def dispatch(routes: Sequence[Route], request: ApiRequest) -> Reply:
         return text_reply(503, f"The store failed: {error}")
 
 
-async def _answer(routes: Sequence[Route], request: ApiRequest) -> Reply:
+async def _answer(
+    routes: Sequence[ApiRoute], request: ConfigApiRequest
+) -> ConfigApiReply:
     segments = request.path.strip("/").split("/")
     method = "GET" if request.method == "HEAD" else request.method
     allowed = []
@@ -59,7 +68,7 @@ async def _answer(routes: Sequence[Route], request: ApiRequest) -> Reply:
     return text_reply(404, f"Not found: {request.path[:_SHOWN]!a}")
 
 
-def expected_revision(request: ApiRequest) -> int | None:
+def expected_revision(request: ConfigApiRequest) -> int | None:
     """What If-Match or If-None-Match demands: a revision, 0 for "must not exist", None
     for nothing (or for If-Match `*`, which the caller checks).
 

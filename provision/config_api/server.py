@@ -13,8 +13,13 @@ from twisted.internet.interfaces import IReactorTime
 
 from provision.config_api.contrail import ConfigApi
 from provision.config_api.events import ApiAnswered, ApiFailed
-from provision.config_api.reply import MAX_BODY, ApiRequest, Reply, text_reply
-from provision.config_api.routes import Route, dispatch
+from provision.config_api.reply import (
+    MAX_BODY,
+    ConfigApiReply,
+    ConfigApiRequest,
+    text_reply,
+)
+from provision.config_api.routes import ApiRoute, dispatch
 from provision.config_api.vagent import Additions, no_endpoints
 from vagent.datapath.endpoints.liveness import EndpointState
 from vagent.linklocal.service import LinkLocalService
@@ -62,7 +67,7 @@ def config_api_site(
 class ConfigDialect:
     """Contrail's form: documents are JSON, errors plain text. Revisions are ETags."""
 
-    def __init__(self, routes: tuple[Route, ...], emit: Emit) -> None:
+    def __init__(self, routes: tuple[ApiRoute, ...], emit: Emit) -> None:
         self._routes = routes
         self._emit = emit
 
@@ -80,7 +85,7 @@ class ConfigDialect:
         self._emit(ApiFailed(type(error).__name__))
         return self._site_reply(request, text_reply(500, "Internal Server Error"))
 
-    def _site_reply(self, request: SiteRequest, reply: Reply) -> SiteReply:
+    def _site_reply(self, request: SiteRequest, reply: ConfigApiReply) -> SiteReply:
         self._emit(ApiAnswered(request.method, request.path, reply.status))
         headers = [
             ("Server", "vagent"),
@@ -94,8 +99,8 @@ class ConfigDialect:
         return SiteReply(reply.status, reply.body, reply.content_type, tuple(headers))
 
 
-def _api_request(request: SiteRequest) -> ApiRequest:
-    return ApiRequest(
+def _api_request(request: SiteRequest) -> ConfigApiRequest:
+    return ConfigApiRequest(
         request.method,
         request.path,
         root=f"http://{request.authority}",

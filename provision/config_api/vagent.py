@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from provision.config_api.reply import (
-    ApiRequest,
+    ConfigApiReply,
+    ConfigApiRequest,
     RefusedError,
-    Reply,
     json_object,
     json_reply,
 )
-from provision.config_api.routes import Route, expected_revision
+from provision.config_api.routes import ApiRoute, expected_revision
 from provision.config_api.vrouter_config import parse_uuid
 from vagent.datapath.endpoints.liveness import EndpointState
 from vagent.errors import WireError
@@ -52,17 +52,17 @@ class Additions:
         self._check_instance = check_instance
         self._endpoints_of = endpoints_of
 
-    def routes(self) -> tuple[Route, ...]:
+    def routes(self) -> tuple[ApiRoute, ...]:
         """What is answered here."""
         return (
-            Route("GET", "/vagent/services", self.list_services),
-            Route("GET", "/vagent/instances", self.list_instances),
-            Route("GET", "/vagent/instance/*", self.read),
-            Route("PUT", "/vagent/instance/*", self.write),
-            Route("DELETE", "/vagent/instance/*", self.delete),
+            ApiRoute("GET", "/vagent/services", self.list_services),
+            ApiRoute("GET", "/vagent/instances", self.list_instances),
+            ApiRoute("GET", "/vagent/instance/*", self.read),
+            ApiRoute("PUT", "/vagent/instance/*", self.write),
+            ApiRoute("DELETE", "/vagent/instance/*", self.delete),
         )
 
-    async def list_services(self, _request: ApiRequest) -> Reply:
+    async def list_services(self, _request: ConfigApiRequest) -> ConfigApiReply:
         """The table in force, with the health of each service's fabric endpoints, and
         the entries that are not in force, with the reason.
         """
@@ -86,13 +86,13 @@ class Additions:
             {"services": services, "endpoints": endpoints, "left_out": left_out}
         )
 
-    async def list_instances(self, _request: ApiRequest) -> Reply:
+    async def list_instances(self, _request: ConfigApiRequest) -> ConfigApiReply:
         """All instances, each with its UUID, in order of UUID."""
         entries = await self._store.entries(INSTANCE)
         items = [{"uuid": entry.id, "instance": entry.value} for entry in entries]
         return json_reply({"instances": items})
 
-    async def read(self, _request: ApiRequest, uuid: str) -> Reply:
+    async def read(self, _request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
         """One instance and, as ETag, its revision."""
         wanted = parse_uuid(uuid)
         entry = await self._store.get(INSTANCE, wanted)
@@ -100,7 +100,7 @@ class Additions:
             raise _missing(wanted)
         return json_reply(entry.value, revision=entry.revision)
 
-    async def write(self, request: ApiRequest, uuid: str) -> Reply:
+    async def write(self, request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
         """Create or replace; If-Match and If-None-Match are honoured (412)."""
         wanted = parse_uuid(uuid)
         expected = expected_revision(request)
@@ -115,7 +115,7 @@ class Additions:
         entry = await self._store.put(INSTANCE, wanted, value, expected=expected)
         return json_reply({"uuid": wanted}, revision=entry.revision)
 
-    async def delete(self, _request: ApiRequest, uuid: str) -> Reply:
+    async def delete(self, _request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
         """Remove, with what the guest left under its UUID; 404 if it was not there."""
         wanted = parse_uuid(uuid)
         if not await self._store.delete(INSTANCE, wanted, also=self._companions):

@@ -13,7 +13,7 @@ from vagent.errors import ConflictError, StoreError
 from vagent.store import memory, sqlite
 from vagent.store.memory import MemoryStore
 from vagent.store.sqlite import SqliteStore
-from vagent.store.store import ConfigStore, Entry
+from vagent.store.store import ConfigStore, StoreEntry
 from vagent.store.value import MAX_KEY, MAX_VALUE_BYTES
 
 Result = TypeVar("Result")
@@ -55,7 +55,7 @@ def test_put_and_get(store: ConfigStore) -> None:
     """What was put is found under its kind and id, and only there."""
     value = {"text": "ä\ud800\u0000", "list": [1, 2.5, None, True], "deep": {"": []}}
     entry = now(store.put("kind", "id", value, expected=None))
-    assert entry == Entry("kind", "id", value, entry.revision)
+    assert entry == StoreEntry("kind", "id", value, entry.revision)
     assert now(store.get("kind", "id")) == entry
     assert now(store.get("other", "id")) is None
     assert now(store.get("kind", "other")) is None

@@ -21,7 +21,7 @@ _OPTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _XS = "{http://www.w3.org/2001/XMLSchema}"
 
 
-class Kind(Enum):
+class ElementKind(Enum):
     """What an element may hold."""
 
     SECTION = "elements"
@@ -35,21 +35,21 @@ class Declared:
     """One element of the schema. `allowed` is the sentence for the operator."""
 
     name: str
-    kind: Kind
+    kind: ElementKind
     allowed: str
     children: Mapping[str, Declared]
     attributes: tuple[str, ...]
 
     def child(self, name: object) -> Declared | None:
         """The element of that name in it; None where it may have none."""
-        if self.kind is Kind.OPTIONS and isinstance(name, str):
+        if self.kind is ElementKind.OPTIONS and isinstance(name, str):
             return option(name) if _OPTION.fullmatch(name) else None
         return self.children.get(str(name))
 
     def paths(self, above: str = "") -> Iterator[str]:
         """`agent/metadata-proxy/port` and so on, for all elements that are used."""
         path = f"{above}/{self.name}" if above else self.name
-        if self.kind is not Kind.LEGACY:
+        if self.kind is not ElementKind.LEGACY:
             yield path
         for child in self.children.values():
             yield from child.paths(path)
@@ -57,7 +57,7 @@ class Declared:
 
 def option(name: str) -> Declared:
     """An element that a plug-in judges: text, or the name of a file that holds it."""
-    return Declared(name, Kind.VALUE, "text", {}, ("file",))
+    return Declared(name, ElementKind.VALUE, "text", {}, ("file",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,11 @@ def _declared(element: etree._Element, types: Mapping[str, etree._Element]) -> D
     node = types[kind_of_text]
     inner = [_declared(each, types) for each in node.iter(_XS + "element")]
     if kind_of_text == "legacy":
-        kind = Kind.LEGACY
+        kind = ElementKind.LEGACY
     elif kind_of_text == "auth-options":
-        kind = Kind.OPTIONS
+        kind = ElementKind.OPTIONS
     else:
-        kind = Kind.SECTION if inner else Kind.VALUE
+        kind = ElementKind.SECTION if inner else ElementKind.VALUE
     return Declared(
         name=name,
         kind=kind,

@@ -6,13 +6,13 @@ Pure: a name and the schema's names in, a sentence out.
 from __future__ import annotations
 
 from vagent.config.findings import MAX_SHOWN, shown_name
-from vagent.config.grammar import Declared, Kind
+from vagent.config.grammar import Declared, ElementKind
 
 
 def unknown_element(name: str, parent: Declared, agent: Declared) -> str:
     """What to say of an element that `parent` does not have."""
     what = f"unknown element <{shown_name(name)}>"
-    if parent.kind is Kind.OPTIONS:
+    if parent.kind is ElementKind.OPTIONS:
         return f"{what}; allowed in <{parent.name}>: letters, digits, _ and -"
     elsewhere = [path for path in agent.paths() if path.endswith(f"/{name}")]
     if elsewhere:
@@ -42,7 +42,7 @@ def unknown_attribute(name: str, element: Declared) -> str:
 
 def _used(parent: Declared) -> list[str]:
     children = parent.children.values()
-    return [each.name for each in children if each.kind is not Kind.LEGACY]
+    return [each.name for each in children if each.kind is not ElementKind.LEGACY]
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from lxml import etree
 
 from vagent.config.findings import Findings, Place, shown, shown_name
-from vagent.config.grammar import Declared, Grammar, Kind
+from vagent.config.grammar import Declared, ElementKind, Grammar
 from vagent.config.nearest import unknown_attribute, unknown_element
 from vagent.config.section import Section, Value
 
@@ -54,7 +54,7 @@ class _Walk:
     def visit(self, element: etree._Element, declared: Declared, place: Place) -> None:
         self.seen[place.path] = (element, declared)
         self._attributes(element, declared, place)
-        if declared.kind is Kind.VALUE:
+        if declared.kind is ElementKind.VALUE:
             self._trim(element, place)
         elif _stray_text(element):
             self.findings.refuse(place, "text between elements; allowed: elements only")
@@ -84,7 +84,7 @@ class _Walk:
         if declared is None:
             what = unknown_element(str(child.tag), parent, self.agent)
             self.findings.refuse(place, what)
-        elif declared.kind is Kind.LEGACY:
+        elif declared.kind is ElementKind.LEGACY:
             self.findings.warn(
                 place, "an element of Contrail's vRouter agent; not used"
             )
@@ -113,7 +113,7 @@ class _Walk:
         place = Place(element.sourceline, entry.path)
         if self.findings.has_refused(place.path):
             return
-        if declared.kind is Kind.VALUE:
+        if declared.kind is ElementKind.VALUE:
             what = f"got {shown(element.text or '')}; allowed: {declared.allowed}"
             self.findings.refuse(place, what)
         elif not self.findings.has_refused_below(place.path):
@@ -130,7 +130,7 @@ class _Walk:
             if inner is None:  # cut by `visit`
                 continue
             here = place.child(inner.name, child.sourceline)
-            if inner.kind in (Kind.SECTION, Kind.OPTIONS):
+            if inner.kind in (ElementKind.SECTION, ElementKind.OPTIONS):
                 sections[inner.name] = self.section(child, inner, here)
             elif self.findings.has_refused(here.path):
                 refused.add(inner.name)

@@ -16,7 +16,7 @@ from vagent.ctl.parser import add_command
 from vagent.ctl.session import Session, parse_url, reachable
 from vagent.ctl.table import as_json, printable
 from vagent.doctor.checks import Result, diagnose, worst
-from vagent.doctor.facts import Configuration, Facts
+from vagent.doctor.facts import Configuration, HostFacts
 from vagent.doctor.finding import Severity
 from vagent.errors import ConfigError
 from vagent.web.json_client import JsonClient
@@ -71,7 +71,7 @@ def needs_root(command: str) -> None:
         )
 
 
-def collect(session: Session, now: datetime) -> Facts:
+def collect(session: Session, now: datetime) -> HostFacts:
     """Everything that the checks need."""
     # lxml, cryptography and the data path: only these commands pay for them
     from vagent.config.read import read_config

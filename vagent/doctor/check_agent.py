@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from vagent.config.metadata_address import METADATA_ADDRESS
-from vagent.doctor.facts import Facts, PortFact
+from vagent.doctor.facts import HostFacts, PortFact
 from vagent.doctor.finding import Finding, note, warning, wrong
 
 QUEUE_WARNING = 0.5
@@ -22,7 +22,7 @@ _QUOTED_PATH = re.compile(r"""['"](/[^'"]+)['"] is world-readable""")
 PROBE_AUTHOR = "vagentctl explain"
 
 
-def check_configuration(facts: Facts) -> Iterator[Finding]:
+def check_configuration(facts: HostFacts) -> Iterator[Finding]:
     """agent.conf: refusals, warnings, absence."""
     found = facts.configuration
     for problem in found.problems:
@@ -52,7 +52,7 @@ def _config_warning(text: str, path: str) -> Finding:
     return warning(text, means, f"chmod 0600 {named[1] if named else path}")
 
 
-def check_secret(facts: Facts) -> Iterator[Finding]:
+def check_secret(facts: HostFacts) -> Iterator[Finding]:
     """An empty shared secret signs, and proves nothing."""
     found = facts.configuration
     if found.secret_empty and not found.problems:
@@ -64,7 +64,7 @@ def check_secret(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def check_fast_path(facts: Facts) -> Iterator[Finding]:
+def check_fast_path(facts: HostFacts) -> Iterator[Finding]:
     """Is it in use where it is configured?"""
     if facts.ours.fast_path and facts.agent.fast_path is False:
         yield note(
@@ -74,7 +74,7 @@ def check_fast_path(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def check_life(facts: Facts) -> Iterator[Finding]:
+def check_life(facts: HostFacts) -> Iterator[Finding]:
     """Is it there, and ready?"""
     agent = facts.agent
     yield from _other_holder(facts)
@@ -114,7 +114,7 @@ def check_life(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _other_holder(facts: Facts) -> Iterator[Finding]:
+def _other_holder(facts: HostFacts) -> Iterator[Finding]:
     """Does the agent that answers have the state directory of this agent.conf?"""
     agent = facts.agent
     if agent.process is None or agent.holder == agent.process:
@@ -128,7 +128,7 @@ def _other_holder(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def _without_agent(facts: Facts) -> str:
+def _without_agent(facts: HostFacts) -> str:
     """What a guest meets: the rules of a stopped agent, or none."""
     ruleset, table = facts.host.ruleset, facts.ours.table
     if ruleset is None:
@@ -145,7 +145,7 @@ def _without_agent(facts: Facts) -> str:
     )
 
 
-def check_queue(facts: Facts) -> Iterator[Finding]:
+def check_queue(facts: HostFacts) -> Iterator[Finding]:
     """Who has the queue number, and does it keep up?"""
     queue, agent, ours = facts.host.queue, facts.agent, facts.ours
     if queue is None:
@@ -179,7 +179,7 @@ def check_queue(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def check_ports(facts: Facts) -> Iterator[Finding]:
+def check_ports(facts: HostFacts) -> Iterator[Finding]:
     """Registered ports that are not served."""
     ports = facts.agent.ports or ()
     left = [p for p in ports if p.author.startswith(PROBE_AUTHOR)]
@@ -212,7 +212,7 @@ def note_of_leftovers(left: Sequence[PortFact]) -> Finding:
     )
 
 
-def check_services(facts: Facts) -> Iterator[Finding]:
+def check_services(facts: HostFacts) -> Iterator[Finding]:
     """Services that lead nowhere, or are not there."""
     agent = facts.agent
     if agent.services is None:
@@ -245,7 +245,7 @@ def check_services(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def check_files(facts: Facts) -> Iterator[Finding]:
+def check_files(facts: HostFacts) -> Iterator[Finding]:
     """The agent's descriptors."""
     used, ceiling = facts.agent.open_files, facts.agent.max_files
     if used is None or ceiling is None:

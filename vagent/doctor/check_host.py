@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vagent.config.metadata_address import METADATA_ADDRESS
-from vagent.doctor.facts import Facts, RouteTrial
+from vagent.doctor.facts import HostFacts, RouteTrial
 from vagent.doctor.finding import Finding, note, warning, wrong
 
 _CROSS_DEVICE, _INVALID = "Invalid cross-device link", "Invalid argument"
@@ -14,7 +14,7 @@ CONNTRACK_FULL = 0.95
 """Of nf_conntrack_max; at the top every new flow of the host is dropped."""
 
 
-def check_interfaces(facts: Facts) -> Iterator[Finding]:
+def check_interfaces(facts: HostFacts) -> Iterator[Finding]:
     """Our veth pair, while the agent runs."""
     ours = facts.ours
     if facts.agent.readiness != "ready":
@@ -35,7 +35,7 @@ def check_interfaces(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def check_foreign_addresses(facts: Facts) -> Iterator[Finding]:
+def check_foreign_addresses(facts: HostFacts) -> Iterator[Finding]:
     """Somebody else has the service address, or one of the identity range."""
     ours = facts.ours
     for link in facts.host.links:
@@ -57,7 +57,7 @@ def check_foreign_addresses(facts: Facts) -> Iterator[Finding]:
                 )
 
 
-def check_foreign_listeners(facts: Facts) -> Iterator[Finding]:
+def check_foreign_listeners(facts: HostFacts) -> Iterator[Finding]:
     """A process that serves on the service address itself."""
     for listener in facts.host.listeners:
         if listener.address == METADATA_ADDRESS:
@@ -71,7 +71,7 @@ def check_foreign_listeners(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def check_routes(facts: Facts) -> Iterator[Finding]:
+def check_routes(facts: HostFacts) -> Iterator[Finding]:
     """Routes that lead identities, or the service address, elsewhere."""
     ours = facts.ours
     for route in facts.host.routes:
@@ -99,13 +99,13 @@ def check_routes(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def check_ways(facts: Facts) -> Iterator[Finding]:
+def check_ways(facts: HostFacts) -> Iterator[Finding]:
     """What the kernel said to packets that come up from a guest."""
     for trial in facts.host.route_trials:
         yield from _judge_way(trial, facts)
 
 
-def check_forwarding6(facts: Facts) -> Iterator[Finding]:
+def check_forwarding6(facts: HostFacts) -> Iterator[Finding]:
     """IPv6 is forwarded on all interfaces or on none: the agent does not set that."""
     if facts.host.far6 and facts.host.number("net/ipv6/conf/all/forwarding") == 0:
         shown = ", ".join(str(address) for address in facts.host.far6[:3])
@@ -117,7 +117,7 @@ def check_forwarding6(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _judge_way(trial: RouteTrial, facts: Facts) -> Iterator[Finding]:
+def _judge_way(trial: RouteTrial, facts: HostFacts) -> Iterator[Finding]:
     side = facts.ours.host_side
     to = f"from a guest to {trial.target}"
     if trial.said and _is_forwarding_off(trial, facts):
@@ -153,13 +153,13 @@ def _judge_way(trial: RouteTrial, facts: Facts) -> Iterator[Finding]:
         )
 
 
-def _is_forwarding_off(trial: RouteTrial, facts: Facts) -> bool:
+def _is_forwarding_off(trial: RouteTrial, facts: HostFacts) -> bool:
     key = f"net/ipv4/conf/{facts.ours.host_side}/forwarding"
     is_here = trial.target == facts.ours.listener or trial.target.is_loopback
     return not is_here and facts.host.number(key) == 0
 
 
-def _is_forged(trial: RouteTrial, facts: Facts) -> bool:
+def _is_forged(trial: RouteTrial, facts: HostFacts) -> bool:
     """EXDEV is the filter's own word; EINVAL may be (see the collector)."""
     names = ("all", facts.ours.host_side)
     values = [facts.host.number(f"net/ipv4/conf/{name}/rp_filter") for name in names]
@@ -167,7 +167,7 @@ def _is_forged(trial: RouteTrial, facts: Facts) -> bool:
     return is_strict and trial.said.endswith((_CROSS_DEVICE, _INVALID))
 
 
-def check_bridge_rules(facts: Facts) -> Iterator[Finding]:
+def check_bridge_rules(facts: HostFacts) -> Iterator[Finding]:
     """Harmless to the agent, and often suspected."""
     if facts.host.number("net/bridge/bridge-nf-call-iptables") == 1:
         yield note(
@@ -178,7 +178,7 @@ def check_bridge_rules(facts: Facts) -> Iterator[Finding]:
         )
 
 
-def check_conntrack(facts: Facts) -> Iterator[Finding]:
+def check_conntrack(facts: HostFacts) -> Iterator[Finding]:
     """A table that is nearly full."""
     count = facts.host.number("net/netfilter/nf_conntrack_count")
     ceiling = facts.host.number("net/netfilter/nf_conntrack_max")
@@ -192,7 +192,7 @@ def check_conntrack(facts: Facts) -> Iterator[Finding]:
     )
 
 
-def check_clock(facts: Facts) -> Iterator[Finding]:
+def check_clock(facts: HostFacts) -> Iterator[Finding]:
     """A clock that nobody keeps, or that certificates prove wrong."""
     for pair in facts.tls:
         if pair.valid_from is not None and facts.now < pair.valid_from:

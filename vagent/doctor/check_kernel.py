@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vagent.doctor.facts import Facts
+from vagent.doctor.facts import HostFacts
 from vagent.doctor.finding import Finding, wrong
 
 PACKAGES = {"nft": "nftables", "ip": "iproute2"}
 
 
-def check_tools(facts: Facts) -> Iterator[Finding]:
+def check_tools(facts: HostFacts) -> Iterator[Finding]:
     """The programs that the agent runs."""
     for tool, is_there in facts.host.tools.items():
         if not is_there:
@@ -21,7 +21,7 @@ def check_tools(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def check_kernel_parts(facts: Facts) -> Iterator[Finding]:
+def check_kernel_parts(facts: HostFacts) -> Iterator[Finding]:
     """What was tried and refused. Only the first refusal of a kind of trouble counts:
     without nftables none of the rest can work.
     """

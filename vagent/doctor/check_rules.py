@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 
 from vagent.config.metadata_address import METADATA_ADDRESS
-from vagent.doctor.facts import Facts, Ours
+from vagent.doctor.facts import HostFacts, Ours
 from vagent.doctor.finding import Finding, warning, wrong
 from vagent.doctor.rules import Chain, Ruleset
 from vagent.doctor.walk import Block, Packet, blocks
@@ -37,7 +37,7 @@ class Passage:
     """The packet as chains see it that come before the translation."""
 
 
-def check_foreign_rules(facts: Facts) -> Iterator[Finding]:
+def check_foreign_rules(facts: HostFacts) -> Iterator[Finding]:
     """Every foreign chain that stops a packet of ours, or may."""
     for ruleset in (facts.host.ruleset, facts.host.legacy):
         if ruleset is None:
@@ -47,7 +47,7 @@ def check_foreign_rules(facts: Facts) -> Iterator[Finding]:
                 yield from _of_chain(chain, ruleset, facts)
 
 
-def check_own_rules(facts: Facts) -> Iterator[Finding]:
+def check_own_rules(facts: HostFacts) -> Iterator[Finding]:
     """The agent runs, but somebody flushed its rules."""
     ruleset, table = facts.host.ruleset, facts.ours.table
     if ruleset is None or facts.agent.readiness != "ready":
@@ -62,7 +62,7 @@ def check_own_rules(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def passages(facts: Facts) -> tuple[Passage, ...]:
+def passages(facts: HostFacts) -> tuple[Passage, ...]:
     """The packets that have to get through."""
     ours = facts.ours
     found = [_up(ours, "prerouting"), _up(ours, "input"), _down(ours)]
@@ -201,7 +201,7 @@ def _is_ours(chain: Chain, ours: Ours) -> bool:
     return chain.table == ours.table and chain.family in ("ip", "netdev")
 
 
-def _of_chain(chain: Chain, ruleset: Ruleset, facts: Facts) -> Iterator[Finding]:
+def _of_chain(chain: Chain, ruleset: Ruleset, facts: HostFacts) -> Iterator[Finding]:
     if chain.family == "netdev":
         yield from _at_a_device(chain, ruleset, facts)
         return
@@ -235,7 +235,7 @@ def _one_finding(
         )
 
 
-def _at_a_device(chain: Chain, ruleset: Ruleset, facts: Facts) -> Iterator[Finding]:
+def _at_a_device(chain: Chain, ruleset: Ruleset, facts: HostFacts) -> Iterator[Finding]:
     """Chains at a tap, or at our veth pair, that take packets before us."""
     ours = facts.ours
     pair = {ours.guest_side, ours.host_side}

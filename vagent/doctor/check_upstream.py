@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from vagent.certificates.expiry import SOON
-from vagent.doctor.facts import Facts, TlsPair, UpstreamTrial
+from vagent.doctor.facts import HostFacts, TlsPair, UpstreamTrial
 from vagent.doctor.finding import Finding, warning, wrong
 
 _SHOW = "openssl x509 -noout -subject -issuer -dates -in"
 
 
-def check_tls_files(facts: Facts) -> Iterator[Finding]:
+def check_tls_files(facts: HostFacts) -> Iterator[Finding]:
     """Files that cannot be used, and certificates at their end."""
     for pair in facts.tls:
         if pair.problem:
@@ -45,7 +45,7 @@ def _dates(
     )
 
 
-def check_upstream(facts: Facts) -> Iterator[Finding]:
+def check_upstream(facts: HostFacts) -> Iterator[Finding]:
     """Endpoints that do not answer. As long as one does, guests are served."""
     failed = [trial for trial in facts.upstream if trial.failed]
     severity = warning if len(failed) < len(facts.upstream) else wrong
@@ -58,7 +58,7 @@ def role_of(endpoint: str) -> str:
     return f"metadata proxy, endpoint {endpoint}" if endpoint else "metadata proxy"
 
 
-def _explain(trial: UpstreamTrial, facts: Facts) -> tuple[str, str, str]:
+def _explain(trial: UpstreamTrial, facts: HostFacts) -> tuple[str, str, str]:
     host, _, port = trial.endpoint.rpartition(":")
     what = f"metadata endpoint {trial.endpoint}: {trial.said}"
     roles = (role_of(host.strip("[]")), role_of(trial.name), role_of(""))

@@ -12,7 +12,7 @@ from vagent.doctor import (
     check_rules,
     check_upstream,
 )
-from vagent.doctor.facts import Facts
+from vagent.doctor.facts import HostFacts
 from vagent.doctor.finding import Finding, Severity
 
 
@@ -21,7 +21,7 @@ class Check:
     """A question with a name, and what answers it."""
 
     name: str
-    find: Callable[[Facts], Iterator[Finding]]
+    find: Callable[[HostFacts], Iterator[Finding]]
     always: bool = False
     """Does it make sense when agent.conf is refused?"""
 
@@ -61,7 +61,7 @@ class Result:
     findings: tuple[Finding, ...]
 
 
-def diagnose(facts: Facts) -> tuple[Result, ...]:
+def diagnose(facts: HostFacts) -> tuple[Result, ...]:
     """Every check that makes sense, with its findings; equal ones are said once."""
     refused = bool(facts.configuration.problems)
     return tuple(

@@ -92,7 +92,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class HostInterface:
     """An interface and its IPv4 addresses."""
 
     name: str
@@ -101,7 +101,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class HostRoute:
     """An IPv4 route of any table. `device` is "" for those without one."""
 
     destination: IPv4Network
@@ -155,8 +155,8 @@ class Host:
     trials: tuple[KernelTrial, ...] = ()
     ruleset: Ruleset | None = None
     legacy: Ruleset | None = None
-    links: tuple[Link, ...] = ()
-    routes: tuple[Route, ...] = ()
+    links: tuple[HostInterface, ...] = ()
+    routes: tuple[HostRoute, ...] = ()
     route_trials: tuple[RouteTrial, ...] = ()
     sysctl: Mapping[str, str] = field(default_factory=dict)
     listeners: tuple[Listener, ...] = ()
@@ -164,7 +164,7 @@ class Host:
     synchronised: bool | None = None
     far6: tuple[IPv6Address, ...] = ()
 
-    def link(self, name: str) -> Link | None:
+    def link(self, name: str) -> HostInterface | None:
         """The interface of that name."""
         return next((link for link in self.links if link.name == name), None)
 
@@ -241,7 +241,7 @@ class UpstreamTrial:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class HostFacts:
     """Everything that the checks may look at."""
 
     now: datetime

@@ -11,7 +11,14 @@ from vagent.certificates.per_endpoint import all_files
 from vagent.config.model import AgentConfig
 from vagent.doctor.check_upstream import role_of
 from vagent.doctor.commands import there
-from vagent.doctor.facts import Configuration, Facts, Host, Ours, TlsPair, UpstreamTrial
+from vagent.doctor.facts import (
+    Configuration,
+    Host,
+    HostFacts,
+    Ours,
+    TlsPair,
+    UpstreamTrial,
+)
 from vagent.doctor.look_agent import Apis, look_at_agent
 from vagent.doctor.look_host import look_at_host
 from vagent.doctor.tls import inspect, try_upstream
@@ -28,12 +35,12 @@ Family = TypeVar("Family", IPv4Address, IPv6Address)
 
 def look(
     apis: Apis, config: AgentConfig, configuration: Configuration, now: datetime
-) -> Facts:
+) -> HostFacts:
     """Everything that a sound agent.conf lets us look for."""
     agent = look_at_agent(apis, config, configuration.path)
     services = agent.services or ()
     ours = Ours.of(config)
-    return Facts(
+    return HostFacts(
         now=now,
         ours=ours,
         configuration=configuration,
@@ -46,12 +53,12 @@ def look(
     )
 
 
-def look_without_config(configuration: Configuration, now: datetime) -> Facts:
+def look_without_config(configuration: Configuration, now: datetime) -> HostFacts:
     """agent.conf is refused: only what does not depend on it."""
     ours = Ours.of(AgentConfig())
     tools = {name: there(name) for name in ("nft", "ip")}
     trials = tuple(try_kernel(ours.queue_number)) if tools["nft"] else ()
-    return Facts(now, ours, configuration, Host(tools=tools, trials=trials))
+    return HostFacts(now, ours, configuration, Host(tools=tools, trials=trials))
 
 
 def _fabric(

@@ -13,12 +13,12 @@ from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.doctor.commands import ask, there
 from vagent.doctor.facts import (
     Host,
-    Link,
+    HostInterface,
+    HostRoute,
     Listener,
     Ours,
     Process,
     Queue,
-    Route,
     RouteTrial,
 )
 from vagent.doctor.legacy import parse_save
@@ -92,9 +92,9 @@ def _legacy() -> Ruleset | None:
     return parse_save(said.out) if said.ok else None
 
 
-def _links() -> tuple[Link, ...]:
+def _links() -> tuple[HostInterface, ...]:
     return tuple(
-        Link(
+        HostInterface(
             raw["ifname"],
             "UP" in raw.get("flags", ()),
             tuple(
@@ -108,7 +108,7 @@ def _links() -> tuple[Link, ...]:
     )
 
 
-def _routes() -> tuple[Route, ...]:
+def _routes() -> tuple[HostRoute, ...]:
     found = []
     for raw in _json(["ip", "-j", "-4", "route", "show", "table", "all"]):
         text = str(raw.get("dst", ""))
@@ -118,7 +118,7 @@ def _routes() -> tuple[Route, ...]:
         except ValueError:
             continue
         found.append(
-            Route(
+            HostRoute(
                 network,
                 raw.get("dev", ""),
                 str(raw.get("table", "main")),

@@ -10,7 +10,7 @@ import socket
 from ipaddress import ip_address
 from typing import Any
 
-from vagent.linklocal.resolution import Answer
+from vagent.linklocal.resolution import DnsAnswer
 
 
 class DnsLookup:
@@ -22,7 +22,7 @@ class DnsLookup:
         self._reactor = reactor
         self._resolver: Any = None
 
-    async def __call__(self, name: str, version: int) -> Answer:
+    async def __call__(self, name: str, version: int) -> DnsAnswer:
         """IPv4 or IPv6 addresses of a name. Raises what twisted.names raises."""
         from twisted.names import client, dns, hosts, resolve
 
@@ -40,7 +40,7 @@ class DnsLookup:
             found, _, _ = await self._resolver.lookupIPV6Address(name)
             family, kind = socket.AF_INET6, dns.AAAA
         records = [record for record in found if record.type == kind]
-        return Answer(
+        return DnsAnswer(
             tuple(
                 ip_address(socket.inet_ntop(family, record.payload.address))
                 for record in records

@@ -34,14 +34,14 @@ MAX_ADDRESSES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DnsAnswer:
     """What a name resolved to, and for how many seconds that holds."""
 
     addresses: tuple[Address, ...]
     ttl: float
 
 
-Lookup = Callable[[str, int], Awaitable[Answer]]
+Lookup = Callable[[str, int], Awaitable[DnsAnswer]]
 """Addresses of a name, of IP version 4 or 6. Raises any exception when there is no
 answer.
 """

@@ -15,7 +15,7 @@ from vagent.nova.codec import decode_instance
 from vagent.nova.events import InstanceSkipped
 from vagent.nova.instance import Instance
 from vagent.observe.event import Emit
-from vagent.store.store import ConfigStore, Entry, Watch
+from vagent.store.store import ConfigStore, StoreEntry, Watch
 
 KIND = "instance"
 """The store's kind of instance documents; entry ids are the instances' UUIDs."""
@@ -87,7 +87,7 @@ class StoredInstances:
             del self._decoded[next(iter(self._decoded))]
         self._decoded[instance_id] = instance
 
-    def _decode(self, entry: Entry) -> Instance | None:
+    def _decode(self, entry: StoreEntry) -> Instance | None:
         try:
             instance = decode_instance(entry.value)
         except WireError as error:

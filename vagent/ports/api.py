@@ -1,4 +1,4 @@
-"""What each call of the port REST API means: method, path and body in, Reply out.
+"""What each call of the port REST API means: method, path and body in, reply out.
 
 Contrail's routes and texts (`port_ipc/rest_server.cc`), two deviations: an array that
 is refused says so (Contrail answers 200), and so does a port whose file cannot be
@@ -35,7 +35,7 @@ StateOf = Callable[[Registration], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class PortApiReply:
     """A status and a body; `parts` are the rest of a long one."""
 
     status: int
@@ -44,13 +44,13 @@ class Reply:
     error: str = ""
 
 
-def failed(status: int, message: str) -> Reply:
+def failed(status: int, message: str) -> PortApiReply:
     """An error as Contrail spells it: `{"error":"…"}`, compact."""
     body = json.dumps({"error": message}, separators=(",", ":")).encode()
-    return Reply(status, body, error=message)
+    return PortApiReply(status, body, error=message)
 
 
-DONE = Reply(200, b"{}")
+DONE = PortApiReply(200, b"{}")
 UNKNOWN = failed(404, "Unknown Request")
 
 
@@ -79,7 +79,7 @@ class PortApi:
         self._now = now
         self._state_of = state_of
 
-    async def call(self, method: str, path: str, body: bytes) -> Reply:
+    async def call(self, method: str, path: str, body: bytes) -> PortApiReply:
         """Answer one call; VagentError never leaves."""
         route = ROUTE.fullmatch(f"{method} {path}")
         if route is None:
@@ -102,31 +102,31 @@ class PortApi:
                 return DONE
         return UNKNOWN
 
-    async def _add(self, body: bytes) -> Reply:
+    async def _add(self, body: bytes) -> PortApiReply:
         try:
             await self._registrar.add([self._stamp(p) for p in decode_ports(body)])
         except VagentError as error:
             return failed(500, f"{{ {error} }}")
         return DONE
 
-    async def _remove(self, port_id: str) -> Reply:
+    async def _remove(self, port_id: str) -> PortApiReply:
         try:
             await self._registrar.remove([port_id])
         except VagentError as error:
             return failed(500, f"{{ {error} }}")
         return DONE
 
-    def _show(self, port_id: str) -> Reply:
+    def _show(self, port_id: str) -> PortApiReply:
         found = self._registry.get(port_id)
         if found is None:
             return failed(404, "{ Not Found }")
-        return Reply(200, pretty(describe(found, state=self._state_of(found))))
+        return PortApiReply(200, pretty(describe(found, state=self._state_of(found))))
 
-    def _list(self) -> Reply:
+    def _list(self) -> PortApiReply:
         registrations = self._registry.registrations()
         if not registrations:
-            return Reply(200, b"[]")
-        return Reply(200, b"[\n", self._parts(registrations))
+            return PortApiReply(200, b"[]")
+        return PortApiReply(200, b"[\n", self._parts(registrations))
 
     def _parts(self, registrations: tuple[Registration, ...]) -> Iterator[bytes]:
         for start in range(0, len(registrations), PART):
@@ -137,7 +137,7 @@ class PortApi:
             last = start + PART >= len(registrations)
             yield (lines + ("\n]" if last else ",\n")).encode()
 
-    async def _set_link(self, port_id: str, *, up: bool) -> Reply:
+    async def _set_link(self, port_id: str, *, up: bool) -> PortApiReply:
         try:
             found = await self._registrar.set_link(port_id, up=up, kind=REMOTE_PORT)
         except VagentError as error:

@@ -14,7 +14,7 @@ from vagent.observe.event import Emit
 from vagent.ports.api import (
     MAX_BODY,
     PortApi,
-    Reply,
+    PortApiReply,
     StateOf,
     failed,
     state_of_registration,
@@ -49,7 +49,7 @@ class PortDialect:
         what = f"{{ internal error: {type(error).__name__} }}"
         return self._site_reply(request, failed(500, what))
 
-    def _site_reply(self, request: SiteRequest, reply: Reply) -> SiteReply:
+    def _site_reply(self, request: SiteRequest, reply: PortApiReply) -> SiteReply:
         if reply.error:
             method, path = request.method[:16], request.path[:80]
             self._emit(PortRequestRefused(method, path, reply.status, reply.error))

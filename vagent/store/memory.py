@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from vagent.errors import ConflictError, StoreError
-from vagent.store.store import Entry, Watch
+from vagent.store.store import StoreEntry, Watch
 from vagent.store.value import (
     MAX_ENTRIES,
     check_key,
@@ -30,13 +30,13 @@ class MemoryStore:
         self._revision = 0
         self._watches = Watches()
 
-    async def get(self, kind: str, entry_id: str) -> Entry | None:
+    async def get(self, kind: str, entry_id: str) -> StoreEntry | None:
         self._check()
         check_key(kind, entry_id)
         found = self._entries.get(kind, {}).get(entry_id)
         return None if found is None else _entry(kind, entry_id, found)
 
-    async def entries(self, kind: str) -> tuple[Entry, ...]:
+    async def entries(self, kind: str) -> tuple[StoreEntry, ...]:
         self._check()
         of_kind = self._entries.get(kind, {})
         return tuple(
@@ -45,7 +45,7 @@ class MemoryStore:
 
     async def put(
         self, kind: str, entry_id: str, value: dict[str, Any], *, expected: int | None
-    ) -> Entry:
+    ) -> StoreEntry:
         self._check()
         check_key(kind, entry_id)
         text = to_text(kind, entry_id, value)
@@ -87,6 +87,6 @@ class MemoryStore:
             raise StoreError(self.broken)
 
 
-def _entry(kind: str, entry_id: str, stored: tuple[str, int]) -> Entry:
+def _entry(kind: str, entry_id: str, stored: tuple[str, int]) -> StoreEntry:
     text, revision = stored
-    return Entry(kind, entry_id, from_text(kind, entry_id, text), revision)
+    return StoreEntry(kind, entry_id, from_text(kind, entry_id, text), revision)

@@ -20,7 +20,7 @@ from twisted.internet.defer import CancelledError
 from vagent.errors import ConflictError, StoreError
 from vagent.store.durable import make_folder
 from vagent.store.schema import prepare
-from vagent.store.store import Entry, Watch
+from vagent.store.store import StoreEntry, Watch
 from vagent.store.value import (
     MAX_ENTRIES,
     check_key,
@@ -77,23 +77,23 @@ class SqliteStore:
         if connection is not None:
             await self._run(connection.close)
 
-    async def get(self, kind: str, entry_id: str) -> Entry | None:
+    async def get(self, kind: str, entry_id: str) -> StoreEntry | None:
         check_key(kind, entry_id)
         return await self._do("read", lambda sql: _get(sql, kind, entry_id))
 
-    async def entries(self, kind: str) -> tuple[Entry, ...]:
+    async def entries(self, kind: str) -> tuple[StoreEntry, ...]:
         return await self._do("read", lambda sql: _entries(sql, kind))
 
     async def put(
         self, kind: str, entry_id: str, value: dict[str, Any], *, expected: int | None
-    ) -> Entry:
+    ) -> StoreEntry:
         check_key(kind, entry_id)
         text = to_text(kind, entry_id, value)
         revision = await self._write(
             (kind,), lambda sql: _put(sql, (kind, entry_id, text), expected)
         )
         self._tell((kind,))
-        return Entry(kind, entry_id, from_text(kind, entry_id, text), revision)
+        return StoreEntry(kind, entry_id, from_text(kind, entry_id, text), revision)
 
     async def delete(
         self, kind: str, entry_id: str, *, also: Collection[str] = ()
@@ -163,21 +163,21 @@ class SqliteStore:
             raise type(error)(f"{self._path}: {error}") from error
 
 
-def _get(sql: sqlite3.Connection, kind: str, entry_id: str) -> Entry | None:
+def _get(sql: sqlite3.Connection, kind: str, entry_id: str) -> StoreEntry | None:
     row = sql.execute(
         "SELECT value, revision FROM entry WHERE kind = ? AND id = ?", (kind, entry_id)
     ).fetchone()
     if row is None:
         return None
-    return Entry(kind, entry_id, from_text(kind, entry_id, row[0]), row[1])
+    return StoreEntry(kind, entry_id, from_text(kind, entry_id, row[0]), row[1])
 
 
-def _entries(sql: sqlite3.Connection, kind: str) -> tuple[Entry, ...]:
+def _entries(sql: sqlite3.Connection, kind: str) -> tuple[StoreEntry, ...]:
     rows = sql.execute(
         "SELECT id, value, revision FROM entry WHERE kind = ? ORDER BY id", (kind,)
     )
     return tuple(
-        Entry(kind, entry_id, from_text(kind, entry_id, text), revision)
+        StoreEntry(kind, entry_id, from_text(kind, entry_id, text), revision)
         for entry_id, text, revision in rows
     )
 

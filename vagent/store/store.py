@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StoreEntry:
     """One stored JSON object. `revision` grows with every change of the store."""
 
     kind: str
@@ -30,15 +30,15 @@ class ConfigStore(Protocol):
     Every coroutine raises StoreError when the medium fails.
     """
 
-    async def get(self, kind: str, entry_id: str) -> Entry | None:
+    async def get(self, kind: str, entry_id: str) -> StoreEntry | None:
         """The entry, or None."""
 
-    async def entries(self, kind: str) -> tuple[Entry, ...]:
+    async def entries(self, kind: str) -> tuple[StoreEntry, ...]:
         """All entries of a kind, in order of id."""
 
     async def put(
         self, kind: str, entry_id: str, value: dict[str, Any], *, expected: int | None
-    ) -> Entry:
+    ) -> StoreEntry:
         """Write durably. `expected` is the revision seen, 0 for "must not exist", None
         for "whatever is there". Raises ConflictError when it does not match.
         """

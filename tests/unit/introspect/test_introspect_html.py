@@ -17,10 +17,10 @@ from introspect.page import (
     Bars,
     Cell,
     Column,
-    Entry,
     Fact,
-    Facts,
+    FactTable,
     Form,
+    FormField,
     Page,
     Table,
     Tile,
@@ -67,10 +67,10 @@ def every_block(text: str) -> Page:
     blocks = (
         Table(text, (Column(text),), ((cell,), (Cell(text),)), note=text),
         Table(text, (), (), text),
-        Facts(text, (Fact(text, cell, text),)),
+        FactTable(text, (Fact(text, cell, text),)),
         Bars(text, ((text, 1), (text, 3)), text),
         Tiles((Tile(text, link("X"), text, text, text, "bad"),)),
-        Form("/Snh_X", text, (Entry("x", text, text),), text),
+        Form("/Snh_X", text, (FormField("x", text, text),), text),
     )
     return Page(text, text, (), blocks)
 
@@ -173,7 +173,10 @@ def test_bars_of_nothing_are_empty() -> None:
 
 def test_forms_send_their_fields_by_name() -> None:
     """A form is a GET with labelled fields and their values."""
-    entries = (Entry("buf_name", "Buffer", "Metadata"), Entry("count", "Newest"))
+    entries = (
+        FormField("buf_name", "Buffer", "Metadata"),
+        FormField("count", "Newest"),
+    )
     root = tree(Page("t", "", (), (Form("/Snh_T", "Show", entries),)))
     assert root.xpath("//form/@action | //form/@method") == ["/Snh_T", "get"]
     assert root.xpath("//label/input/@name") == ["buf_name", "count"]
@@ -186,7 +189,7 @@ def test_a_page_without_blocks_is_shown_from_its_parts() -> None:
     rows = (Row("a&b", 7, ("x", "y")),)
     answer = Answer(1, None, rows, ("w",))
     facts, table, words = Page("t", "", (answer,)).shown()
-    assert facts == Facts("", (Fact("Total", Cell("1"), "All of them."),))
+    assert facts == FactTable("", (Fact("Total", Cell("1"), "All of them."),))
     assert table == Table(
         "rows",
         (Column("Name"), Column("size", is_number=True), Column("tags")),

@@ -13,7 +13,7 @@ from introspect.requests import (
     BY_NAME,
     MODULES,
     REQUESTS,
-    Request,
+    SandeshRequest,
     module_document,
     module_page,
 )
@@ -69,7 +69,9 @@ def test_forms_do_not_offer_what_browsers_may_not_do() -> None:
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda each: each.name)
-def test_every_request_answers_without_arguments(world: Any, request_: Request) -> None:
+def test_every_request_answers_without_arguments(
+    world: Any, request_: SandeshRequest
+) -> None:
     """An agent that has nothing yet answers every request with well-formed XML."""
     pages: list[Page] = []
 

@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from provision.config_api.contrail import ConfigApi
-from provision.config_api.reply import ApiRequest, Reply
+from provision.config_api.reply import ConfigApiReply, ConfigApiRequest
 from provision.config_api.routes import dispatch
 from provision.provision_linklocal import (
     MAX_ATTEMPTS,
@@ -67,10 +67,10 @@ class DirectClient(JsonClient):
         return self.direct(method, path, body, etag)
 
     def direct(self, method: str, path: str, body: bytes, etag: str = "") -> ApiReply:
-        request = ApiRequest(
+        request = ConfigApiRequest(
             method, path.partition("?")[0], "http://x", body=body, if_match=etag or None
         )
-        replies: list[Reply] = []
+        replies: list[ConfigApiReply] = []
         answered = Deferred.fromCoroutine(dispatch(self.routes, request))
         answered.addCallback(replies.append)
         reply = replies[0]

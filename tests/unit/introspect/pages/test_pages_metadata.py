@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from introspect.page import Bars, Facts
+from introspect.page import Bars, FactTable
 from introspect.pages.metadata import clear_all_info, latency_bars, metadata_info
 from introspect.sandesh import STYLESHEET, document
 from vagent.observe.statistics import Histogram
@@ -55,7 +55,7 @@ def test_nothing_counted_is_zero_without_charts(world: Any) -> None:
     """A fresh agent shows zeros and only the facts."""
     assert numbers(world.sources()) == (0, 0, 0, 0)
     (facts,) = metadata_info(world.sources(), {}).shown()
-    assert isinstance(facts, Facts)
+    assert isinstance(facts, FactTable)
 
 
 def test_clearing_starts_at_zero_and_keeps_the_counters(world: Any) -> None:
@@ -80,7 +80,7 @@ def test_upstreams_are_shown_to_people(world: Any) -> None:
     """What the proxy tells of its upstreams stands on the page."""
     world.upstreams.append(("nova-a:8775", "up"))
     _, facts = metadata_info(world.sources(), {}).shown()
-    assert isinstance(facts, Facts)
+    assert isinstance(facts, FactTable)
     assert (facts.caption, facts.rows[0].name) == ("Upstream", "nova-a:8775")
     assert facts.rows[0].value.text == "up"
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from introspect.page import Facts, Table, Tiles
+from introspect.page import FactTable, Table, Tiles
 from introspect.pages.overview import LATEST, init_state, overview
 from introspect.sandesh import STYLESHEET, document
 
 
-def shown(world: Any) -> tuple[Tiles, Table, Facts, Facts]:
+def shown(world: Any) -> tuple[Tiles, Table, FactTable, FactTable]:
     tiles, latest, guide, tools = overview(world.sources(), ("agent", "x")).shown()
     assert isinstance(tiles, Tiles)
     assert isinstance(latest, Table)
-    assert isinstance(guide, Facts)
-    assert isinstance(tools, Facts)
+    assert isinstance(guide, FactTable)
+    assert isinstance(tools, FactTable)
     return tiles, latest, guide, tools
 
 

@@ -11,13 +11,13 @@ from twisted.internet.defer import Deferred
 
 from provision.config_api.contrail import MAX_ATTEMPTS, ConfigApi, ensure_default
 from provision.config_api.homepage import RESOURCES
-from provision.config_api.reply import ApiRequest, Reply
+from provision.config_api.reply import ConfigApiReply, ConfigApiRequest
 from provision.config_api.routes import dispatch
 from provision.config_api.vrouter_config import PARENT_UUID
 from vagent.linklocal.codec import FQ_NAME, KIND, OBJECT_ID, PROPERTY, wire_entry
 from vagent.linklocal.table import MAX_SERVICES
 from vagent.store.memory import MemoryStore
-from vagent.store.store import Entry
+from vagent.store.store import StoreEntry
 
 ID = "a0000000-0000-4000-8000-000000000001"
 ROOT = "http://10.0.0.5:8082"
@@ -37,10 +37,12 @@ class Api:
         self.store = store or MemoryStore()
         self.routes = ConfigApi(self.store, new_uuid=lambda: UUID(ID)).routes()
 
-    def reply(self, method: str, path: str, value: Any = None, **more: Any) -> Reply:
+    def reply(
+        self, method: str, path: str, value: Any = None, **more: Any
+    ) -> ConfigApiReply:
         body = b"" if value is None else json.dumps(value).encode()
-        request = ApiRequest(method, path, root=ROOT, body=body, **more)
-        replies: list[Reply] = []
+        request = ConfigApiRequest(method, path, root=ROOT, body=body, **more)
+        replies: list[ConfigApiReply] = []
         Deferred.fromCoroutine(dispatch(self.routes, request)).addCallback(
             replies.append
         )
@@ -51,7 +53,7 @@ class Api:
         assert reply.status == 200, reply.body
         return json.loads(reply.body or b"null")
 
-    def create(self, **more: Any) -> Reply:
+    def create(self, **more: Any) -> ConfigApiReply:
         value = {"uuid": None, "fq_name": list(FQ_NAME), **more}
         return self.reply("POST", f"/{KIND}s", {KIND: value})
 
@@ -65,7 +67,7 @@ def api() -> Api:
     return Api()
 
 
-def refused(reply: Reply) -> tuple[int, str]:
+def refused(reply: ConfigApiReply) -> tuple[int, str]:
     return reply.status, reply.body.decode()
 
 
@@ -281,7 +283,7 @@ class RacedStore(MemoryStore):
 
     races = 0
 
-    async def get(self, kind: str, entry_id: str) -> Entry | None:
+    async def get(self, kind: str, entry_id: str) -> StoreEntry | None:
         entry = await super().get(kind, entry_id)
         if entry is not None and self.races:
             self.races -= 1
@@ -313,7 +315,7 @@ def test_update_gives_up() -> None:
 def test_delete(api: Api) -> None:
     """Deleted is gone, and may be created again."""
     api.create()
-    assert api.reply("DELETE", f"/{KIND}/{ID}") == Reply(200)
+    assert api.reply("DELETE", f"/{KIND}/{ID}") == ConfigApiReply(200)
     assert api.reply("GET", f"/{KIND}/{ID}").status == 404
     assert api.create().status == 200
 

@@ -10,9 +10,9 @@ import pytest
 from provision.config_api.reply import (
     MAX_BODY,
     MAX_DEPTH,
-    ApiRequest,
+    ConfigApiReply,
+    ConfigApiRequest,
     RefusedError,
-    Reply,
     json_object,
     json_reply,
     member,
@@ -101,5 +101,5 @@ def test_replies() -> None:
 
 def test_repr() -> None:
     """Bodies hold instances' secrets: no repr shows one."""
-    assert "secret" not in repr(ApiRequest("PUT", "/", body=b"secret"))
-    assert "secret" not in repr(Reply(200, b"secret"))
+    assert "secret" not in repr(ConfigApiRequest("PUT", "/", body=b"secret"))
+    assert "secret" not in repr(ConfigApiReply(200, b"secret"))

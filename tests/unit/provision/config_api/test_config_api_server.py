@@ -20,7 +20,7 @@ from vagent.linklocal.codec import FQ_NAME, KIND
 from vagent.linklocal.table import EMPTY
 from vagent.observe.event import Event
 from vagent.store.memory import MemoryStore
-from vagent.store.store import Entry
+from vagent.store.store import StoreEntry
 
 ID = "a0000000-0000-4000-8000-000000000001"
 
@@ -30,7 +30,7 @@ class SlowStore(MemoryStore):
 
     turn: Deferred[None] | None = None
 
-    async def get(self, kind: str, entry_id: str) -> Entry | None:
+    async def get(self, kind: str, entry_id: str) -> StoreEntry | None:
         if self.turn is not None:
             await self.turn
         return await super().get(kind, entry_id)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from provision.config_api.reply import ApiRequest, Reply
+from provision.config_api.reply import ConfigApiReply, ConfigApiRequest
 from provision.config_api.routes import dispatch
 from provision.config_api.vagent import INSTANCE, Additions
 from vagent.datapath.endpoints.liveness import EndpointState, Health
@@ -40,10 +40,12 @@ class Calls:
         if "bad" in instance:
             raise WireError("bad: is not allowed")
 
-    def __call__(self, method: str, path: str, value: Any = None, **more: Any) -> Reply:
+    def __call__(
+        self, method: str, path: str, value: Any = None, **more: Any
+    ) -> ConfigApiReply:
         body = b"" if value is None else json.dumps(value).encode()
-        replies: list[Reply] = []
-        request = ApiRequest(method, path, body=body, **more)
+        replies: list[ConfigApiReply] = []
+        request = ConfigApiRequest(method, path, body=body, **more)
         Deferred.fromCoroutine(dispatch(self.routes, request)).addCallback(
             replies.append
         )

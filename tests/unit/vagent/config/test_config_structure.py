@@ -6,7 +6,7 @@ import pytest
 from lxml import etree
 
 from vagent.config.findings import Findings
-from vagent.config.grammar import Declared, Kind, load_grammar
+from vagent.config.grammar import Declared, ElementKind, load_grammar
 from vagent.config.section import Section
 from vagent.config.structure import MAX_VALUE, read_structure
 from vagent.errors import ConfigError
@@ -300,7 +300,7 @@ def every(declared: Declared) -> list[Declared]:
 def test_every_value_type_says_what_is_allowed() -> None:
     """Each type in agent.xsd has the sentence that an operator reads."""
     for each in every(load_grammar().roots["config"]):
-        if each.kind is Kind.VALUE and each.name != "shared-secret":
+        if each.kind is ElementKind.VALUE and each.name != "shared-secret":
             assert each.allowed != "text", each.name
 
 

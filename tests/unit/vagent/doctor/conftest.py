@@ -12,15 +12,15 @@ from vagent.config.model import AgentConfig
 from vagent.doctor.facts import (
     AgentFacts,
     Configuration,
-    Facts,
     Host,
+    HostFacts,
+    HostInterface,
+    HostRoute,
     KernelTrial,
-    Link,
     Ours,
     PortFact,
     Process,
     Queue,
-    Route,
     RouteTrial,
     TlsPair,
     UpstreamTrial,
@@ -39,7 +39,7 @@ METADATA = LinkLocalService(
 
 
 def healthy() -> dict[str, Any]:
-    """The parts of Facts of a host on which nothing is wrong."""
+    """The facts of a host on which nothing is wrong."""
     now = datetime(2026, 3, 1, tzinfo=UTC)
     ours = Ours.of(AgentConfig())
     address = IPv4Interface("169.254.64.1/18")
@@ -52,14 +52,14 @@ def healthy() -> dict[str, Any]:
             trials=(KernelTrial("nf_tables", "CONFIG_NF_TABLES", "nf_tables", ""),),
             ruleset=Ruleset(tables=frozenset({("ip", "vagent"), ("netdev", "vagent")})),
             links=(
-                Link("vagent0", up=True),
-                Link("vagent1", up=True, addresses=(address,)),
+                HostInterface("vagent0", up=True),
+                HostInterface("vagent1", up=True, addresses=(address,)),
             ),
             routes=(
-                Route(IPv4Network("0.0.0.0/0"), "eth0", "main", "unicast"),
-                Route(IPv4Network("169.254.0.0/16"), "eth0", "main", "unicast"),
-                Route(IPv4Network("169.254.64.0/18"), "vagent1", "main", "unicast"),
-                Route(IPv4Network("169.254.64.1/32"), "vagent1", "local", "local"),
+                HostRoute(IPv4Network("0.0.0.0/0"), "eth0", "main", "unicast"),
+                HostRoute(IPv4Network("169.254.0.0/16"), "eth0", "main", "unicast"),
+                HostRoute(IPv4Network("169.254.64.0/18"), "vagent1", "main", "unicast"),
+                HostRoute(IPv4Network("169.254.64.1/32"), "vagent1", "local", "local"),
             ),
             route_trials=(RouteTrial(ours.listener, "local", "lo"),),
             sysctl={
@@ -95,11 +95,11 @@ def healthy() -> dict[str, Any]:
 
 @pytest.fixture(name="healthy")
 def healthy_fixture() -> dict[str, Any]:
-    """The parts of healthy Facts."""
+    """The facts of a healthy host."""
     return healthy()
 
 
 @pytest.fixture
-def facts(healthy: dict[str, Any]) -> Facts:
+def facts(healthy: dict[str, Any]) -> HostFacts:
     """A healthy host."""
-    return Facts(**healthy)
+    return HostFacts(**healthy)

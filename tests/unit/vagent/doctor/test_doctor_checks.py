@@ -14,14 +14,14 @@ import pytest
 from vagent.doctor.check_upstream import role_of
 from vagent.doctor.checks import diagnose, worst
 from vagent.doctor.facts import (
-    Facts,
+    HostFacts,
+    HostInterface,
+    HostRoute,
     KernelTrial,
-    Link,
     Listener,
     PortFact,
     Process,
     Queue,
-    Route,
     RouteTrial,
     UpstreamTrial,
 )
@@ -33,51 +33,51 @@ NOVA = Process(77, "other")
 SERVICE = IPv4Address("169.254.169.254")
 
 
-def found(facts: Facts) -> list[Finding]:
+def found(facts: HostFacts) -> list[Finding]:
     return [finding for result in diagnose(facts) for finding in result.findings]
 
 
-def host(facts: Facts, **changes: Any) -> Facts:
+def host(facts: HostFacts, **changes: Any) -> HostFacts:
     return replace(facts, host=replace(facts.host, **changes))
 
 
-def agent(facts: Facts, **changes: Any) -> Facts:
+def agent(facts: HostFacts, **changes: Any) -> HostFacts:
     return replace(facts, agent=replace(facts.agent, **changes))
 
 
-def conf(facts: Facts, **changes: Any) -> Facts:
+def conf(facts: HostFacts, **changes: Any) -> HostFacts:
     return replace(facts, configuration=replace(facts.configuration, **changes))
 
 
-def sysctl(facts: Facts, **values: str) -> Facts:
+def sysctl(facts: HostFacts, **values: str) -> HostFacts:
     named = {key.replace("__", "/"): value for key, value in values.items()}
     return host(facts, sysctl={**facts.host.sysctl, **named})
 
 
-def way(facts: Facts, target: str, **answer: Any) -> Facts:
+def way(facts: HostFacts, target: str, **answer: Any) -> HostFacts:
     return host(facts, route_trials=(RouteTrial(IPv4Address(target), **answer),))
 
 
-def link(facts: Facts, name: str, address: str) -> Facts:
-    more = Link(name, up=True, addresses=(IPv4Interface(address),))
+def link(facts: HostFacts, name: str, address: str) -> HostFacts:
+    more = HostInterface(name, up=True, addresses=(IPv4Interface(address),))
     return host(facts, links=(*facts.host.links, more))
 
 
-def route(facts: Facts, destination: str, device: str) -> Facts:
-    more = Route(IPv4Network(destination), device, "main", "unicast")
+def route(facts: HostFacts, destination: str, device: str) -> HostFacts:
+    more = HostRoute(IPv4Network(destination), device, "main", "unicast")
     return host(facts, routes=(*facts.host.routes, more))
 
 
-def port(facts: Facts, state: str, author: str = "nova") -> Facts:
+def port(facts: HostFacts, state: str, author: str = "nova") -> HostFacts:
     return agent(facts, ports=(PortFact("p9", "bob", "tap9", state, author),))
 
 
-def upstream(facts: Facts, stage: str) -> Facts:
+def upstream(facts: HostFacts, stage: str) -> HostFacts:
     trial = UpstreamTrial("192.0.2.7:8775", "nova.example", stage, "it said why")
     return replace(facts, upstream=(trial,))
 
 
-def test_a_healthy_host_has_no_finding(facts: Facts) -> None:
+def test_a_healthy_host_has_no_finding(facts: HostFacts) -> None:
     """Nothing wrong: every check is good, and there is no verdict."""
     results = diagnose(facts)
     assert [] == found(facts)
@@ -147,7 +147,7 @@ WRONG = {
         "systemctl restart vagent",
     ),
     "interface down": (
-        lambda f: host(f, links=(Link("vagent0", up=False), f.host.links[1])),
+        lambda f: host(f, links=(HostInterface("vagent0", up=False), f.host.links[1])),
         "interface vagent0 is down",
         "ip link set vagent0 up",
     ),
@@ -245,7 +245,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_fault_is_wrong_and_has_a_cure(facts: Facts, name: str) -> None:
+def test_a_fault_is_wrong_and_has_a_cure(facts: HostFacts, name: str) -> None:
     """One planted fault, one finding of the worst kind, with the command for it."""
     plant, what, mend = WRONG[name]
     findings = [f for f in found(plant(facts)) if f.severity is Severity.WRONG]
@@ -287,7 +287,7 @@ MILD = {
 
 
 @pytest.mark.parametrize("name", MILD)
-def test_what_stops_nobody_is_no_fault(facts: Facts, name: str) -> None:
+def test_what_stops_nobody_is_no_fault(facts: HostFacts, name: str) -> None:
     """One finding, of the milder kind that was meant."""
     plant, severity = MILD[name]
     assert [severity] == [finding.severity for finding in found(plant(facts))]
@@ -297,7 +297,7 @@ def test_what_stops_nobody_is_no_fault(facts: Facts, name: str) -> None:
     ("count", "expected"),
     [(799, None), (800, "warning"), (949, "warning"), (950, "wrong")],
 )
-def test_conntrack_is_nearly_full(facts: Facts, count: int, expected: Any) -> None:
+def test_conntrack_is_nearly_full(facts: HostFacts, count: int, expected: Any) -> None:
     """From 80 % on it is said, from 95 % on it is wrong."""
     sick = sysctl(facts, net__netfilter__nf_conntrack_count=str(count))
     assert expected == worst(diagnose(sick))
@@ -307,7 +307,9 @@ def test_conntrack_is_nearly_full(facts: Facts, count: int, expected: Any) -> No
     ("days", "expected"),
     [(30.1, None), (30, "warning"), (0.1, "warning"), (0, "wrong")],
 )
-def test_a_certificate_near_its_end(facts: Facts, days: float, expected: Any) -> None:
+def test_a_certificate_near_its_end(
+    facts: HostFacts, days: float, expected: Any
+) -> None:
     """30 days before its end it is said; at its end it is wrong. The CA's as well."""
     until = facts.now + timedelta(days=days)
     tls = facts.tls[0]
@@ -318,7 +320,7 @@ def test_a_certificate_near_its_end(facts: Facts, days: float, expected: Any) ->
 
 @pytest.mark.parametrize(("waiting", "expected"), [(2047, None), (2048, "wrong")])
 def test_a_backlog_begins_at_half_the_queue(
-    facts: Facts, waiting: int, expected: Any
+    facts: HostFacts, waiting: int, expected: Any
 ) -> None:
     """queue-length is 4,096."""
     sick = host(facts, queue=Queue(8097, waiting, 0, facts.agent.process))
@@ -326,7 +328,7 @@ def test_a_backlog_begins_at_half_the_queue(
 
 
 @pytest.mark.parametrize(("used", "expected"), [(819, None), (820, "warning")])
-def test_files_run_out(facts: Facts, used: int, expected: Any) -> None:
+def test_files_run_out(facts: HostFacts, used: int, expected: Any) -> None:
     """At 80 % of the limit."""
     assert expected == worst(diagnose(agent(facts, open_files=used)))
 
@@ -338,13 +340,15 @@ def test_files_run_out(facts: Facts, used: int, expected: Any) -> None:
         ("a:1: /x: the file holds a secret and has mode 0644; make it 0600, or", "a"),
     ],
 )
-def test_a_readable_secret_is_closed(facts: Facts, text: str, expected: str) -> None:
+def test_a_readable_secret_is_closed(
+    facts: HostFacts, text: str, expected: str
+) -> None:
     """The file that is named, else agent.conf itself."""
     (finding,) = found(conf(facts, path="a", warnings=(text,)))
     assert f"chmod 0600 {expected}" == finding.mend
 
 
-def test_an_empty_secret_is_said_once(facts: Facts) -> None:
+def test_an_empty_secret_is_said_once(facts: HostFacts) -> None:
     """The configuration's own remark adds nothing."""
     sick = conf(facts, secret_empty=True, warnings=("a:1: /x: no secret: signed",))
     assert 1 == len(found(sick))
@@ -359,7 +363,7 @@ def test_an_empty_secret_is_said_once(facts: Facts) -> None:
     ],
 )
 def test_without_an_agent_it_matters_what_it_left(
-    facts: Facts, ruleset: Ruleset | None, expected: str
+    facts: HostFacts, ruleset: Ruleset | None, expected: str
 ) -> None:
     """A guard closes, no rules leave the way open; where nobody can tell, it is not
     said.
@@ -369,28 +373,28 @@ def test_without_an_agent_it_matters_what_it_left(
     assert [True] == [each.startswith(expected) for each in means]
 
 
-def test_one_endpoint_of_two_is_a_warning(facts: Facts) -> None:
+def test_one_endpoint_of_two_is_a_warning(facts: HostFacts) -> None:
     """Guests are served as long as one answers."""
     dead = UpstreamTrial("192.0.2.8:8775", "192.0.2.8", "connect", "refused")
     sick = replace(facts, upstream=(*facts.upstream, dead))
     assert Severity.WARNING == worst(diagnose(sick))
 
 
-def test_a_refused_config_ends_the_guessing(facts: Facts) -> None:
+def test_a_refused_config_ends_the_guessing(facts: HostFacts) -> None:
     """Every problem of the file is shown, and nothing that depends on it is judged."""
     sick = conf(agent(facts, readiness=""), problems=("agent.conf:2: /: bad",))
     assert ["agent.conf:2: /: bad"] == [finding.what for finding in found(sick)]
     assert 3 == len(diagnose(sick))
 
 
-def test_without_nftables_nothing_else_of_it_is_blamed(facts: Facts) -> None:
+def test_without_nftables_nothing_else_of_it_is_blamed(facts: HostFacts) -> None:
     """One cause, one finding."""
     trials = [KernelTrial(part, "X", "m", "no") for part in ("nf_tables", "fwd")]
     assert 1 == len(found(host(facts, trials=tuple(trials))))
 
 
 @pytest.mark.parametrize("name", ["192.0.2.7", "nova.example"])
-def test_an_endpoint_with_files_of_its_own(facts: Facts, name: str) -> None:
+def test_an_endpoint_with_files_of_its_own(facts: HostFacts, name: str) -> None:
     """What is prescribed uses its authority, whether its folder is named by address or
     by the name of its certificate.
     """
@@ -411,7 +415,10 @@ def test_an_endpoint_with_files_of_its_own(facts: Facts, name: str) -> None:
     ],
 )
 def test_a_fast_path_that_is_wanted_and_not_in_use(
-    facts: Facts, is_configured: bool, in_use: bool | None, expected: Severity | None
+    facts: HostFacts,
+    is_configured: bool,
+    in_use: bool | None,
+    expected: Severity | None,
 ) -> None:
     """It stops nobody, so it is no more than told."""
     changed = agent(facts, fast_path=in_use)
@@ -428,7 +435,7 @@ def test_a_fast_path_that_is_wanted_and_not_in_use(
     ],
 )
 def test_the_agent_that_answers_has_the_state_directory(
-    facts: Facts, holder: Process | None, expected: list[str]
+    facts: HostFacts, holder: Process | None, expected: list[str]
 ) -> None:
     """Else it runs with another agent.conf."""
     said = [

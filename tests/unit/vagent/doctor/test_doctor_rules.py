@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from vagent.doctor.check_rules import check_foreign_rules
-from vagent.doctor.facts import Facts
+from vagent.doctor.facts import HostFacts
 from vagent.doctor.finding import Finding, Severity
 from vagent.doctor.legacy import parse_save
 from vagent.doctor.rules import parse_devices, parse_ruleset
@@ -67,14 +67,14 @@ def sub(name: str, *rules: Any) -> tuple[Any, ...]:
     )
 
 
-def judge(facts: Facts, text: str) -> list[Finding]:
+def judge(facts: HostFacts, text: str) -> list[Finding]:
     ruleset = parse_ruleset(text, {})
     return list(
         check_foreign_rules(replace(facts, host=replace(facts.host, ruleset=ruleset)))
     )
 
 
-def severity(facts: Facts, text: str) -> str | None:
+def severity(facts: HostFacts, text: str) -> str | None:
     findings = judge(facts, text)
     return findings[0].severity.value if findings else None
 
@@ -235,20 +235,20 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_a_rule_does_to_our_packets(facts: Facts, name: str) -> None:
+def test_what_a_rule_does_to_our_packets(facts: HostFacts, name: str) -> None:
     """Certain, possible, or none of our business."""
     text, expected = CASES[name]
     assert expected == severity(facts, text)
 
 
-def test_where_it_is_and_what_lets_us_through(facts: Facts) -> None:
+def test_where_it_is_and_what_lets_us_through(facts: HostFacts) -> None:
     """Family, table, chain and handle are named; the cure stands before the fault."""
     (finding,) = judge(facts, nft([meta("iifname", "vagent1"), DROP]))
     assert finding.what.startswith("inet fw in: the rule handle 2 drops a guest's")
     assert finding.mend == "nft 'insert rule inet fw in iifname \"vagent1\" accept'"
 
 
-def test_forwarding_counts_once_a_service_is_elsewhere(facts: Facts) -> None:
+def test_forwarding_counts_once_a_service_is_elsewhere(facts: HostFacts) -> None:
     """A drop policy in forward stops both ways of a service on another machine."""
     service = LinkLocalService(
         "dns", facts.ours.sample, 53, (facts.ours.sample + 2**20,), 53
@@ -266,7 +266,7 @@ def test_forwarding_counts_once_a_service_is_elsewhere(facts: Facts) -> None:
     ],
 )
 def test_host_to_guest_has_ways_of_its_own(
-    facts: Facts, hook: str, side: str, what: str
+    facts: HostFacts, hook: str, side: str, what: str
 ) -> None:
     """A rule that spares the listener's port still stops them, once they are wanted."""
     key = "sport" if hook == "output" else "dport"
@@ -279,7 +279,7 @@ def test_host_to_guest_has_ways_of_its_own(
     assert f'{side} "vagent1" accept' in finding.mend
 
 
-def test_our_own_tables_are_not_foreign(facts: Facts) -> None:
+def test_our_own_tables_are_not_foreign(facts: HostFacts) -> None:
     """Drops in them are meant."""
     text = nft(policy="drop", family="ip").replace('"fw"', '"vagent"')
     assert [] == judge(facts, text)
@@ -291,7 +291,7 @@ def test_our_own_tables_are_not_foreign(facts: Facts) -> None:
      ("vagent1", 0, "wrong")],
 )  # fmt: skip
 def test_a_chain_at_a_tap(
-    facts: Facts, device: str, prio: int, expected: str | None
+    facts: HostFacts, device: str, prio: int, expected: str | None
 ) -> None:
     """Before our own chain it stops the guest; behind it, it never sees the packet."""
     text = nft([DROP], family="netdev", hook="ingress", prio=prio)
@@ -342,7 +342,7 @@ LEGACY = {
 
 
 @pytest.mark.parametrize("lines", LEGACY)
-def test_old_iptables_are_read_too(facts: Facts, lines: tuple[str, ...]) -> None:
+def test_old_iptables_are_read_too(facts: HostFacts, lines: tuple[str, ...]) -> None:
     """`iptables-legacy-save`, with its own command as the cure."""
     policy, *rules = lines
     text = "\n".join(["*filter", f":INPUT {policy} [0:0]", *rules, "COMMIT", ""])

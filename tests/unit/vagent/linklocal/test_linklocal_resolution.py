@@ -17,7 +17,7 @@ from vagent.linklocal.resolution import (
     MAX_TTL,
     MIN_TTL,
     RETRY_AFTER,
-    Answer,
+    DnsAnswer,
     NameFollower,
 )
 from vagent.linklocal.service import LinkLocalService
@@ -35,12 +35,14 @@ class Names:
         self.asked: list[str] = []
         self.told: list[tuple[LinkLocalService, ...]] = []
         self.events: list[Event] = []
-        self.answer: Answer | Exception | Deferred[Answer] = Answer((ONE,), 60.0)
+        self.answer: DnsAnswer | Exception | Deferred[DnsAnswer] = DnsAnswer(
+            (ONE,), 60.0
+        )
         self.follower = NameFollower(
             self.lookup, self.told.append, emit=self.events.append, clock=self.clock
         )
 
-    async def lookup(self, name: str, version: int) -> Answer:
+    async def lookup(self, name: str, version: int) -> DnsAnswer:
         self.asked.append(name if version == 4 else f"{name} {version}")
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -91,17 +93,19 @@ def test_it_is_asked_for_again_by_its_ttl(
     names: Names, ttl: float, after: float
 ) -> None:
     """Not before, and within bounds."""
-    names.answer = Answer((ONE,), ttl)
+    names.answer = DnsAnswer((ONE,), ttl)
     names.follower.follow([NTP])
     names.clock.advance(after - 0.1)
     assert 1 == len(names.asked)
-    names.answer = Answer((TWO,), ttl)
+    names.answer = DnsAnswer((TWO,), ttl)
     names.clock.advance(0.1)
     assert (TWO,) == names.addresses()
 
 
-@pytest.mark.parametrize("failure", [OSError("no server"), Answer((), 60.0)])
-def test_the_last_good_answer_stays(names: Names, failure: Answer | Exception) -> None:
+@pytest.mark.parametrize("failure", [OSError("no server"), DnsAnswer((), 60.0)])
+def test_the_last_good_answer_stays(
+    names: Names, failure: DnsAnswer | Exception
+) -> None:
     """A failure, or an answer without addresses, changes nothing and is told."""
     names.follower.follow([NTP])
     names.answer = failure
@@ -109,17 +113,17 @@ def test_the_last_good_answer_stays(names: Names, failure: Answer | Exception) -
     assert (ONE,) == names.addresses()
     assert isinstance(names.events[-1], NameUnresolved)
     assert names.events[-1].has_answer
-    names.answer = Answer((TWO,), 60.0)
+    names.answer = DnsAnswer((TWO,), 60.0)
     names.clock.advance(RETRY_AFTER)
     assert (TWO,) == names.addresses()
 
 
 def test_the_same_answer_is_no_change(names: Names) -> None:
     """Order does not matter; flows' endpoints are not touched."""
-    names.answer = Answer((TWO, ONE), 60.0)
+    names.answer = DnsAnswer((TWO, ONE), 60.0)
     names.follower.follow([NTP])
     told = len(names.told)
-    names.answer = Answer((ONE, TWO), 60.0)
+    names.answer = DnsAnswer((ONE, TWO), 60.0)
     names.clock.advance(60.0)
     assert told == len(names.told)
 
@@ -129,7 +133,7 @@ def test_a_look_up_has_a_deadline(names: Names) -> None:
     names.answer = Deferred()
     names.follower.follow([NTP])
     names.clock.advance(LOOKUP_DEADLINE)
-    names.answer = Answer((ONE,), 60.0)
+    names.answer = DnsAnswer((ONE,), 60.0)
     names.clock.advance(RETRY_AFTER)
     assert (ONE,) == names.addresses()
 
@@ -156,7 +160,7 @@ def test_a_change_of_the_list_does_not_ask_again(names: Names) -> None:
 def test_addresses_have_a_ceiling(names: Names) -> None:
     """However many a name has."""
     many = tuple(IPv4Address(0xC0000000 + i) for i in range(MAX_ADDRESSES + 1))
-    names.answer = Answer(many, 60.0)
+    names.answer = DnsAnswer(many, 60.0)
     names.follower.follow([NTP])
     assert MAX_ADDRESSES == len(names.addresses())
 

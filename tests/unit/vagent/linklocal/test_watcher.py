@@ -13,7 +13,7 @@ from vagent.linklocal.table import EMPTY, ServiceTable
 from vagent.linklocal.watcher import ServiceWatcher
 from vagent.observe.event import Event
 from vagent.store.memory import MemoryStore
-from vagent.store.store import Entry
+from vagent.store.store import StoreEntry
 
 
 def value(*names: str) -> dict[str, Any]:
@@ -31,7 +31,7 @@ class SlowStore(MemoryStore):
         super().__init__()
         self.waiting: list[Deferred[None]] = []
 
-    async def get(self, kind: str, entry_id: str) -> Entry | None:
+    async def get(self, kind: str, entry_id: str) -> StoreEntry | None:
         turn: Deferred[None] = Deferred()
         self.waiting.append(turn)
         await turn

@@ -15,7 +15,7 @@ from vagent.nova.instance import Instance
 from vagent.nova.source import KIND, StoredInstances, StoredPasswords
 from vagent.observe.event import Event
 from vagent.store.memory import MemoryStore
-from vagent.store.store import Entry
+from vagent.store.store import StoreEntry
 
 T = TypeVar("T")
 UUID = "1a2b3c00-0000-4000-8000-000000000003"
@@ -40,7 +40,7 @@ class CountingStore(MemoryStore):
         self.reads = 0
         self.gate: Deferred[None] | None = None
 
-    async def get(self, kind: str, entry_id: str) -> Entry | None:
+    async def get(self, kind: str, entry_id: str) -> StoreEntry | None:
         self.reads += 1
         entry = await super().get(kind, entry_id)
         if self.gate is not None:
