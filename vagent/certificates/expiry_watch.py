@@ -52,7 +52,7 @@ class _Known:
 
     state: tuple[int, int, int]
     ending: Ending | None
-    told: ExpiryStage = ExpiryStage.FAR
+    reported: ExpiryStage = ExpiryStage.FAR
     kinds: frozenset[str] = frozenset()
 
 
@@ -92,7 +92,7 @@ class CertificateWatch:
             if known is not None:
                 known.kinds = frozenset(its_kinds)
                 self._known[path] = known
-                self._tell(path, known, now)
+                self._report(path, known, now)
 
     def days(self, kind: str) -> float:
         """Days until the first certificate of this element expires; NaN without one."""
@@ -112,13 +112,13 @@ class CertificateWatch:
             until = f"{known.ending.until:%Y-%m-%d %H:%M} UTC"
             yield f"certificate {path}", f"{known.ending.subject}, {until}: {left}"
 
-    def _tell(self, path: Path, known: _Known, now: datetime) -> None:
+    def _report(self, path: Path, known: _Known, now: datetime) -> None:
         if known.ending is None:
             return
         stage = stage_of(known.ending, now)
-        if stage is known.told:
+        if stage is known.reported:
             return
-        known.told = stage
+        known.reported = stage
         subject, until = known.ending.subject, known.ending.until
         if stage is ExpiryStage.ENDED:
             self._emit(CertificateEnded(str(path), subject, until))
@@ -145,5 +145,5 @@ def _look_at(path: Path, known: _Known | None) -> _Known | None:
     except ValueError:
         return _Known(state, None)
     if known is not None and known.ending == ending:
-        return _Known(state, ending, known.told)
+        return _Known(state, ending, known.reported)
     return _Known(state, ending)

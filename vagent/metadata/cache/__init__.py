@@ -1,1 +1,1 @@
-"""Replies that are kept, and requests for the same that share one answer."""
+"""Cached responses, and concurrent requests for the same that share one response."""

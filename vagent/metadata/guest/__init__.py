@@ -1,1 +1,1 @@
-"""A guest's connection: what it may use, and the identity that its requests get."""
+"""The downstream side: a guest's connection, its quota, and who the guest is."""

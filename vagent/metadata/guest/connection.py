@@ -213,9 +213,8 @@ class DownstreamConnection(Protocol):
     def send_token(self, token: bytes, ttl: int, *, hops: int) -> None:
         """Send a session token in packets that travel no further than `hops`.
 
-        The connection keeps that limit for good: what is sent again after a loss goes
-        as far as the limit of that moment, and a client that is too far away could
-        have it lifted by another request behind the one for the token.
+        The limit is never lifted: retransmissions travel as far as the limit at their
+        time allows, so a second request could otherwise get the token further.
         """
         try:
             self._wire.limit_hops(hops)

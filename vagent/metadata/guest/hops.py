@@ -1,9 +1,8 @@
-"""How far away a guest's client is: the TTL of the packet that opened its connection.
+"""How many hops away a client is, by the TTL of the packet that opened its connection.
 
-The kernel keeps that packet for a listener that asks (tcp(7) does not say so; Linux has
-had TCP_SAVE_SYN since 4.2), so nothing is added to the trap. Between a guest's tap and
-the listener nothing takes a hop, so what is missing of the TTL was taken behind the
-tap: by a guest that routes for a container, say.
+The kernel keeps the headers of that packet if the listener asks for it (TCP_SAVE_SYN,
+since Linux 4.2; tcp(7) does not mention it). Between a guest's tap and the listener the
+TTL is not changed, so hops are those inside the guest: it may route for a container.
 """
 
 from __future__ import annotations
@@ -13,20 +12,23 @@ from typing import Any
 
 _TCP_SAVE_SYN, _TCP_SAVED_SYN = 27, 28  # linux/tcp.h; Python has no names for them
 _HEADERS = 128
-"""Bytes; IPv4 and TCP headers with all options are 120."""
+"""Bytes to read; IPv4 and TCP headers with all options have 120."""
 _INITIAL = (64, 128, 255)
-"""What systems begin with: Linux, BSD and macOS; Windows; routers and Solaris."""
+"""The TTLs that systems begin with: Linux, BSD, macOS; Windows; routers, Solaris."""
 _TTL_AT = {4: 8, 6: 7}
-"""RFC 791 §3.1, RFC 8200 §3."""
+"""Offset of the TTL or hop limit, by IP version (RFC 791 §3.1, RFC 8200 §3)."""
 
 
 def keep_opening_packets(listener: socket.socket) -> None:
-    """Let connections of this listener tell `opening_packet`. Raises OSError."""
+    """Make `opening_packet` work for connections of this listener. Raises OSError."""
     listener.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, 1)
 
 
 def opening_packet(transport: Any) -> bytes:
-    """Its IP and TCP headers; b"" if the kernel has none (SYN cookies). Only once."""
+    """Its IP and TCP headers; b"" if the kernel has none (SYN cookies).
+
+    The kernel gives them only once.
+    """
     try:
         found = transport.getHandle().getsockopt(
             socket.IPPROTO_TCP, _TCP_SAVED_SYN, _HEADERS
@@ -37,7 +39,7 @@ def opening_packet(transport: Any) -> bytes:
 
 
 def hops_of(packet: bytes) -> int:
-    """Hops that a packet has made, if it began with a usual TTL; 0 if unknown."""
+    """Hops that a packet has made, if it began with a usual TTL; 0 if not known."""
     at = _TTL_AT.get(packet[0] >> 4) if packet else None
     if at is None or len(packet) <= at:
         return 0

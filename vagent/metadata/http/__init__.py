@@ -1,1 +1,1 @@
-"""HTTP/1.1 as values: heads, bodies and paths, read strictly, written from nothing."""
+"""HTTP/1.1 as values: heads, bodies and paths, parsed strictly, rendered anew."""

@@ -37,8 +37,7 @@ NO_SESSION = SessionFields()
 def session_fields(fields: Iterable[tuple[bytes, bytes]]) -> SessionFields:
     """From the fields of a head, their names in lower case.
 
-    Raises WireError where two fields say different things: which of them counts is not
-    for us to guess.
+    Raises WireError where two fields contradict each other.
     """
     about = [
         (name, value.strip(b" \t"))

@@ -77,14 +77,14 @@ def encode(pair: KeyPair, boot: str) -> bytes:
 def decode(content: bytes, boot: str) -> KeyPair | None:
     """The pair; None if it is of another boot. Raises ValueError if it is no pair."""
     try:
-        told = json.loads(content)
+        stored = json.loads(content)
         pair = KeyPair(
-            number=int(told["number"]),
-            made=float(told["made"]),
-            current=bytes.fromhex(told["current"]),
-            previous=bytes.fromhex(told["previous"]),
+            number=int(stored["number"]),
+            made=float(stored["made"]),
+            current=bytes.fromhex(stored["current"]),
+            previous=bytes.fromhex(stored["previous"]),
         )
-        told_boot = told["boot"]
+        stored_boot = stored["boot"]
     except (KeyError, TypeError, ValueError):
         raise ValueError("not a file of session keys") from None
     sizes = (len(pair.current), len(pair.previous))
@@ -93,7 +93,7 @@ def decode(content: bytes, boot: str) -> KeyPair | None:
         (KEY_BYTES, KEY_BYTES),
     ):
         raise ValueError("session keys of the wrong size or number")
-    return pair if told_boot == boot else None
+    return pair if stored_boot == boot else None
 
 
 class SessionKeys:

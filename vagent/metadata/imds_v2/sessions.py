@@ -22,9 +22,9 @@ from vagent.metadata.imds_v2.token import (
 from vagent.ports.port import PortTokens, Registration
 
 TOKEN_PATH = re.compile(rb"/(?:latest|1\.0|[0-9]{4}-[0-9]{2}-[0-9]{2})/api/token")
-"""Of whichever version: clients put the one that they speak in front."""
+"""Below every version: clients ask below the one that they use."""
 NOVA_TREE = re.compile(rb"/openstack(?:/.*)?", re.DOTALL)
-"""What Nova's own clients ask for, none of which can ask for a token."""
+"""The tree of which no client can ask for a token."""
 MAX_TTL = 21600
 """Seconds: six hours, Amazon's limit. The shortest life is one second."""
 

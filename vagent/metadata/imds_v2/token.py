@@ -66,8 +66,8 @@ def verify_token(
     holder: bytes,
     now: float,
 ) -> TokenVerdict:
-    """Judge a token that a guest showed, None if it showed none; cheap bounds first,
-    constant time after.
+    """Verify a token that a guest showed (None: it showed none): first its form, then
+    its HMAC in constant time.
 
     `key_of` gives the key of a number, `now` is in the same seconds as `expires`. The
     expiry is looked at only when the HMAC is right, so that nobody but the holder can
@@ -94,6 +94,6 @@ def _code(key: bytes, front: bytes, holder: bytes) -> bytes:
 
 
 def _sealed(key: bytes, nonce: bytes, expiry: bytes) -> bytes:
-    """Seals the expiry, and opens it again."""
+    """Encrypt the expiry with a key stream; the same call decrypts it."""
     stream = hmac.digest(key, b"seal" + nonce, "sha256")
     return bytes(a ^ b for a, b in zip(expiry, stream, strict=False))
