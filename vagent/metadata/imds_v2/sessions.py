@@ -24,7 +24,7 @@ from vagent.ports.port import PortTokens, Registration
 TOKEN_PATH = re.compile(rb"/(?:latest|1\.0|[0-9]{4}-[0-9]{2}-[0-9]{2})/api/token")
 """Below every version: clients ask below the one that they use."""
 NOVA_TREE = re.compile(rb"/openstack(?:/.*)?", re.DOTALL)
-"""The tree of which no client can ask for a token."""
+"""The openstack tree: the clients that use it know nothing of session tokens."""
 MAX_TTL = 21600
 """Seconds: six hours, Amazon's limit. The shortest life is one second."""
 
