@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 
 from provision.config_api.server import config_api_site
-from tests.unit.vagent.metadata.memory_bench import GET, FakeTransport
+from tests.unit.vagent.metadata.proxy_rig import GET, FakeTransport
 from tests.walks.machine import (
     Machine,
     Packet,

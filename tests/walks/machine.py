@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorProcess
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from tests.unit.vagent.metadata.memory_bench import FakeTransport
+from tests.unit.vagent.metadata.proxy_rig import FakeTransport
 from vagent.datapath.system import LinuxSystem
 from vagent.kernel.ip_packet import UDP
 

@@ -12,7 +12,6 @@ from twisted.internet.task import Clock
 
 from lab.pki import Authority
 from vagent.certificates.events import CertificateEnded
-from vagent.certificates.expiry import Ending, ExpiryStage, ending_of, stage_of
 from vagent.certificates.expiry_watch import (
     LOOK_SECONDS,
     CertificateWatch,
@@ -25,26 +24,6 @@ NOW = datetime(2026, 11, 25, tzinfo=UTC)
 DAY = 86400.0
 
 
-@pytest.mark.parametrize(
-    ("days", "stage"),
-    [
-        (31, ExpiryStage.FAR),
-        (30.01, ExpiryStage.FAR),
-        (30, ExpiryStage.MONTH),
-        (7.01, ExpiryStage.MONTH),
-        (7, ExpiryStage.WEEK),
-        (0.01, ExpiryStage.WEEK),
-        (0, ExpiryStage.ENDED),
-        (-1, ExpiryStage.ENDED),
-    ],
-)
-def test_stages(days: float, stage: ExpiryStage) -> None:
-    """30 days, 7 days, the end."""
-    ending = Ending("CN=a", NOW + timedelta(days=days))
-    assert stage is stage_of(ending, NOW)
-    assert days == pytest.approx(ending.days(NOW))
-
-
 def pem(folder: Path, *lifetimes: int) -> bytes:
     """A file with a CA of each lifetime in days."""
     made = [
@@ -54,25 +33,7 @@ def pem(folder: Path, *lifetimes: int) -> bytes:
     return b"".join(one.cert.read_bytes() for one in made)
 
 
-@pytest.mark.parametrize(
-    ("lifetimes", "decides"),
-    [((9,), 9), ((9, 5, 20), 5), ((9, 5, 20, 30), 5), ((9, 5, 20, 30, 8), 30)],
-)
-def test_which_certificate_of_a_file_decides(
-    tmp_path: Path, lifetimes: tuple[int, ...], decides: int
-) -> None:
-    """The first to end; of a large bundle the last."""
-    assert f"CN=ca-{decides}" == ending_of(pem(tmp_path, *lifetimes)).subject
-
-
-@pytest.mark.parametrize("content", [b"", b"no certificate"])
-def test_no_certificate_is_an_error(content: bytes) -> None:
-    """ValueError, nothing else."""
-    with pytest.raises(ValueError, match=r"."):
-        ending_of(content)
-
-
-class Bench:
+class Rig:
     """A watch over the files of a folder, some days from now."""
 
     def __init__(self, folder: Path) -> None:
@@ -105,84 +66,84 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    made = Bench(tmp_path)
+def rig(tmp_path: Path) -> Rig:
+    made = Rig(tmp_path)
     made.put(made.cert, 60)
     made.put(made.ca, 365)
     made.watch.start()
     return made
 
 
-def test_each_stage_is_told_once(bench: Bench) -> None:
+def test_each_stage_is_told_once(rig: Rig) -> None:
     """However often the watch looks."""
-    assert [] == bench.events
-    told = [bench.look(day) for day in (1, 29, 31, 32, 52, 54, 59, 61, 62)]
+    assert [] == rig.events
+    told = [rig.look(day) for day in (1, 29, 31, 32, 52, 54, 59, 61, 62)]
     expected = [[], [], ["30-days"], [], [], ["7-days"], [], ["CertificateEnded"], []]
     assert expected == told
-    assert isinstance(bench.events[-1], CertificateEnded)
-    assert str(bench.cert) in bench.events[-1].text()
-    assert "CN=ca-60" in bench.events[-1].text()
+    assert isinstance(rig.events[-1], CertificateEnded)
+    assert str(rig.cert) in rig.events[-1].text()
+    assert "CN=ca-60" in rig.events[-1].text()
 
 
 def test_what_is_late_already_is_told_at_the_start(tmp_path: Path) -> None:
     """One stage, the nearest."""
-    bench = Bench(tmp_path)
-    bench.put(bench.cert, 5)
-    bench.put(bench.ca, 20)
-    bench.watch.start()
-    assert ["7-days", "30-days"] == [event.label() for event in bench.events]
+    rig = Rig(tmp_path)
+    rig.put(rig.cert, 5)
+    rig.put(rig.ca, 20)
+    rig.watch.start()
+    assert ["7-days", "30-days"] == [event.label() for event in rig.events]
 
 
-def test_a_new_certificate_begins_anew(bench: Bench) -> None:
+def test_a_new_certificate_begins_anew(rig: Rig) -> None:
     """It is known within a minute; the same one, touched, is told no more."""
-    assert ["30-days"] == bench.look(40)
-    bench.cert.write_bytes(bench.cert.read_bytes())
-    assert [] == bench.look(40)
-    bench.put(bench.cert, 200)
-    assert [] == bench.look(41)
-    assert ["30-days"] == bench.look(180)
+    assert ["30-days"] == rig.look(40)
+    rig.cert.write_bytes(rig.cert.read_bytes())
+    assert [] == rig.look(40)
+    rig.put(rig.cert, 200)
+    assert [] == rig.look(41)
+    assert ["30-days"] == rig.look(180)
 
 
-def test_days_and_rows_tell_the_same(bench: Bench) -> None:
+def test_days_and_rows_tell_the_same(rig: Rig) -> None:
     """For gauges and the page; the first end of a kind counts."""
-    assert 60 == pytest.approx(bench.watch.days("client-cert"), abs=0.1)
-    assert 365 == pytest.approx(bench.watch.days("ca-cert"), abs=0.1)
-    assert math.isnan(bench.watch.days("server-cert"))
-    rows = dict(bench.watch.rows())
-    assert rows[f"certificate {bench.cert}"].startswith("CN=ca-60, ")
-    assert rows[f"certificate {bench.cert}"].endswith(" UTC: 59 days left")
-    bench.look(70)
-    assert bench.watch.days("client-cert") < -9
-    assert dict(bench.watch.rows())[f"certificate {bench.cert}"].endswith("expired")
+    assert 60 == pytest.approx(rig.watch.days("client-cert"), abs=0.1)
+    assert 365 == pytest.approx(rig.watch.days("ca-cert"), abs=0.1)
+    assert math.isnan(rig.watch.days("server-cert"))
+    rows = dict(rig.watch.rows())
+    assert rows[f"certificate {rig.cert}"].startswith("CN=ca-60, ")
+    assert rows[f"certificate {rig.cert}"].endswith(" UTC: 59 days left")
+    rig.look(70)
+    assert rig.watch.days("client-cert") < -9
+    assert dict(rig.watch.rows())[f"certificate {rig.cert}"].endswith("expired")
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("x")])
 def test_a_file_that_cannot_be_read_is_no_number(
-    bench: Bench, spoil: Callable[[Path], object]
+    rig: Rig, spoil: Callable[[Path], object]
 ) -> None:
     """Nothing is told of it here: whoever uses it says so. It may come back."""
-    spoil(bench.cert)
-    assert [] == bench.look(1)
-    assert math.isnan(bench.watch.days("client-cert"))
-    assert not any("days" in text for n, text in bench.watch.rows() if "/cert" in n)
-    bench.put(bench.cert, 20)
-    assert ["30-days"] == bench.look(2)
+    spoil(rig.cert)
+    assert [] == rig.look(1)
+    assert math.isnan(rig.watch.days("client-cert"))
+    assert not any("days" in text for n, text in rig.watch.rows() if "/cert" in n)
+    rig.put(rig.cert, 20)
+    assert ["30-days"] == rig.look(2)
 
 
 def test_one_file_of_two_kinds_is_told_once(tmp_path: Path) -> None:
     """The CA of both sides is often the same."""
-    bench = Bench(tmp_path)
-    bench.cert = bench.ca
-    bench.put(bench.ca, 3)
-    bench.watch.start()
-    assert ["7-days"] == [event.label() for event in bench.events]
-    assert bench.watch.days("client-cert") == bench.watch.days("ca-cert")
+    rig = Rig(tmp_path)
+    rig.cert = rig.ca
+    rig.put(rig.ca, 3)
+    rig.watch.start()
+    assert ["7-days"] == [event.label() for event in rig.events]
+    assert rig.watch.days("client-cert") == rig.watch.days("ca-cert")
 
 
-def test_stop_ends_it(bench: Bench) -> None:
+def test_stop_ends_it(rig: Rig) -> None:
     """No timer is left."""
-    bench.watch.stop()
-    assert [] == bench.clock.getDelayedCalls()
+    rig.watch.stop()
+    assert [] == rig.clock.getDelayedCalls()
 
 
 def test_all_certificates_of_a_configuration(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from tests.unit.vagent.metadata.memory_bench import GET, HELLO, Bench
+from tests.unit.vagent.metadata.proxy_rig import GET, HELLO, Rig
 from vagent.metadata import events, request_id
 from vagent.metadata.limits import HEAD_SECONDS, MAX_TRACE_TEXT
 from vagent.metadata.upstream.events import ForwardFailed
@@ -90,76 +90,76 @@ def test_guest_text_in_traces_is_bounded_and_printable() -> None:
     assert MAX_TRACE_TEXT == len(text)
 
 
-def told(bench: Bench) -> list[tuple[str, int, str]]:
+def told(rig: Rig) -> list[tuple[str, int, str]]:
     """What was told of requests: the event, the request, the port."""
     return [
         (type(each).__name__, each.request, each.caller.port_id)
-        for each in bench.events
+        for each in rig.events
         if isinstance(each, events.RequestEvent)
     ]
 
 
 def test_one_request_has_one_number() -> None:
     """From accepted to reply; the next request has another, on the same connection."""
-    bench = Bench()
-    guest, _ = bench.guest()
+    rig = Rig()
+    guest, _ = rig.guest()
     for _ in range(2):
         guest.dataReceived(GET)
-        bench.connections[0].dataReceived(HELLO)
+        rig.connections[0].dataReceived(HELLO)
     assert [
         ("RequestForwarded", 1, "p"),
         ("ReplyRelayed", 1, "p"),
         ("RequestForwarded", 2, "p"),
         ("ReplyRelayed", 2, "p"),
-    ] == told(bench)
+    ] == told(rig)
 
 
 def test_a_request_that_fails_keeps_its_number() -> None:
     """The failure is told of the request that was accepted."""
-    bench = Bench()
-    guest, _ = bench.guest()
+    rig = Rig()
+    guest, _ = rig.guest()
     guest.dataReceived(GET)
-    bench.connections[0].dataReceived(b"nonsense\r\n\r\n")
-    assert [("RequestForwarded", 1, "p"), ("ForwardFailed", 1, "p")] == told(bench)
+    rig.connections[0].dataReceived(b"nonsense\r\n\r\n")
+    assert [("RequestForwarded", 1, "p"), ("ForwardFailed", 1, "p")] == told(rig)
 
 
 def test_a_refused_request_has_a_number_of_its_own() -> None:
     """It does not look like a part of the request before it."""
-    bench = Bench()
-    guest, _ = bench.guest()
+    rig = Rig()
+    guest, _ = rig.guest()
     guest.dataReceived(GET)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     guest.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
-    assert ("RequestRefused", 2, "p") == told(bench)[-1]
+    assert ("RequestRefused", 2, "p") == told(rig)[-1]
 
 
 @pytest.mark.parametrize("sent", [b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET /"])
 def test_the_first_request_is_told_of_the_port(sent: bytes) -> None:
     """Though it is refused before anybody looks who the guest is."""
-    bench = Bench()
-    guest, _ = bench.guest()
+    rig = Rig()
+    guest, _ = rig.guest()
     guest.dataReceived(sent)
-    bench.advance(HEAD_SECONDS + 1)
-    (event,) = [e for e in bench.events if isinstance(e, events.RequestRefused)]
+    rig.advance(HEAD_SECONDS + 1)
+    (event,) = [e for e in rig.events if isinstance(e, events.RequestRefused)]
     assert events.Caller("p", "tap", "10.0.0.3") == event.caller
 
 
 def test_a_connection_too_many_is_told_of_the_port() -> None:
     """It has made no request."""
-    bench = Bench(max_guest_connections=1)
-    bench.guest()
-    bench.guest()
-    (event,) = [each for each in bench.events if isinstance(each, events.GuestCut)]
+    rig = Rig(max_guest_connections=1)
+    rig.guest()
+    rig.guest()
+    (event,) = [each for each in rig.events if isinstance(each, events.GuestCut)]
     assert (request_id.NONE, GUEST) == (event.request, event.caller)
 
 
 def test_who_asks_is_the_port_and_not_the_address() -> None:
     """While no port is known, the source of the connection stands there."""
-    bench = Bench()
-    guest, _ = bench.guest()
-    bench.registration = None
+    rig = Rig()
+    guest, _ = rig.guest()
+    rig.registration = None
     guest.dataReceived(GET)
-    (event,) = [each for each in bench.events if isinstance(each, events.GuestUnknown)]
+    (event,) = [each for each in rig.events if isinstance(each, events.GuestUnknown)]
     assert events.Caller("", "", "169.254.64.2") == event.caller
 
 

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from tests.unit.vagent.metadata.memory_bench import (
+from tests.unit.vagent.metadata.proxy_rig import (
     GET,
     HELLO,
     REGISTRATION,
-    Bench,
+    Rig,
 )
 
 
-def sent(bench: Bench) -> list[bytes]:
+def sent(rig: Rig) -> list[bytes]:
     """What each upstream connection has carried."""
-    return [one.sent for one in bench.upstreams]
+    return [one.sent for one in rig.upstreams]
 
 
 @pytest.mark.parametrize(
@@ -29,61 +29,57 @@ def test_an_open_connection_never_speaks_for_another_guest(
     """The port behind its address became another's, or another tenant's: it is cut at
     its next request, which goes nowhere, neither as the old guest nor as the new one.
     """
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     guest.dataReceived(GET)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     assert HELLO == transport.take()
-    carried = sent(bench)
-    bench.registration = replace(
-        REGISTRATION, port=replace(REGISTRATION.port, **change)
-    )
+    carried = sent(rig)
+    rig.registration = replace(REGISTRATION, port=replace(REGISTRATION.port, **change))
     guest.dataReceived(GET)
     assert ("aborted", b"") == (transport.state, transport.sent)
-    assert carried == sent(bench)
-    assert ["port-changed"] == bench.labels()
+    assert carried == sent(rig)
+    assert ["port-changed"] == rig.labels()
 
 
 @pytest.mark.parametrize("change", [{"instance_id": "new"}, {"tenant_id": "new"}])
 def test_a_new_connection_is_the_new_guests(change: dict[str, Any]) -> None:
     """Its headers are of the port as it is now, not those that were kept."""
-    bench = Bench()
-    bench.guest()[0].dataReceived(GET)
-    bench.connections[0].dataReceived(HELLO)
-    bench.registration = replace(
-        REGISTRATION, port=replace(REGISTRATION.port, **change)
-    )
-    bench.upstreams[0].take()
-    bench.guest()[0].dataReceived(GET)
+    rig = Rig()
+    rig.guest()[0].dataReceived(GET)
+    rig.connections[0].dataReceived(HELLO)
+    rig.registration = replace(REGISTRATION, port=replace(REGISTRATION.port, **change))
+    rig.upstreams[0].take()
+    rig.guest()[0].dataReceived(GET)
     name = {"instance_id": b"X-Instance-ID", "tenant_id": b"X-Tenant-ID"}
     [(changed, value)] = change.items()
     line = b"%b: %b\r\n" % (name[changed], value.encode())
-    assert line in bench.upstreams[0].sent
+    assert line in rig.upstreams[0].sent
 
 
 def test_a_port_that_is_only_renamed_goes_on() -> None:
     """Nothing that Nova is told has changed: its connections stay."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     guest.dataReceived(GET)
-    bench.connections[0].dataReceived(HELLO)
-    bench.registration = replace(
+    rig.connections[0].dataReceived(HELLO)
+    rig.registration = replace(
         REGISTRATION, port=replace(REGISTRATION.port, display_name="renamed")
     )
     guest.dataReceived(GET)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     assert ("open", HELLO * 2) == (transport.state, transport.sent)
 
 
 def test_a_port_that_goes_takes_its_connections_along() -> None:
     """Those that are open, whatever they do; those of others stay."""
-    bench = Bench()
-    idle, asking = bench.guest(), bench.guest()
+    rig = Rig()
+    idle, asking = rig.guest(), rig.guest()
     asking[0].dataReceived(GET)
-    other = bench.guest("169.254.64.3")
-    bench.proxy.forget("169.254.64.2")
+    other = rig.guest("169.254.64.3")
+    rig.proxy.forget("169.254.64.2")
     assert ["aborted", "aborted", "open"] == [
         transport.state for _, transport in (idle, asking, other)
     ]
-    bench.proxy.forget("169.254.64.9")
+    rig.proxy.forget("169.254.64.9")
     assert "open" == other[1].state

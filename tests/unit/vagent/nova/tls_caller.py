@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from lab.pki import Authority, KeyPair
-from tests.unit.vagent.metadata.memory_bench import FakeTransport
+from tests.unit.vagent.metadata.proxy_rig import FakeTransport
 from vagent.config.model import MetadataServerConfig, Secret
 from vagent.nova.authority import Authority as Signatures
 from vagent.nova.server import metadata_site

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from lab.pki import Authority, KeyPair
-from tests.unit.vagent.metadata.memory_bench import FakeTransport
+from tests.unit.vagent.metadata.proxy_rig import FakeTransport
 from vagent.certificates.client_files import TlsFiles, build_context
 from vagent.config.model import ClientTls
 from vagent.errors import UpstreamError
@@ -247,36 +246,6 @@ def test_session_of_replaced_files_is_forgotten(pki: Pki, tmp_path: Path) -> Non
     files.context()
     files.keep_session(SERVER, wires.client)
     assert files.session(SERVER) is None
-
-
-@pytest.mark.parametrize("role", ["client_cert", "client_key", "ca_cert"])
-def test_unusable_file_is_named(pki: Pki, tmp_path: Path, role: str) -> None:
-    """Nothing can be made of it, and the error says which one it is."""
-    bad = tmp_path / role
-    bad.write_text("no PEM")
-    with pytest.raises(UpstreamError, match=str(bad)):
-        build_context(replace(pki.files, **{role: bad}))
-
-
-def test_key_of_another_certificate_is_refused(pki: Pki) -> None:
-    """It would be found out in the handshake otherwise."""
-    with pytest.raises(UpstreamError, match="key values mismatch"):
-        build_context(replace(pki.files, client_key=pki.server.key))
-
-
-def test_key_with_a_password_is_refused(pki: Pki, tmp_path: Path) -> None:
-    """Nobody is asked for it."""
-    key = serialization.load_pem_private_key(pki.files.client_key.read_bytes(), None)
-    locked = tmp_path / "locked.key"
-    locked.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(b"password"),
-        )
-    )
-    with pytest.raises(UpstreamError, match=str(locked)):
-        build_context(replace(pki.files, client_key=locked))
 
 
 def _ignore(_: Event) -> None:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from tests.unit.vagent.metadata.memory_bench import REGISTRATION
+from tests.unit.vagent.metadata.proxy_rig import REGISTRATION
 from vagent.metadata.cache.cache import (
     CacheEntry,
     GuestCache,

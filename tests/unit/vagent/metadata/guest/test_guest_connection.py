@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet.error import ConnectionLost
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from tests.unit.vagent.metadata.memory_bench import (
+from tests.unit.vagent.metadata.proxy_rig import (
     GET,
     HELLO,
-    Bench,
-    FakeTransport,
+    Rig,
 )
 from vagent.metadata.limits import (
     BODY_SECONDS,
@@ -24,142 +22,139 @@ from vagent.metadata.limits import (
     MAX_TURNED_AWAY,
 )
 from vagent.metadata.upstream.target import HostPort, Target
-from vagent.transport.deadlines import TICK_SECONDS, Deadlines
-from vagent.transport.wire import Wire
+from vagent.transport.deadlines import TICK_SECONDS
 
 
 def test_one_request_one_reply_in_one_write() -> None:
     """Head and body leave together, and the connection is ready for the next."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     for _ in range(2):
         guest.dataReceived(GET)
-        assert (
-            bench.upstreams[0].take().startswith(b"GET / HTTP/1.1\r\nHost: 127.0.0.1")
-        )
-        bench.connections[0].dataReceived(HELLO)
+        assert rig.upstreams[0].take().startswith(b"GET / HTTP/1.1\r\nHost: 127.0.0.1")
+        rig.connections[0].dataReceived(HELLO)
         assert HELLO == transport.take()
-    assert 1 == len(bench.connections)
+    assert 1 == len(rig.connections)
 
 
 def test_head_byte_by_byte_and_a_leading_empty_line() -> None:
     """However it arrives, it is the same request."""
-    bench = Bench()
-    guest, _ = bench.guest()
+    rig = Rig()
+    guest, _ = rig.guest()
     for byte in b"\r\n" + GET:
         guest.dataReceived(bytes((byte,)))
-    assert bench.upstreams[0].sent.startswith(b"GET / HTTP/1.1\r\n")
+    assert rig.upstreams[0].sent.startswith(b"GET / HTTP/1.1\r\n")
 
 
 def test_dripped_head_is_cut_by_an_absolute_deadline() -> None:
     """Each byte does not buy more time: 408 after HEAD_SECONDS."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     guest.dataReceived(b"GET ")
     for _ in range(int(HEAD_SECONDS)):
         assert b"" == transport.sent
-        bench.advance(1.0)
+        rig.advance(1.0)
         guest.dataReceived(b"x")
     assert transport.sent.startswith(b"HTTP/1.1 408 ")
-    assert ["refused-408"] == bench.labels()
+    assert ["refused-408"] == rig.labels()
 
 
 def test_dripped_body_is_cut_by_an_absolute_deadline() -> None:
     """The same for a body."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     guest.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n")
     for _ in range(int(BODY_SECONDS)):
         assert b"" == transport.sent
-        bench.advance(1.0)
+        rig.advance(1.0)
         guest.dataReceived(b"x")
     assert transport.sent.startswith(b"HTTP/1.1 408 ")
 
 
 def test_idle_connection_is_closed_without_a_word() -> None:
     """A keep-alive connection nobody uses ends quietly."""
-    bench = Bench()
-    _, transport = bench.guest()
-    bench.advance(IDLE_SECONDS - 1)
+    rig = Rig()
+    _, transport = rig.guest()
+    rig.advance(IDLE_SECONDS - 1)
     assert "open" == transport.state
-    bench.advance(2)
+    rig.advance(2)
     assert ("closed", b"") == (transport.state, transport.sent)
 
 
 def test_slow_reader_is_reset() -> None:
     """A reply that is not taken in time holds no memory for longer."""
-    bench = Bench(response_timeout=1000.0)
-    guest, transport = bench.guest()
+    rig = Rig(response_timeout=1000.0)
+    guest, transport = rig.guest()
     transport.room = 3
     guest.dataReceived(GET)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     assert (3, len(HELLO) - 3) == (len(transport.sent), len(transport.pending))
-    bench.advance(DRAIN_SECONDS + 1)
+    rig.advance(DRAIN_SECONDS + 1)
     assert "aborted" == transport.state
-    assert ["slow-reader"] == bench.labels()
+    assert ["slow-reader"] == rig.labels()
 
 
 def test_slow_guest_pauses_the_upstream_of_a_large_body() -> None:
     """Not one more byte is read for a guest that does not take what is there."""
-    bench = Bench(response_timeout=1000.0)
-    guest, transport = bench.guest()
+    rig = Rig(response_timeout=1000.0)
+    guest, transport = rig.guest()
     guest.dataReceived(GET)
-    upstream = bench.connections[0]
+    upstream = rig.connections[0]
     upstream.dataReceived(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n")
     assert transport.sent.startswith(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n")
     transport.room = 10
     upstream.dataReceived(b"x" * 1000)
-    assert "paused" == bench.upstreams[0].reading
+    assert "paused" == rig.upstreams[0].reading
     transport.drain()
-    assert "on" == bench.upstreams[0].reading
+    assert "on" == rig.upstreams[0].reading
     upstream.dataReceived(b"x" * 199000)
     assert transport.sent.endswith(b"x" * 200000)
-    assert bench.upstreams[0].state == "open"
+    assert rig.upstreams[0].state == "open"
 
 
 def test_dripping_large_body_is_cut() -> None:
     """A streamed body below the least rate ends both connections."""
-    bench = Bench(response_timeout=1000.0)
-    guest, transport = bench.guest()
+    rig = Rig(response_timeout=1000.0)
+    guest, transport = rig.guest()
     guest.dataReceived(GET)
-    bench.connections[0].dataReceived(
+    rig.connections[0].dataReceived(
         b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n"
     )
     for _ in range(22):
-        bench.connections[0].dataReceived(b"x")
-        bench.advance(0.5)
-    assert ("aborted", "aborted") == (transport.state, bench.upstreams[0].state)
-    assert ["broken-reply"] == [one for one in bench.labels() if one == "broken-reply"]
+        rig.connections[0].dataReceived(b"x")
+        rig.advance(0.5)
+    assert ("aborted", "aborted") == (transport.state, rig.upstreams[0].state)
+    assert ["broken-reply"] == [one for one in rig.labels() if one == "broken-reply"]
 
 
 def test_pipelined_bytes_are_bounded() -> None:
     """Behind an unanswered request reading stops, and goes on after the reply."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     guest.dataReceived(GET)
     guest.dataReceived(GET)
     assert "on" == transport.reading
     guest.dataReceived(b"x" * MAX_PIPELINED)
     assert "paused" == transport.reading
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     assert "on" == transport.reading
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     assert transport.sent.startswith(HELLO + HELLO + b"HTTP/1.1 4")
 
 
 def test_many_pipelined_refusable_requests_do_not_recurse() -> None:
     """A thousand requests that are answered at once use a loop, not the stack."""
-    bench = Bench()
-    bench.proxy.set_target(None)
-    guest, transport = bench.guest()
+    rig = Rig()
+    rig.proxy.set_target(None)
+    guest, transport = rig.guest()
     guest.dataReceived(GET * 1000)
     assert 1000 == transport.sent.count(b"HTTP/1.1 503 ")
 
 
 def test_refusal_half_closes_and_drains() -> None:
     """After 400 the guest's bytes are drained for a while, then the connection ends."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     guest.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
     assert (
         b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -168,14 +163,14 @@ def test_refusal_half_closes_and_drains() -> None:
     assert "half-closed" == transport.state
     guest.dataReceived(GET)
     assert b"" == transport.sent
-    bench.advance(LINGER_SECONDS + TICK_SECONDS)
+    rig.advance(LINGER_SECONDS + TICK_SECONDS)
     assert "aborted" == transport.state
 
 
 def test_draining_is_bounded_in_bytes() -> None:
     """A guest that goes on sending after a refusal is reset."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     guest.dataReceived(b"bad\r\n\r\n")
     guest.dataReceived(b"x" * MAX_LINGERED)
     assert "half-closed" == transport.state
@@ -185,12 +180,12 @@ def test_draining_is_bounded_in_bytes() -> None:
 
 def test_half_close_before_the_reply() -> None:
     """A guest that has sent FIN is answered, then closed."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     guest.dataReceived(GET)
     guest.readConnectionLost()
     assert "open" == transport.state
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     assert (HELLO, "closed") == (transport.sent, transport.state)
 
 
@@ -200,8 +195,8 @@ def test_half_close_before_the_reply() -> None:
 )
 def test_half_close_without_a_whole_request(data: bytes) -> None:
     """Nothing can be answered: closed at once."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     if data:
         guest.dataReceived(data)
     guest.readConnectionLost()
@@ -210,21 +205,21 @@ def test_half_close_without_a_whole_request(data: bytes) -> None:
 
 def test_guest_that_leaves_frees_the_upstream() -> None:
     """Its request is not waited for, and the connection is not pooled half-way."""
-    bench = Bench()
-    guest, _ = bench.guest()
+    rig = Rig()
+    guest, _ = rig.guest()
     guest.dataReceived(GET)
     guest.connectionLost(Failure(ConnectionLost()))
-    assert "aborted" == bench.upstreams[0].state
+    assert "aborted" == rig.upstreams[0].state
     assert (0, 0) == (
-        bench.proxy.snapshot().in_flight,
-        bench.proxy.snapshot().connections,
+        rig.proxy.snapshot().in_flight,
+        rig.proxy.snapshot().connections,
     )
 
 
 def test_connections_over_the_cap() -> None:
     """Told 503 up to a number, then reset."""
-    bench = Bench(max_guest_connections=1)
-    kept = [bench.guest() for _ in range(2 + MAX_TURNED_AWAY)]
+    rig = Rig(max_guest_connections=1)
+    kept = [rig.guest() for _ in range(2 + MAX_TURNED_AWAY)]
     states = [transport.state for _, transport in kept]
     assert ["open"] + ["half-closed"] * MAX_TURNED_AWAY + ["aborted"] == states
     assert all(t.sent.startswith(b"HTTP/1.1 503 ") for _, t in kept[1:-1])
@@ -232,112 +227,46 @@ def test_connections_over_the_cap() -> None:
 
 def test_unknown_guest() -> None:
     """404, closed, and not a byte upstream."""
-    bench = Bench()
-    bench.registration = None
-    guest, transport = bench.guest()
+    rig = Rig()
+    rig.registration = None
+    guest, transport = rig.guest()
     guest.dataReceived(GET)
     assert transport.sent.startswith(b"HTTP/1.1 404 ")
-    assert ("closed", []) == (transport.state, bench.connections)
+    assert ("closed", []) == (transport.state, rig.connections)
 
 
 def test_post_is_not_sent_on_a_pooled_connection() -> None:
     """What cannot be retried must not meet a stale connection."""
-    bench = Bench()
-    guest, _ = bench.guest()
+    rig = Rig()
+    guest, _ = rig.guest()
     guest.dataReceived(GET)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     guest.dataReceived(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx")
-    assert 2 == len(bench.connections)
-    assert bench.upstreams[1].sent.endswith(b"Content-Length: 1\r\n\r\nx")
+    assert 2 == len(rig.connections)
+    assert rig.upstreams[1].sent.endswith(b"Content-Length: 1\r\n\r\nx")
 
 
 def test_a_changed_target_lets_what_is_in_flight_finish() -> None:
     """The reply of the old endpoint still arrives; its connection is not pooled."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     guest.dataReceived(GET)
-    bench.proxy.set_target(Target((HostPort("127.0.0.2", 8775),), ""))
-    bench.connections[0].dataReceived(HELLO)
+    rig.proxy.set_target(Target((HostPort("127.0.0.2", 8775),), ""))
+    rig.connections[0].dataReceived(HELLO)
     assert HELLO == transport.take()
-    assert "closing" == bench.upstreams[0].state
+    assert "closing" == rig.upstreams[0].state
     guest.dataReceived(GET)
-    assert 2 == len(bench.connections)
+    assert 2 == len(rig.connections)
 
 
 def test_secret_is_in_no_repr() -> None:
     """Not in the proxy's, not in a snapshot's, not in an event's."""
-    bench = Bench()
-    guest, _ = bench.guest()
+    rig = Rig()
+    guest, _ = rig.guest()
     guest.dataReceived(GET)
-    shown = f"{bench.proxy!r}{bench.proxy.snapshot()!r}{bench.events!r}{guest!r}"
+    shown = f"{rig.proxy!r}{rig.proxy.snapshot()!r}{rig.events!r}{guest!r}"
     assert "X-Instance-ID-Signature" not in shown
     assert repr(b"s") not in shown
-
-
-def test_one_timer_and_none_when_stopped() -> None:
-    """All deadlines share one timer, and it ends with its owner."""
-    clock = Clock()
-    deadlines = Deadlines(clock)
-
-    class Bomb:
-        deadline = 1.0
-
-        def expired(self) -> None:
-            raise RuntimeError("bad object")
-
-    class Watched:
-        deadline = 2.0
-        calls = 0
-
-        def expired(self) -> None:
-            self.calls += 1
-            deadlines.unwatch(self)
-
-    bomb, watched = Bomb(), Watched()
-    deadlines.watch(bomb)
-    deadlines.watch(watched)
-    assert 1 == len(clock.getDelayedCalls())
-    clock.pump([TICK_SECONDS] * 12)
-    assert 1 == watched.calls
-    assert [] == clock.getDelayedCalls()
-    deadlines.watch(Watched())
-    deadlines.stop()
-    assert [] == clock.getDelayedCalls()
-
-
-def test_wire_keeps_order_when_the_kernel_is_full() -> None:
-    """What could not be sent at once goes before what is written later."""
-    transport = FakeTransport()
-    drained: list[bool] = []
-    wire = Wire(transport, lambda: drained.append(True))
-    transport.room = 4
-    wire.write(b"abcdef")
-    wire.write(b"ghi")
-    assert (b"abcd", b"efghi", True) == (
-        transport.sent,
-        transport.pending,
-        wire.pending,
-    )
-    transport.drain()
-    assert (b"abcdefghi", False, [True]) == (transport.sent, wire.pending, drained)
-    wire.write(b"j")
-    assert transport.sent.endswith(b"j")
-    wire.close()
-    wire.write(b"k")
-    assert transport.sent.endswith(b"j")
-
-
-def test_wire_leaves_a_lost_connection_to_the_reactor() -> None:
-    """An error of the kernel is found again, and reported, by the reactor."""
-
-    class Lost(FakeTransport):
-        def send(self, data: bytes) -> int:
-            raise BrokenPipeError
-
-    transport = Lost()
-    wire = Wire(transport)
-    wire.write(b"abc")
-    assert b"abc" == transport.pending
 
 
 CLOSING = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -345,24 +274,24 @@ CLOSING = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 def test_last_reply_and_close_are_one_step() -> None:
     """When all is sent the connection is closed and given back within the call."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     guest.dataReceived(CLOSING)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     assert transport.sent.endswith(b"\r\n\r\nhello")
     assert "closed" == transport.state
-    assert 0 == bench.proxy.snapshot().connections
+    assert 0 == rig.proxy.snapshot().connections
 
 
 def test_close_waits_for_a_slow_guest() -> None:
     """What the kernel has not taken yet is sent before the end."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     transport.room = 10
     guest.dataReceived(CLOSING)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     assert "closing" == transport.state
-    assert 1 == bench.proxy.snapshot().connections
+    assert 1 == rig.proxy.snapshot().connections
     transport.drain()
     assert transport.sent.endswith(b"\r\n\r\nhello")
 
@@ -370,27 +299,27 @@ def test_close_waits_for_a_slow_guest() -> None:
 @pytest.mark.parametrize("behind", [b"GET", b"y" * (MAX_PIPELINED + 1)])
 def test_last_reply_survives_what_the_guest_sent_behind(behind: bytes) -> None:
     """Closing on unread bytes would reset: they are drained, and no request to us."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     guest.dataReceived(CLOSING)
     guest.dataReceived(behind)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     assert ("half-closed", "on") == (transport.state, transport.reading)
     guest.dataReceived(GET)
     assert transport.sent.endswith(b"\r\n\r\nhello")
-    bench.advance(LINGER_SECONDS + TICK_SECONDS)
+    rig.advance(LINGER_SECONDS + TICK_SECONDS)
     assert "aborted" == transport.state
 
 
 def test_slow_guest_has_its_time_before_the_draining() -> None:
     """What it has not taken is not cut after the short time of a drain."""
-    bench = Bench()
-    guest, transport = bench.guest()
+    rig = Rig()
+    guest, transport = rig.guest()
     transport.room = 10
     guest.dataReceived(CLOSING)
     guest.dataReceived(b"GET")
-    bench.connections[0].dataReceived(HELLO)
-    bench.advance(LINGER_SECONDS + 1)
+    rig.connections[0].dataReceived(HELLO)
+    rig.advance(LINGER_SECONDS + 1)
     assert "open" == transport.state
     transport.drain()
     assert "half-closed" == transport.state

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
-from tests.unit.vagent.metadata.memory_bench import GET, HELLO, Bench
+from tests.unit.vagent.metadata.proxy_rig import GET, HELLO, Rig
 from vagent.metadata.guest.quota import (
     GuestQuota,
     GuestQuotas,
@@ -83,8 +83,8 @@ def test_other_paths(path: bytes) -> None:
 def test_accounts_are_bounded() -> None:
     """An idle one makes room, and one with connections never does."""
     accounts = GuestQuotas()
-    bench = Bench()
-    accounts.of("0").connections.add(bench.guest()[0])
+    rig = Rig()
+    accounts.of("0").connections.add(rig.guest()[0])
     for number in range(1, MAX_QUOTAS):
         accounts.of(str(number))
     assert accounts.find("1")
@@ -100,11 +100,11 @@ def test_too_fast() -> None:
     """503 or 429 with Retry-After, the connection stays, the upstream sees nothing;
     connecting again does not help, waiting does.
     """
-    bench = Bench(guest_request_rate=1.0, guest_request_burst=2)
-    guest, transport = bench.guest()
+    rig = Rig(guest_request_rate=1.0, guest_request_burst=2)
+    guest, transport = rig.guest()
     for _ in range(2):
         guest.dataReceived(GET)
-        bench.connections[0].dataReceived(HELLO)
+        rig.connections[0].dataReceived(HELLO)
         transport.take()
     guest.dataReceived(GET)
     assert transport.take().startswith(b"HTTP/1.1 503 ")
@@ -113,26 +113,26 @@ def test_too_fast() -> None:
     assert reply.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
     assert b"Retry-After: 1\r\n" in reply
     guest.connectionLost(Failure(ConnectionLost()))
-    guest, transport = bench.guest()
+    guest, transport = rig.guest()
     guest.dataReceived(GET)
     assert transport.take().startswith(b"HTTP/1.1 503 ")
-    _, other = bench.guest("169.254.64.3")
-    bench.advance(1.0)
+    _, other = rig.guest("169.254.64.3")
+    rig.advance(1.0)
     guest.dataReceived(GET)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     assert HELLO == transport.take()
-    assert ["too-fast"] * 3 == bench.labels()
+    assert ["too-fast"] * 3 == rig.labels()
     assert "open" == other.state
-    (shown,) = bench.proxy.snapshot().conspicuous
+    (shown,) = rig.proxy.snapshot().conspicuous
     assert ("169.254.64.2", 3) == (shown.identity, shown.limited)
 
 
 def test_kept_replies_count_as_requests() -> None:
     """The limit is on what the guest makes the agent do."""
-    bench = Bench(cache_ttl=15.0, guest_request_rate=1.0, guest_request_burst=2)
-    guest, transport = bench.guest()
+    rig = Rig(cache_ttl=15.0, guest_request_rate=1.0, guest_request_burst=2)
+    guest, transport = rig.guest()
     guest.dataReceived(GET)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     guest.dataReceived(GET)
     guest.dataReceived(GET)
     assert transport.sent.startswith(HELLO + HELLO + b"HTTP/1.1 503 ")
@@ -143,14 +143,14 @@ def test_in_flight(cache_ttl: float) -> None:
     """One more than may wait is turned away; each that is over makes room; what is
     answered from kept replies does not wait.
     """
-    bench = Bench(cache_ttl=cache_ttl, max_guest_requests=2)
+    rig = Rig(cache_ttl=cache_ttl, max_guest_requests=2)
     paths = [GET, ELSEWHERE, ELSEWHERE.replace(b"who", b"what")]
-    guests = [bench.guest() for _ in paths]
+    guests = [rig.guest() for _ in paths]
     for (guest, _), request in zip(guests, paths, strict=True):
         guest.dataReceived(request)
     assert guests[2][1].take().startswith(b"HTTP/1.1 429 ")
-    assert ["too-many-requests"] == bench.labels()
-    bench.connections[0].dataReceived(HELLO)
+    assert ["too-many-requests"] == rig.labels()
+    rig.connections[0].dataReceived(HELLO)
     assert HELLO == guests[0][1].take()
     guests[2][0].dataReceived(paths[2])
     assert b"" == guests[2][1].sent
@@ -159,33 +159,33 @@ def test_in_flight(cache_ttl: float) -> None:
     assert guests[0][1].take().startswith(expected)
     for guest, _ in guests:
         guest.connectionLost(Failure(ConnectionLost()))
-    guest, transport = bench.guest()
+    guest, transport = rig.guest()
     guest.dataReceived(ELSEWHERE)
     assert b"" == transport.sent
 
 
 def test_a_successor_starts_afresh() -> None:
     """Who gets the identity next does not pay for its predecessor."""
-    bench = Bench(guest_request_rate=0.001, guest_request_burst=1)
-    guest, _ = bench.guest()
+    rig = Rig(guest_request_rate=0.001, guest_request_burst=1)
+    guest, _ = rig.guest()
     guest.dataReceived(GET)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     guest.dataReceived(GET)
-    bench.proxy.forget("169.254.64.2")
+    rig.proxy.forget("169.254.64.2")
     guest.connectionLost(Failure(ConnectionLost()))
-    assert () == bench.proxy.snapshot().conspicuous
-    guest, transport = bench.guest()
+    assert () == rig.proxy.snapshot().conspicuous
+    guest, transport = rig.guest()
     guest.dataReceived(GET)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     assert HELLO == transport.take()
 
 
 def test_pages_show_the_limits_and_who_meets_them() -> None:
     """Rows for introspection: what one guest may have, and who wanted more."""
-    bench = Bench(max_guest_connections=1)
+    rig = Rig(max_guest_connections=1)
     for _ in range(3):
-        bench.guest()
-    rows = dict(bench.proxy.snapshot().rows())
+        rig.guest()
+    rows = dict(rig.proxy.snapshot().rows())
     assert (
         "1 connections, 32 requests in flight, 500/s requests, 1000 at once"
         == (rows["limits of one guest"])

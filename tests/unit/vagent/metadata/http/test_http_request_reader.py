@@ -1,97 +1,134 @@
-"""Whole requests out of what arrives, however it is cut."""
+"""Requests out of bytes: one at a time, however the bytes are cut."""
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
-from vagent.metadata.http.request_head import RequestRefusal, parse_request_head
+from vagent.metadata.http.request_head import (
+    RequestHead,
+    RequestRefusal,
+    parse_request_head,
+)
 from vagent.metadata.http.request_reader import RequestReader, RequestStage
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
-WAITING = POST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+POST = b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+EXPECTS = POST.replace(b"\r\n\r\nabc", b"\r\nExpect: 100-continue\r\n\r\n")
+CHUNKED = (
+    b"PUT /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2\r\nde\r\n0\r\n\r\n"
+)
 
 
-@pytest.fixture
 def reader() -> RequestReader:
     return RequestReader(parse_request_head)
 
 
-def take(reader: RequestReader) -> tuple[bytes, bytes] | None:
-    """Method and body of the next request."""
-    found = reader.take()
-    assert not isinstance(found, RequestRefusal)
-    return None if found is None else (found[0].method, found[1])
+def found_in(one: RequestReader) -> list[tuple[bytes, bytes]]:
+    """Path and body of each request that is complete."""
+    found = []
+    while (request := one.take()) is not None:
+        assert not isinstance(request, RequestRefusal)
+        found.append((request[0].path, request[1]))
+    return found
 
 
-def test_requests_one_after_another(reader: RequestReader) -> None:
-    """What follows one is kept for the next."""
-    reader.feed(POST + b"abcd" + GET + b"GE")
-    assert (b"POST", b"abcd") == take(reader)
-    assert (b"GET", b"") == take(reader)
-    assert take(reader) is None
-    assert (2, RequestStage.HEAD) == (reader.size, reader.stage)
+EXPECTED = [(b"/a", b""), (b"/b", b"abc"), (b"/c", b"de"), (b"/a", b"")]
 
 
-@pytest.mark.parametrize("cut", range(1, len(POST) + 4))
-def test_any_cut(reader: RequestReader, cut: int) -> None:
-    """The body too is whole in the end, and nothing but what was sent."""
-    data = POST + b"abcd"
-    reader.feed(data[:cut])
-    assert take(reader) is None
-    reader.feed(data[cut:])
-    assert (b"POST", b"abcd") == take(reader)
-    assert (0, RequestStage.NOTHING) == (reader.size, reader.stage)
+@pytest.mark.parametrize("size", [1, 2, 7, 50, 1000])
+def test_requests_behind_each_other(size: int) -> None:
+    """Each is taken with its own body, wherever the network cuts."""
+    data = GET + POST + CHUNKED + GET
+    one = reader()
+    found = []
+    for at in range(0, len(data), size):
+        one.feed(data[at : at + size])
+        found += found_in(one)
+    assert EXPECTED == found
+    assert 0 == one.size
 
 
-def test_a_body_in_single_bytes(reader: RequestReader) -> None:
-    """Nothing is added between them."""
-    reader.feed(POST)
-    for byte in b"abc":
-        assert take(reader) is None
-        assert RequestStage.BODY is reader.stage
-        reader.feed(bytes([byte]))
-    assert take(reader) is None
-    reader.feed(b"dGET")
-    assert (b"POST", b"abcd") == take(reader)
-    assert 3 == reader.size
+def test_data_can_be_fed_while_taking() -> None:
+    """It goes behind what is there already."""
+    one = reader()
+    one.feed(GET[:9])
+    request = one.take(GET[9:] + GET)
+    assert request is not None
+    assert not isinstance(request, RequestRefusal)
+    assert (b"/a", len(GET)) == (request[0].path, one.size)
 
 
-def test_one_empty_line_before_a_request(reader: RequestReader) -> None:
-    """As RFC 9112, 2.2 asks for; alone it is no part of a head, a second is."""
-    reader.feed(b"\r\n")
-    assert take(reader) is None
-    assert RequestStage.NOTHING is reader.stage
-    reader.feed(GET)
-    assert (b"GET", b"") == take(reader)
-    reader.feed(b"\r\n" * 2 + GET)
-    assert isinstance(reader.take(), RequestRefusal)
+@pytest.mark.parametrize(
+    ("data", "stage", "wants_continue"),
+    [
+        (b"", RequestStage.NOTHING, False),
+        (b"\r\n", RequestStage.NOTHING, False),
+        (b"G", RequestStage.HEAD, False),
+        (GET[:-1], RequestStage.HEAD, False),
+        (GET, RequestStage.NOTHING, False),
+        (POST[:-3], RequestStage.BODY, False),
+        (POST[:-1], RequestStage.BODY, False),
+        (EXPECTS, RequestStage.BODY, True),
+        (EXPECTS + b"a", RequestStage.BODY, False),
+    ],
+)
+def test_how_far_the_next_request_is(
+    data: bytes, stage: RequestStage, *, wants_continue: bool
+) -> None:
+    """For the deadline of that part; 100 is wanted while no byte of the body came."""
+    one = reader()
+    one.feed(data)
+    while one.take() is not None:
+        pass
+    assert stage is one.stage
+    assert wants_continue is one.wants_continue
 
 
-def test_what_is_discarded_is_gone(reader: RequestReader) -> None:
-    """No byte of it is left."""
-    reader.feed(GET[:-2])
-    reader.discard()
-    assert 0 == reader.size
-    reader.feed(GET)
-    assert (b"GET", b"") == take(reader)
+def test_one_empty_line_before_a_request_is_ignored() -> None:
+    """RFC 9112 §2.2; a second one is not."""
+    one = reader()
+    one.feed(b"\r\n" + GET)
+    assert [(b"/a", b"")] == found_in(one)
+    one.feed(b"\r\n\r\n" + GET)
+    assert isinstance(one.take(), RequestRefusal)
 
 
-def test_when_the_guest_waits_for_100(reader: RequestReader) -> None:
-    """After the head of such a request, until the first byte of its body."""
-    for data, wants in itertools.chain(
-        [(POST, False), (b"abcd", False)],
-        [(WAITING[:-2], False), (WAITING[-2:], True), (b"a", False), (b"bcd", False)],
-    ):
-        reader.feed(data)
-        take(reader)
-        assert wants == reader.wants_continue
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET / HTTP/1.1\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+        (POST.replace(b"3", b"99999"), 413),
+        (CHUNKED.replace(b"2\r\n", b"x\r\n"), 400),
+    ],
+)
+def test_refusals(data: bytes, status: int) -> None:
+    """Of a head, of its beginning, of a body."""
+    one = reader()
+    one.feed(data)
+    refusal = one.take()
+    assert isinstance(refusal, RequestRefusal)
+    assert status == refusal.status
 
 
-def test_a_head_that_is_refused(reader: RequestReader) -> None:
-    """As soon as it cannot become one."""
-    reader.feed(b"GET / HTTP/1.1\n")
-    assert RequestRefusal(400, "bare line feed") == reader.take()
-    assert RequestStage.HEAD is reader.stage
+def test_what_is_discarded_is_gone() -> None:
+    """After a refusal nothing of it is read."""
+    one = reader()
+    one.feed(GET)
+    one.discard()
+    assert (None, 0) == (one.take(), one.size)
+
+
+def test_heads_are_read_by_the_parser_that_is_given() -> None:
+    """So that recent ones can be remembered."""
+    parsed: list[bytes] = []
+
+    def parse(head: bytes) -> RequestHead | RequestRefusal:
+        parsed.append(head)
+        return parse_request_head(head)
+
+    one = RequestReader(parse)
+    one.feed(GET + POST)
+    assert [(b"/a", b""), (b"/b", b"abc")] == found_in(one)
+    assert [GET, POST[:-3]] == parsed

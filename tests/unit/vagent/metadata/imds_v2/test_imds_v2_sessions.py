@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.vagent.metadata.memory_bench import (
+from tests.unit.vagent.metadata.proxy_rig import (
     GET,
     HELLO,
     REGISTRATION,
-    Bench,
+    Rig,
 )
 from vagent.config.model import SessionMode
 from vagent.metadata.http.parsed_heads import RequestHeadParser
@@ -37,7 +37,7 @@ def get(token: bytes, family: bytes = AMAZON) -> bytes:
     return GET[:-2] + b"%b: %b\r\n\r\n" % (family, token)
 
 
-class Site(Bench):
+class Site(Rig):
     """A proxy that knows sessions."""
 
     def __init__(self, folder: Path, mode: SessionMode, **changes: object) -> None:
@@ -99,7 +99,7 @@ def test_a_guest_gets_a_token_and_uses_it(
     assert b"metadata-token" not in site.sent()
 
 
-def say(site: Bench, tokens: PortTokens) -> None:
+def say(site: Rig, tokens: PortTokens) -> None:
     """The port is registered again, with this said of its tokens."""
     port = replace(REGISTRATION.port, session_tokens=tokens)
     site.registration = replace(REGISTRATION, port=port)
@@ -138,14 +138,14 @@ def test_a_mode_is_in_force_at_the_next_request(tmp_path: Path) -> None:
     assert HELLO == transport.take()
 
 
-@pytest.mark.parametrize("makes", [Bench, Site])
-def test_off_is_transparent(makes: type[Bench], tmp_path: Path) -> None:
+@pytest.mark.parametrize("makes", [Rig, Site])
+def test_off_is_transparent(makes: type[Rig], tmp_path: Path) -> None:
     """A request for a token is the upstream's business, then."""
-    bench = makes() if makes is Bench else Site(tmp_path, SessionMode.OFF)
-    guest, transport = bench.guest()
+    rig = makes() if makes is Rig else Site(tmp_path, SessionMode.OFF)
+    guest, transport = rig.guest()
     guest.dataReceived(put())
-    assert bench.upstreams[0].sent.startswith(b"PUT /latest/api/token HTTP/1.1\r\n")
-    bench.connections[0].dataReceived(HELLO)
+    assert rig.upstreams[0].sent.startswith(b"PUT /latest/api/token HTTP/1.1\r\n")
+    rig.connections[0].dataReceived(HELLO)
     assert HELLO == transport.sent
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.vagent.metadata.memory_bench import REGISTRATION
+from tests.unit.vagent.metadata.proxy_rig import REGISTRATION
 from vagent.metadata.imds_v2.token import (
     NONCE_BYTES,
     TOKEN_LENGTH,

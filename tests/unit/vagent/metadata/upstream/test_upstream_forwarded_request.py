@@ -61,7 +61,7 @@ class Pool:
         self.reported.append(f"{reason}: {detail}")
 
 
-class Bench:
+class Rig:
     """One request that was sent once, and where it comes from and goes to."""
 
     def __init__(self, head: bytes = GET, *, other: bool = False) -> None:
@@ -95,19 +95,19 @@ def test_only_a_stale_connection_makes_it_ask_for_a_fresh_one(
     failure: UpstreamFailure, *, other: bool, needs_fresh: bool
 ) -> None:
     """Another endpoint's pooled connection, or one that waited, is as good as new."""
-    bench = Bench(other=other)
-    bench.request.failed(failure, "detail")
-    assert [bench.request] == bench.pool.submitted
-    assert needs_fresh is bench.request.needs_fresh
-    assert ([], []) == (bench.receiver.told, bench.pool.reported)
+    rig = Rig(other=other)
+    rig.request.failed(failure, "detail")
+    assert [rig.request] == rig.pool.submitted
+    assert needs_fresh is rig.request.needs_fresh
+    assert ([], []) == (rig.receiver.told, rig.pool.reported)
 
 
 def test_once_it_needs_a_fresh_one_it_needs_it_for_good() -> None:
     """A later failure of another kind does not send it back to pooled ones."""
-    bench = Bench(other=True)
-    bench.request.failed(UpstreamFailure.STALE, "detail")
-    bench.request.failed(UpstreamFailure.EMPTY, "detail")
-    assert bench.request.needs_fresh is True
+    rig = Rig(other=True)
+    rig.request.failed(UpstreamFailure.STALE, "detail")
+    rig.request.failed(UpstreamFailure.EMPTY, "detail")
+    assert rig.request.needs_fresh is True
 
 
 @pytest.mark.parametrize(("head", "needs_fresh"), [(GET, False), (POST, True)])
@@ -115,7 +115,7 @@ def test_what_must_not_be_sent_twice_never_meets_a_pooled_connection(
     head: bytes, *, needs_fresh: bool
 ) -> None:
     """From the beginning: a stale one would fail it for good."""
-    assert needs_fresh is Bench(head).request.needs_fresh
+    assert needs_fresh is Rig(head).request.needs_fresh
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_an_endpoint_that_failed_it_is_avoided(
     failure: UpstreamFailure, *, avoids: bool
 ) -> None:
     """When it goes elsewhere; a stale connection is no fault of its endpoint's."""
-    bench = Bench(other=True)
-    bench.request.failed(failure, "detail")
-    assert ((bench.sent_to,) if avoids else ()) == bench.request.avoid
+    rig = Rig(other=True)
+    rig.request.failed(failure, "detail")
+    assert ((rig.sent_to,) if avoids else ()) == rig.request.avoid
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_what_cannot_be_retried_is_answered(
     head: bytes, failure: UpstreamFailure, told: str
 ) -> None:
     """And told once, with the reason."""
-    bench = Bench(head)
-    bench.request.failed(failure, "detail")
-    assert [told] == bench.receiver.told
-    assert [f"{failure.value}: detail"] == bench.pool.reported
-    assert [] == bench.pool.submitted
+    rig = Rig(head)
+    rig.request.failed(failure, "detail")
+    assert [told] == rig.receiver.told
+    assert [f"{failure.value}: detail"] == rig.pool.reported
+    assert [] == rig.pool.submitted

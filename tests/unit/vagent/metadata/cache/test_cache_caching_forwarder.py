@@ -8,12 +8,12 @@ import pytest
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
-from tests.unit.vagent.metadata.memory_bench import (
+from tests.unit.vagent.metadata.proxy_rig import (
     GET,
     HELLO,
     REGISTRATION,
-    Bench,
     FakeTransport,
+    Rig,
 )
 from vagent.metadata.guest.connection import DownstreamConnection
 from vagent.metadata.limits import STALE_SECONDS
@@ -27,48 +27,48 @@ GONE = Failure(ConnectionLost())
 Asked = list[tuple[DownstreamConnection, FakeTransport]]
 
 
-def caching() -> Bench:
-    return Bench(cache_ttl=15.0)
+def caching() -> Rig:
+    return Rig(cache_ttl=15.0)
 
 
-def ask(bench: Bench, *requests: bytes) -> Asked:
-    asked = [bench.guest() for _ in requests]
+def ask(rig: Rig, *requests: bytes) -> Asked:
+    asked = [rig.guest() for _ in requests]
     for (guest, _), request in zip(asked, requests, strict=True):
         guest.dataReceived(request)
     return asked
 
 
-def sent(bench: Bench) -> int:
-    return sum(one.sent.count(b" HTTP/1.1\r\n") for one in bench.upstreams)
+def sent(rig: Rig) -> int:
+    return sum(one.sent.count(b" HTTP/1.1\r\n") for one in rig.upstreams)
 
 
 def test_concurrent_identical_requests_are_one() -> None:
     """Three askers, one upstream request, each answered in its own form."""
-    bench = caching()
-    asked = ask(bench, GET, CLOSING, GET)
-    assert 1 == sent(bench)
-    bench.connections[0].dataReceived(HELLO)
+    rig = caching()
+    asked = ask(rig, GET, CLOSING, GET)
+    assert 1 == sent(rig)
+    rig.connections[0].dataReceived(HELLO)
     closing = HELLO.replace(b"5\r\n\r\n", b"5\r\nConnection: close\r\n\r\n")
     assert [HELLO, closing, HELLO] == [transport.sent for _, transport in asked]
     assert ["open", "closed", "open"] == [transport.state for _, transport in asked]
-    assert 2 == bench.proxy.snapshot().joined
+    assert 2 == rig.proxy.snapshot().joined
 
 
 def test_the_next_is_answered_from_what_is_kept() -> None:
     """Until the time is up; then the upstream is asked again."""
-    bench = caching()
-    ((guest, transport),) = ask(bench, GET)
-    bench.connections[0].dataReceived(HELLO)
+    rig = caching()
+    ((guest, transport),) = ask(rig, GET)
+    rig.connections[0].dataReceived(HELLO)
     transport.take()
-    bench.advance(14.75)
+    rig.advance(14.75)
     guest.dataReceived(GET)
-    assert (HELLO, 1) == (transport.take(), sent(bench))
+    assert (HELLO, 1) == (transport.take(), sent(rig))
     guest.dataReceived(HEAD)
-    assert (HELLO[:-5], 1) == (transport.take(), sent(bench))
-    bench.advance(0.25)
+    assert (HELLO[:-5], 1) == (transport.take(), sent(rig))
+    rig.advance(0.25)
     guest.dataReceived(GET)
-    assert (b"", 2) == (transport.take(), sent(bench))
-    assert 2 == bench.proxy.snapshot().hits
+    assert (b"", 2) == (transport.take(), sent(rig))
+    assert 2 == rig.proxy.snapshot().hits
 
 
 @pytest.mark.parametrize(
@@ -76,95 +76,95 @@ def test_the_next_is_answered_from_what_is_kept() -> None:
 )
 def test_never_shared(path: bytes) -> None:
     """Two concurrent requests are two upstream, and so is the next one."""
-    bench = caching()
+    rig = caching()
     request = GET.replace(b" / ", b" %b " % path)
-    asked = ask(bench, request, request)
-    assert 2 == sent(bench)
-    for connection in bench.connections:
+    asked = ask(rig, request, request)
+    assert 2 == sent(rig)
+    for connection in rig.connections:
         connection.dataReceived(HELLO)
     assert [HELLO, HELLO] == [transport.take() for _, transport in asked]
     asked[0][0].dataReceived(request)
-    assert 3 == sent(bench)
+    assert 3 == sent(rig)
 
 
 def test_different_headers_are_different_questions() -> None:
     """What the upstream may vary on keeps requests apart."""
-    bench = caching()
-    ask(bench, GET, GET[:-2] + b"Accept: a\r\n\r\n", GET[:-2] + b"Accept: b\r\n\r\n")
-    assert 3 == sent(bench)
+    rig = caching()
+    ask(rig, GET, GET[:-2] + b"Accept: a\r\n\r\n", GET[:-2] + b"Accept: b\r\n\r\n")
+    assert 3 == sent(rig)
 
 
 def test_zero_turns_it_off() -> None:
     """Each request goes upstream by itself."""
-    bench = Bench(cache_ttl=0.0)
-    ask(bench, GET, GET)
-    assert 2 == sent(bench)
+    rig = Rig(cache_ttl=0.0)
+    ask(rig, GET, GET)
+    assert 2 == sent(rig)
 
 
 def test_one_who_leaves_does_not_take_the_others_along() -> None:
     """Not even the first; with the last one the upstream request ends."""
-    bench = caching()
-    asked = ask(bench, GET, GET, GET)
+    rig = caching()
+    asked = ask(rig, GET, GET, GET)
     asked[0][0].connectionLost(GONE)
-    assert "open" == bench.upstreams[0].state
+    assert "open" == rig.upstreams[0].state
     asked[1][0].connectionLost(GONE)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     assert HELLO == asked[2][1].sent
-    bench = caching()
-    asked = ask(bench, GET, GET)
+    rig = caching()
+    asked = ask(rig, GET, GET)
     for guest, _ in asked:
         guest.connectionLost(GONE)
-    assert "aborted" == bench.upstreams[0].state
-    ask(bench, GET)
-    assert 2 == sent(bench)
+    assert "aborted" == rig.upstreams[0].state
+    ask(rig, GET)
+    assert 2 == sent(rig)
 
 
 def test_a_failure_is_everybodys() -> None:
     """All who waited are answered, and the next one asks anew."""
-    bench = caching()
-    asked = ask(bench, GET, CLOSING)
-    bench.connections[0].dataReceived(b"nonsense\r\n\r\n")
+    rig = caching()
+    asked = ask(rig, GET, CLOSING)
+    rig.connections[0].dataReceived(b"nonsense\r\n\r\n")
     assert all(transport.sent.startswith(b"HTTP/1.1 502 ") for _, transport in asked)
     assert ["open", "closed"] == [transport.state for _, transport in asked]
     asked[0][0].dataReceived(GET)
-    assert 2 == sent(bench)
+    assert 2 == sent(rig)
 
 
 @pytest.mark.parametrize("first_leaves", [False, True])
 def test_a_large_reply_is_not_shared(first_leaves: bool) -> None:
     """It is streamed to the one who began; the others ask for themselves."""
-    bench = caching()
-    asked = ask(bench, GET, GET)
+    rig = caching()
+    asked = ask(rig, GET, GET)
     if first_leaves:
         asked[0][0].connectionLost(GONE)
     large = b"HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n" + b"x" * 70000
-    bench.connections[0].dataReceived(large[:50])
-    assert 2 == len(bench.connections)
+    rig.connections[0].dataReceived(large[:50])
+    assert 2 == len(rig.connections)
     if first_leaves:
-        assert "aborted" == bench.upstreams[0].state
+        assert "aborted" == rig.upstreams[0].state
     else:
-        bench.connections[0].dataReceived(large[50:])
+        rig.connections[0].dataReceived(large[50:])
         assert large == asked[0][1].sent
-    bench.connections[1].dataReceived(large)
+    rig.connections[1].dataReceived(large)
     assert large == asked[1][1].sent
-    assert 0 == bench.proxy.snapshot().kept
+    assert 0 == rig.proxy.snapshot().kept
 
 
 def test_stale_when_the_upstream_fails() -> None:
     """An old answer is better than an error, for a while."""
-    bench = caching()
-    ((guest, transport),) = ask(bench, GET)
-    bench.connections[0].dataReceived(HELLO)
+    rig = caching()
+    ((guest, transport),) = ask(rig, GET)
+    rig.connections[0].dataReceived(HELLO)
     transport.take()
-    bench.advance(20)
+    rig.advance(20)
     guest.dataReceived(GET)
-    bench.connections[-1].dataReceived(b"nonsense\r\n\r\n")
+    rig.connections[-1].dataReceived(b"nonsense\r\n\r\n")
     assert HELLO == transport.take()
-    texts = [event.text() for event in bench.events if "Stale" in event.text()]
+    texts = [event.text() for event in rig.events if "Stale" in event.text()]
     assert ["Metadata for VM : 10.0.0.3 Stale by 5.0 s"] == texts
-    bench.advance(STALE_SECONDS - 20)
-    ((_, transport),) = ask(bench, GET)
-    bench.connections[-1].dataReceived(b"nonsense\r\n\r\n")
+    rig.advance(STALE_SECONDS - 20)
+    ((_, transport),) = ask(rig, GET)
+    rig.connections[-1].dataReceived(b"nonsense\r\n\r\n")
     assert transport.sent.startswith(b"HTTP/1.1 502 ")
 
 
@@ -173,129 +173,129 @@ def test_stale_when_the_upstream_answers_with_its_own_failure(status: int) -> No
     """A balancer's 503 is no better than none; what was kept stays, and without it the
     answer is passed on as it is.
     """
-    bench = caching()
+    rig = caching()
     error = b"HTTP/1.1 %d Oh\r\nContent-Length: 2\r\n\r\nno" % status
-    ((guest, transport),) = ask(bench, GET)
-    bench.connections[0].dataReceived(HELLO)
+    ((guest, transport),) = ask(rig, GET)
+    rig.connections[0].dataReceived(HELLO)
     transport.take()
     for _ in range(2):
-        bench.advance(20)
+        rig.advance(20)
         guest.dataReceived(GET)
-        (other,) = ask(bench, GET)
-        bench.connections[-1].dataReceived(error)
+        (other,) = ask(rig, GET)
+        rig.connections[-1].dataReceived(error)
         assert (HELLO, HELLO) == (transport.take(), other[1].sent)
     guest.dataReceived(GET.replace(b"/", b"/new", 1))
-    bench.connections[-1].dataReceived(error)
+    rig.connections[-1].dataReceived(error)
     assert transport.take().startswith(b"HTTP/1.1 %d " % status)
 
 
 @pytest.mark.parametrize("status", [404, 403, 501])
 def test_an_answer_is_not_hidden_by_what_was_kept(status: int) -> None:
     """An instance that is gone is gone, and so is what was kept of it."""
-    bench = caching()
-    ((guest, transport),) = ask(bench, GET)
-    bench.connections[0].dataReceived(HELLO)
-    bench.advance(20)
+    rig = caching()
+    ((guest, transport),) = ask(rig, GET)
+    rig.connections[0].dataReceived(HELLO)
+    rig.advance(20)
     for _ in range(2):
         transport.take()
         guest.dataReceived(GET)
         reply = b"HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n" % status
-        bench.connections[-1].dataReceived(reply)
+        rig.connections[-1].dataReceived(reply)
         assert transport.take().startswith(b"HTTP/1.1 %d " % status)
 
 
 @pytest.mark.parametrize("request_", [POST, POST.replace(b"POST", b"PUT")])
 def test_a_guest_that_changes_something_sees_it(request_: bytes) -> None:
     """What was kept goes at once; what was read meanwhile is not kept either."""
-    bench = caching()
-    writer, reader = bench.guest(), bench.guest()
+    rig = caching()
+    writer, reader = rig.guest(), rig.guest()
     reader[0].dataReceived(GET)
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     reader[1].take()
     writer[0].dataReceived(request_)
     reader[0].dataReceived(GET)
-    assert 3 == sent(bench)
-    bench.connections[0].dataReceived(HELLO)
-    assert 1 == bench.proxy.snapshot().kept
-    bench.connections[1].dataReceived(HELLO)
-    assert 0 == bench.proxy.snapshot().kept
+    assert 3 == sent(rig)
+    rig.connections[0].dataReceived(HELLO)
+    assert 1 == rig.proxy.snapshot().kept
+    rig.connections[1].dataReceived(HELLO)
+    assert 0 == rig.proxy.snapshot().kept
     reader[0].dataReceived(GET)
-    assert 4 == sent(bench)
+    assert 4 == sent(rig)
 
 
 def test_a_changed_port_takes_its_replies_along() -> None:
     """By forget, and without it: the next request is asked, never answered from it."""
-    bench = caching()
-    ask(bench, GET)
-    bench.connections[0].dataReceived(HELLO)
-    bench.proxy.forget("169.254.64.2")
-    assert 0 == bench.proxy.snapshot().kept_bytes
-    ask(bench, GET)
-    bench.connections[0].dataReceived(HELLO)
-    bench.registration = replace(
+    rig = caching()
+    ask(rig, GET)
+    rig.connections[0].dataReceived(HELLO)
+    rig.proxy.forget("169.254.64.2")
+    assert 0 == rig.proxy.snapshot().kept_bytes
+    ask(rig, GET)
+    rig.connections[0].dataReceived(HELLO)
+    rig.registration = replace(
         REGISTRATION, port=replace(REGISTRATION.port, instance_id="j")
     )
-    ((_, transport),) = ask(bench, GET)
-    assert (b"", 3) == (transport.sent, sent(bench))
+    ((_, transport),) = ask(rig, GET)
+    assert (b"", 3) == (transport.sent, sent(rig))
 
 
 def test_a_reply_under_way_when_its_port_goes_is_not_kept() -> None:
     """The successor at the same identity cannot meet it."""
-    bench = caching()
-    ask(bench, GET)
-    bench.proxy.forget("169.254.64.2")
-    bench.connections[0].dataReceived(HELLO)
-    assert 0 == bench.proxy.snapshot().kept
+    rig = caching()
+    ask(rig, GET)
+    rig.proxy.forget("169.254.64.2")
+    rig.connections[0].dataReceived(HELLO)
+    assert 0 == rig.proxy.snapshot().kept
 
 
 def test_another_service_starts_with_nothing_kept() -> None:
     """Replies of the old endpoints are not those of the new ones."""
-    bench = caching()
-    ask(bench, GET)
-    bench.connections[0].dataReceived(HELLO)
-    bench.proxy.set_target(Target((HostPort("127.0.0.1", 8775),), ""))
-    assert 1 == bench.proxy.snapshot().kept
-    bench.proxy.set_target(Target((HostPort("127.0.0.2", 8775),), ""))
-    assert 0 == bench.proxy.snapshot().kept
+    rig = caching()
+    ask(rig, GET)
+    rig.connections[0].dataReceived(HELLO)
+    rig.proxy.set_target(Target((HostPort("127.0.0.1", 8775),), ""))
+    assert 1 == rig.proxy.snapshot().kept
+    rig.proxy.set_target(Target((HostPort("127.0.0.2", 8775),), ""))
+    assert 0 == rig.proxy.snapshot().kept
 
 
 def test_pipelined_requests_for_one_document() -> None:
     """The second is answered from the first one's reply, in order."""
-    bench = caching()
-    ((_, transport),) = ask(bench, GET * 3)
-    bench.connections[0].dataReceived(HELLO)
-    assert (HELLO * 3, 1) == (transport.sent, sent(bench))
+    rig = caching()
+    ((_, transport),) = ask(rig, GET * 3)
+    rig.connections[0].dataReceived(HELLO)
+    assert (HELLO * 3, 1) == (transport.sent, sent(rig))
 
 
 def test_pipelined_requests_before_a_half_close() -> None:
     """A guest that has sent FIN still gets every answer that is there at once."""
-    bench = caching()
-    ((guest, transport),) = ask(bench, GET * 3)
+    rig = caching()
+    ((guest, transport),) = ask(rig, GET * 3)
     guest.readConnectionLost()
-    bench.connections[0].dataReceived(HELLO)
+    rig.connections[0].dataReceived(HELLO)
     assert (HELLO * 3, "closed") == (transport.sent, transport.state)
 
 
 def test_what_is_too_old_is_thrown_away() -> None:
     """Nothing is held for guests that ask no more, and the timer ends."""
-    bench = caching()
-    ((guest, _),) = ask(bench, GET)
-    bench.connections[0].dataReceived(HELLO)
+    rig = caching()
+    ((guest, _),) = ask(rig, GET)
+    rig.connections[0].dataReceived(HELLO)
     guest.connectionLost(GONE)
-    bench.connections[0].connectionLost(GONE)
-    bench.advance(STALE_SECONDS + 1)
-    assert 0 == bench.proxy.snapshot().kept_bytes
-    assert [] == bench.clock.getDelayedCalls()
+    rig.connections[0].connectionLost(GONE)
+    rig.advance(STALE_SECONDS + 1)
+    assert 0 == rig.proxy.snapshot().kept_bytes
+    assert [] == rig.clock.getDelayedCalls()
 
 
 def test_replies_to_another_address_are_kept_apart() -> None:
     """The upstream is told the address, and may say it; a port's connections are
     counted together all the same.
     """
-    bench = caching()
-    guests = [bench.guest(), bench.guest("fd40:140:2::1")]
+    rig = caching()
+    guests = [rig.guest(), rig.guest("fd40:140:2::1")]
     for guest, _ in guests:
         guest.dataReceived(GET)
-    assert 2 == sent(bench)
-    assert 0 == bench.proxy.snapshot().joined
-    assert 1 == bench.proxy.snapshot().guests
+    assert 2 == sent(rig)
+    assert 0 == rig.proxy.snapshot().joined
+    assert 1 == rig.proxy.snapshot().guests

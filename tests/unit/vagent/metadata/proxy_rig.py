@@ -116,7 +116,7 @@ class FakeTransport:
         return taken
 
 
-class Bench:
+class Rig:
     """A proxy with one endpoint and one pooled connection to it, all in memory."""
 
     def __init__(self, **changes: Any) -> None:
@@ -157,10 +157,10 @@ class Bench:
 class ConnectingClock:
     """A reactor of time and of connections that succeed at once."""
 
-    def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self.seconds = bench.clock.seconds
-        self.callLater = bench.clock.callLater
+    def __init__(self, rig: Rig) -> None:
+        self._bench = rig
+        self.seconds = rig.clock.seconds
+        self.callLater = rig.clock.callLater
 
     def connectTCP(self, host: str, port: int, factory: Any, timeout: float) -> Any:
         transport = FakeTransport()

@@ -1,0 +1,77 @@
+"""One endpoint: how it is named to the server, and which connection is used again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vagent.metadata.upstream.endpoint import UpstreamEndpoint
+from vagent.metadata.upstream.target import HostPort
+
+NOBODY: Any = None
+
+
+class Connection:
+    """A pooled connection."""
+
+    def __init__(self, *, is_open: bool = True) -> None:
+        self.is_open = is_open
+
+    def close(self) -> None:
+        self.is_open = False
+
+
+def endpoint(host: str = "192.0.2.1", name: str = "", port: int = 80) -> Any:
+    """Its idle connections may be those of this test."""
+    address = HostPort(host, port)
+    return UpstreamEndpoint(NOBODY, address, name or host, default_port=80)
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "port", "expected", "is_named"),
+    [
+        ("192.0.2.1", "", 80, b"192.0.2.1", False),
+        ("192.0.2.1", "", 8775, b"192.0.2.1:8775", False),
+        ("2001:db8::1", "", 80, b"[2001:db8::1]", False),
+        ("2001:db8::1", "", 8775, b"[2001:db8::1]:8775", False),
+        ("192.0.2.1", "nova.example", 80, b"nova.example", False),
+        ("nova.example", "", 8775, b"nova.example:8775", True),
+        ("növa.example", "", 80, b"xn--nva-sna.example", True),
+    ],
+)
+def test_the_host_that_it_is_asked_for(
+    host: str, name: str, port: int, expected: bytes, *, is_named: bool
+) -> None:
+    """Its name, or its address; the port only where it is not the usual one."""
+    one = endpoint(host, name, port)
+    assert (expected, is_named) == (one.host, one.is_named)
+
+
+def test_the_connection_that_was_used_last_is_used_again() -> None:
+    """So that those which are not needed become idle for long enough to be closed."""
+    one = endpoint()
+    first, closed, last = Connection(), Connection(is_open=False), Connection()
+    one.idle = [first, last, closed]
+    assert [last, first, None] == [one.take_idle() for _ in range(3)]
+    assert [] == one.idle
+
+
+def test_a_retired_endpoint_keeps_no_idle_connection() -> None:
+    """They are closed in good order."""
+    one = endpoint()
+    idle = [Connection(), Connection()]
+    one.idle = list(idle)
+    one.retire()
+    assert (True, []) == (one.retired, one.idle)
+    assert [False, False] == [each.is_open for each in idle]
+
+
+def test_its_picture() -> None:
+    """State, load, and what the last health check found."""
+    one = endpoint(port=8775)
+    one.breaker.busy = 2
+    one.probed = (10.0, "answered")
+    assert "192.0.2.1:8775 UP busy=2 idle=0" in repr(one)
+    found = one.snapshot(15.0)
+    assert ("192.0.2.1:8775", "UP", 2) == (found.address, found.state, found.busy)
