@@ -29,7 +29,6 @@ setup(
         "twisted>=24.7,<27",
         "pyOpenSSL>=24.3,<27",
         "cryptography>=42",
-        "service-identity>=24.1",
         "httptools>=0.6,<0.10",
         "pycdlib>=1.14,<2",
     ],

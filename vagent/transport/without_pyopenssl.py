@@ -17,13 +17,19 @@ _NAME = "OpenSSL"
 
 @contextmanager
 def without_pyopenssl() -> Iterator[None]:
-    """In the `with` block, importing pyOpenSSL fails unless it was imported before."""
-    if _NAME in sys.modules:
-        yield
-        return
+    """In the `with` block, importing pyOpenSSL fails even where it was imported before.
+    Twisted would ask for `service-identity` beside it, which is not installed.
+    """
     modules = cast("dict[str, Any]", sys.modules)
-    modules[_NAME] = None  # then an import raises ModuleNotFoundError, says the manual
+    loaded = {
+        name: module
+        for name, module in modules.items()
+        if name == _NAME or name.startswith(f"{_NAME}.")
+    }
+    # Importing what is None here raises ModuleNotFoundError, says the manual.
+    modules.update(dict.fromkeys((_NAME, *loaded)))
     try:
         yield
     finally:
         del modules[_NAME]
+        modules.update(loaded)
