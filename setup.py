@@ -1,14 +1,17 @@
 """Packaging of vagent. Ranges are pinned below the next release that may break us."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name="vagent",
     version="0.1.0",
     description="Link-local service agent for machines that host guests",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(
         include=[
@@ -42,6 +45,7 @@ setup(
             "pytest>=8,<10",
             "hypothesis>=6.100,<7",
             "keystoneauth1>=5.6,<6",
+            "setuptools>=77,<85",
         ],
         "fuzz": [
             "atheris>=2.3,<4",
@@ -65,7 +69,6 @@ setup(
     },
     classifiers=[
         "Framework :: Twisted",
-        "License :: OSI Approved :: Apache Software License",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3.11",
         "Typing :: Typed",
