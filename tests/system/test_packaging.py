@@ -155,7 +155,7 @@ def pages(python: Path, folder: Path) -> Iterator[int]:
     program = folder / "a" / "b" / "introspect_process.py"
     program.parent.mkdir(parents=True)  # it looks for the checkout two folders up
     shutil.copy(Path(__file__).with_name(program.name), program)
-    argv = ["timeout", str(60 * PATIENCE), python, program]
+    argv = ["timeout", str(60 * PATIENCE), str(python), str(program)]
     with subprocess.Popen(argv, cwd=folder, stdout=subprocess.PIPE) as server:
         try:
             assert server.stdout is not None
