@@ -51,8 +51,14 @@ def main(argv: list[str]) -> int:
     from tests.mutants import trial  # see there why not before
 
     files = trial.generate()
-    mutants = {name: one for file in files for name, one in file.mutants().items()}
-    refused = trial.refused_by_types(files)
+    left_out = workspace.left_out()
+    mutants = {
+        name: one
+        for file in files
+        for name, one in file.mutants().items()
+        if one.function not in left_out
+    }
+    refused = trial.refused_by_types(files) & mutants.keys()
     chosen = {
         name
         for name, one in mutants.items()

@@ -29,7 +29,20 @@ use_git_change_detection = false
 
 
 def modules() -> list[str]:
-    """The patterns of the list of modules."""
+    """The patterns of the files that are mutated. Each must match one."""
+    found = [line for line in _lines() if not line.startswith("not ")]
+    for pattern in found:
+        if not any(ROOT.glob(pattern)):
+            raise SystemExit(f"{MODULES}: nothing is called {pattern}")
+    return found
+
+
+def left_out() -> set[str]:
+    """The dotted names of their functions that are not mutated."""
+    return {line[4:] for line in _lines() if line.startswith("not ")}
+
+
+def _lines() -> list[str]:
     lines = (line.strip() for line in MODULES.read_text().splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 

@@ -7,6 +7,7 @@ import pytest
 from tests.mutants import survivors
 from tests.mutants.mutant import Mutant
 from tests.mutants.survivors import Comparison, SurvivorsError, compare, read, without
+from tests.mutants.workspace import left_out, modules
 
 ONE = Mutant("vagent.ports.tap.f", ("- a", "+ b"))
 TWO = Mutant("vagent.ports.tap.f", ("- a", "+ b"), 2)
@@ -37,6 +38,13 @@ def test_the_list_of_this_tree_can_be_read() -> None:
     """Every reason says something, and stands above a mutant."""
     listed = read(survivors.FILE.read_text())
     assert all(len(reason) > 10 for reason in listed.values())
+
+
+def test_the_list_of_modules_is_of_modules_that_there_are() -> None:
+    """Each pattern matches a file, and each function left out is of one of them."""
+    assert modules()
+    named = {name.rpartition(".")[0].replace(".", "/") for name in left_out()}
+    assert [] == [name for name in named if f"{name}.py" not in modules()]
 
 
 @pytest.mark.parametrize(

@@ -146,3 +146,16 @@ def test_endpoints_beyond_the_last_number_are_left_out(
     services = Services.of(wide, names, None)
     assert 64 == len(services.offers[int(dns.address), 1].endpoints)
     assert () == services.offers[int(dns.address), 1025].endpoints
+
+
+def test_fabric_endpoints_are_those_that_services_lead_to(
+    names: Names, dns: LinkLocalService, metadata: LinkLocalService
+) -> None:
+    """Not the listener, and none that only stood in an earlier table."""
+    before = Services.of([dns], names, None)
+    assert {FIRST_FABRIC, FIRST_FABRIC + 1} == {e.number for e in before.fabric()}
+    fewer = replace(dns, fabric_addresses=dns.fabric_addresses[1:])
+    services = Services.of([fewer, metadata], names, before)
+    assert [FIRST_FABRIC + 1] == [each.number for each in services.fabric()]
+    nobody = Services(services.addresses, services.endpoints, {})
+    assert () == nobody.fabric()

@@ -292,3 +292,13 @@ def test_messages_are_short() -> None:
     assert len(str(caught.value)) < 200
     with pytest.raises(WireError, match="port int is not a port"):
         parse_port("port", 10**5000)
+
+
+@pytest.mark.parametrize(("letters", "cut"), [(73, ""), (74, ""), (75, "…")])
+def test_a_message_repeats_so_much_of_a_value(letters: int, cut: str) -> None:
+    """n-1, n, n+1 characters as they are shown, quotes and escapes included."""
+    shown = repr("\0" + "n" * letters)[:80]
+    with pytest.raises(WireError) as caught:
+        decode_entry({"linklocal_service_name": "\0" + "n" * letters})
+    expected = f"linklocal_service_name {shown}{cut} is not printable"
+    assert expected == str(caught.value)

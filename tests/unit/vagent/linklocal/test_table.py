@@ -166,3 +166,28 @@ def test_hostile_name() -> None:
     _, events = of(entry("a\x1b[2J\nb"))
     assert events[0].text().isprintable()
     assert events[0].text().isascii() or "–" in events[0].text()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("n" * 63, "n" * 63),
+        ("n" * 64, "n" * 64),
+        ("n" * 65, "n" * 64),
+        ("täp", r"t\xe4p"),
+        ("", "unnamed"),
+        (None, "unnamed"),
+        (7, "unnamed"),
+    ],
+)
+def test_the_name_of_an_entry_that_is_left_out(name: object, shown: str) -> None:
+    """In ASCII and bounded; what has no name is said to have none."""
+    table, _ = of({**entry("x", port=0), "linklocal_service_name": name})
+    assert [shown] == [left.name for left in table.left_out]
+
+
+def test_why_an_entry_is_left_out_is_said() -> None:
+    """In the codec's words."""
+    table, _ = of(entry("x", port=0))
+    why = "linklocal_service_port 0 is not a port (1–65535)"
+    assert [why] == [left.detail for left in table.left_out]

@@ -288,3 +288,84 @@ def test_memory_is_bounded(bench: Bench) -> None:
     bench.fail(3, *range(1, MAX_AGAINST + 50))
     assert 3 == bench.choice(MAX_AGAINST + 40, FIRST_PAUSE).number
     assert 2 == bench.choice(MAX_AGAINST, FIRST_PAUSE - 1).number
+
+
+def test_trials_grow_apart(bench: Bench) -> None:
+    """Twice the pause after each, up to a ceiling; each is one flow's, and it lives."""
+    bench.fail(3, ALICE, BOB)
+    now = 0.0
+    for pause in (5.0, 10.0, 20.0, 40.0, MAX_PAUSE, MAX_PAUSE):
+        assert Choice(2, is_live=True) == bench.choice(CAROL, now + pause - 0.1)
+        now += pause
+        assert Choice(3, is_live=True) == bench.choice(CAROL, now)
+        assert Choice(2, is_live=True) == bench.choice(CAROL, now)
+
+
+def test_an_endpoint_that_is_checked_keeps_no_other_from_its_trial(
+    bench: Bench,
+) -> None:
+    """The agent knows of it without; a flow tries the one behind it."""
+    bench.check(2, True)
+    for number in BOTH:
+        bench.fail(number, ALICE, BOB)
+    assert Choice(3, is_live=True) == bench.choice(CAROL, FIRST_PAUSE)
+
+
+def test_trouble_of_one_endpoint_is_not_anothers(bench: Bench) -> None:
+    """Nor that of one protocol."""
+    bench.fail(3, ALICE)
+    assert [True, False, True] == [
+        bench.liveness.is_well(2, TCP),
+        bench.liveness.is_well(3, TCP),
+        bench.liveness.is_well(3, UDP),
+    ]
+
+
+def test_one_endpoint_alone_can_be_asked_for(bench: Bench) -> None:
+    """As it stands among the others; None where nobody has its number."""
+    bench.fail(3, ALICE, BOB)
+    assert EndpointState(TWO, Health.DOWN, Health.UP) == bench.liveness.state(3)
+    assert EndpointState(ONE, Health.UP, Health.UP) == bench.liveness.state(2)
+    assert bench.liveness.state(4) is None
+
+
+def test_a_guest_that_goes_said_something_of_one_endpoint_only(bench: Bench) -> None:
+    """The others have nothing of it to forget."""
+    bench.fail(2, BOB)
+    bench.fail(3, ALICE)
+    bench.liveness.forget(ALICE)
+    assert (Health.SUSPECT, Health.UP) == (bench.health(2)[0], bench.health(3)[0])
+
+
+def test_each_change_says_why(bench: Bench) -> None:
+    """In words, for traces and logs; UDP alone may change."""
+    for guest in (ALICE, BOB):
+        bench.liveness.failed(3, UDP, guest, 0.0)
+    bench.liveness.replied(3, UDP)
+    bench.check(3, False, False, False)
+    bench.check(3, True, True)
+    for _ in range(3):
+        bench.liveness.checked(3, passed=False)
+    changes = [
+        (each.protocol, str(each.health), each.detail)
+        for each in bench.events
+        if isinstance(each, FabricEndpointChanged | FabricEndpointAvoided)
+    ]
+    failed, passed = "checks failed: refused", "checks passed"
+    assert [
+        ("UDP", "suspect", "flows of guests got no reply"),
+        ("UDP", "down", "flows of guests got no reply"),
+        ("UDP", "up", "a flow got its reply"),
+        *(("TCP", "down", failed), ("UDP", "down", failed)),
+        *(("TCP", "up", passed), ("UDP", "up", passed)),
+        *(("TCP", "down", "checks failed: "), ("UDP", "down", "checks failed: ")),
+    ] == changes
+
+
+def test_what_stands_in_a_failing_test(bench: Bench) -> None:
+    """How many there are, and those that are not well."""
+    assert "<Liveness 2 endpoints, well>" == repr(bench.liveness)
+    for number in BOTH:
+        bench.fail(number, ALICE)
+    ill = "192.0.2.1:53 suspect/up, 192.0.2.2:53 suspect/up"
+    assert f"<Liveness 2 endpoints, {ill}>" == repr(bench.liveness)

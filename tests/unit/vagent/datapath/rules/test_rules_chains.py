@@ -1,6 +1,6 @@
 """The tables and chains as text, whole: what was tried with packets is what is written.
 
-`rulesets/` holds the text for three kinds of host. A change of it is seen there as nft
+`rulesets/` holds the text for some kinds of host. A change of it is seen there as nft
 reads it, and tried with real packets in `tests/system`. After a wanted change
 `python -m tests.unit.vagent.datapath.rules.test_rules_chains` writes the files anew.
 """
@@ -22,12 +22,16 @@ from vagent.linklocal.service import LinkLocalService
 
 FOLDER = Path(__file__).parent / "rulesets"
 NAMES = Names.of(DataPathConfig(), listener_port=8097, guest_rate=1000)
+TO_GUESTS = Names.of(
+    DataPathConfig(host_to_guest=True), listener_port=8097, guest_rate=50
+)
 HOSTS = {
     "all": Features(
         nft_queue=True, ip6_tables=True, ipv6=True, vlan=True, ct_timeout=True
     ),
     "without-queue-and-vlan": Features(nft_queue=False, ip6_tables=True, ipv6=True),
     "without-ipv6": Features(nft_queue=True, vlan=True),
+    "host-to-guest": Features(nft_queue=True, ip6_tables=True, ipv6=True),
 }
 GUEST = Attachment(
     index=2,
@@ -68,7 +72,8 @@ METADATA = LinkLocalService(
 def written(name: str) -> str:
     """The rules of a host of this kind, with guests and services."""
     features = HOSTS[name]
-    services = Services.of([METADATA, DNS, DNS6], NAMES, None)
+    names = TO_GUESTS if name == "host-to-guest" else NAMES
+    services = Services.of([METADATA, DNS, DNS6], names, None)
     guests = [GUEST]
     if features.ipv6:
         guests.append(GUEST6)
@@ -78,7 +83,7 @@ def written(name: str) -> str:
         tag = Tag(sent=100, got=101, ifindex=7)
         guests.append(replace(guests[-1], index=4, tap="tap-carol", tag=tag))
     return ruleset(
-        NAMES, services, guests, host_mac="02:00:00:00:00:aa", features=features
+        names, services, guests, host_mac="02:00:00:00:00:aa", features=features
     )
 
 

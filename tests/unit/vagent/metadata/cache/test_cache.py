@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import Any, cast
 
 import pytest
 
 from tests.unit.vagent.metadata.proxy_rig import REGISTRATION
+from vagent.metadata.cache import cache as cache_module
 from vagent.metadata.cache.cache import (
     CacheEntry,
     GuestCache,
@@ -210,3 +212,29 @@ def test_sweeping_leaves_what_can_still_be_used() -> None:
     assert 1 == len(cache)
     assert cache.sweep(10.0 + STALE_SECONDS) is None
     assert (0, 0) == (len(cache), cache.bytes)
+
+
+@pytest.mark.parametrize(("surplus", "kept"), [(0, 2), (-1, 1)])
+def test_the_last_byte_of_all_guests_is_used(
+    surplus: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two responses fit where there is room for two, not where a byte is missing."""
+    cache = ResponseCache(15.0)
+    put(cache, b"k", b"x")
+    monkeypatch.setattr(cache_module, "MAX_CACHED_TOTAL", 2 * cache.bytes + surplus)
+    put(cache, b"k", b"x", peer="169.254.64.3")
+    assert kept == len(cache)
+
+
+def test_sweeping_drops_empty_caches_unless_something_is_in_flight() -> None:
+    """What is in flight would not be cached any more."""
+    cache = ResponseCache(15.0)
+    empty = guest_cache(cache)
+    waiting = guest_cache(cache, "169.254.64.3")
+    waiting.in_flight[b"k"] = cast("Any", object())
+    assert cache.sweep(0.0) is None
+    assert guest_cache(cache) is not empty
+    assert guest_cache(cache, "169.254.64.3") is waiting
+    put(cache, b"k", b"x", peer="169.254.64.3")
+    assert cache.sweep(STALE_SECONDS) is None
+    assert guest_cache(cache, "169.254.64.3") is not waiting

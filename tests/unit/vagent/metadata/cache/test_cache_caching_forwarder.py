@@ -299,3 +299,17 @@ def test_replies_to_another_address_are_kept_apart() -> None:
     assert 2 == sent(rig)
     assert 0 == rig.proxy.snapshot().joined
     assert 1 == rig.proxy.snapshot().guests
+
+
+def test_a_slow_guest_of_a_large_response_slows_the_upstream() -> None:
+    """And lets it go on when it has taken what there was."""
+    rig = caching()
+    ((_, transport),) = ask(rig, GET)
+    transport.room = 10
+    large = b"HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n" + b"x" * 70000
+    rig.connections[0].dataReceived(large[:-1])
+    reading = [rig.upstreams[0].reading]
+    transport.drain()
+    assert ["paused", "on"] == [*reading, rig.upstreams[0].reading]
+    rig.connections[0].dataReceived(large[-1:])
+    assert large == transport.sent

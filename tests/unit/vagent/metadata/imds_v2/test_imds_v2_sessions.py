@@ -18,9 +18,9 @@ from tests.unit.vagent.metadata.proxy_rig import (
 )
 from vagent.config.model import SessionMode
 from vagent.metadata.http.parsed_heads import RequestHeadParser
-from vagent.metadata.http.request_head import parse_request_head
+from vagent.metadata.http.request_head import RequestHead, parse_request_head
 from vagent.metadata.imds_v2.keys import SessionKeys
-from vagent.metadata.imds_v2.sessions import Sessions
+from vagent.metadata.imds_v2.sessions import IssueToken, Sessions
 from vagent.ports.port import PortTokens
 
 AMAZON = b"X-aws-ec2-metadata-token"
@@ -187,6 +187,16 @@ def test_a_forwarded_request_gets_no_token(
 ) -> None:
     """403 in any spelling: an open proxy in the guest asks for somebody else."""
     assert 403 == required.status(put(name + b": " + value))
+    assert ["forwarded-token-request"] == required.labels()
+
+
+def test_who_is_not_said_to_be_far_is_near(required: Site) -> None:
+    """Hops are only looked at where they are limited."""
+    assert required.proxy._sessions is not None
+    request = parse_request_head(put())
+    assert isinstance(request, RequestHead)
+    decision = required.proxy._sessions.decide(request, REGISTRATION)
+    assert isinstance(decision, IssueToken)
 
 
 @pytest.mark.parametrize(

@@ -137,3 +137,9 @@ def test_another_identity_is_another_holder() -> None:
     """The number of the identity is part of it."""
     other = replace(REGISTRATION, index=REGISTRATION.index + 1)
     assert TokenVerdict.FOREIGN is verdict(TOKEN, holder=holder_of(other))
+
+
+def test_tokens_that_guests_hold_stay_good() -> None:
+    """Another version of the agent reads them: the same statement is the same token."""
+    assert b"i\0p\0t\0\0002" == HOLDER
+    assert b"AgcwMTIzNDU2Nzg57NJQt8aUeaAhRVL9F00nsM8lHk-i16K5OWBGOoma" == TOKEN

@@ -83,3 +83,20 @@ def test_avoided_endpoints_come_last() -> None:
     first, second = CircuitBreaker(), CircuitBreaker(BreakerState.SUSPECT)
     assert 1 == choose([first, second], 0.0, turn=0, avoid=(first,))
     assert 0 == choose([first], 0.0, turn=0, avoid=(first,))
+
+
+def test_when_it_failed_is_when_it_failed() -> None:
+    """A connect that succeeds and a response are no failures."""
+    breaker = CircuitBreaker()
+    for now, outcome in enumerate(
+        (
+            EndpointOutcome.REPLY_FAILED,
+            EndpointOutcome.CONNECTED,
+            EndpointOutcome.REPLIED,
+            EndpointOutcome.CONNECT_FAILED,
+            EndpointOutcome.CONNECTED,
+        ),
+        start=1,
+    ):
+        breaker.note(outcome, float(now))
+        assert {1: 1, 2: 1, 3: 1, 4: 4, 5: 4}[now] == breaker.failed_at

@@ -9,6 +9,7 @@ import pytest
 from vagent.metadata.events import Caller
 from vagent.metadata.http.request_head import RequestHead, parse_request_head
 from vagent.metadata.http.response_reader import ResponseHead
+from vagent.metadata.limits import MAX_WHOLE_REPLY
 from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 from vagent.metadata.upstream.retry_policy import UpstreamFailure
@@ -22,13 +23,14 @@ class Receiver:
     """Writes down what it is told."""
 
     told: list[str] = field(default_factory=list)
+    takes_more: bool = True
 
     def send_response(self, head: ResponseHead, content: bytes) -> None:
         self.told.append(f"whole {head.status} {content.decode()}")
 
     def relay(self, data: bytes) -> bool:
         self.told.append(f"relay {data.decode()}")
-        return True
+        return self.takes_more
 
     def finish(self, status: int, size: int, *, close: bool) -> None:
         self.told.append(f"finish {status} {size} {close}")
@@ -46,13 +48,14 @@ class Pool:
 
     other: bool
     submitted: list[ForwardedRequest] = field(default_factory=list)
+    withdrawn: list[ForwardedRequest] = field(default_factory=list)
     reported: list[str] = field(default_factory=list)
 
     def submit(self, request: ForwardedRequest) -> None:
         self.submitted.append(request)
 
     def withdraw(self, request: ForwardedRequest) -> None:
-        raise AssertionError(request)
+        self.withdrawn.append(request)
 
     def has_other(self, request: ForwardedRequest) -> bool:
         return self.other
@@ -156,3 +159,148 @@ def test_what_cannot_be_retried_is_answered(
     assert [told] == rig.receiver.told
     assert [f"{failure.value}: detail"] == rig.pool.reported
     assert [] == rig.pool.submitted
+
+
+CLOSING = GET[:-2] + b"Connection: close\r\n\r\n"
+OLD = b"GET / HTTP/1.0\r\n\r\n"
+HALF = "h" * (MAX_WHOLE_REPLY // 2)
+
+
+def response(length: int | None, status: int = 200) -> ResponseHead:
+    """The head of the upstream's response."""
+    return ResponseHead(status, b"A: b\r\n", length, chunked=False, persistent=True)
+
+
+def test_the_request_as_the_upstream_gets_it() -> None:
+    """Sent again it is the same; each time counts. A body has its length."""
+    rig = Rig()
+    expected = b"GET / HTTP/1.1\r\nHost: nova\r\nX-Instance-ID: i\r\n\r\n"
+    assert [expected] * 2 == [rig.request.message(b"nova") for _ in range(2)]
+    assert 3 == rig.request.attempts
+    assert (
+        b"POST / HTTP/1.1\r\nHost: nova\r\nX-Instance-ID: i\r\n"
+        b"Content-Length: 2\r\n\r\n{}"
+    ) == Rig(POST).request.message(b"nova")
+
+
+def test_a_small_response_is_relayed_whole() -> None:
+    """When its last part is here, and not before; of nothing but its parts."""
+    rig = Rig()
+    rig.request.received(response(None), b"one ")
+    rig.request.received(response(None), b"two ")
+    assert [] == rig.receiver.told
+    rig.request.completed(response(None), b"three")
+    assert ["whole 200 one two three"] == rig.receiver.told
+    assert not rig.request.streaming
+
+
+@pytest.mark.parametrize(("surplus", "is_whole"), [(-1, True), (0, True), (1, False)])
+@pytest.mark.parametrize("is_announced", [False, True])
+def test_how_large_a_response_may_be_to_be_relayed_whole(
+    surplus: int, *, is_whole: bool, is_announced: bool
+) -> None:
+    """n-1, n, n+1 bytes, announced or as they come in two parts."""
+    size = MAX_WHOLE_REPLY + surplus
+    rig = Rig()
+    head = response(size if is_announced else None)
+    rig.request.received(head, b"" if is_announced else b"a" * (size // 2))
+    if not is_announced:
+        rig.request.received(head, b"a" * (size - size // 2))
+    assert is_whole is (not rig.request.streaming)
+
+
+def test_what_head_is_told_is_never_streamed() -> None:
+    """However large what it announces."""
+    rig = Rig(GET.replace(b"GET", b"HEAD"))
+    rig.request.received(response(MAX_WHOLE_REPLY + 1), b"")
+    rig.request.completed(response(MAX_WHOLE_REPLY + 1), b"")
+    assert ["whole 200 "] == rig.receiver.told
+
+
+@pytest.mark.parametrize(
+    ("request_", "length", "framing", "closes"),
+    [
+        (GET, 70_000, "Content-Length: 70000", False),
+        (CLOSING, 70_000, "Content-Length: 70000\r\nConnection: close", True),
+        (OLD, 70_000, "Content-Length: 70000\r\nConnection: close", True),
+        (OLD, None, "Connection: close", True),
+    ],
+)
+def test_a_large_response_is_streamed(
+    request_: bytes, length: int | None, framing: str, *, closes: bool
+) -> None:
+    """What was collected with the head, then each part; to HTTP/1.0 without a length
+    its end is that of the connection.
+    """
+    rig = Rig(request_)
+    head = response(length)
+    for part in (HALF, HALF, "more"):
+        rig.request.received(head, part.encode())
+    rig.request.completed(head, b"end")
+    size = 2 * len(HALF) + 7
+    streamed = "".join(told.removeprefix("relay ") for told in rig.receiver.told[:-1])
+    start = f"HTTP/1.1 200 OK\r\nA: b\r\n{framing}\r\n\r\n"
+    assert start + HALF + HALF + "moreend" == streamed
+    assert f"finish 200 {size} {closes}" == rig.receiver.told[-1]
+
+
+def test_a_large_response_without_a_length_is_chunked() -> None:
+    """An empty part is none: it would be the end."""
+    rig = Rig()
+    head = response(None)
+    for part in (HALF, HALF + "x", "", "more"):
+        rig.request.received(head, part.encode())
+    rig.request.completed(head, b"")
+    assert [
+        "relay HTTP/1.1 200 OK\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n"
+        f"{2 * len(HALF) + 1:x}\r\n{HALF}{HALF}x\r\n",
+        "relay 4\r\nmore\r\n",
+        "relay 0\r\n\r\n",
+        f"finish 200 {2 * len(HALF) + 5} False",
+    ] == rig.receiver.told
+
+
+def test_a_retry_starts_with_nothing() -> None:
+    """What the first endpoint said is forgotten, its size as well."""
+    rig = Rig(other=True)
+    rig.request.received(response(None), HALF.encode())
+    rig.request.failed(UpstreamFailure.BROKEN, "detail")
+    rig.request.received(response(None), HALF.encode())
+    rig.request.received(response(None), HALF.encode())
+    assert not rig.request.streaming
+    rig.request.completed(response(None), b"")
+    assert [f"whole 200 {HALF}{HALF}"] == rig.receiver.told
+
+
+def test_every_endpoint_that_failed_it_is_avoided() -> None:
+    """Not only the last one."""
+    rig = Rig(other=True)
+    first = rig.request.sent_to
+    rig.request.failed(UpstreamFailure.EMPTY, "detail")
+    rig.request.attempts, rig.request.sent_to = 0, CircuitBreaker()
+    rig.request.failed(UpstreamFailure.EMPTY, "detail")
+    assert (first, rig.request.sent_to) == rig.request.avoid
+
+
+def test_what_was_streamed_and_breaks_is_reset() -> None:
+    """The guest has a part of it: nothing else would be honest."""
+    rig = Rig(other=True)
+    rig.request.received(response(MAX_WHOLE_REPLY + 1), b"a")
+    rig.request.failed(UpstreamFailure.BROKEN, "detail")
+    assert "reset" == rig.receiver.told[-1]
+    assert ["broken-reply: detail"] == rig.pool.reported
+
+
+def test_one_that_waited_too_long_is_answered() -> None:
+    """It waits no more, and the reason is told."""
+    rig = Rig()
+    rig.request.expired()
+    assert [rig.request] == rig.pool.withdrawn
+    assert ["answer 503 False"] == rig.receiver.told
+    why = "held-too-long: no upstream connection in time"
+    assert [why] == rig.pool.reported
+
+
+def test_before_it_waits_it_has_no_deadline() -> None:
+    """Zero is no time of the clock's."""
+    assert (0.0, 0.0) == (Rig().request.deadline, Rig().request.hold_until)
