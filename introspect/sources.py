@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from vagent.datapath.endpoints.liveness import EndpointState
+from vagent.datapath.endpoints.health import EndpointState
 from vagent.datapath.flows.flow import FlowList
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.statistics import Statistics

@@ -23,7 +23,7 @@ from vagent.certificates.expiry_watch import CertificateWatch, certificates_of
 from vagent.config.model import AgentConfig
 from vagent.datapath.datapath import DataPath
 from vagent.datapath.endpoints.active_check import EndpointChecks, connector
-from vagent.datapath.endpoints.liveness import Liveness
+from vagent.datapath.endpoints.health import EndpointHealth
 from vagent.datapath.fast_path.kernel import LinuxFastPath
 from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.flows.reader import FlowReader
@@ -96,36 +96,39 @@ class Agent:
                 name=self._names.table,
                 host_side=self._names.host_side,
             ),
+            guests=self._registry.guests,
             emit=emit,
             clock=reactor,
         )
         self._flows = FlowReader(
             config.data_path.identity_range,
-            registrations=self._registry.registrations,
+            guests=self._registry.guests,
             services=lambda: self._services.table,
             run_in_thread=self._flow_worker,
             now=time.time,  # noqa: TID251  conntrack dates flows by it
             clock=time.monotonic,
             carried=self._fast_path.carried,
         )
-        self._liveness = Liveness(
+        self._health = EndpointHealth(
             config.endpoint_check,
             pick=random.Random().choice,  # noqa: S311 it spreads load, no secret
+            guests=self._registry.guests,
             emit=emit,
         )
         self._data_path = DataPath(
             config.data_path,
             self._names,
+            guests=self._registry.guests,
             limits=self._limits,
             count_flows=self._flows.count,
             system=LinuxSystem(
                 reactor=reactor, clock=reactor, run_in_thread=self._kernel_worker
             ),
-            liveness=self._liveness,
+            health=self._health,
             checks=EndpointChecks(
                 config.endpoint_check,
                 connect=connector(reactor),
-                checked=self._liveness.checked,
+                checked=self._health.checked,
                 clock=reactor,
             ),
             fast_path=self._fast_path,
@@ -333,7 +336,7 @@ class Agent:
         for old, new in change.pairs():
             if old is not None and not _same_identity(old, new):
                 self._proxy.forget(str(old.identity))
-            self._data_path.port_changed(old, new)
+        self._data_path.ports_changed(change)
 
     def _services_changed(self, table: ServiceTable) -> None:
         metadata = table.metadata()

@@ -21,7 +21,7 @@ from provision.config_api.reply import (
 )
 from provision.config_api.routes import ApiRoute, dispatch
 from provision.config_api.vagent import Additions, no_endpoints
-from vagent.datapath.endpoints.liveness import EndpointState
+from vagent.datapath.endpoints.health import EndpointState
 from vagent.linklocal.service import LinkLocalService
 from vagent.linklocal.table import ServiceTable
 from vagent.observe.event import Emit

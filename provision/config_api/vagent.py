@@ -16,7 +16,7 @@ from provision.config_api.reply import (
 )
 from provision.config_api.routes import ApiRoute, expected_revision
 from provision.config_api.vrouter_config import parse_uuid
-from vagent.datapath.endpoints.liveness import EndpointState
+from vagent.datapath.endpoints.health import EndpointState
 from vagent.errors import WireError
 from vagent.linklocal.codec import encode_entry
 from vagent.linklocal.service import LinkLocalService

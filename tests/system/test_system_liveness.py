@@ -26,7 +26,7 @@ from tests.system.offers import (
     way_to,
 )
 from tests.system.test_system_identity import wire
-from vagent.datapath.endpoints.liveness import FIRST_PAUSE
+from vagent.datapath.endpoints.health import FIRST_PAUSE
 
 pytestmark = pytest.mark.system
 

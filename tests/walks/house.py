@@ -25,7 +25,7 @@ from tests.walks.machine import (
 from vagent.config.model import AgentConfig, MetadataProxyConfig, Secret
 from vagent.datapath.datapath import DataPath
 from vagent.datapath.endpoints.active_check import EndpointChecks, connector
-from vagent.datapath.endpoints.liveness import Liveness
+from vagent.datapath.endpoints.health import EndpointHealth
 from vagent.datapath.fast_path.kernel import LinuxFastPath
 from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.names import Names
@@ -185,26 +185,29 @@ class House:
         )
 
     def _make_data_path(self, config: AgentConfig) -> DataPath:
-        liveness = Liveness(
+        health = EndpointHealth(
             config.endpoint_check,
             pick=max,
+            guests=self._registry.guests,
             emit=self._emit,
         )
         return DataPath(
             config.data_path,
             Names.of(config.data_path, listener_port=8097, guest_rate=1000),
+            guests=self._registry.guests,
             limits=FlowLimits(config.linklocal_flows),
             count_flows=_no_flows,
             system=System(self.machine),
-            liveness=liveness,
+            health=health,
             checks=EndpointChecks(
                 config.endpoint_check,
                 connect=connector(self.machine),
-                checked=liveness.checked,
+                checked=health.checked,
                 clock=self.machine,
             ),
             fast_path=FastPath(
                 create_autospec(LinuxFastPath, instance=True),
+                guests=self._registry.guests,
                 emit=self._emit,
                 clock=self.machine,
             ),
@@ -214,8 +217,7 @@ class House:
         )
 
     def _ports_changed(self, change: Change) -> None:
-        for old, new in change.pairs():
-            self._data_path.port_changed(old, new)
+        self._data_path.ports_changed(change)
 
     def _services_changed(self, table: ServiceTable) -> None:
         metadata = table.metadata()

@@ -4,15 +4,15 @@ kernel state out. Wires the pure parts of this room to the kernel; decides nothi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 
 from vagent.config.model import DataPathConfig, WhenStopped
 from vagent.datapath.endpoints.active_check import EndpointChecks
-from vagent.datapath.endpoints.liveness import EndpointState, Liveness
-from vagent.datapath.endpoints.passive_check import Witness
+from vagent.datapath.endpoints.health import EndpointHealth, EndpointState
+from vagent.datapath.endpoints.passive_check import PassiveCheck
 from vagent.datapath.events import (
     AgesMissing,
     GuardStays,
@@ -21,7 +21,8 @@ from vagent.datapath.events import (
     VlanMissing,
 )
 from vagent.datapath.fast_path.offload import FastPath
-from vagent.datapath.names import SERVICE_MAC, TAG, Names
+from vagent.datapath.interfaces import make_pair, make_tag_side
+from vagent.datapath.names import Names
 from vagent.datapath.rules.applier import Applier
 from vagent.datapath.rules.counters import KernelWatch
 from vagent.datapath.rules.features import Features, probe
@@ -31,12 +32,14 @@ from vagent.datapath.state import Attachment, Services, Tag
 from vagent.datapath.system import System
 from vagent.datapath.taps import LinkMonitor
 from vagent.datapath.trap.flow_limits import FlowLimits
+from vagent.datapath.trap.icmp_reject import IcmpReject
 from vagent.datapath.trap.nfqueue import PacketTrap
-from vagent.datapath.trap.verdicts import CountFlows, Judge
-from vagent.errors import KernelError
+from vagent.datapath.trap.recount import CountFlows, FlowRecount
+from vagent.datapath.trap.verdicts import Verdicts
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit
 from vagent.ports.port import Port, Registration
+from vagent.ports.registry import Change
 
 ACTIVE = "Active"
 NO_DEVICE = "Inactive < no-dev >"
@@ -48,9 +51,10 @@ NOT_YET = "Inactive < kernel-pending >"
 class DataPath:
     """Everything between the taps and the listener.
 
-    `liveness` takes one of several endpoints, as well as `check` and the flows that the
-    kernel carries say; `fast_path` is opened if configured; `count_flows` asks the
-    kernel how many flows each port has, by its index.
+    `guests` has the registered ports by index; the registry changes it. `health`
+    chooses among the endpoints of a service, by what `checks` and the flows of guests
+    say of them. `fast_path` is opened if configured. `count_flows` asks the kernel how
+    many flows each index has.
     """
 
     def __init__(
@@ -58,10 +62,11 @@ class DataPath:
         config: DataPathConfig,
         names: Names,
         *,
+        guests: Mapping[int, Registration],
         limits: FlowLimits,
         count_flows: CountFlows,
         system: System,
-        liveness: Liveness,
+        health: EndpointHealth,
         checks: EndpointChecks,
         fast_path: FastPath,
         emit: Emit,
@@ -79,8 +84,8 @@ class DataPath:
         self._owned = False
         self._made_interfaces = False
         self._in_force = False
-        self._registered: dict[int, Registration] = {}
-        self._by_tap: dict[str, set[int]] = {}
+        self._guests = guests
+        self._at_tap: dict[str, set[int]] = {}
         self._applier = Applier(
             names,
             system=system,
@@ -90,30 +95,35 @@ class DataPath:
             emit=emit,
             clock=clock,
         )
-        self._liveness = liveness
+        self._health = health
         self._checks = checks
-        self._witness = Witness(liveness, find=system.find_flow, emit=emit, clock=clock)
-        self._judge = Judge(
+        self._passive_check = PassiveCheck(
+            health, find=system.find_flow, emit=emit, clock=clock
+        )
+        self._recount = FlowRecount(
+            limits, count_flows=count_flows, guests=guests, emit=emit, clock=clock
+        )
+        self._verdicts = Verdicts(
             int(config.identity_range.network_address),
+            guests=guests,
             limits=limits,
-            count_flows=count_flows,
-            liveness=liveness,
-            witness=self._witness,
-            attachment_of=self._applier.applied,
-            system=system,
+            recount=self._recount,
+            health=health,
+            passive_check=self._passive_check,
+            icmp_reject=IcmpReject(
+                attachment_of=self._applier.applied,
+                system=system,
+                emit=emit,
+                clock=clock,
+            ),
             emit=emit,
             clock=clock,
         )
-        fast_path.guests = self._judge.guests
-        # What is told of a guest names its port.
-        self._judge.registered = self._registered
-        fast_path.registered = self._registered
-        liveness.registered = self._registered
         self._trap = PacketTrap(
             config.queue_number,
             queue_length=config.queue_length,
-            judge=self._judge.judge,
-            told=self._judge.refused,
+            mark_of=self._verdicts.mark_of,
+            reject=self._verdicts.reject,
             emit=emit,
             reactor=reactor,
         )
@@ -123,7 +133,7 @@ class DataPath:
             names,
             system=system,
             lost=self._applier.put_back,
-            looked=self._judge.count_again,
+            looked=self._recount.from_time_to_time,
             emit=emit,
             clock=clock,
         )
@@ -131,13 +141,13 @@ class DataPath:
     async def prepare(self) -> None:
         """Make the interfaces, for the listener to bind to. Raises KernelError."""
         self._features = await probe(self._system, self._names.table)
-        await self._make_interfaces()
+        self._made_interfaces = await make_pair(self._names, self._system)
         if not self._features.ct_timeout:
             self._emit(AgesMissing())
         missing = await open_ipv6(self._names, self._features, self._system)
         if missing:
             self._emit(Ipv6Missing(missing))
-        no_vlan = await self._make_tag_side()
+        no_vlan = await make_tag_side(self._names, self._system)
         if no_vlan:
             self._emit(VlanMissing(no_vlan))
         self._features = replace(self._features, ipv6=not missing, vlan=not no_vlan)
@@ -175,12 +185,12 @@ class DataPath:
         self._applier.stop()
         self.watch.stop()
         self._checks.stop()
-        self._witness.stop()
+        self._passive_check.stop()
         self._links.close()
         self._trap.close()
         self._fast_path.close()
         if self._guards():
-            self._emit(GuardStays(len(self._registered)))
+            self._emit(GuardStays(len(self._guests)))
             return
         if self._owned:
             await self._system.run_nft(removal(self._names, self._features))
@@ -193,33 +203,29 @@ class DataPath:
         """
         await self._applier.settled()
 
-    def port_changed(self, old: Registration | None, new: Registration | None) -> None:
-        """A port was registered (old is None), replaced, or removed (new is None)."""
-        taps = set()
-        if old is not None:
-            taps.add(old.port.tap)
-            self._forget(old, kept=() if new is None else new.indexes)
-        if new is not None:
-            taps.add(new.port.tap)
-            for index in new.indexes:
-                self._registered[index] = new
-                self._judge.guests[index] = new.index
-            self._by_tap.setdefault(new.port.tap, set()).update(new.indexes)
-        self._look_at(taps)
+    def ports_changed(self, change: Change) -> None:
+        """Ports were registered, replaced or removed; `guests` says so already."""
+        kept = {index for new in change.added for index in new.indexes}
+        for old in change.removed:
+            self._forget(old, kept)
+        for new in change.added:
+            self._at_tap.setdefault(new.port.tap, set()).update(new.indexes)
+        concerned = (*change.removed, *change.added)
+        self._look_at(dict.fromkeys(each.port.tap for each in concerned))
 
     def services_changed(self, services: Iterable[LinkLocalService]) -> None:
         """The provisioned services are these now."""
         self._services = Services.of(services, self._names, self._services)
-        self._judge.offers = self._services.offers
-        self._liveness.follow(self._services.fabric())
-        self._witness.follow(self._services.offered())
+        self._verdicts.follow(self._services)
+        self._health.follow(self._services.fabric())
+        self._passive_check.follow(self._services.offered())
         self._checks.follow(self._services)
         self._applier.offer(self._services)
 
     def endpoints_of(self, service: LinkLocalService) -> tuple[EndpointState, ...]:
         """The fabric endpoints that a service has now, and how they are."""
         offer = self._services.offers.get((int(service.address), service.port))
-        states = map(self._liveness.state, offer.endpoints if offer else ())
+        states = map(self._health.state, offer.endpoints if offer else ())
         return tuple(state for state in states if state is not None)
 
     def state(self, registration: Registration) -> str:
@@ -238,87 +244,26 @@ class DataPath:
         return (
             self._when_stopped is WhenStopped.GUARD
             and self._owned
-            and bool(self._registered)
+            and bool(self._guests)
             and (self._in_force or not self._made_interfaces)
         )
 
-    async def _make_interfaces(self) -> None:
-        names, system = self._names, self._system
-        guest_side, host_side = names.guest_side, names.host_side
-        if not await self._adopts_interfaces():
-            await system.run_ip(
-                f"link add {guest_side} type veth peer name {host_side}\n"
-            )
-            self._made_interfaces = True
-            for side in (guest_side, host_side):
-                # No router or neighbour discovery on interfaces without neighbours, and
-                # no IPv6 at all before `open_ipv6`. The key is absent where IPv6 is.
-                if system.has_sysctl(f"net/ipv6/conf/{side}/disable_ipv6"):
-                    system.write_sysctl(f"net/ipv6/conf/{side}/disable_ipv6", "1")
-        # A fabric endpoint 127.0.0.1 means this host; only translated flows get there.
-        system.write_sysctl(f"net/ipv4/conf/{host_side}/route_localnet", "1")
-        system.write_sysctl(f"net/ipv4/conf/{host_side}/forwarding", "1")
-        await system.run_ip(
-            f"link set {guest_side} up\n"
-            f"link set {host_side} address {SERVICE_MAC} arp off up\n"
-            f"addr replace {names.listener_interface} dev {host_side}\n"
-        )
-
-    async def _adopts_interfaces(self) -> bool:
-        """Is the pair of an agent before us there, to be used without a gap? One that
-        is half made, or has another identity range, is taken away with its routes.
-        Raises KernelError where an interface of such a name is somebody else's.
-        """
-        names, system = self._names, self._system
-        tied = {
-            names.guest_side: names.host_side,
-            names.host_side: names.guest_side,
-            names.tag_side: names.guest_side,
-        }
-        there = [name for name in tied if system.ifindex(name) is not None]
-        for name in there:
-            if system.linked(name) != system.ifindex(tied[name]):
-                raise KernelError(
-                    f"interface {name} is not ours, as it is not tied to {tied[name]};"
-                    " rename it, or choose another <name> in <data-path>"
-                )
-        if not there:
-            return False
-        if system.address(names.host_side) == names.listener_interface:
-            return True
-        await system.run_ip(f"link del {names.guest_side}\n")
-        return False
-
-    async def _make_tag_side(self) -> str:
-        """Make the interface that tags replies; why this kernel cannot, or ""."""
-        names, system = self._names, self._system
-        if system.ifindex(names.tag_side) is None:
-            try:
-                await system.run_ip(
-                    f"link add link {names.guest_side} name {names.tag_side}"
-                    f" type vlan id {TAG}\n"
-                )
-            except KernelError as failure:
-                return str(failure)
-        if system.has_sysctl(f"net/ipv6/conf/{names.tag_side}/disable_ipv6"):
-            system.write_sysctl(f"net/ipv6/conf/{names.tag_side}/disable_ipv6", "1")
-        await system.run_ip(f"link set {names.tag_side} up\n")
-        return ""
-
-    def _look_at(self, taps: set[str] | None) -> None:
+    def _look_at(self, taps: Iterable[str] | None) -> None:
+        """These interfaces may have come, gone or changed; None means any."""
         if taps is None:
             self._look_at_all()
             return
         for tap in taps:
-            for index in self._by_tap.get(tap, ()):
+            for index in self._at_tap.get(tap, ()):
                 self._look(index)
 
     def _look_at_all(self) -> None:
-        for index in self._registered:
+        for index in self._guests:
             self._look(index)
 
     def _look(self, index: int) -> None:
-        registration = self._registered[index]
+        """Attach this index where its tap is now, or detach it."""
+        registration = self._guests[index]
         port = registration.port
         ifindex = self._system.ifindex(port.tap)
         why_not = self._why_not(port)
@@ -355,8 +300,8 @@ class DataPath:
     def _takes_link_local(self, index: int, port: Port) -> bool:
         """One port of a tap, VLAN and MAC does: the first."""
         return self._features.ipv6 and not any(
-            other < index and _is_beside(self._registered[other].port, port)
-            for other in self._by_tap[port.tap]
+            other < index and _is_beside(self._guests[other].port, port)
+            for other in self._at_tap[port.tap]
         )
 
     def _tag(self, port: Port) -> Tag | None:
@@ -367,16 +312,14 @@ class DataPath:
 
     def _forget(self, registration: Registration, kept: Collection[int]) -> None:
         """The port is not at this place any more; indexes that it keeps stay wanted."""
-        indexes = self._by_tap[registration.port.tap]
+        indexes = self._at_tap[registration.port.tap]
         indexes.difference_update(registration.indexes)
         if not indexes:
-            del self._by_tap[registration.port.tap]
+            del self._at_tap[registration.port.tap]
         for index in set(registration.indexes).difference(kept):
-            del self._registered[index]
-            del self._judge.guests[index]
             self._limits.forget(index)
-            self._liveness.forget(index)
-            self._witness.forget(index)
+            self._health.forget(index)
+            self._passive_check.forget(index)
             self._applier.detach(index)
 
 

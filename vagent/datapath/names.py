@@ -16,8 +16,7 @@ from ipaddress import (
 )
 
 from vagent.config.model import DataPathConfig
-from vagent.ports.identity import AGENT_INDEX
-from vagent.ports.identity6 import identity_of, network_of, prefix_of
+from vagent.ports.identity import AGENT_INDEX, identity6_of, network6_of
 
 SERVICE_MAC = "02:00:a9:fe:a9:fe"
 """MAC address that answers for every service address at every tap (locally
@@ -46,6 +45,7 @@ class Names:
     tag_side: str
     identity_range: IPv4Network
     listener_address: IPv4Address
+    listener_address6: IPv6Address
     listener_port: int
     queue_number: int
     guest_rate: int
@@ -58,13 +58,15 @@ class Names:
         """Names for a configured prefix; `guest_rate` is the number of flows a second
         that one guest may open before the kernel refuses them without the agent.
         """
+        network = config.identity_range
         return cls(
             table=config.name,
             guest_side=f"{config.name}0",
             host_side=f"{config.name}1",
             tag_side=f"{config.name}2",
-            identity_range=config.identity_range,
-            listener_address=config.identity_range.network_address + 1,
+            identity_range=network,
+            listener_address=network.network_address + AGENT_INDEX,
+            listener_address6=identity6_of(AGENT_INDEX, int(network.network_address)),
             listener_port=listener_port,
             queue_number=config.queue_number,
             guest_rate=guest_rate,
@@ -78,18 +80,8 @@ class Names:
 
     @property
     def identity_range6(self) -> IPv6Network:
-        """What IPv6 identities are taken from."""
-        return network_of(self.identity_range)
-
-    @property
-    def prefix6(self) -> int:
-        """What each of them begins with: 32 bits."""
-        return prefix_of(int(self.identity_range.network_address))
-
-    @property
-    def listener_address6(self) -> IPv6Address:
-        """Where the metadata listener is for IPv6."""
-        return identity_of(self.prefix6, AGENT_INDEX)
+        """The IPv6 identities: a /32 beside the identity range."""
+        return network6_of(self.identity_range)
 
 
 QUEUE_CHAIN = "to_agent"

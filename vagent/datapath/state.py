@@ -12,8 +12,7 @@ from vagent.datapath.names import (
     Names,
 )
 from vagent.linklocal.service import METADATA, LinkLocalService
-from vagent.ports import identity6
-from vagent.ports.identity import AGENT_INDEX
+from vagent.ports.identity import AGENT_INDEX, identity6_of
 
 Address = IPv4Address | IPv6Address
 
@@ -69,8 +68,7 @@ class Attachment:
     @property
     def identity6(self) -> IPv6Address:
         """Stands for `address6` above the tap."""
-        prefix = identity6.prefix_of(int(self.identity) - self.index)
-        return identity6.identity_of(prefix, self.index)
+        return identity6_of(self.index, int(self.identity) - self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +196,7 @@ class _Numbers:
         return frozenset(Endpoint(number, *key) for key, number in self._used.items())
 
 
-TELL = REFUSE << INDEX_BITS | AGENT_INDEX
+REJECT_MARK = REFUSE << INDEX_BITS | AGENT_INDEX
 """Mark of such a datagram on its way to the agent."""
 
 

@@ -31,7 +31,9 @@ _TTL = 64
 _MORE_FRAGMENTS = 0x2000
 
 
-def craft(trapped: bytes, *, guest: IPv4Address, guest_mac: str, own_mac: str) -> bytes:
+def port_unreachable(
+    trapped: bytes, *, guest: IPv4Address, guest_mac: str, own_mac: str
+) -> bytes:
     """The Ethernet frame to send into the guest's tap about a trapped packet.
 
     Raises WireError where the packet is none that may be answered so: only a whole

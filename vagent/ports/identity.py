@@ -1,86 +1,98 @@
-"""Numbers of the identity range, one per port: plain book-keeping.
+"""The identity addresses that stand for guests above the tap: pure arithmetic.
 
-Free numbers wait in one queue and the longest free is given first, so a new guest
-does not meet what conntrack still remembers of the last one. Knows no port.
+A guest's address has an index, and index n is the n-th address of the IPv4 identity
+range. For IPv6 there is a /32 of unique local addresses (RFC 4193) beside the range,
+whose third octet is in it, so two agents of one host have two; it never leaves the
+host. A guest's registered IPv6 address becomes `<prefix>:<index>::1`. Of its link-local
+address, which nobody registers, the upper half becomes `<prefix>:<index>:<~index>` and
+the lower half stays, so a reply goes back to exactly that address. The sixteen-bit
+words of that upper half add up to 0xfe80 as those of fe80::/64 do, so no checksum
+changes (RFC 6296 3.1).
+
+`start` is the first address of the IPv4 range. Addresses are integers where this is
+called for each packet.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection
-from ipaddress import IPv4Address, IPv4Network
-
-from vagent.errors import LimitError
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+)
 
 AGENT_INDEX = 1
-"""The agent's own address; guests follow."""
-FIRST_INDEX = AGENT_INDEX + 1
+"""Index of the agent's own identity address, where it listens; guests follow."""
+MAX_INDEX = 0xFFFF
+"""An index has 16 bits: the lower half of a flow's mark."""
+LINK_LOCAL = IPv6Network("fe80::/64")
+"""What guests use of fe80::/10 (RFC 4291 2.5.6)."""
+
+_LINK_LOCAL = int(LINK_LOCAL.network_address)
+_SUM = _LINK_LOCAL >> 112
+_UNIQUE_LOCAL = 0xFD00
+_LOWER_HALF = (1 << 64) - 1
+_REGISTERED = 1
+"""Lower half of the identity of a registered address; the word above it is 0, which is
+the complement of no index."""
 
 
-class IdentityRange:
-    """Which numbers of an IPv4 network are taken.
-
-    Number n stands for the n-th address of the network; 0 (the network itself), 1 (the
-    agent) and the broadcast address are never given. The network needs a prefix of
-    /30 or shorter.
+def index_of(identity: int, version: int, start: int) -> int:
+    """The index that an identity address of this IP version stands for, -1 where it is
+    no identity. That there is an index does not mean that a guest has it.
     """
-
-    def __init__(self, network: IPv4Network) -> None:
-        self.network = network
-        self._end = network.num_addresses - 1
-        if self._end <= FIRST_INDEX:
-            raise LimitError(f"identity range {network} has no room for a guest (/30)")
-        self._free: deque[int] = deque(range(FIRST_INDEX, self._end))
-        self._held: set[int] = set()
-
-    def __repr__(self) -> str:
-        return f"<IdentityRange {self.network} {len(self._held)}/{self.capacity}>"
-
-    @property
-    def capacity(self) -> int:
-        """How many guests fit."""
-        return self._end - FIRST_INDEX
-
-    def take(self) -> int:
-        """The number that has been free the longest. Raises LimitError when full."""
-        if not self._free:
-            raise LimitError(
-                f"identity range {self.network} is full ({self.capacity} ports)"
-            )
-        index = self._free.popleft()
-        self._held.add(index)
+    if version == 4:
+        index = identity - start
+        return index if 0 <= index <= MAX_INDEX else -1
+    if identity >> 96 != prefix6_of(start):
+        return -1
+    index, complement = identity >> 80 & MAX_INDEX, identity >> 64 & MAX_INDEX
+    if complement == index ^ MAX_INDEX:
         return index
+    return index if identity & _LOWER_HALF == _REGISTERED and not complement else -1
 
-    def give_back(self, index: int) -> None:
-        """The number is free; it goes to the end of the queue."""
-        self._held.remove(index)
-        self._free.append(index)
 
-    def hold(self, wanted: Collection[int]) -> frozenset[int]:
-        """Take these very numbers (at start, from the journal) as far as possible.
+def read_identity(text: str, start: int) -> tuple[int, IPv6Address | None]:
+    """The index of an identity address as a socket spells it, -1 for any other text;
+    and the guest's own link-local address, where it stands for that.
+    """
+    try:
+        if ":" not in text:
+            return index_of(int(IPv4Address(text)), 4, start), None
+        address = IPv6Address(text)
+    except AddressValueError:
+        return -1, None
+    index = index_of(int(address), 6, start)
+    return index, None if index < 0 else link_local_of(address)
 
-        Returns those now held; a number outside the range, or taken, is left out. The
-        queue continues behind the highest: what lies below may have been free for a
-        short time only. Costs as much as the range is large: call it once.
-        """
-        held = frozenset(
-            index
-            for index in wanted
-            if FIRST_INDEX <= index < self._end and index not in self._held
-        )
-        self._held |= held
-        start = max(held, default=0)
-        free = sorted(index for index in self._free if index not in held)
-        self._free = deque(
-            [n for n in free if n > start] + [n for n in free if n < start]
-        )
-        return held
 
-    def address_of(self, index: int) -> IPv4Address:
-        """The address that a number stands for."""
-        return IPv4Address(int(self.network.network_address) + index)
+def link_local_of(identity: IPv6Address) -> IPv6Address | None:
+    """The guest's own link-local address behind an identity that has an index; None
+    where that stands for the registered address.
+    """
+    if int(identity) >> 64 & MAX_INDEX == 0:
+        return None
+    return IPv6Address(_LINK_LOCAL | int(identity) & _LOWER_HALF)
 
-    def index_of(self, address: IPv4Address) -> int | None:
-        """The number of an address, or None where no guest may have it."""
-        index = int(address) - int(self.network.network_address)
-        return index if FIRST_INDEX <= index < self._end else None
+
+def identity6_of(index: int, start: int) -> IPv6Address:
+    """The identity of the registered IPv6 address with this index."""
+    return IPv6Address(prefix6_of(start) << 96 | index << 80 | _REGISTERED)
+
+
+def network6_of(network: IPv4Network) -> IPv6Network:
+    """The /32 of the IPv6 identities beside an IPv4 identity range."""
+    return IPv6Network((prefix6_of(int(network.network_address)) << 96, 32))
+
+
+def prefix6_of(start: int) -> int:
+    """Its 32 bits: 169.254.64.0 gives fd40:140::/32."""
+    first = _UNIQUE_LOCAL | start >> 8 & 0xFF
+    return first << 16 | _SUM - first
+
+
+def link_local_word(index: int) -> int:
+    """Third and fourth word of the identity of a link-local address."""
+    return index << 16 | index ^ MAX_INDEX

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
-from vagent.ports import identity6
+from vagent.ports.identity import identity6_of, read_identity
 
 Address = IPv4Address | IPv6Address
 
@@ -115,20 +115,18 @@ class Registration:
 
         None where that address is not known, or the identity is not the port's.
         """
-        if ":" not in source:
-            index = int(IPv4Address(source)) - int(self.identity) + self.index
-            return self.addresses_at(index)[0] if index in self.indexes else None
-        found = identity6.read_text(self.prefix6, source)
-        if found is None or found.index not in self.indexes:
+        index, link_local = read_identity(source, self._start)
+        if index not in self.indexes:
             return None
-        return found.link_local or self.addresses_at(found.index)[1]
+        address, address6 = self.addresses_at(index)
+        return link_local or address6 if ":" in source else address
 
     @property
     def identity6(self) -> IPv6Address:
-        """The identity of the port's registered IPv6 address (`ports.identity6`)."""
-        return identity6.identity_of(self.prefix6, self.index)
+        """The identity address of the port's registered IPv6 address."""
+        return identity6_of(self.index, self._start)
 
     @property
-    def prefix6(self) -> int:
-        """What all IPv6 identities of this range begin with."""
-        return identity6.prefix_of(int(self.identity) - self.index)
+    def _start(self) -> int:
+        """The first address of the identity range."""
+        return int(self.identity) - self.index

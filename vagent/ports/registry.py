@@ -16,9 +16,9 @@ from ipaddress import IPv4Address, IPv4Network
 
 from vagent.errors import LimitError
 from vagent.observe.event import Emit
-from vagent.ports import identity6
 from vagent.ports.events import PortRegistered, PortRemoved
-from vagent.ports.identity import IdentityRange
+from vagent.ports.identity import index_of, read_identity
+from vagent.ports.index_pool import IndexPool
 from vagent.ports.port import Port, Registration, Slot
 from vagent.ports.tap import check_tap, is_same_guest, renewed
 
@@ -58,21 +58,25 @@ class Plan:
 
 
 class PortRegistry:
-    """Registrations by port id, by identity and by number."""
+    """Registrations by port id and by identity.
+
+    `guests` has them by index, each of a port's indexes. Other rooms read it; it is
+    changed here alone.
+    """
 
     def __init__(self, network: IPv4Network, *, emit: Emit) -> None:
-        self._range = IdentityRange(network)
-        self._prefix6 = identity6.prefix_of(int(network.network_address))
+        self.guests: dict[int, Registration] = {}
+        self._pool = IndexPool(network)
+        self._start = int(network.network_address)
         self._emit = emit
         self._by_id: dict[str, Registration] = {}
         self._by_identity: dict[str, Registration] = {}
-        self._by_index: dict[int, Registration] = {}
         self._on_tap: dict[str, set[str]] = {}
         self._all: tuple[Registration, ...] | None = None
         self._subscribers: list[Callable[[Change], None]] = []
 
     def __repr__(self) -> str:
-        return f"<PortRegistry {len(self._by_id)} ports, {self._range!r}>"
+        return f"<PortRegistry {len(self._by_id)} ports, {self._pool!r}>"
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -80,24 +84,18 @@ class PortRegistry:
     @property
     def network(self) -> IPv4Network:
         """The identity range."""
-        return self._range.network
+        return self._pool.network
 
     def get(self, port_id: str) -> Registration | None:
         """The registration of a port."""
         return self._by_id.get(port_id)
 
     def at(self, peer: str) -> Registration | None:
-        """Who has this identity, as a socket spells it (`169.254.64.11`, or one of
-        `identity6`).
-        """
+        """Who has this identity address, as a socket spells it."""
+        # IPv4 is looked up as text: this is asked for each request.
         if ":" not in peer:
             return self._by_identity.get(peer)
-        found = identity6.read_text(self._prefix6, peer)
-        return None if found is None else self._by_index.get(found.index)
-
-    def by_index(self, index: int) -> Registration | None:
-        """Who has this number of the identity range (a packet mark)."""
-        return self._by_index.get(index)
+        return self.guests.get(read_identity(peer, self._start)[0])
 
     def registrations(self) -> tuple[Registration, ...]:
         """All of them, oldest first; the same object until something changes."""
@@ -124,15 +122,13 @@ class PortRegistry:
         """
         numbers: dict[int, Slot] = {}
         for slot, identity in wanted.items():
-            index = self._range.index_of(identity)
-            if index is not None:
-                numbers.setdefault(index, slot)
-        held = self._range.hold(numbers)
+            numbers.setdefault(index_of(int(identity), 4, self._start), slot)
+        held = self._pool.hold(numbers)
         return {numbers[index]: index for index in held}
 
     def release(self, index: int) -> None:
         """Give back a number that `hold` set aside for a port that cannot be added."""
-        self._range.give_back(index)
+        self._pool.give_back(index)
 
     def plan(
         self, ports: Iterable[Port], *, held: Mapping[Slot, int] | None = None
@@ -152,14 +148,14 @@ class PortRegistry:
             ]
         except LimitError:
             for index in fresh:
-                self._range.give_back(index)
+                self._pool.give_back(index)
             raise
         return Plan(tuple(registrations), self._change_of(registrations), tuple(fresh))
 
     def abandon(self, plan: Plan) -> None:
         """Forget a plan: its numbers are free again."""
         for index in plan.fresh:
-            self._range.give_back(index)
+            self._pool.give_back(index)
 
     def commit(self, plan: Plan) -> None:
         """Put a plan in force and tell the subscribers, once."""
@@ -168,7 +164,7 @@ class PortRegistry:
             self._forget(old)
             for index in old.indexes:
                 if index not in kept:
-                    self._range.give_back(index)
+                    self._pool.give_back(index)
         for registration in plan.change.added:
             self._remember(registration)
         replaced = {old.port.id for old in plan.change.removed}
@@ -190,7 +186,7 @@ class PortRegistry:
             return None
         self._forget(old)
         for index in old.indexes:
-            self._range.give_back(index)
+            self._pool.give_back(index)
         self._emit(PortRemoved(port_id, old.port.tap, str(old.identity)))
         self._tell(Change(removed=(old,)))
         return old
@@ -227,7 +223,7 @@ class PortRegistry:
         index, *further = (
             self._index_of(slot, known, held, fresh) for slot in port.slots
         )
-        return Registration(port, index, self._range.address_of(index), tuple(further))
+        return Registration(port, index, self._pool.address_of(index), tuple(further))
 
     def _index_of(
         self,
@@ -241,7 +237,7 @@ class PortRegistry:
         if index is None:
             index = held.get(slot)
             if index is None:
-                index = self._range.take()
+                index = self._pool.take()
             fresh.append(index)
         return index
 
@@ -262,14 +258,14 @@ class PortRegistry:
         self._by_id[registration.port.id] = registration
         for index in registration.indexes:
             self._by_identity[str(registration.identity_at(index))] = registration
-            self._by_index[index] = registration
+            self.guests[index] = registration
         self._on_tap.setdefault(registration.port.tap, set()).add(registration.port.id)
 
     def _forget(self, old: Registration) -> None:
         del self._by_id[old.port.id]
         for index in old.indexes:
             del self._by_identity[str(old.identity_at(index))]
-            del self._by_index[index]
+            del self.guests[index]
         on_tap = self._on_tap[old.port.tap]
         on_tap.remove(old.port.id)
         if not on_tap:

@@ -1,7 +1,7 @@
-"""The agent's own connections to fabric endpoints, where agent.conf asks for them.
+"""Active health check: the agent connects to fabric endpoints, where agent.conf asks.
 
-It connects to what is provisioned and to nothing else, a few at a time, says nothing
-and resets at once. What an outcome means is `liveness`'s to say.
+It connects to provisioned endpoints and to nothing else, a few at a time, sends nothing
+and resets the connection at once. `health` decides what an outcome means.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ from vagent.config.model import EndpointCheckConfig
 from vagent.datapath.state import LISTENER, Endpoint, Services
 
 MAX_AT_ONCE = 64
-"""Connections under way: 1,000 dead endpoints take some 30 s with the default timeout,
-and a thousand that live a fraction of a second."""
+"""Connections that are made at one time: with the default timeout 1,000 dead endpoints
+take some 30 s, and as many that work a fraction of a second."""
 EVERY = "*"
-"""Stands for all services."""
+"""In agent.conf stands for all services."""
 
 Connect = Callable[[Endpoint, float], Deferred[None]]
-"""Connects within so many seconds and hangs up; fails where it could not."""
+"""Connects to an endpoint within so many seconds and hangs up; the Deferred fails if
+that does not work."""
 
 
 class EndpointChecks:
-    """Checks what `follow` was told of last, every interval from `start` to `stop`, and
-    reports to `checked`.
+    """Checks the endpoints of `follow` in every interval, from `start` to `stop`. Calls
+    `checked` with the number of an endpoint, `passed`, and `why` it did not.
     """
 
     def __init__(
@@ -54,12 +55,12 @@ class EndpointChecks:
         return f"<EndpointChecks of {len(self._endpoints)} endpoints>"
 
     def start(self) -> None:
-        """Begin, if any service is to be checked."""
+        """Begin, if agent.conf names any service."""
         if self._config.services:
             self._loop.start(self._config.interval)
 
     def stop(self) -> None:
-        """End it, connections under way included."""
+        """End, and drop the connections under way."""
         if self._loop.running:
             self._loop.stop()
         self._endpoints = {}
@@ -67,7 +68,7 @@ class EndpointChecks:
             connection.cancel()
 
     def follow(self, services: Services) -> None:
-        """These are the services now."""
+        """These services are provisioned now."""
         numbers = {
             number
             for offer in services.offers.values()
@@ -111,13 +112,13 @@ class EndpointChecks:
         self._report(endpoint, passed=True)
 
     def _report(self, endpoint: Endpoint, *, passed: bool, why: str = "") -> None:
-        # It may have been taken away, or be another one, meanwhile.
+        # Meanwhile the endpoint may be gone, or its number be that of another.
         if self._endpoints.get(endpoint.number) == endpoint:
             self._checked(endpoint.number, passed=passed, why=why)
 
 
 def connector(reactor: Any) -> Connect:
-    """Real connections."""
+    """A `Connect` that makes real connections."""
 
     def connect(endpoint: Endpoint, timeout: float) -> Deferred[None]:
         # Not twisted.internet.endpoints, which loads a second TLS library.
@@ -131,7 +132,7 @@ def connector(reactor: Any) -> Connect:
 
 
 class _Attempt(ClientFactory):
-    """Tells whether the connection was made, and hangs up."""
+    """Hangs up as soon as the connection is made, and ends `attempt`."""
 
     noisy = False
 

@@ -1,9 +1,10 @@
-"""Looks at some of the new flows a moment later: did their endpoint answer?
+"""Passive health check: looks at some new flows a moment later, whether they have
+got a reply.
 
-Asking the kernel about one flow costs some 50 us, so not every flow is looked at: of an
-endpoint that is well one in a second, else one of each guest at a time. Nothing is
-added to a packet, and no other program's flows are listened to. What an outcome means
-is `liveness`'s to say.
+To ask conntrack about one flow costs some 50 us, so not every flow is looked at: one a
+second to an endpoint that is well, else one of each guest at a time. Nothing is added
+to the way of a packet, and no other program's flows are seen. `health` decides what an
+outcome means.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from enum import Enum
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from vagent.datapath.endpoints.events import FlowNotSeen
-from vagent.datapath.endpoints.liveness import Key, Liveness
+from vagent.datapath.endpoints.health import EndpointHealth, Key
 from vagent.datapath.state import INDEX_BITS
 from vagent.errors import KernelError, WireError
 from vagent.kernel.conntrack import SEEN_REPLY, Tracked
@@ -24,19 +25,19 @@ from vagent.kernel.ip_packet import TCP, OpeningPacket
 from vagent.observe.event import Emit
 
 FIRST_LOOK = 0.5
-"""Seconds after its opening: an endpoint that lives has answered a thousand times over,
-one that refuses has reset the flow."""
+"""Seconds after a flow was opened: by then an endpoint that works has answered, and one
+that refuses has reset the flow."""
 LAST_LOOK = 3.0
-"""Seconds after which silence is a failure: TCP has repeated its opening packet after
-one second; a name server that asks others may take longer than the first look."""
+"""Seconds after which silence is a failure. TCP repeats its opening packet after one
+second, and a name server that has to ask others may take longer than the first look."""
 INTERVAL = 0.5
-"""Seconds between two rounds of looking, while there is something to look at."""
+"""Seconds between two rounds of looking, while any flow waits for one."""
 WELL_FOR = 1.0
-"""Seconds after a reply in which no flow to an endpoint that is well is looked at."""
+"""Seconds after a reply for which no further flow to that endpoint is looked at."""
 MAX_WATCHED = 128
-"""Flows that are waiting to be looked at: one round takes some 6 ms then."""
+"""Flows that wait to be looked at: one round takes some 6 ms for as many."""
 MAX_WATCHED_OF_GUEST = 8
-"""Of one guest, so that it cannot keep the others' flows from being looked at."""
+"""Flows of one guest among them: it must not keep out the flows of the others."""
 
 
 class _Seen(Enum):
@@ -54,20 +55,21 @@ class _Watched:
     due: float
 
 
-class Witness:
-    """`find` asks the kernel for the flow that a packet opened, and raises KernelError
-    and WireError; None where there is none (any more).
+class PassiveCheck:
+    """Tells `health` what became of flows. `find` asks conntrack for the flow that a
+    packet opened; None where there is none any more. It raises KernelError and
+    WireError.
     """
 
     def __init__(
         self,
-        liveness: Liveness,
+        health: EndpointHealth,
         *,
         find: Callable[[OpeningPacket], Tracked | None],
         emit: Emit,
         clock: IReactorTime,
     ) -> None:
-        self._liveness = liveness
+        self._health = health
         self._find = find
         self._emit = emit
         self._clock = clock
@@ -77,13 +79,13 @@ class Witness:
         self._next: IDelayedCall | None = None
 
     def __repr__(self) -> str:
-        return f"<Witness of {len(self._watched)} flows>"
+        return f"<PassiveCheck of {len(self._watched)} flows>"
 
     def opened(self, packet: OpeningPacket, mark: int, index: int) -> None:
         """A flow of this guest was let in towards a fabric endpoint, with this mark."""
         key = mark >> INDEX_BITS, packet.protocol
         now = self._clock.seconds()
-        if now < self._well_until.get(key, 0.0) and self._liveness.is_well(*key):
+        if now < self._well_until.get(key, 0.0) and self._health.is_well(*key):
             return
         if (
             (key, index) in self._watched
@@ -97,12 +99,12 @@ class Witness:
             self._next = self._clock.callLater(INTERVAL, self._look)
 
     def forget(self, index: int) -> None:
-        """The guest is gone; the agent itself ends its flows."""
+        """The guest is gone, and its flows are ended: look at none of them."""
         for key in [each for each in self._watched if each[1] == index]:
             self._drop(key)
 
     def follow(self, numbers: frozenset[int]) -> None:
-        """Only these endpoints are offered now; the agent ended flows to others."""
+        """Services lead to these endpoints now; flows to others are ended."""
         for key in [each for each in self._watched if each[0][0] not in numbers]:
             self._drop(key)
         self._well_until = {
@@ -110,7 +112,7 @@ class Witness:
         }
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look at nothing any more."""
         self._watched.clear()
         self._of_guest.clear()
         if self._next is not None:
@@ -123,7 +125,7 @@ class Witness:
         for key, watched in [*self._watched.items()]:
             if watched.due <= now:
                 self._look_at(key, watched, now)
-        self._liveness.prune(now)
+        self._health.prune(now)
         if self._watched:
             self._next = self._clock.callLater(INTERVAL, self._look)
 
@@ -136,12 +138,14 @@ class Witness:
         self._drop(key)
         if seen is _Seen.REPLIED:
             self._well_until[number, protocol] = now + WELL_FOR
-            self._liveness.replied(number, protocol)
+            self._health.replied(number, protocol)
         elif seen is _Seen.SILENT or (seen is _Seen.GONE and protocol == TCP):
-            self._liveness.failed(number, protocol, index, now)
+            self._health.failed(number, protocol, index, now)
 
     def _seen(self, watched: _Watched) -> _Seen:
-        """GONE: the kernel forgets a TCP flow whose first answer is a reset."""
+        """What conntrack says of a flow. It forgets a TCP flow whose first answer is a
+        reset, hence GONE.
+        """
         try:
             tracked = self._find(watched.packet)
         except (KernelError, WireError) as failure:

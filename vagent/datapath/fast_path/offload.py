@@ -103,8 +103,7 @@ class _EntryStaysError(KernelError):
 class _Flow:
     packet: OpeningPacket
     tracked: Tracked
-    guest: int
-    port: Registration | None
+    guest: Registration
     ifindex: int
     tap_mtu: int
     hop: Hop
@@ -154,14 +153,18 @@ def why_not(match: Match, index: int, tracked: Tracked | None) -> str:
 class FastPath:
     """Everything is a no-op before `open`, and after the kernel refused.
 
-    `guests` tells the port's first index by any of its own, `registered` the port.
+    `guests` has the registered ports by index.
     """
 
     def __init__(
-        self, kernel: FastPathKernel, *, emit: Emit, clock: IReactorTime
+        self,
+        kernel: FastPathKernel,
+        *,
+        guests: Mapping[int, Registration],
+        emit: Emit,
+        clock: IReactorTime,
     ) -> None:
-        self.guests: Mapping[int, int] = {}
-        self.registered: Mapping[int, Registration] = {}
+        self._guests = guests
         self._kernel = kernel
         self._emit = emit
         self._clock = clock
@@ -331,8 +334,8 @@ class FastPath:
         attachment = self._attachments.get(place)
         if attachment is None or key in self._flows:
             return
-        guest = self.guests.get(attachment.index, attachment.index)
-        if not self._tries.may(guest, now):
+        guest = self._guests.get(attachment.index)
+        if guest is None or not self._tries.may(guest.index, now):
             return
         try:
             why = self._take(match, attachment, guest, now)
@@ -341,16 +344,15 @@ class FastPath:
         except (KernelError, WireError) as failure:
             why = str(failure)
         outcome = Outcome.REFUSED if why else Outcome.TAKEN
-        port = self.registered.get(attachment.index)
-        self._emit(FastPathFlow(outcome, match, why, port))
+        self._emit(FastPathFlow(outcome, match, why, guest))
 
     def _take(
-        self, match: Match, attachment: Attachment, guest: int, now: float
+        self, match: Match, attachment: Attachment, guest: Registration, now: float
     ) -> str:
         """Why not, or ""."""
         if len(self._flows) >= MAX_FLOWS:
             return f"there are {MAX_FLOWS} flows already"
-        if self._of_guest[guest] >= MAX_FLOWS_OF_GUEST:
+        if self._of_guest[guest.index] >= MAX_FLOWS_OF_GUEST:
             return f"its guest has {MAX_FLOWS_OF_GUEST} already"
         pair, kernel = match.pair, self._kernel
         packet = OpeningPacket(
@@ -389,7 +391,6 @@ class FastPath:
             packet=packet,
             tracked=tracked,
             guest=guest,
-            port=self.registered.get(attachment.index),
             ifindex=attachment.ifindex,
             tap_mtu=tap_mtu,
             hop=hop,
@@ -401,7 +402,7 @@ class FastPath:
         to_guest = Way(attachment.ifindex, tap_mtu, None, match.mac, _SERVICE_MAC)
         to_fabric = Way(hop.ifindex, hop.mtu, hop.next_hop)
         self._flows[there] = flow
-        self._of_guest[guest] += 1
+        self._of_guest[guest.index] += 1
         try:
             kernel.put(
                 back, encode_entry(answers, pair.reversed(), to_guest, other=there)
@@ -471,9 +472,9 @@ class FastPath:
     def _end(self, flow: _Flow, outcome: Outcome) -> None:
         """Raises _EntryStaysError."""
         del self._flows[flow.there]
-        self._of_guest[flow.guest] -= 1
-        if not self._of_guest[flow.guest]:
-            del self._of_guest[flow.guest]
+        self._of_guest[flow.guest.index] -= 1
+        if not self._of_guest[flow.guest.index]:
+            del self._of_guest[flow.guest.index]
         try:
             past = self._sum(flow, is_on_it=False)
             for key in (flow.there, flow.back):
@@ -483,7 +484,7 @@ class FastPath:
         self._past[flow.tracked.id, flow.tracked.original] = past
         while len(self._past) > MAX_PAST:
             del self._past[next(iter(self._past))]
-        self._emit(FastPathFlow(outcome, decode_match(flow.there), "", flow.port))
+        self._emit(FastPathFlow(outcome, decode_match(flow.there), "", flow.guest))
 
     def _sum(self, flow: _Flow, *, is_on_it: bool) -> Carried:
         none = Traffic(0, 0)

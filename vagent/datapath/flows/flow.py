@@ -24,7 +24,7 @@ from vagent.kernel.conntrack import (
 from vagent.kernel.ip_packet import TCP
 from vagent.linklocal.service import METADATA, LinkLocalService
 from vagent.linklocal.table import ServiceTable
-from vagent.ports import identity6
+from vagent.ports.identity import index_of
 from vagent.ports.port import Registration
 
 MAX_FLOWS = 16_384
@@ -135,16 +135,11 @@ def lives(tracked: Tracked) -> bool:
 def of_guests(tracked: Iterable[Tracked], network: IPv4Network) -> Iterator[Tracked]:
     """Those that an identity opened and the agent marked: others use marks too."""
     start = int(network.network_address)
-    prefix6 = identity6.prefix_of(start)
     for each in tracked:
         source = each.original.source
         index, number = each.mark & INDEX_MASK, each.mark >> INDEX_BITS
-        if source.version == 4:
-            is_identity = int(source) == start + index
-        else:
-            found = identity6.read(prefix6, int(source))
-            is_identity = found is not None and found.index == index
-        if is_identity and index and number not in (0, REFUSE):
+        is_marked = index and number not in (0, REFUSE)
+        if is_marked and index_of(int(source), source.version, start) == index:
             yield each
 
 
@@ -155,7 +150,7 @@ def of_port(tracked: Iterable[Tracked], indexes: Collection[int]) -> Iterator[Tr
 
 def told(
     tracked: Iterable[Tracked],
-    by_index: Mapping[int, Registration],
+    guests: Mapping[int, Registration],
     services: ServiceTable,
     now: float,
     carried: Mapping[FlowId, Carried] = MappingProxyType({}),
@@ -163,9 +158,7 @@ def told(
     """What they are: at most MAX_FLOWS, in order."""
     coming = iter(tracked)
     flows = [
-        _flow(
-            each, by_index, services, now, carried.get((each.id, each.original), _NONE)
-        )
+        _flow(each, guests, services, now, carried.get((each.id, each.original), _NONE))
         for each in islice(coming, MAX_FLOWS)
     ]
     flows.sort(key=lambda flow: flow.key)
@@ -174,7 +167,7 @@ def told(
 
 def _flow(
     tracked: Tracked,
-    by_index: Mapping[int, Registration],
+    guests: Mapping[int, Registration],
     services: ServiceTable,
     now: float,
     carried: Carried,
@@ -186,7 +179,7 @@ def _flow(
     return Flow(
         id=tracked.id,
         index=index,
-        registration=by_index.get(index),
+        registration=guests.get(index),
         identity=original.source,
         source_port=original.source_port,
         protocol=original.protocol,

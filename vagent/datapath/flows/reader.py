@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network
 from typing import Protocol
 
@@ -50,8 +50,9 @@ class Dump(Protocol):
 
 
 class FlowReader:
-    """Reads them. `now` gives seconds since the epoch, `clock` those of a clock that
-    nobody can set, both from the thread too; `carried` is what the fast path carried,
+    """Reads them. `guests` has the registered ports by index. `now` gives seconds since
+    the epoch, `clock` those of a clock that nobody can set, both from the thread too;
+    `carried` is what the fast path carried,
     called from the reactor's.
     """
 
@@ -59,7 +60,7 @@ class FlowReader:
         self,
         network: IPv4Network,
         *,
-        registrations: Callable[[], Iterable[Registration]],
+        guests: Mapping[int, Registration],
         services: Callable[[], ServiceTable],
         run_in_thread: RunInThread,
         now: Callable[[], float],
@@ -69,7 +70,7 @@ class FlowReader:
     ) -> None:
         self._network = network
         self._dump = dump or kernel_dump
-        self._registrations = registrations
+        self._guests = guests
         self._services = services
         self._run_in_thread = run_in_thread
         self._now = now
@@ -87,7 +88,8 @@ class FlowReader:
                 f"flow table: {self._readings} readings are under way, at most "
                 f"{MAX_READINGS}"
             )
-        chosen, services = tuple(self._registrations()), self._services()
+        # The thread reads a copy: the table may change meanwhile.
+        guests, services = dict(self._guests), self._services()
         carried = self._carried()
 
         # The kernel can pick one index, or give all.
@@ -99,11 +101,10 @@ class FlowReader:
                 mark=0 if single is None else single.index,
                 mask=0 if single is None else INDEX_MASK,
             )
-            by_index = {index: each for each in chosen for index in each.indexes}
             tracked = of_guests(self._dump(question, clock=self._clock), self._network)
             if registration is not None:
                 tracked = of_port(tracked, registration.indexes)
-            return told(tracked, by_index, services, self._now(), carried)
+            return told(tracked, guests, services, self._now(), carried)
 
         self._readings += 1
         try:

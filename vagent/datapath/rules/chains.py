@@ -27,11 +27,11 @@ from vagent.datapath.state import (
     INDEX_BITS,
     INDEX_MASK,
     REFUSE,
+    REJECT_MARK,
     TCP_AGES,
-    TELL,
     UDP_AGES,
 )
-from vagent.ports.identity6 import LINK_LOCAL
+from vagent.ports.identity import LINK_LOCAL
 
 NETDEV_PRIORITY = -300
 GUARD_PRIORITY = -300
@@ -46,7 +46,7 @@ ASKING_RATE = 10
 needs one for each service address in a minute, and three more without an answer."""
 
 
-TELLING_RATE = 10
+ICMP_REJECT_RATE = 10
 """Datagrams a second of a guest that opens flows too fast, of which the agent tells it:
 ICMP errors are to be limited in rate (RFC 1812 4.3.2.8). TCP is reset by the kernel."""
 
@@ -210,9 +210,9 @@ def _tagged_maps(names: Names, *, ipv6: bool) -> str:
 
 def _tap_chains6(names: Names, up: str, down: str, tagged_up: str) -> str:
     # The upper half of a link-local address is replaced as raw bytes: nft has no name
-    # for it, and no checksum changes (see ports.identity6). "tcp sequence" stands for a
-    # big-endian number of 32 bits.
-    prefix = f"{names.prefix6:#x}"
+    # for it, and no checksum changes (`vagent.ports.identity`). "tcp sequence" stands
+    # for a big-endian number of 32 bits.
+    prefix = f"{int(names.identity_range6.network_address) >> 96:#x}"
     upper = f"{int(LINK_LOCAL.network_address) >> 64:#x}"
     registered = (
         "meta mark set ip6 daddr map @id6_mark ip6 daddr set meta mark map @mark_ip6"
@@ -342,8 +342,8 @@ def opening_table(names: Names, *, ipv6: bool) -> str:
     over = f"limit rate over {rate}/second burst {rate} packets"
     kind = f"size {1 << INDEX_BITS}; flags dynamic; timeout 1m;"
     tell = (
-        f"limit rate {TELLING_RATE}/second burst {TELLING_RATE} packets }}"
-        f" meta mark set {TELL:#x} accept"
+        f"limit rate {ICMP_REJECT_RATE}/second burst {ICMP_REJECT_RATE} packets }}"
+        f" meta mark set {REJECT_MARK:#x} accept"
     )
     ports = "".join(
         f"    {family}meta mark set ({guest}) map @{PORT_OF} goto open_of_port\n"
@@ -440,7 +440,7 @@ goto icmp_from_vm
     type filter hook prerouting priority {TRAP_PRIORITY};
     iifname != "{host_side}" accept
 {before_new}\
-    meta mark {TELL:#x} goto {QUEUE_CHAIN}
+    meta mark {REJECT_MARK:#x} goto {QUEUE_CHAIN}
     meta mark {refuse:#x} accept
     ct state new ct status confirmed accept
     ct state new goto {QUEUE_CHAIN}

@@ -24,7 +24,7 @@ from vagent.kernel.nf_tables import (
     delete_chain,
     delete_elements,
 )
-from vagent.ports.identity6 import link_local_word
+from vagent.ports.identity import link_local_word
 
 _HOST_ORDER, _BIG_ENDIAN = struct.Struct("=I"), struct.Struct("!I")
 _TAP_AND_MAC = struct.Struct("16s6s2x")

@@ -43,7 +43,7 @@ from vagent.datapath.state import (
     Services,
     Tag,
 )
-from vagent.ports.identity6 import link_local_word
+from vagent.ports.identity import link_local_word
 
 _SOLICITED_NODE = int(IPv6Address("ff02::1:ff00:0"))
 

@@ -1,8 +1,8 @@
-"""What becomes of a flow: a pure function of the opening packet and what is known."""
+"""What becomes of a flow: a pure function of its opening packet and what is known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -26,7 +26,9 @@ class Reason(StrEnum):
 
 
 class Verdict(NamedTuple):
-    """`endpoint` is the number of the chosen endpoint; 0 drops the packet."""
+    """`endpoint` is the number of the endpoint that the flow goes to, REFUSE, or 0,
+    which drops the packet.
+    """
 
     endpoint: int
     reason: Reason
@@ -41,22 +43,19 @@ NOT_PROVISIONED = Verdict(REFUSE, Reason.NOT_PROVISIONED)
 
 def decide(
     packet: OpeningPacket,
-    index: int,
     *,
+    is_guest: bool,
     offers: Mapping[tuple[int, int], Offer],
-    guests: Container[int],
-    over_limit: Callable[[int], Reason | None],
-    choose: Callable[[int, int, tuple[int, ...]], tuple[int, bool]],
-) -> Verdict:
-    """Judge a packet that opens a flow above the tap.
+    full: Reason | None,
+) -> Verdict | Offer:
+    """The verdict on a packet that opens a flow; or the offer, where the flow is let in
+    to a service whose endpoints are equal, and one of them remains to be chosen.
 
-    `index` tells whose its source is; it must be one of the `guests`. `over_limit` says
-    why this index may have no more flows; `choose` takes, for an index and a protocol,
-    one of several endpoints and says whether it is thought to live.
-    Refused flows are reset at once,
-    those of no guest get silence: who is not registered learns nothing.
+    `is_guest` says whether its source is the identity of a registered port, `full` why
+    that port may have no further flow. Refused flows are reset at once. A source that
+    is nobody's gets silence: it learns nothing.
     """
-    if index not in guests:
+    if not is_guest:
         return UNKNOWN_GUEST
     if packet.protocol not in (TCP, UDP):
         return NOT_CARRIED
@@ -65,13 +64,10 @@ def decide(
         return NOT_PROVISIONED
     if not offer.endpoints:
         return Verdict(REFUSE, Reason.NO_ENDPOINT, offer.service)
-    full = over_limit(index)
     if full is not None:
         return Verdict(REFUSE, full, offer.service)
-    if offer.endpoints[0] == LISTENER:
-        if packet.protocol != TCP:
-            return Verdict(REFUSE, Reason.PROTOCOL, offer.service)
-        return Verdict(LISTENER, Reason.METADATA, offer.service)
-    endpoint, is_live = choose(index, packet.protocol, offer.endpoints)
-    reason = Reason.SERVICE if is_live else Reason.NO_LIVE_ENDPOINT
-    return Verdict(endpoint, reason, offer.service)
+    if offer.endpoints[0] != LISTENER:
+        return offer
+    if packet.protocol != TCP:
+        return Verdict(REFUSE, Reason.PROTOCOL, offer.service)
+    return Verdict(LISTENER, Reason.METADATA, offer.service)

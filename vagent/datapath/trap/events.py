@@ -112,7 +112,7 @@ class QueueOverrun(Event):
 
 
 @dataclass(slots=True)
-class NotTold(Event):
+class RejectNotSent(Event):
     """A datagram was refused without the ICMP error that its guest should get."""
 
     counter = Metric(

@@ -1,6 +1,6 @@
 """The reader of NFQUEUE: takes trapped packets in bounded batches, sets verdicts.
 
-It refuses to know why a verdict is what it is: `judge` says so for each packet, and
+It knows nothing of verdicts: `mark_of` says with which mark a packet goes on, and
 whatever goes wrong in there costs that packet alone.
 """
 
@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from vagent.datapath.state import TELL
+from vagent.datapath.state import REJECT_MARK
 from vagent.datapath.trap.events import QueueOverrun, VerdictFailed
 from vagent.errors import KernelError
 from vagent.observe.event import Emit
@@ -76,8 +76,9 @@ class _Batch:
 class PacketTrap:
     """One NFQUEUE in the reactor.
 
-    Packets get `judge`'s mark, or are dropped at 0. Those that the kernel has refused
-    already (mark TELL) come here only for `told`, and end.
+    A packet goes on with the mark that `mark_of` gives it, or is dropped where that is
+    0. Datagrams with REJECT_MARK were refused by the kernel already: they come here for
+    the ICMP error that `reject` sends, and are dropped.
     """
 
     def __init__(
@@ -85,15 +86,15 @@ class PacketTrap:
         queue_number: int,
         *,
         queue_length: int,
-        judge: Callable[[bytes], int],
-        told: Callable[[bytes], None],
+        mark_of: Callable[[bytes], int],
+        reject: Callable[[bytes], None],
         emit: Emit,
         reactor: IReactorFDSet,
     ) -> None:
         self._number = queue_number
         self._length = queue_length
-        self._judge = judge
-        self._told = told
+        self._mark_of = mark_of
+        self._reject = reject
         self._emit = emit
         self._reactor = reactor
         self._queue: NetfilterQueue | None = None
@@ -156,11 +157,11 @@ class PacketTrap:
 
     def _take(self, packet: TrappedPacket) -> None:
         try:
-            if packet.get_mark() == TELL:
-                self._told(packet.get_payload())
+            if packet.get_mark() == REJECT_MARK:
+                self._reject(packet.get_payload())
                 mark = 0
             else:
-                mark = self._judge(packet.get_payload())
+                mark = self._mark_of(packet.get_payload())
         except Exception as failure:  # border: one packet must not stop the queue
             self._emit(VerdictFailed(f"{type(failure).__name__}: {failure}"))
             mark = 0

@@ -13,7 +13,7 @@ from scapy.layers.l2 import Dot1Q, Ether
 from scapy.packet import Raw
 
 from vagent.errors import WireError
-from vagent.kernel.icmp import checksum, craft, tagged
+from vagent.kernel.icmp import checksum, port_unreachable, tagged
 
 GUEST = IPv4Address("10.0.0.5")
 GUEST_MAC, OWN_MAC = "02:00:00:00:00:01", "02:00:a9:fe:a9:fe"
@@ -21,7 +21,7 @@ IDENTITY, SERVICE = "169.254.64.2", "169.254.169.254"
 
 
 def answer(trapped: bytes) -> Ether:
-    frame = craft(trapped, guest=GUEST, guest_mac=GUEST_MAC, own_mac=OWN_MAC)
+    frame = port_unreachable(trapped, guest=GUEST, guest_mac=GUEST_MAC, own_mac=OWN_MAC)
     return Ether(frame)
 
 
@@ -88,7 +88,9 @@ def test_arbitrary_bytes_are_answered_or_refused(trapped: bytes) -> None:
 
 def test_a_tagged_guest_gets_a_tagged_frame() -> None:
     """The tag stands where scapy looks for it, and nothing else has moved."""
-    frame = craft(datagram(), guest=GUEST, guest_mac=GUEST_MAC, own_mac=OWN_MAC)
+    frame = port_unreachable(
+        datagram(), guest=GUEST, guest_mac=GUEST_MAC, own_mac=OWN_MAC
+    )
     seen = Ether(tagged(frame, 100))
     assert (100, GUEST_MAC, OWN_MAC) == (seen[Dot1Q].vlan, seen.dst, seen.src)
     assert bytes(Ether(frame)[IP]) == bytes(seen[IP])
@@ -106,7 +108,7 @@ def test_the_whole_frame_is_scapys() -> None:
         / ICMP(type=3, code=3)
         / Raw(bytes(quoted)[:28])
     )
-    frame = craft(trapped, guest=GUEST, guest_mac=GUEST_MAC, own_mac=OWN_MAC)
+    frame = port_unreachable(trapped, guest=GUEST, guest_mac=GUEST_MAC, own_mac=OWN_MAC)
     assert bytes(expected) == frame
 
 

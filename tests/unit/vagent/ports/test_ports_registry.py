@@ -49,7 +49,7 @@ def test_a_port_is_found_by_id_identity_and_number(
     assert (added.index, added.identity) == (2, IPv4Address("169.254.64.2"))
     assert registry.get(added.port.id) is added
     assert registry.at("169.254.64.2") is added
-    assert registry.by_index(2) is added
+    assert registry.guests[2] is added
     assert registry.registrations() == (added,)
 
 
@@ -69,7 +69,7 @@ def test_a_removed_port_is_gone_everywhere(
     [added] = registry.add([port(1)])
     assert registry.remove(added.port.id) is added
     assert registry.get(added.port.id) is registry.at("169.254.64.2") is None
-    assert registry.by_index(2) is None
+    assert 2 not in registry.guests
     assert registry.registrations() == ()
     assert registry.remove(added.port.id) is None
     assert [type(event) for event in events] == [PortRegistered, PortRemoved]
@@ -105,7 +105,7 @@ def test_another_guest_gets_another_identity(
     [new] = registry.add([port(1, **{"ip6_address": "2001:db8::1", **difference})])
     assert new.index != old.index
     assert registry.at(str(old.identity)) is None
-    assert registry.by_index(old.index) is None
+    assert old.index not in registry.guests
 
 
 def test_an_address_that_becomes_known_changes_no_identity(
@@ -433,8 +433,8 @@ def test_a_further_address_keeps_its_identity_while_it_stays(
     (after,) = registry.add([port(1, further_addresses=["10.9.0.2", "10.9.0.3"])])
     assert (before.index, before.further[1]) == (after.index, after.further[0])
     assert before.further[0] not in after.indexes
-    assert registry.by_index(before.further[0]) is None
-    assert registry.by_index(after.further[1]) is after
+    assert before.further[0] not in registry.guests
+    assert registry.guests[after.further[1]] is after
     (moved,) = registry.add([port(1, system_name="other", **mine)])
     assert not set(moved.indexes) & set(after.indexes)
 
@@ -479,7 +479,7 @@ def test_repr_says_how_many(registry: PortRegistry, port: Make) -> None:
     """For logs and failing tests."""
     registry.add([port(1)])
     assert repr(registry) == (
-        "<PortRegistry 1 ports, <IdentityRange 169.254.64.0/18 1/16381>>"
+        "<PortRegistry 1 ports, <IndexPool 169.254.64.0/18 1/16381>>"
     )
 
 
@@ -556,7 +556,7 @@ class RegistryMachine(RuleBasedStateMachine):
         assert len({r.index for r in live}) == len(live)
         for registration in live:
             assert self.registry.at(str(registration.identity)) is registration
-            assert self.registry.by_index(registration.index) is registration
+            assert self.registry.guests[registration.index] is registration
             assert 2 <= registration.index <= 6
 
     @invariant()

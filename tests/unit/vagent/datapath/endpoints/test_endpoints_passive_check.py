@@ -9,14 +9,14 @@ from twisted.internet.task import Clock
 
 from vagent.config.model import EndpointCheckConfig
 from vagent.datapath.endpoints.events import FlowNotSeen
-from vagent.datapath.endpoints.liveness import Health, Liveness
+from vagent.datapath.endpoints.health import EndpointHealth, HealthState
 from vagent.datapath.endpoints.passive_check import (
     FIRST_LOOK,
     LAST_LOOK,
     MAX_WATCHED,
     MAX_WATCHED_OF_GUEST,
     WELL_FOR,
-    Witness,
+    PassiveCheck,
 )
 from vagent.datapath.state import INDEX_BITS, Endpoint
 from vagent.errors import KernelError
@@ -47,12 +47,12 @@ class Bench:
         self.events: list[Event] = []
         self.asked: list[OpeningPacket] = []
         self.answer: Tracked | Exception | None = None
-        self.liveness = Liveness(
-            EndpointCheckConfig(), pick=max, emit=self.events.append
+        self.endpoints = EndpointHealth(
+            EndpointCheckConfig(), pick=max, guests={}, emit=self.events.append
         )
-        self.liveness.follow(ENDPOINTS)
-        self.witness = Witness(
-            self.liveness, find=self.find, emit=self.events.append, clock=self.clock
+        self.endpoints.follow(ENDPOINTS)
+        self.passive_check = PassiveCheck(
+            self.endpoints, find=self.find, emit=self.events.append, clock=self.clock
         )
 
     def find(self, opening: OpeningPacket) -> Tracked | None:
@@ -62,7 +62,7 @@ class Bench:
         return self.answer
 
     def open(self, index: int, number: int = 2, protocol: int = TCP) -> None:
-        self.witness.opened(
+        self.passive_check.opened(
             packet(index, protocol), number << INDEX_BITS | index, index
         )
 
@@ -70,8 +70,8 @@ class Bench:
         self.answer = answer
         self.clock.pump([FIRST_LOOK] * int(seconds / FIRST_LOOK))
 
-    def health(self) -> tuple[Health, Health]:
-        return self.liveness.states()[0][1:]
+    def health(self) -> tuple[HealthState, HealthState]:
+        return self.endpoints.states()[0][1:]
 
 
 @pytest.fixture
@@ -84,9 +84,9 @@ def test_a_silent_flow_fails_at_the_last_look(bench: Bench) -> None:
     bench.open(ALICE)
     silent = tracked(2 << INDEX_BITS | ALICE, 0)
     bench.see(silent, LAST_LOOK - FIRST_LOOK)
-    assert (Health.UP, Health.UP) == bench.health()
+    assert (HealthState.UP, HealthState.UP) == bench.health()
     bench.see(silent, FIRST_LOOK)
-    assert (Health.SUSPECT, Health.UP) == bench.health()
+    assert (HealthState.SUSPECT, HealthState.UP) == bench.health()
     assert 2 == len(bench.asked)
 
 
@@ -95,16 +95,16 @@ def test_a_flow_that_is_gone_was_reset(bench: Bench) -> None:
     bench.open(ALICE)
     bench.open(ALICE, protocol=UDP)
     bench.see(None, FIRST_LOOK)
-    assert (Health.SUSPECT, Health.UP) == bench.health()
+    assert (HealthState.SUSPECT, HealthState.UP) == bench.health()
 
 
 def test_a_reply_clears(bench: Bench) -> None:
     """And the endpoint is left alone for a moment."""
-    bench.liveness.failed(2, TCP, ALICE, 0.0)
+    bench.endpoints.failed(2, TCP, ALICE, 0.0)
     bench.open(BOB)
     replied = tracked(2 << INDEX_BITS | BOB, SEEN_REPLY)
     bench.see(replied, FIRST_LOOK)
-    assert (Health.UP, Health.UP) == bench.health()
+    assert (HealthState.UP, HealthState.UP) == bench.health()
     bench.asked.clear()
     bench.open(BOB)
     bench.see(replied, 2 * WELL_FOR)
@@ -117,20 +117,20 @@ def test_a_reply_clears(bench: Bench) -> None:
 def test_while_something_speaks_against_it_each_guest_is_looked_at(
     bench: Bench,
 ) -> None:
-    """A reply a moment ago does not blind the witness to a failure now."""
+    """A reply a moment ago does not blind the check to a failure now."""
     bench.open(BOB)
     bench.see(tracked(2 << INDEX_BITS | BOB, SEEN_REPLY), FIRST_LOOK)
-    bench.liveness.failed(2, TCP, ALICE, bench.clock.seconds())
+    bench.endpoints.failed(2, TCP, ALICE, bench.clock.seconds())
     bench.open(BOB)
     bench.see(tracked(2 << INDEX_BITS | BOB, 0), LAST_LOOK)
-    assert (Health.DOWN, Health.UP) == bench.health()
+    assert (HealthState.DOWN, HealthState.UP) == bench.health()
 
 
 def test_another_flow_of_the_same_ports_says_nothing(bench: Bench) -> None:
     """The mark tells that it is not the one."""
     bench.open(ALICE)
     bench.see(tracked(7 << INDEX_BITS | ALICE, 0), LAST_LOOK)
-    assert (Health.UP, Health.UP) == bench.health()
+    assert (HealthState.UP, HealthState.UP) == bench.health()
 
 
 def test_a_kernel_that_fails_is_told(bench: Bench) -> None:
@@ -138,7 +138,7 @@ def test_a_kernel_that_fails_is_told(bench: Bench) -> None:
     bench.open(ALICE)
     bench.see(KernelError("no memory"), FIRST_LOOK)
     assert [FlowNotSeen("no memory")] == bench.events
-    assert (Health.UP, Health.UP) == bench.health()
+    assert (HealthState.UP, HealthState.UP) == bench.health()
 
 
 def test_a_guest_is_watched_within_limits(bench: Bench) -> None:
@@ -147,10 +147,10 @@ def test_a_guest_is_watched_within_limits(bench: Bench) -> None:
         bench.open(ALICE, number)
         bench.open(ALICE, number)
     bench.open(BOB)
-    assert f"{MAX_WATCHED_OF_GUEST + 1} flows" in repr(bench.witness)
+    assert f"{MAX_WATCHED_OF_GUEST + 1} flows" in repr(bench.passive_check)
     for index in range(10, 10 + MAX_WATCHED):
         bench.open(index)
-    assert f" {MAX_WATCHED} flows" in repr(bench.witness)
+    assert f" {MAX_WATCHED} flows" in repr(bench.passive_check)
 
 
 def test_who_is_gone_is_not_looked_at(bench: Bench) -> None:
@@ -158,18 +158,18 @@ def test_who_is_gone_is_not_looked_at(bench: Bench) -> None:
     bench.open(ALICE)
     bench.open(BOB)
     bench.open(BOB, 3)
-    bench.witness.forget(ALICE)
-    bench.witness.follow(frozenset({3}))
+    bench.passive_check.forget(ALICE)
+    bench.passive_check.follow(frozenset({3}))
     bench.see(None, FIRST_LOOK)
     assert [packet(BOB)] == bench.asked
-    assert (Health.UP, Health.UP) == bench.health()
+    assert (HealthState.UP, HealthState.UP) == bench.health()
 
 
 def test_nothing_goes_on_after_the_end(bench: Bench) -> None:
     """No timer is left, and none runs while there is nothing to see."""
-    bench.witness.stop()
+    bench.passive_check.stop()
     bench.open(ALICE)
-    bench.witness.stop()
+    bench.passive_check.stop()
     assert [] == bench.clock.getDelayedCalls()
     bench.open(ALICE)
     bench.see(None, FIRST_LOOK)

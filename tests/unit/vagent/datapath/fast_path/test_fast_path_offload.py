@@ -149,6 +149,12 @@ class Kernel:
         return self.ipsec
 
 
+def registration(guest: Attachment) -> Registration:
+    """That of the guest's port."""
+    port = Port("p", "i", "t", "", "", "tap", "", guest.address, None)
+    return Registration(port, guest.index, guest.identity)
+
+
 class Bench:
     """A fast path at one guest's tap, on a clock."""
 
@@ -157,8 +163,9 @@ class Bench:
         self.clock = Clock()
         self.events: list[Event] = []
         self.kernel = Kernel()
+        self.guests = {guest.index: registration(guest)}
         self.fast_path = FastPath(
-            self.kernel, emit=self.events.append, clock=self.clock
+            self.kernel, guests=self.guests, emit=self.events.append, clock=self.clock
         )
         self.fast_path.open()
         self.fast_path.attached(guest)
@@ -483,7 +490,7 @@ def test_an_entry_that_stays_ends_the_lease(bench: Bench) -> None:
 
 def test_a_kernel_that_cannot_is_told_and_not_used(alice: Attachment) -> None:
     clock, events, kernel = Clock(), list[Event](), Kernel(broken="open")
-    fast_path = FastPath(kernel, emit=events.append, clock=clock)
+    fast_path = FastPath(kernel, guests={}, emit=events.append, clock=clock)
     fast_path.open()
     fast_path.attached(alice)
     fast_path.serve([SERVICE])
@@ -497,7 +504,7 @@ def test_a_kernel_that_cannot_is_told_and_not_used(alice: Attachment) -> None:
 
 def test_nothing_happens_before_it_is_opened(alice: Attachment) -> None:
     kernel, events = Kernel(), list[Event]()
-    fast_path = FastPath(kernel, emit=events.append, clock=Clock())
+    fast_path = FastPath(kernel, guests={}, emit=events.append, clock=Clock())
     fast_path.attached(alice)
     fast_path.detached(alice)
     fast_path.serve([SERVICE])
@@ -509,7 +516,7 @@ def test_one_guest_gets_its_share(bench: Bench, bob: Attachment) -> None:
     """Of places, and of looks in a second; further addresses of a port do not add."""
     second = replace(bench.guest, index=9, identity=IPv4Address("169.254.64.9"))
     second = replace(second, address=IPv4Address("10.0.0.9"))
-    bench.fast_path.guests = {2: 2, 9: 2, 3: 3}
+    bench.guests.update({9: bench.guests[2], 3: registration(bob)})
     bench.fast_path.attached(second)
     bench.fast_path.attached(bob)
     bench.turn(1.0)
@@ -533,6 +540,7 @@ def test_the_host_has_so_many_places(bench: Bench) -> None:
         for index in range(10, 10 + MAX_FLOWS // MAX_FLOWS_OF_GUEST)
     ]
     for guest in guests:
+        bench.guests[guest.index] = registration(guest)
         bench.fast_path.attached(guest)
     ports = iter(range(10_000, 20_000))
     for _ in range(MAX_FLOWS_OF_GUEST):
@@ -603,15 +611,22 @@ def test_what_was_carried_is_remembered(bench: Bench) -> None:
 
 def test_a_flow_is_told_of_its_port(bench: Bench) -> None:
     """When it is taken, and when it ends because its port went."""
-    port = Port("p", "i", "t", "", "", "tap", "", IPv4Address("10.0.0.5"), None)
-    registration = Registration(port, bench.guest.index, bench.guest.identity)
-    bench.fast_path.registered = {bench.guest.index: registration}
+    registration = bench.guests[bench.guest.index]
     key, _ = bench.flow()
     bench.kernel.queue.append(key)
     bench.turn()
-    bench.fast_path.registered = {}
+    bench.guests.clear()
     bench.fast_path.end(bench.guest.index, INDEX_MASK)
     told = [each for each in bench.events if isinstance(each, FastPathFlow)]
     assert [("taken", registration), ("revoked", registration)] == [
         (each.outcome, each.guest) for each in told
     ]
+
+
+def test_a_flow_of_a_port_that_is_going_is_not_taken(bench: Bench) -> None:
+    """It is not registered any more; the rules at its tap go in a moment."""
+    bench.guests.clear()
+    bench.kernel.queue.append(bench.flow()[0])
+    bench.turn()
+    assert 0 == bench.kernel.asked
+    assert [] == bench.outcomes()

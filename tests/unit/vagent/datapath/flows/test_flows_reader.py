@@ -76,7 +76,7 @@ class Kernel:
 def reader(kernel: Kernel, run_in_thread: Any = None) -> FlowReader:
     return FlowReader(
         NETWORK,
-        registrations=lambda: [ALICE],
+        guests=dict.fromkeys(ALICE.indexes, ALICE),
         services=lambda: SERVICES,
         run_in_thread=run_in_thread or (lambda work: succeed(work())),
         now=lambda: NOW,
@@ -180,7 +180,7 @@ def test_a_port_of_several_addresses_has_all_of_their_flows() -> None:
     kernel = Kernel(tracked(), tracked(7), tracked(8))
     reader_ = FlowReader(
         NETWORK,
-        registrations=lambda: [alice],
+        guests=dict.fromkeys(alice.indexes, alice),
         services=lambda: SERVICES,
         run_in_thread=lambda work: succeed(work()),
         now=lambda: NOW,

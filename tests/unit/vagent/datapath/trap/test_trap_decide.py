@@ -10,7 +10,6 @@ from vagent.datapath.state import LISTENER, REFUSE, Offer
 from vagent.datapath.trap.decide import Reason, Verdict, decide
 from vagent.kernel.ip_packet import TCP, UDP, OpeningPacket
 
-GUEST = 11
 IDENTITY = int(IPv4Address("169.254.64.11"))
 METADATA = int(IPv4Address("169.254.169.254"))
 DNS = int(IPv4Address("169.254.1.53"))
@@ -25,20 +24,12 @@ def verdict(
     protocol: int,
     destination: int,
     port: int,
-    index: int = GUEST,
-    full: Reason | None = None,
     *,
-    live: bool = True,
-) -> Verdict:
+    is_guest: bool = True,
+    full: Reason | None = None,
+) -> Verdict | Offer:
     packet = OpeningPacket(protocol, IDENTITY, destination, 40000, port)
-    return decide(
-        packet,
-        index,
-        offers=OFFERS,
-        guests={GUEST},
-        over_limit=lambda _: full,
-        choose=lambda _, __, endpoints: (max(endpoints), live),
-    )
+    return decide(packet, is_guest=is_guest, offers=OFFERS, full=full)
 
 
 def test_metadata_goes_to_the_listener() -> None:
@@ -47,15 +38,9 @@ def test_metadata_goes_to_the_listener() -> None:
 
 
 @pytest.mark.parametrize("protocol", [TCP, UDP])
-def test_another_service_goes_to_the_chosen_endpoint(protocol: int) -> None:
-    """One of its endpoints is chosen; a service has no protocol of its own."""
-    assert Verdict(8, Reason.SERVICE, "dns") == verdict(protocol, DNS, 53)
-
-
-def test_without_a_live_endpoint_one_is_chosen_anyway() -> None:
-    """It may have come back; the reason counts such flows."""
-    expected = Verdict(8, Reason.NO_LIVE_ENDPOINT, "dns")
-    assert expected == verdict(TCP, DNS, 53, live=False)
+def test_another_service_is_offered_with_all_its_endpoints(protocol: int) -> None:
+    """Which of them the flow gets is chosen later; no service has a protocol."""
+    assert OFFERS[DNS, 53] is verdict(protocol, DNS, 53)
 
 
 def test_a_port_that_is_not_provisioned_is_refused() -> None:
@@ -81,8 +66,8 @@ def test_a_protocol_without_ports_is_dropped() -> None:
 def test_who_is_no_guest_gets_silence() -> None:
     """An unregistered source learns nothing, not even that a service is there."""
     expected = Verdict(0, Reason.UNKNOWN_GUEST)
-    assert expected == verdict(TCP, METADATA, 80, index=GUEST + 1)
-    assert expected == verdict(TCP, METADATA, 81, index=-1)
+    assert expected == verdict(TCP, METADATA, 80, is_guest=False)
+    assert expected == verdict(TCP, METADATA, 81, is_guest=False)
 
 
 @pytest.mark.parametrize("full", [Reason.GUEST_LIMIT, Reason.HOST_LIMIT])
@@ -90,3 +75,12 @@ def test_over_a_limit_is_refused(full: Reason) -> None:
     """The guest is told at once, and the reason says whose ceiling it is."""
     expected = Verdict(REFUSE, full, "metadata")
     assert expected == verdict(TCP, METADATA, 80, full=full)
+    assert Verdict(REFUSE, full, "dns") == verdict(UDP, DNS, 53, full=full)
+
+
+def test_a_ceiling_does_not_hide_what_is_not_there() -> None:
+    """What is not provisioned is told as that, however many flows the guest has."""
+    full = Reason.GUEST_LIMIT
+    assert Verdict(REFUSE, Reason.NOT_PROVISIONED) == verdict(TCP, DNS, 54, full=full)
+    expected = Verdict(REFUSE, Reason.NO_ENDPOINT, "ntp")
+    assert expected == verdict(TCP, DNS, 123, full=full)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from vagent.config.model import LinkLocalFlowsConfig
+from vagent.datapath.trap.decide import Reason
 from vagent.datapath.trap.flow_limits import (
     RECENT,
     RECOUNT_INTERVAL,
@@ -39,15 +40,18 @@ def test_a_flow_that_was_let_in_just_now_is_known(limits: FlowLimits) -> None:
     goes: from then on what has ended is not counted.
     """
     ways: tuple[Callable[[], object], ...] = (
-        lambda: limits.should_recount(0.0),
+        lambda: limits.begin_recount(0.0),
         lambda: limits.forget(BOB),
     )
     for forget in ways:
-        assert 0 == limits.given(opening(1))
+        assert 0 == limits.endpoint_given(opening(1))
         limits.opened(ALICE, opening(1), 7)
-        assert (7, 0) == (limits.given(opening(1)), limits.given(opening(2)))
+        assert (7, 0) == (
+            limits.endpoint_given(opening(1)),
+            limits.endpoint_given(opening(2)),
+        )
         forget()
-        assert 0 == limits.given(opening(1))
+        assert 0 == limits.endpoint_given(opening(1))
 
 
 def test_what_is_known_has_a_ceiling(limits: FlowLimits) -> None:
@@ -55,7 +59,9 @@ def test_what_is_known_has_a_ceiling(limits: FlowLimits) -> None:
     for number in range(3 * RECENT + 1):
         limits.opened(ALICE, opening(number), 2)
     known = [
-        number for number in range(3 * RECENT + 1) if limits.given(opening(number))
+        number
+        for number in range(3 * RECENT + 1)
+        if limits.endpoint_given(opening(number))
     ]
     assert [*range(2 * RECENT, 3 * RECENT + 1)] == known
 
@@ -66,8 +72,8 @@ def test_a_guest_is_full_at_its_ceiling(
 ) -> None:
     """One below is not, the ceiling is; the neighbour is not concerned."""
     open_flows(limits, ALICE, count)
-    assert full is limits.guest_is_full(ALICE)
-    assert not limits.guest_is_full(BOB)
+    assert full is (Reason.GUEST_LIMIT is limits.why_full(ALICE))
+    assert limits.why_full(BOB) is None
 
 
 @pytest.mark.parametrize(("count", "full"), [(1, False), (2, True)])
@@ -77,7 +83,7 @@ def test_the_host_is_full_at_its_ceiling(
     """All guests together."""
     open_flows(limits, ALICE, 3)
     open_flows(limits, BOB, count)
-    assert full is limits.host_is_full(BOB)
+    assert full is (Reason.HOST_LIMIT is limits.why_full(BOB))
 
 
 @pytest.mark.parametrize(
@@ -101,15 +107,15 @@ def test_the_last_eighth_is_for_guests_with_few(
     limits = FlowLimits(LinkLocalFlowsConfig(max_system_flows=most, max_vm_flows=most))
     open_flows(limits, ALICE, others)
     open_flows(limits, BOB, own)
-    assert full is limits.host_is_full(BOB)
+    assert full is (Reason.HOST_LIMIT is limits.why_full(BOB))
 
 
 def test_a_guest_that_may_have_one_flow_may_have_one() -> None:
     """Without any it is not full."""
     limits = FlowLimits(LinkLocalFlowsConfig(max_system_flows=5, max_vm_flows=1))
-    assert not limits.guest_is_full(ALICE)
+    assert limits.why_full(ALICE) is None
     open_flows(limits, ALICE, 1)
-    assert limits.guest_is_full(ALICE)
+    assert Reason.GUEST_LIMIT is limits.why_full(ALICE)
 
 
 def test_a_guest_that_goes_takes_its_own_flows_along(limits: FlowLimits) -> None:
@@ -118,7 +124,7 @@ def test_a_guest_that_goes_takes_its_own_flows_along(limits: FlowLimits) -> None
     open_flows(limits, BOB, 1)
     limits.forget(BOB)
     assert (3, 1) == (limits.counts().now, limits.counts().guests)
-    assert limits.should_recount(0.0)
+    assert limits.begin_recount(0.0)
     limits.recounted({ALICE: 3})
     limits.forget(ALICE)
     assert (0, 0) == (limits.counts().now, limits.counts().guests)
@@ -127,9 +133,9 @@ def test_a_guest_that_goes_takes_its_own_flows_along(limits: FlowLimits) -> None
 def test_what_the_kernel_says_replaces_the_count(limits: FlowLimits) -> None:
     """Flows that ended make room."""
     open_flows(limits, ALICE, 3)
-    assert limits.should_recount(0.0)
+    assert limits.begin_recount(0.0)
     limits.recounted({ALICE: 1, BOB: 2})
-    assert not limits.guest_is_full(ALICE)
+    assert limits.why_full(ALICE) is None
     assert (3, 3, 2) == (
         limits.counts().now,
         limits.counts().peak,
@@ -139,49 +145,49 @@ def test_what_the_kernel_says_replaces_the_count(limits: FlowLimits) -> None:
 
 def test_the_kernel_is_asked_at_most_once_in_an_interval(limits: FlowLimits) -> None:
     """A flood at the ceiling costs one count a second, not one a packet."""
-    assert limits.should_recount(100.0)
+    assert limits.begin_recount(100.0)
     limits.recounted({})
-    assert not limits.should_recount(100.0 + RECOUNT_INTERVAL / 2)
-    assert limits.should_recount(100.0 + RECOUNT_INTERVAL)
+    assert not limits.begin_recount(100.0 + RECOUNT_INTERVAL / 2)
+    assert limits.begin_recount(100.0 + RECOUNT_INTERVAL)
 
 
 def test_one_count_at_a_time(limits: FlowLimits) -> None:
     """A kernel that is slow is not asked by two; one that failed may be asked again."""
-    assert limits.should_recount(100.0)
+    assert limits.begin_recount(100.0)
     open_flows(limits, ALICE, 1)
-    assert not limits.should_recount(200.0)
-    assert not limits.is_stale(200.0)
+    assert not limits.begin_recount(200.0)
+    assert not limits.begin_usual_recount(200.0)
     limits.not_counted()
-    assert limits.is_stale(200.0)
+    assert limits.begin_usual_recount(200.0)
 
 
 def test_what_is_opened_during_a_count_is_not_lost(limits: FlowLimits) -> None:
     """The kernel may have looked there already."""
     open_flows(limits, ALICE, 1)
-    assert limits.should_recount(100.0)
+    assert limits.begin_recount(100.0)
     open_flows(limits, ALICE, 2)
     limits.recounted({ALICE: 1})
-    assert limits.guest_is_full(ALICE)
+    assert Reason.GUEST_LIMIT is limits.why_full(ALICE)
     assert (3, 1) == (limits.counts().now, limits.counts().peak)
 
 
 def test_numbers_are_made_right_from_time_to_time(limits: FlowLimits) -> None:
     """While there is any flow; an idle host is not asked."""
-    assert not limits.is_stale(100.0)
+    assert not limits.begin_usual_recount(100.0)
     open_flows(limits, ALICE, 3)
-    assert limits.is_stale(100.0)
+    assert limits.begin_usual_recount(100.0)
     limits.recounted({ALICE: 1})
-    assert not limits.is_stale(100.0 + USUAL_INTERVAL / 2)
-    assert limits.is_stale(100.0 + USUAL_INTERVAL)
+    assert not limits.begin_usual_recount(100.0 + USUAL_INTERVAL / 2)
+    assert limits.begin_usual_recount(100.0 + USUAL_INTERVAL)
     limits.recounted({})
-    assert not limits.is_stale(1000.0)
+    assert not limits.begin_usual_recount(1000.0)
 
 
 def test_the_peak_stays(limits: FlowLimits) -> None:
     """It is the most that the kernel counted; what it did not see is not in it."""
     open_flows(limits, ALICE, 3)
     for second, alive in enumerate(({ALICE: 2}, {})):
-        assert limits.should_recount(second * RECOUNT_INTERVAL)
+        assert limits.begin_recount(second * RECOUNT_INTERVAL)
         limits.recounted(alive)
     assert 2 == limits.counts().peak
 
@@ -197,16 +203,16 @@ def test_a_full_host_has_room_for_who_needs_little() -> None:
     """Guests that take all they get leave an eighth to those that have almost none."""
     limits = FlowLimits(LinkLocalFlowsConfig(max_system_flows=640, max_vm_flows=640))
     open_flows(limits, ALICE, 559)
-    assert not limits.host_is_full(ALICE)
+    assert limits.why_full(ALICE) is None
     open_flows(limits, ALICE, 1)
-    assert limits.host_is_full(ALICE)
+    assert Reason.HOST_LIMIT is limits.why_full(ALICE)
     open_flows(limits, BOB, 9)
-    assert not limits.host_is_full(BOB)
+    assert limits.why_full(BOB) is None
     open_flows(limits, BOB, 1)
-    assert limits.host_is_full(BOB)
+    assert Reason.HOST_LIMIT is limits.why_full(BOB)
     for index in range(100, 107):
         open_flows(limits, index, 10)
-    assert limits.host_is_full(200)
+    assert Reason.HOST_LIMIT is limits.why_full(200)
 
 
 def test_who_is_gone_counts_no_more(limits: FlowLimits) -> None:
@@ -214,5 +220,5 @@ def test_who_is_gone_counts_no_more(limits: FlowLimits) -> None:
     open_flows(limits, ALICE, 3)
     limits.forget(ALICE)
     limits.forget(BOB)
-    assert not limits.guest_is_full(ALICE)
+    assert limits.why_full(ALICE) is None
     assert 0 == limits.counts().now

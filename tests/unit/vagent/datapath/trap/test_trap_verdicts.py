@@ -12,31 +12,32 @@ from scapy.layers.l2 import Ether
 from twisted.internet.task import Clock
 
 from vagent.config.model import EndpointCheckConfig, LinkLocalFlowsConfig
-from vagent.datapath.endpoints.liveness import Liveness
-from vagent.datapath.endpoints.passive_check import Witness
+from vagent.datapath.endpoints.health import EndpointHealth
+from vagent.datapath.endpoints.passive_check import PassiveCheck
 from vagent.datapath.events import CountFailed
 from vagent.datapath.state import INDEX_BITS, REFUSE, Attachment, Services
-from vagent.datapath.trap.events import FlowDecided, NotTold, PacketMalformed
+from vagent.datapath.trap.events import FlowDecided, PacketMalformed
 from vagent.datapath.trap.flow_limits import RECOUNT_INTERVAL, FlowLimits
-from vagent.datapath.trap.verdicts import MAX_TOLD, MAX_TOLD_TO_GUEST, Judge
+from vagent.datapath.trap.icmp_reject import IcmpReject
+from vagent.datapath.trap.recount import FlowRecount
+from vagent.datapath.trap.verdicts import Verdicts
 from vagent.errors import KernelError
+from vagent.ports.port import Port, Registration
 
 if TYPE_CHECKING:
     from vagent.datapath.names import Names
     from vagent.datapath.system import System
     from vagent.linklocal.service import LinkLocalService
     from vagent.observe.event import Event
-from vagent.ports.port import Port, Registration
 
 BASE = int(IPv4Address("169.254.64.0"))
 DNS = "169.254.1.53"
 
 PORT = Port("p", "i", "t", "", "", "tap", "", IPv4Address("10.0.0.3"), None)
-REGISTRATION = Registration(PORT, 2, IPv4Address("169.254.64.2"))
 
 
 class Bench:
-    """A judge that knows guests 2 to 19, and a service with two endpoints."""
+    """Guests 2 to 19, and a service with two endpoints."""
 
     def __init__(self, names: Names, guest: Attachment, services: Services) -> None:
         self.events: list[Event] = []
@@ -46,32 +47,47 @@ class Bench:
         self.source_ports = itertools.count(30_000)
         self.alive: dict[int, int] | None = {}
         self.counts = 0
+        self.guests = {
+            index: Registration(PORT, index, IPv4Address(BASE + index))
+            for index in range(2, 20)
+        }
         self.limits = FlowLimits(LinkLocalFlowsConfig(4, 2))
-        self.liveness = Liveness(
+        self.health = EndpointHealth(
             EndpointCheckConfig(),
             pick=lambda numbers: self.dice(numbers),  # noqa: PLW0108 others are thrown
+            guests=self.guests,
             emit=self.events.append,
         )
-        self.witness = Witness(
-            self.liveness,
+        self.passive_check = PassiveCheck(
+            self.health,
             find=self.find,
             emit=self.events.append,
             clock=self.clock,
         )
-        self.judge = Judge(
+        self.verdicts = Verdicts(
             BASE,
+            guests=self.guests,
             limits=self.limits,
-            count_flows=self.count,
-            liveness=self.liveness,
-            witness=self.witness,
-            attachment_of=lambda _: guest,
-            system=cast("System", self),
+            recount=FlowRecount(
+                self.limits,
+                count_flows=self.count,
+                guests=self.guests,
+                emit=self.events.append,
+                clock=self.clock,
+            ),
+            health=self.health,
+            passive_check=self.passive_check,
+            icmp_reject=IcmpReject(
+                attachment_of=lambda _: guest,
+                system=cast("System", self),
+                emit=self.events.append,
+                clock=self.clock,
+            ),
             emit=self.events.append,
             clock=self.clock,
         )
-        self.judge.guests.update({index: index for index in range(2, 20)})
-        self.judge.offers = services.offers
-        self.liveness.follow(services.fabric())
+        self.verdicts.follow(services)
+        self.health.follow(services.fabric())
 
     def find(self, _packet: object) -> None:
         raise KernelError("not now")
@@ -91,7 +107,7 @@ class Bench:
     ) -> int:
         """A flow of its own unless a source port is given."""
         source_port = source_port or next(self.source_ports)
-        return self.judge.judge(opening(index, kind, port, source_port))
+        return self.verdicts.mark_of(opening(index, kind, port, source_port))
 
     def reasons(self) -> list[str]:
         return [
@@ -113,28 +129,27 @@ def bench(names: Names, alice: Attachment, dns: LinkLocalService) -> Bench:
     return Bench(names, alice, Services.of([dns], names, None))
 
 
-def test_a_flow_to_an_endpoint_is_witnessed(bench: Bench) -> None:
+def test_what_becomes_of_a_flow_to_an_endpoint_is_looked_at(bench: Bench) -> None:
     """Its mark says where it goes and whose it is."""
     assert 3 << INDEX_BITS | 2 == bench.open(2)
-    assert "1 flows" in repr(bench.witness)
+    assert "1 flows" in repr(bench.passive_check)
 
 
 def test_a_verdict_is_told_of_the_port(bench: Bench) -> None:
     """Identities are given to others later; a port that went keeps its verdicts."""
-    bench.judge.registered = {2: REGISTRATION}
     for index in (2, 99):
         bench.open(index)
     decided = [each for each in bench.events if isinstance(each, FlowDecided)]
-    assert [REGISTRATION, None] == [each.guest for each in decided]
+    assert [bench.guests[2], None] == [each.guest for each in decided]
 
 
-def test_the_choice_is_livenesss(bench: Bench) -> None:
+def test_the_endpoint_is_chosen_by_its_health(bench: Bench) -> None:
     """An endpoint that is down gets none; when all are, it is said."""
     for guest in (18, 19):
-        bench.liveness.failed(3, 6, guest, 0.0)
+        bench.health.failed(3, 6, guest, 0.0)
     assert 2 << INDEX_BITS | 2 == bench.open(2)
     for guest in (18, 19):
-        bench.liveness.failed(2, 6, guest, 0.0)
+        bench.health.failed(2, 6, guest, 0.0)
     bench.open(3)
     assert ["service", "no-live-endpoint"] == bench.reasons()
 
@@ -176,7 +191,7 @@ def test_what_speaks_against_its_endpoint_speaks_against_the_repetition(
     """The flow is then another one."""
     assert 3 << INDEX_BITS | 2 == bench.open(2, source_port=1)
     for guest in (18, 19):
-        bench.liveness.failed(3, 6, guest, 0.0)
+        bench.health.failed(3, 6, guest, 0.0)
     assert 2 << INDEX_BITS | 2 == bench.open(2, source_port=1)
     assert 2 == bench.limits.counts().now
 
@@ -195,18 +210,9 @@ def test_a_full_host_refuses_everybody(bench: Bench) -> None:
     assert 3 << INDEX_BITS | 4 == bench.open(4)
 
 
-def test_numbers_are_made_right_now_and_then(bench: Bench) -> None:
-    """Not at every look."""
-    bench.judge.count_again()
-    bench.open(2)
-    bench.judge.count_again()
-    bench.judge.count_again()
-    assert (1, 0) == (bench.counts, bench.limits.counts().now)
-
-
 def test_a_datagram_that_the_kernel_refused_is_told(bench: Bench) -> None:
     """The reason is a verdict like any other; nothing is let in."""
-    bench.judge.refused(opening(2, UDP))
+    bench.verdicts.reject(opening(2, UDP))
     assert ["guest-rate"] == bench.reasons()
     (frame,) = bench.frames
     assert (3, 3) == (frame[ICMP].type, frame[ICMP].code)
@@ -215,24 +221,7 @@ def test_a_datagram_that_the_kernel_refused_is_told(bench: Bench) -> None:
 
 def test_who_is_no_guest_is_not_told(bench: Bench) -> None:
     """Nor is what is no packet."""
-    bench.judge.refused(opening(99, UDP))
-    bench.judge.refused(b"")
+    bench.verdicts.reject(opening(99, UDP))
+    bench.verdicts.reject(b"")
     assert [] == bench.frames
     assert [PacketMalformed] == [type(each) for each in bench.events]
-
-
-def test_a_guest_has_its_share_of_what_is_told(bench: Bench) -> None:
-    """One that asks without end takes nothing from another; the host has a ceiling."""
-    for _ in range(2 * MAX_TOLD):
-        bench.open(2, UDP, 54)
-    assert MAX_TOLD_TO_GUEST == len(bench.frames)
-    bench.open(3, UDP, 54)
-    assert MAX_TOLD_TO_GUEST + 1 == len(bench.frames)
-    for index in range(3, 20):
-        for _ in range(MAX_TOLD_TO_GUEST):
-            bench.open(index, UDP, 54)
-    assert MAX_TOLD == len(bench.frames)
-    assert any(isinstance(each, NotTold) for each in bench.events)
-    bench.clock.advance(1.0)
-    bench.open(2, UDP, 54)
-    assert MAX_TOLD + 1 == len(bench.frames)

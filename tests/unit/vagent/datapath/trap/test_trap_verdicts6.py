@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -17,8 +17,8 @@ from scapy.layers.l2 import Dot1Q, Ether
 from twisted.internet.task import Clock
 
 from vagent.config.model import EndpointCheckConfig, LinkLocalFlowsConfig
-from vagent.datapath.endpoints.liveness import Liveness
-from vagent.datapath.endpoints.passive_check import Witness
+from vagent.datapath.endpoints.health import EndpointHealth
+from vagent.datapath.endpoints.passive_check import PassiveCheck
 from vagent.datapath.state import (
     INDEX_BITS,
     LISTENER,
@@ -29,7 +29,10 @@ from vagent.datapath.state import (
 )
 from vagent.datapath.trap.events import FlowDecided
 from vagent.datapath.trap.flow_limits import FlowLimits
-from vagent.datapath.trap.verdicts import Judge
+from vagent.datapath.trap.icmp_reject import IcmpReject
+from vagent.datapath.trap.recount import FlowRecount
+from vagent.datapath.trap.verdicts import Verdicts
+from vagent.ports.port import Port, Registration
 
 if TYPE_CHECKING:
     from vagent.datapath.names import Names
@@ -40,10 +43,12 @@ if TYPE_CHECKING:
 REGISTERED, OWN = "fd40:140:2::1", "fd40:140:2:fffd::aa"
 ADDRESS, LINK_LOCAL = "2001:db8::5", "fe80::aa"
 SERVICE = "fd00:ec2::254"
+PORT = Port("p", "i", "t", "", "", "tap", "", None, IPv6Address(ADDRESS))
+REGISTRATION = Registration(PORT, 2, IPv4Address("169.254.64.2"))
 
 
 class Bench:
-    """A judge that knows one guest, of index 2."""
+    """One guest, of index 2."""
 
     def __init__(
         self, names: Names, guest: Attachment, services: Services, most: int = 2
@@ -51,23 +56,37 @@ class Bench:
         self.alive = {2: 2}
         self.events: list[Event] = []
         self.frames: list[tuple[int, Any]] = []
-        clock = Clock()
-        liveness = Liveness(EndpointCheckConfig(), pick=max, emit=self.events.append)
-        self.judge = Judge(
+        self.guests = {2: REGISTRATION}
+        clock, emit = Clock(), self.events.append
+        limits = FlowLimits(LinkLocalFlowsConfig(max_vm_flows=most))
+        health = EndpointHealth(
+            EndpointCheckConfig(), pick=max, guests=self.guests, emit=emit
+        )
+        self.verdicts = Verdicts(
             int(names.identity_range.network_address),
-            limits=FlowLimits(LinkLocalFlowsConfig(max_vm_flows=most)),
-            count_flows=self.count,
-            liveness=liveness,
-            witness=Witness(
-                liveness, find=lambda _: None, emit=self.events.append, clock=clock
+            guests=self.guests,
+            limits=limits,
+            recount=FlowRecount(
+                limits,
+                count_flows=self.count,
+                guests=self.guests,
+                emit=emit,
+                clock=clock,
             ),
-            attachment_of={2: guest}.get,
-            system=cast("System", self),
-            emit=self.events.append,
+            health=health,
+            passive_check=PassiveCheck(
+                health, find=lambda _: None, emit=emit, clock=clock
+            ),
+            icmp_reject=IcmpReject(
+                attachment_of={2: guest}.get,
+                system=cast("System", self),
+                emit=emit,
+                clock=clock,
+            ),
+            emit=emit,
             clock=clock,
         )
-        self.judge.guests[2] = 2
-        self.judge.offers = services.offers
+        self.verdicts.follow(services)
 
     async def count(self) -> dict[int, int]:
         return self.alive
@@ -91,7 +110,7 @@ def packet(source: str, payload: Any, hlim: int = 64) -> bytes:
 @pytest.mark.parametrize("source", [REGISTERED, OWN])
 def test_both_identities_are_the_guest(bench: Bench, source: str) -> None:
     """The mark is that of IPv4."""
-    mark = bench.judge.judge(packet(source, TCP(dport=80)))
+    mark = bench.verdicts.mark_of(packet(source, TCP(dport=80)))
     assert LISTENER << INDEX_BITS | 2 == mark
     (event,) = bench.events
     assert isinstance(event, FlowDecided)
@@ -103,14 +122,14 @@ def test_both_identities_are_the_guest(bench: Bench, source: str) -> None:
 )
 def test_anything_else_gets_silence(bench: Bench, source: str) -> None:
     """Another port's identity, or none."""
-    assert 0 == bench.judge.judge(packet(source, TCP(dport=80)))
+    assert 0 == bench.verdicts.mark_of(packet(source, TCP(dport=80)))
     assert [] == bench.frames
 
 
 def test_the_ceiling_counts_all_addresses_of_a_guest(bench: Bench) -> None:
     """Two flows are its share, whichever address they are from."""
     marks = [
-        bench.judge.judge(packet(source, TCP(dport=80)))
+        bench.verdicts.mark_of(packet(source, TCP(dport=80)))
         for source in (REGISTERED, OWN, "fd40:140:2:fffd::bb")
     ]
     assert REFUSE << INDEX_BITS | 2 == marks[2]
@@ -119,7 +138,7 @@ def test_the_ceiling_counts_all_addresses_of_a_guest(bench: Bench) -> None:
 
 def test_a_ping_is_not_carried(bench: Bench) -> None:
     """As for IPv4."""
-    assert 0 == bench.judge.judge(packet(OWN, ICMPv6EchoRequest()))
+    assert 0 == bench.verdicts.mark_of(packet(OWN, ICMPv6EchoRequest()))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +146,7 @@ def test_a_ping_is_not_carried(bench: Bench) -> None:
 )
 def test_a_refused_datagram_is_told(bench: Bench, source: str, asks_from: str) -> None:
     """Port unreachable, to the address that it came from."""
-    assert 0 == bench.judge.judge(packet(source, UDP(dport=53)))
+    assert 0 == bench.verdicts.mark_of(packet(source, UDP(dport=53)))
     ((_, frame),) = bench.frames
     assert asks_from == frame[IPv6].dst
     assert 4 == frame[ICMPv6DestUnreach].code
@@ -139,7 +158,7 @@ def test_a_tagged_guest_hears_in_its_vlan(
     """What is told of a refused datagram."""
     guest = replace(alice, takes_link_local=True, tag=Tag(sent=100, got=101, ifindex=7))
     bench = Bench(names, guest, Services.of([metadata], names, None))
-    bench.judge.judge(packet(OWN, UDP(dport=53)))
+    bench.verdicts.mark_of(packet(OWN, UDP(dport=53)))
     assert [(11, 101)] == [
         (ifindex, frame[Dot1Q].vlan) for ifindex, frame in bench.frames
     ]
@@ -147,15 +166,15 @@ def test_a_tagged_guest_hears_in_its_vlan(
 
 def test_further_addresses_share_the_guests_ceiling(bench: Bench) -> None:
     """And a count of the kernel's flows, by their indexes, is theirs together."""
-    bench.judge.guests[5] = 2
+    bench.guests[5] = REGISTRATION
     sources = (REGISTERED, "fd40:140:5::1", "fd40:140:5::1")
     marks = [
-        bench.judge.judge(packet(each, TCP(sport=port, dport=80)))
+        bench.verdicts.mark_of(packet(each, TCP(sport=port, dport=80)))
         for port, each in enumerate(sources, start=40_000)
     ]
     assert [LISTENER << INDEX_BITS | 2, LISTENER << INDEX_BITS | 5] == marks[:2]
     assert REFUSE << INDEX_BITS | 5 == marks[2]
     bench.alive = {2: 1, 5: 1}
-    assert REFUSE << INDEX_BITS | 2 == bench.judge.judge(
+    assert REFUSE << INDEX_BITS | 2 == bench.verdicts.mark_of(
         packet(REGISTERED, TCP(dport=80))
     )

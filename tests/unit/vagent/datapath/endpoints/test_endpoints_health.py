@@ -11,15 +11,15 @@ from vagent.datapath.endpoints.events import (
     FabricEndpointAvoided,
     FabricEndpointChanged,
 )
-from vagent.datapath.endpoints.liveness import (
+from vagent.datapath.endpoints.health import (
     FIRST_PAUSE,
-    MAX_AGAINST,
+    MAX_FAILED_GUESTS,
     MAX_PAUSE,
     MEMORY,
     Choice,
+    EndpointHealth,
     EndpointState,
-    Health,
-    Liveness,
+    HealthState,
 )
 from vagent.datapath.state import Endpoint
 from vagent.kernel.ip_packet import TCP, UDP
@@ -40,31 +40,33 @@ class Bench:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.offered: list[tuple[int, ...]] = []
-        self.liveness = Liveness(
+        self.guests: dict[int, Registration] = {}
+        self.endpoints = EndpointHealth(
             EndpointCheckConfig(rise=2, fall=3),
             pick=self.pick,
+            guests=self.guests,
             emit=self.events.append,
         )
-        self.liveness.follow((ONE, TWO))
+        self.endpoints.follow((ONE, TWO))
 
     def pick(self, numbers: tuple[int, ...]) -> int:
         self.offered.append(numbers)
         return numbers[-1]
 
     def choice(self, index: int, now: float, protocol: int = TCP) -> Choice:
-        return self.liveness.choose(BOTH, protocol, index, now)
+        return self.endpoints.choose(BOTH, protocol, index, now)
 
     def fail(self, number: int, *guests: int, now: float = 0.0) -> None:
         for guest in guests:
-            self.liveness.failed(number, TCP, guest, now)
+            self.endpoints.failed(number, TCP, guest, now)
 
     def check(self, number: int, *outcomes: bool) -> None:
         for passed in outcomes:
-            self.liveness.checked(number, passed=passed, why="refused")
+            self.endpoints.checked(number, passed=passed, why="refused")
 
-    def health(self, number: int) -> tuple[Health, Health]:
+    def health(self, number: int) -> tuple[HealthState, HealthState]:
         (state,) = [
-            each for each in self.liveness.states() if each.endpoint.number == number
+            each for each in self.endpoints.states() if each.endpoint.number == number
         ]
         return state.tcp, state.udp
 
@@ -85,7 +87,7 @@ def test_all_that_live_are_offered_to_the_dice(bench: Bench) -> None:
     """The choice is fair among them."""
     assert Choice(3, is_live=True) == bench.choice(ALICE, 0.0)
     assert [BOTH] == bench.offered
-    assert "well" in repr(bench.liveness)
+    assert "well" in repr(bench.endpoints)
 
 
 def test_one_guest_takes_nothing_away_from_others(bench: Bench) -> None:
@@ -94,15 +96,15 @@ def test_one_guest_takes_nothing_away_from_others(bench: Bench) -> None:
         bench.fail(3, ALICE, now=float(second))
     assert 2 == bench.choice(ALICE, 100.0).number
     assert 3 == bench.choice(BOB, 100.0).number
-    assert (Health.SUSPECT, Health.UP) == bench.health(3)
+    assert (HealthState.SUSPECT, HealthState.UP) == bench.health(3)
     assert ["192.0.2.2 TCP suspect"] == bench.told()
 
 
 def test_whose_flows_avoid_an_endpoint_is_told(bench: Bench) -> None:
     """By the port; a reply, which clears all, is told of nobody."""
-    bench.liveness.registered = {ALICE: REGISTRATION}
+    bench.guests[ALICE] = REGISTRATION
     bench.fail(3, ALICE)
-    bench.liveness.replied(3, TCP)
+    bench.endpoints.replied(3, TCP)
     told = [e for e in bench.events if isinstance(e, FabricEndpointAvoided)]
     assert [REGISTRATION, None] == [each.guest for each in told]
 
@@ -124,21 +126,21 @@ def test_a_guest_goes_back_after_its_pause(bench: Bench) -> None:
 def test_two_guests_take_it_down_for_all(bench: Bench) -> None:
     """They agree, and nobody got a reply in between; UDP is another matter."""
     bench.fail(3, ALICE, BOB)
-    assert (Health.DOWN, Health.UP) == bench.health(3)
+    assert (HealthState.DOWN, HealthState.UP) == bench.health(3)
     assert Choice(2, is_live=True) == bench.choice(CAROL, 1.0)
     assert 3 == bench.choice(CAROL, 1.0, UDP).number
     assert ["192.0.2.2 TCP suspect", "192.0.2.2 TCP down"] == bench.told()
-    assert "192.0.2.2:53 down/up" in repr(bench.liveness)
+    assert "192.0.2.2:53 down/up" in repr(bench.endpoints)
 
 
 def test_a_reply_in_between_clears_the_first(bench: Bench) -> None:
     """Two guests that fail in turn, with replies to others between, change nothing."""
     for _ in range(10):
         bench.fail(3, ALICE)
-        bench.liveness.replied(3, TCP)
+        bench.endpoints.replied(3, TCP)
         bench.fail(3, BOB)
-        bench.liveness.replied(3, TCP)
-    assert (Health.UP, Health.UP) == bench.health(3)
+        bench.endpoints.replied(3, TCP)
+    assert (HealthState.UP, HealthState.UP) == bench.health(3)
     assert not any(isinstance(each, FabricEndpointChanged) for each in bench.events)
 
 
@@ -146,22 +148,22 @@ def test_an_old_failure_is_forgotten(bench: Bench) -> None:
     """What a guest did minutes ago does not join another's today."""
     bench.fail(3, ALICE)
     bench.fail(3, BOB, now=FIRST_PAUSE + MEMORY)
-    assert Health.SUSPECT == bench.health(3)[0]
-    bench.liveness.prune(2 * (FIRST_PAUSE + MEMORY))
-    assert Health.UP == bench.health(3)[0]
+    assert HealthState.SUSPECT == bench.health(3)[0]
+    bench.endpoints.prune(2 * (FIRST_PAUSE + MEMORY))
+    assert HealthState.UP == bench.health(3)[0]
 
 
 def test_a_reply_brings_it_back(bench: Bench) -> None:
     """One is enough: no guest can make it itself."""
     bench.fail(3, ALICE, BOB)
-    bench.liveness.replied(3, TCP)
+    bench.endpoints.replied(3, TCP)
     assert 3 == bench.choice(ALICE, 1.0).number
     assert "192.0.2.2 TCP up" == bench.told()[-1]
 
 
 def test_a_reply_of_an_endpoint_that_is_well_says_nothing(bench: Bench) -> None:
     """No event for what did not change."""
-    bench.liveness.replied(3, TCP)
+    bench.endpoints.replied(3, TCP)
     assert [] == bench.events
 
 
@@ -198,16 +200,16 @@ def test_a_guest_that_avoids_all_gets_one_that_lives(bench: Bench) -> None:
 def test_checks_count_for_all(bench: Bench) -> None:
     """`fall` in a row take it down, for UDP too; `rise` in a row bring it back."""
     bench.check(3, False, False, True, False, False)
-    assert (Health.UP, Health.UP) == bench.health(3)
+    assert (HealthState.UP, HealthState.UP) == bench.health(3)
     bench.check(3, False)
-    assert (Health.DOWN, Health.DOWN) == bench.health(3)
+    assert (HealthState.DOWN, HealthState.DOWN) == bench.health(3)
     assert 2 == bench.choice(ALICE, 1000.0).number
-    assert not bench.liveness.is_well(3, TCP)
+    assert not bench.endpoints.is_well(3, TCP)
     bench.check(3, True, False, True)
-    assert Health.DOWN == bench.health(3)[0]
+    assert HealthState.DOWN == bench.health(3)[0]
     bench.check(3, True)
-    assert (Health.UP, Health.UP) == bench.health(3)
-    assert bench.liveness.is_well(3, TCP)
+    assert (HealthState.UP, HealthState.UP) == bench.health(3)
+    assert bench.endpoints.is_well(3, TCP)
     told = [f"192.0.2.2 {p} {h}" for h in ("down", "up") for p in ("TCP", "UDP")]
     assert told == bench.told()
 
@@ -218,29 +220,29 @@ def test_checks_bring_back_what_guests_took_down(bench: Bench) -> None:
     bench.fail(3, ALICE, BOB)
     assert 2 == bench.choice(CAROL, 1000.0).number
     bench.check(3, True)
-    assert Health.DOWN == bench.health(3)[0]
+    assert HealthState.DOWN == bench.health(3)[0]
     bench.check(3, True)
-    assert Health.UP == bench.health(3)[0]
+    assert HealthState.UP == bench.health(3)[0]
 
 
 def test_a_connection_proves_nothing_of_udp(bench: Bench) -> None:
     """Where UDP flows failed, one of them has to try."""
     bench.check(3, True)
     for guest in (ALICE, BOB):
-        bench.liveness.failed(3, UDP, guest, 0.0)
+        bench.endpoints.failed(3, UDP, guest, 0.0)
     bench.check(3, True, True)
-    assert (Health.UP, Health.DOWN) == bench.health(3)
+    assert (HealthState.UP, HealthState.DOWN) == bench.health(3)
     assert 3 == bench.choice(CAROL, FIRST_PAUSE, UDP).number
 
 
 def test_a_guest_that_goes_takes_its_word_with_it(bench: Bench) -> None:
     """Whoever gets its number next has said nothing."""
     bench.fail(3, ALICE)
-    bench.liveness.forget(ALICE)
+    bench.endpoints.forget(ALICE)
     assert 3 == bench.choice(ALICE, 1.0).number
     bench.fail(3, BOB)
-    assert Health.SUSPECT == bench.health(3)[0]
-    bench.liveness.forget(CAROL)
+    assert HealthState.SUSPECT == bench.health(3)[0]
+    bench.endpoints.forget(CAROL)
 
 
 def test_an_endpoint_that_goes_is_forgotten(bench: Bench) -> None:
@@ -249,22 +251,22 @@ def test_an_endpoint_that_goes_is_forgotten(bench: Bench) -> None:
     bench.fail(3, ALICE, BOB)
     bench.check(3, False, False, False)
     other = Endpoint(3, IPv4Address("192.0.2.9"), 53)
-    bench.liveness.follow((ONE, other))
+    bench.endpoints.follow((ONE, other))
     expected = (
-        EndpointState(ONE, Health.DOWN, Health.UP),
-        EndpointState(other, Health.UP, Health.UP),
+        EndpointState(ONE, HealthState.DOWN, HealthState.UP),
+        EndpointState(other, HealthState.UP, HealthState.UP),
     )
-    assert expected == bench.liveness.states()
-    bench.liveness.follow((ONE, other))
-    assert expected == bench.liveness.states()
+    assert expected == bench.endpoints.states()
+    bench.endpoints.follow((ONE, other))
+    assert expected == bench.endpoints.states()
 
 
 def test_what_is_not_provisioned_is_nobody(bench: Bench) -> None:
     """Late words about an endpoint that is gone are not kept."""
-    bench.liveness.follow((ONE,))
+    bench.endpoints.follow((ONE,))
     bench.fail(3, ALICE, BOB)
     bench.check(3, False, False, False)
-    bench.liveness.replied(3, TCP)
+    bench.endpoints.replied(3, TCP)
     assert [] == bench.events
 
 
@@ -278,16 +280,16 @@ def test_so_many_guests_are_remembered_at_an_endpoint(
     whom there was no room; it gets the trial, and nothing of it is held.
     """
     for _ in range(2):
-        bench.fail(3, *range(1, MAX_AGAINST + 2))
-    chosen = bench.choice(MAX_AGAINST + beyond, FIRST_PAUSE).number
+        bench.fail(3, *range(1, MAX_FAILED_GUESTS + 2))
+    chosen = bench.choice(MAX_FAILED_GUESTS + beyond, FIRST_PAUSE).number
     assert (2 if is_remembered else 3) == chosen
 
 
 def test_memory_is_bounded(bench: Bench) -> None:
     """A crowd of guests adds nothing to an endpoint that is down."""
-    bench.fail(3, *range(1, MAX_AGAINST + 50))
-    assert 3 == bench.choice(MAX_AGAINST + 40, FIRST_PAUSE).number
-    assert 2 == bench.choice(MAX_AGAINST, FIRST_PAUSE - 1).number
+    bench.fail(3, *range(1, MAX_FAILED_GUESTS + 50))
+    assert 3 == bench.choice(MAX_FAILED_GUESTS + 40, FIRST_PAUSE).number
+    assert 2 == bench.choice(MAX_FAILED_GUESTS, FIRST_PAUSE - 1).number
 
 
 def test_trials_grow_apart(bench: Bench) -> None:
@@ -315,37 +317,44 @@ def test_trouble_of_one_endpoint_is_not_anothers(bench: Bench) -> None:
     """Nor that of one protocol."""
     bench.fail(3, ALICE)
     assert [True, False, True] == [
-        bench.liveness.is_well(2, TCP),
-        bench.liveness.is_well(3, TCP),
-        bench.liveness.is_well(3, UDP),
+        bench.endpoints.is_well(2, TCP),
+        bench.endpoints.is_well(3, TCP),
+        bench.endpoints.is_well(3, UDP),
     ]
 
 
 def test_one_endpoint_alone_can_be_asked_for(bench: Bench) -> None:
     """As it stands among the others; None where nobody has its number."""
     bench.fail(3, ALICE, BOB)
-    assert EndpointState(TWO, Health.DOWN, Health.UP) == bench.liveness.state(3)
-    assert EndpointState(ONE, Health.UP, Health.UP) == bench.liveness.state(2)
-    assert bench.liveness.state(4) is None
+    assert EndpointState(
+        TWO, HealthState.DOWN, HealthState.UP
+    ) == bench.endpoints.state(3)
+    assert EndpointState(ONE, HealthState.UP, HealthState.UP) == bench.endpoints.state(
+        2
+    )
+    assert bench.endpoints.state(4) is None
 
 
 def test_a_guest_that_goes_said_something_of_one_endpoint_only(bench: Bench) -> None:
     """The others have nothing of it to forget."""
     bench.fail(2, BOB)
     bench.fail(3, ALICE)
-    bench.liveness.forget(ALICE)
-    assert (Health.SUSPECT, Health.UP) == (bench.health(2)[0], bench.health(3)[0])
+    bench.endpoints.forget(ALICE)
+    assert (HealthState.SUSPECT, HealthState.UP) == (
+        bench.health(2)[0],
+        bench.health(3)[0],
+    )
 
 
 def test_each_change_says_why(bench: Bench) -> None:
     """In words, for traces and logs; UDP alone may change."""
     for guest in (ALICE, BOB):
-        bench.liveness.failed(3, UDP, guest, 0.0)
-    bench.liveness.replied(3, UDP)
+        bench.endpoints.failed(3, UDP, guest, 0.0)
+    bench.endpoints.replied(3, UDP)
     bench.check(3, False, False, False)
     bench.check(3, True, True)
     for _ in range(3):
-        bench.liveness.checked(3, passed=False)
+        bench.endpoints.checked(3, passed=False)
     changes = [
         (each.protocol, str(each.health), each.detail)
         for each in bench.events
@@ -364,8 +373,8 @@ def test_each_change_says_why(bench: Bench) -> None:
 
 def test_what_stands_in_a_failing_test(bench: Bench) -> None:
     """How many there are, and those that are not well."""
-    assert "<Liveness 2 endpoints, well>" == repr(bench.liveness)
+    assert "<EndpointHealth 2 endpoints, well>" == repr(bench.endpoints)
     for number in BOTH:
         bench.fail(number, ALICE)
     ill = "192.0.2.1:53 suspect/up, 192.0.2.2:53 suspect/up"
-    assert f"<Liveness 2 endpoints, {ill}>" == repr(bench.liveness)
+    assert f"<EndpointHealth 2 endpoints, {ill}>" == repr(bench.endpoints)

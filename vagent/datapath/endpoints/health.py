@@ -1,11 +1,12 @@
-"""Which fabric endpoints answer, and which one a new flow gets. Pure: no I/O, no clock.
+"""The health of fabric endpoints, and which of them a new flow gets. Pure: no I/O.
 
-An endpoint is judged for TCP and for UDP apart: a name server may refuse one of them.
-A flow that stays without a reply may be its guest's own doing (it can send what no
-server answers, or reset what it opened), so it counts for that guest alone; only when
-two guests agree, and nobody got a reply in between, does the endpoint count as down for
-all. A reply cannot be made by a guest, so one of anybody clears all. Checks of the
-agent's own, where there are any, count for all. When no endpoint is left, all are used.
+Each endpoint has two healths, one for TCP and one for UDP: a name server may refuse
+either. A flow without a reply may be its guest's own doing (a guest can send what no
+server answers, or reset what it opened), so a failure affects only that guest: its
+flows avoid the endpoint for a while. When two guests have failed, with no reply to
+anybody in between, the endpoint is down for all. No guest can make a reply, so any
+reply clears every failure. The agent's own checks, where agent.conf asks for them,
+count for all. When all endpoints of a service are down, all of them are used.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ from vagent.kernel.ip_packet import TCP, UDP
 from vagent.observe.event import Emit
 from vagent.ports.port import Registration
 
-WITNESSES = 2
-"""Guests whose flows must have failed before an endpoint is down for all: one alone
-must not be able to take it away from the others."""
+AGREEING_GUESTS = 2
+"""Guests whose flows must have failed before an endpoint is down for all: one guest
+alone must not be able to take it away from the others."""
 FIRST_PAUSE = 5.0
 MAX_PAUSE = 60.0
-"""Seconds in which a guest's flows avoid an endpoint that left one without a reply, and
-between two flows that try one that is down: twice as long each time. The first is
-longer than it takes to know what became of a flow."""
+"""Seconds for which a guest's flows avoid an endpoint where one of them failed, and
+between two flows that are sent to an endpoint that is down, to try it. Both double with
+each failure. The first pause is longer than the passive check of a flow takes."""
 MEMORY = 60.0
-"""Seconds after its pause in which a guest's failure is remembered."""
-MAX_AGAINST = 64
-"""Guests that are remembered as having failed at one endpoint; it is down by then."""
+"""Seconds for which a guest's failure is remembered after its pause has ended."""
+MAX_FAILED_GUESTS = 64
+"""Guests whose failures are remembered for one endpoint. It is down for all by then."""
 
 PROTOCOLS = {TCP: "TCP", UDP: "UDP"}
 
 
-class Health(StrEnum):
-    """What is believed of an endpoint. `SUSPECT`: one guest got no reply there."""
+class HealthState(StrEnum):
+    """What is known of an endpoint. SUSPECT: a flow of one guest got no reply."""
 
     UP = "up"
     SUSPECT = "suspect"
@@ -50,18 +51,18 @@ class Health(StrEnum):
 
 
 class Choice(NamedTuple):
-    """`is_live` is False where every endpoint seems down and one was taken anyway."""
+    """`is_live` is False where all endpoints are down and one was taken anyway."""
 
     number: int
     is_live: bool
 
 
 class EndpointState(NamedTuple):
-    """For the pages."""
+    """A fabric endpoint and its health, as the pages show them."""
 
     endpoint: Endpoint
-    tcp: Health
-    udp: Health
+    tcp: HealthState
+    udp: HealthState
 
 
 def _pause(before: int) -> float:
@@ -69,8 +70,8 @@ def _pause(before: int) -> float:
 
 
 @dataclass(slots=True)
-class _Failed:
-    """One guest's failures; `until` is when its flows may go there again."""
+class _Failures:
+    """How often flows of one guest failed; they avoid the endpoint until `until`."""
 
     count: int
     until: float
@@ -78,44 +79,45 @@ class _Failed:
 
 @dataclass(slots=True)
 class _Record:
-    """What speaks against an endpoint, for one protocol. None exists while nothing
-    does.
+    """What speaks against an endpoint, for one protocol; there is no record while
+    nothing does. `failures` are by the guest's index. `trials` counts the flows that
+    were sent there, since it is down, to try it.
     """
 
-    against: dict[int, _Failed] = field(default_factory=dict)
+    failures: dict[int, _Failures] = field(default_factory=dict)
     is_down: bool = False
     trials: int = 0
     next_trial: float = 0.0
 
     def plan_trial(self, now: float) -> None:
-        """Another flow may try it after a pause."""
+        """A flow may try the endpoint again after a pause."""
         self.next_trial = now + _pause(self.trials)
         self.trials += 1
 
-    def holds_against(self, index: int, now: float) -> bool:
-        """Remember a guest's failure, if there is room."""
-        before = self.against.get(index)
-        if before is None and len(self.against) >= MAX_AGAINST:
+    def add_failure(self, index: int, now: float) -> bool:
+        """Remember that a flow of this guest failed; False where there is no room."""
+        before = self.failures.get(index)
+        if before is None and len(self.failures) >= MAX_FAILED_GUESTS:
             return False
         count = 1 if before is None else before.count + 1
-        self.against[index] = _Failed(count, now + _pause(count - 1))
+        self.failures[index] = _Failures(count, now + _pause(count - 1))
         return True
 
-    def is_shunned_by(self, index: int, now: float) -> bool:
-        """Do this guest's flows avoid the endpoint now?"""
-        failed = self.against.get(index)
+    def is_avoided_by(self, index: int, now: float) -> bool:
+        """Do this guest's flows avoid the endpoint at this time?"""
+        failed = self.failures.get(index)
         return failed is not None and now < failed.until
 
     def forget_old(self, now: float) -> None:
-        """Drop what is too old to say anything."""
-        old = [i for i, each in self.against.items() if now >= each.until + MEMORY]
+        """Forget failures whose memory has run out."""
+        old = [i for i, each in self.failures.items() if now >= each.until + MEMORY]
         for index in old:
-            del self.against[index]
+            del self.failures[index]
 
 
 @dataclass(slots=True)
 class _Checked:
-    """The last checks of an endpoint."""
+    """How many of the agent's own checks passed, or failed, in a row until now."""
 
     passed: int = 0
     failed: int = 0
@@ -123,12 +125,12 @@ class _Checked:
 
 
 Key = tuple[int, int]
-"""Number of the endpoint, protocol."""
+"""Number of an endpoint, and IP protocol."""
 
 
-class Liveness:
-    """`pick` takes one of several numbers, fairly. `registered` holds the port of each
-    guest by its index, for what is told of it.
+class EndpointHealth:
+    """The health of all endpoints. `pick` takes one of several numbers at random;
+    `guests` has the registered ports by index, because events name the port.
     """
 
     def __init__(
@@ -136,34 +138,34 @@ class Liveness:
         config: EndpointCheckConfig,
         *,
         pick: Callable[[tuple[int, ...]], int],
+        guests: Mapping[int, Registration],
         emit: Emit,
     ) -> None:
         self._config = config
         self._pick = pick
         self._emit = emit
-        self.registered: Mapping[int, Registration] = {}
+        self._guests = guests
         self._endpoints: dict[int, Endpoint] = {}
         self._records: dict[Key, _Record] = {}
         self._checks: dict[int, _Checked] = {}
-        self._shunning: set[int] = set()
+        self._avoiding: set[int] = set()
         self._live: dict[tuple[tuple[int, ...], int], tuple[int, ...]] = {}
-        self._troubled = False
+        self._any_trouble = False
 
     def __repr__(self) -> str:
         ill = [
             f"{each.endpoint.address}:{each.endpoint.port} {each.tcp}/{each.udp}"
             for each in self.states()
-            if (each.tcp, each.udp) != (Health.UP, Health.UP)
+            if (each.tcp, each.udp) != (HealthState.UP, HealthState.UP)
         ]
-        return (
-            f"<Liveness {len(self._endpoints)} endpoints, {', '.join(ill) or 'well'}>"
-        )
+        seen = ", ".join(ill) or "well"
+        return f"<EndpointHealth {len(self._endpoints)} endpoints, {seen}>"
 
     def choose(
         self, numbers: tuple[int, ...], protocol: int, index: int, now: float
     ) -> Choice:
-        """The endpoint for a new flow of the guest with this index."""
-        if not self._troubled:
+        """The endpoint for a new flow of the guest with this index, at this time."""
+        if not self._any_trouble:
             return Choice(self._pick(numbers), is_live=True)
         live = self._live_of(numbers, protocol)
         if len(live) < len(numbers):
@@ -171,45 +173,45 @@ class Liveness:
             if trial:
                 return Choice(trial, is_live=True)
         mine = live
-        if index in self._shunning:
+        if index in self._avoiding:
             mine = tuple(
                 number
                 for number in live
-                if not self._shuns(index, (number, protocol), now)
+                if not self._avoids(index, (number, protocol), now)
             )
         if mine:
             return Choice(self._pick(mine), is_live=True)
         return Choice(self._pick(live or numbers), is_live=False)
 
     def is_well(self, number: int, protocol: int) -> bool:
-        """Does nothing speak against it?"""
-        return not self._troubled or (
+        """Does nothing speak against this endpoint?"""
+        return not self._any_trouble or (
             (number, protocol) not in self._records
             and not self._check_says_down(number)
         )
 
     def replied(self, number: int, protocol: int) -> None:
-        """A flow got its reply."""
+        """A flow to this endpoint got a reply."""
         if (number, protocol) in self._records:
             before = self._healths(number)
             del self._records[number, protocol]
-            self._tell(number, before, "a flow got its reply")
+            self._report(number, before, "a flow got its reply")
 
     def failed(self, number: int, protocol: int, index: int, now: float) -> None:
-        """A flow of this guest got no reply, or a reset as the first one."""
+        """A flow of this guest got no reply, or a reset as its first one."""
         if number not in self._endpoints:
             return
         before = self._healths(number)
         record = self._records.setdefault((number, protocol), _Record())
         record.forget_old(now)
-        if not record.holds_against(index, now):
+        if not record.add_failure(index, now):
             return
-        if not record.is_down and len(record.against) >= WITNESSES:
+        if not record.is_down and len(record.failures) >= AGREEING_GUESTS:
             record.is_down = True
             record.plan_trial(now)
             if number in self._checks:
                 self._checks[number].passed = 0
-        self._tell(number, before, "flows of guests got no reply", index)
+        self._report(number, before, "flows of guests got no reply", index)
 
     def checked(self, number: int, *, passed: bool, why: str = "") -> None:
         """The agent's own check of an endpoint ended."""
@@ -223,15 +225,15 @@ class Liveness:
                 check.is_down = False
                 # A connection proves nothing of UDP, where a flow has to try.
                 self._records.pop((number, TCP), None)
-                self._tell(number, before, "checks passed")
+                self._report(number, before, "checks passed")
             return
         check.passed, check.failed = 0, check.failed + 1
         if check.failed == self._config.fall:
             check.is_down = True
-            self._tell(number, before, f"checks failed: {why}")
+            self._report(number, before, f"checks failed: {why}")
 
     def follow(self, endpoints: Iterable[Endpoint]) -> None:
-        """These are the endpoints now; what is known of others is forgotten."""
+        """These are the endpoints now; the health of others is forgotten."""
         before, self._endpoints = self._endpoints, {e.number: e for e in endpoints}
         if before == self._endpoints:
             return
@@ -241,14 +243,14 @@ class Liveness:
         self._changed()
 
     def forget(self, index: int) -> None:
-        """The guest is gone, and what it said with it."""
-        if index in self._shunning:
+        """The guest is gone: forget its failures."""
+        if index in self._avoiding:
             for record in self._records.values():
-                record.against.pop(index, None)
+                record.failures.pop(index, None)
             self._changed()
 
     def prune(self, now: float) -> None:
-        """Let go of what is too old to say anything."""
+        """Forget failures whose memory has run out."""
         if not self._records:
             return
         for record in self._records.values():
@@ -256,14 +258,14 @@ class Liveness:
         self._changed()
 
     def states(self) -> tuple[EndpointState, ...]:
-        """All of them, by number."""
+        """All endpoints in the order of their numbers."""
         return tuple(
             EndpointState(endpoint, *self._healths(number))
             for number, endpoint in sorted(self._endpoints.items())
         )
 
     def state(self, number: int) -> EndpointState | None:
-        """One of them; None where no fabric endpoint has this number."""
+        """The endpoint with this number, None where there is none."""
         endpoint = self._endpoints.get(number)
         return (
             None
@@ -271,11 +273,11 @@ class Liveness:
             else EndpointState(endpoint, *self._healths(number))
         )
 
-    def _health(self, key: Key) -> Health:
+    def _health(self, key: Key) -> HealthState:
         record = self._records.get(key)
         if self._is_down(key):
-            return Health.DOWN
-        return Health.UP if record is None else Health.SUSPECT
+            return HealthState.DOWN
+        return HealthState.UP if record is None else HealthState.SUSPECT
 
     def _is_down(self, key: Key) -> bool:
         record = self._records.get(key)
@@ -295,8 +297,8 @@ class Liveness:
     def _trial(
         self, numbers: tuple[int, ...], protocol: int, index: int, now: float
     ) -> int:
-        """A dead endpoint that this flow shall try; 0 for none. Where the agent checks,
-        it knows without.
+        """A dead endpoint that this flow is to try, 0 for none. None has to where the
+        agent's own checks will tell.
         """
         for number in numbers:
             record = self._records.get((number, protocol))
@@ -305,22 +307,26 @@ class Liveness:
             is_checked = number in self._checks and protocol == TCP
             if is_checked or self._check_says_down(number):
                 continue
-            if not record.is_shunned_by(index, now):
+            if not record.is_avoided_by(index, now):
                 record.plan_trial(now)
                 return number
         return 0
 
-    def _shuns(self, index: int, key: Key, now: float) -> bool:
+    def _avoids(self, index: int, key: Key, now: float) -> bool:
         record = self._records.get(key)
-        return record is not None and record.is_shunned_by(index, now)
+        return record is not None and record.is_avoided_by(index, now)
 
-    def _healths(self, number: int) -> tuple[Health, Health]:
+    def _healths(self, number: int) -> tuple[HealthState, HealthState]:
         return self._health((number, TCP)), self._health((number, UDP))
 
-    def _tell(
-        self, number: int, before: tuple[Health, Health], why: str, index: int = -1
+    def _report(
+        self,
+        number: int,
+        before: tuple[HealthState, HealthState],
+        why: str,
+        index: int = -1,
     ) -> None:
-        """Report what changed; `index` is that of the guest which brought it about."""
+        """Emit what has changed; the guest with this index brought it about."""
         self._changed()
         endpoint = self._endpoints[number]
         for name, was, now in zip(
@@ -329,18 +335,18 @@ class Liveness:
             if was is now:
                 continue
             about = (endpoint.address, endpoint.port, name, now.value, why)
-            if Health.DOWN in (was, now):
+            if HealthState.DOWN in (was, now):
                 self._emit(FabricEndpointChanged(*about))
             else:
-                self._emit(FabricEndpointAvoided(*about, self.registered.get(index)))
+                self._emit(FabricEndpointAvoided(*about, self._guests.get(index)))
 
     def _changed(self) -> None:
-        """Prepare what the choice for each new flow needs."""
+        """Work out anew what the choice for each flow needs."""
         self._records = {
-            k: r for k, r in self._records.items() if r.against or r.is_down
+            k: r for k, r in self._records.items() if r.failures or r.is_down
         }
         self._live.clear()
-        self._shunning = {i for r in self._records.values() for i in r.against}
-        self._troubled = bool(self._records) or any(
+        self._avoiding = {i for r in self._records.values() for i in r.failures}
+        self._any_trouble = bool(self._records) or any(
             check.is_down for check in self._checks.values()
         )

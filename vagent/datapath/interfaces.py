@@ -1,0 +1,77 @@
+"""Makes the agent's own interfaces: the veth pair, and the VLAN interface beside it."""
+
+from __future__ import annotations
+
+from vagent.datapath.names import SERVICE_MAC, TAG, Names
+from vagent.datapath.system import System
+from vagent.errors import KernelError
+
+
+async def make_pair(names: Names, system: System) -> bool:
+    """Make the veth pair ready, with the listener's address. False where it was there,
+    left by an agent before this one. Raises KernelError.
+    """
+    guest_side, host_side = names.guest_side, names.host_side
+    is_new = not await _adopts_pair(names, system)
+    if is_new:
+        await system.run_ip(f"link add {guest_side} type veth peer name {host_side}\n")
+        for side in (guest_side, host_side):
+            # No router or neighbour discovery on interfaces without neighbours, and no
+            # IPv6 at all before `open_ipv6`.
+            _disable_ipv6(side, system)
+    # A fabric endpoint 127.0.0.1 means this host; only translated flows get there.
+    system.write_sysctl(f"net/ipv4/conf/{host_side}/route_localnet", "1")
+    system.write_sysctl(f"net/ipv4/conf/{host_side}/forwarding", "1")
+    await system.run_ip(
+        f"link set {guest_side} up\n"
+        f"link set {host_side} address {SERVICE_MAC} arp off up\n"
+        f"addr replace {names.listener_interface} dev {host_side}\n"
+    )
+    return is_new
+
+
+async def make_tag_side(names: Names, system: System) -> str:
+    """Make the interface that tags replies. Why this kernel has no such one, or ""."""
+    if system.ifindex(names.tag_side) is None:
+        try:
+            await system.run_ip(
+                f"link add link {names.guest_side} name {names.tag_side}"
+                f" type vlan id {TAG}\n"
+            )
+        except KernelError as failure:
+            return str(failure)
+    _disable_ipv6(names.tag_side, system)
+    await system.run_ip(f"link set {names.tag_side} up\n")
+    return ""
+
+
+async def _adopts_pair(names: Names, system: System) -> bool:
+    """Is the pair of an earlier agent there, so that it can be used without a gap? One
+    that is half made, or is of another identity range, is taken away with its routes.
+    Raises KernelError where an interface of such a name is somebody else's.
+    """
+    tied = {
+        names.guest_side: names.host_side,
+        names.host_side: names.guest_side,
+        names.tag_side: names.guest_side,
+    }
+    there = [name for name in tied if system.ifindex(name) is not None]
+    for name in there:
+        if system.linked(name) != system.ifindex(tied[name]):
+            raise KernelError(
+                f"interface {name} is not ours, as it is not tied to {tied[name]};"
+                " rename it, or choose another <name> in <data-path>"
+            )
+    if not there:
+        return False
+    if system.address(names.host_side) == names.listener_interface:
+        return True
+    await system.run_ip(f"link del {names.guest_side}\n")
+    return False
+
+
+def _disable_ipv6(interface: str, system: System) -> None:
+    key = f"net/ipv6/conf/{interface}/disable_ipv6"
+    # There is no such key where the kernel has no IPv6.
+    if system.has_sysctl(key):
+        system.write_sysctl(key, "1")
