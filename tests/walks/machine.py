@@ -109,7 +109,7 @@ class System(LinuxSystem):
     def mac(self, name: str) -> str:
         return "02:00:00:00:00:07"
 
-    def end_flows(self, mark: int, mask: int) -> None:
+    async def end_flows(self, mark: int, mask: int) -> None:
         """There are none."""
 
 

@@ -101,7 +101,12 @@ class DataPath:
             health, find=system.find_flow, emit=emit, clock=clock
         )
         self._recount = FlowRecount(
-            limits, count_flows=count_flows, guests=guests, emit=emit, clock=clock
+            limits,
+            count_flows=count_flows,
+            guests=guests,
+            end_flows_of=self._applier.end_flows_of,
+            emit=emit,
+            clock=clock,
         )
         self._verdicts = Verdicts(
             int(config.identity_range.network_address),
@@ -175,6 +180,7 @@ class DataPath:
             self._features, self._system.mac(self._names.host_side)
         )
         self._in_force = True
+        self._recount.at_once()
 
     async def stop(self) -> None:
         """Leave rules and interfaces as a guard, closed for new flows, where there are
@@ -192,10 +198,12 @@ class DataPath:
         if self._guards():
             self._emit(GuardStays(len(self._guests)))
             return
-        if self._owned:
-            await self._system.run_nft(removal(self._names, self._features))
-        if self._made_interfaces or self._owned:
-            await self._system.run_ip(f"link del {self._names.guest_side}\n")
+        try:
+            if self._owned:
+                await self._system.run_nft(removal(self._names, self._features))
+        finally:
+            if self._made_interfaces or self._owned:
+                await self._system.run_ip(f"link del {self._names.guest_side}\n")
 
     async def settle(self) -> None:
         """Return when the kernel serves what is registered and provisioned now. Raises

@@ -93,7 +93,7 @@ class System(Protocol):
     def send_frame(self, ifindex: int, frame: bytes) -> None:
         """Send an Ethernet frame out of an interface: towards the guest of a tap."""
 
-    def end_flows(self, mark: int, mask: int) -> None:
+    async def end_flows(self, mark: int, mask: int) -> None:
         """Delete the flows whose conntrack mark, under the mask, is `mark`."""
 
     def find_flow(self, packet: OpeningPacket) -> Tracked | None:
@@ -181,9 +181,10 @@ class LinuxSystem:
         except OSError as failure:
             raise KernelError(f"frame to interface {ifindex}: {failure}") from failure
 
-    def end_flows(self, mark: int, mask: int) -> None:
-        """See System."""
-        netlink.transact(conntrack.encode_end(mark, mask), "end of flows")
+    async def end_flows(self, mark: int, mask: int) -> None:
+        """See System. In a thread: the kernel walks through the whole flow table."""
+        message = conntrack.encode_end(mark, mask)
+        await self._run_in_thread(lambda: netlink.transact(message, "end of flows"))
 
     def find_flow(self, packet: OpeningPacket) -> Tracked | None:
         """See System."""

@@ -94,7 +94,7 @@ def ask(message: bytes, what: str, protocol: int = NETLINK_NETFILTER) -> bytes:
     """Send a message that gets one datagram as its answer. Raises KernelError, and
     OSError where the kernel has no such protocol.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as link:
+    with _opened(protocol, what) as link:
         link.settimeout(_TIMEOUT)
         try:
             link.bind((0, 0))
@@ -104,9 +104,21 @@ def ask(message: bytes, what: str, protocol: int = NETLINK_NETFILTER) -> bytes:
             raise KernelError(f"{what}: {failure}") from failure
 
 
+def _opened(protocol: int, what: str) -> socket.socket:
+    """A netlink socket. Raises KernelError, and OSError where the kernel has no such
+    protocol.
+    """
+    try:
+        return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+    except OSError as failure:
+        if failure.errno == errno.EPROTONOSUPPORT:
+            raise
+        raise KernelError(f"{what}: {failure}") from failure
+
+
 def dump(message: bytes, what: str, protocol: int) -> Iterator[tuple[int, bytes]]:
     """Send a message that asks for many; kind and body of each. Raises KernelError."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as link:
+    with _opened(protocol, what) as link:
         link.settimeout(_TIMEOUT)
         try:
             link.bind((0, 0))
@@ -150,7 +162,7 @@ def transact_batch(batch: bytes | bytearray) -> list[Acknowledgement]:
     """Send a batch, which the kernel works off before the call returns, and read all
     that it answered. Raises KernelError.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
+    with _opened(NETLINK_NETFILTER, "netlink batch") as link:
         try:
             link.setsockopt(
                 socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(batch) + _SEND_OVERHEAD

@@ -3,30 +3,30 @@
 Changes that arrive while a transaction runs are taken together by the next one. When
 the kernel refuses, its old state is still in force, and the whole wanted state replaces
 it after a pause, until it holds.
+
+Flows of what went are ended after the transaction that took it away, and before the
+same index is served again: no guest gets packets that were meant for another. What the
+kernel does not end is tried again after the same pause; other changes do not wait for
+it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.names import Names
-from vagent.datapath.rules.events import RulesApplied, RulesRefused
+from vagent.datapath.rules.events import FlowsNotEnded, RulesApplied, RulesRefused
 from vagent.datapath.rules.features import Features
+from vagent.datapath.rules.flow_ends import FlowEnds
 from vagent.datapath.rules.netlink_rules import netlink_rules
 from vagent.datapath.rules.port_elements import change_of_ports
 from vagent.datapath.rules.render import change_of_services, proxies, ruleset
-from vagent.datapath.state import (
-    ENDPOINT_MASK,
-    INDEX_BITS,
-    INDEX_MASK,
-    Attachment,
-    Services,
-)
+from vagent.datapath.state import Attachment, Services
 from vagent.datapath.system import System
 from vagent.errors import KernelError
 from vagent.observe.event import Emit
@@ -64,6 +64,9 @@ class Applier:
         self._applied: dict[int, Attachment] = {}
         self._taps: Counter[int] = Counter()
         self._changed: set[int] = set()
+        self._ends = FlowEnds(system=system, fast_path=fast_path)
+        self._ends_failed = False
+        self._held: set[int] = set()
         self._wanted_services = services
         self._applied_services = services
         self._replace = True
@@ -74,7 +77,7 @@ class Applier:
     def __repr__(self) -> str:
         return (
             f"<Applier {self._names.table}: {len(self._applied)} attachments applied,"
-            f" {len(self._changed)} changes waiting>"
+            f" {len(self._changed)} changes waiting, {len(self._ends)} ends of flows>"
         )
 
     def is_applied(self, index: int) -> bool:
@@ -120,9 +123,14 @@ class Applier:
         self._wanted_services = services
         self._kick()
 
+    def end_flows_of(self, index: int) -> None:
+        """End all flows that the identity with this index opened: it is nobody's."""
+        self._ends.owe_index(index)
+        self._kick()
+
     async def settled(self) -> None:
-        """Return when the kernel has what is wanted now. Raises KernelError when it
-        refused (the applier goes on trying).
+        """Return when the kernel has what is wanted now, and has ended the flows of
+        what went. Raises KernelError when it refused the rules; they are tried again.
         """
         if not self._unsettled():
             return
@@ -141,7 +149,7 @@ class Applier:
         self._kick()
 
     def _unsettled(self) -> bool:
-        return self._running or self._pending()
+        return self._running or self._pending() or self._ends.any_owed
 
     def _kick(self) -> None:
         if self._started and not self._running and self._pending():
@@ -163,14 +171,20 @@ class Applier:
             self._clock.callLater(RETRY_AFTER, self._retry)
             return
         self._running = False
-        self._release(None)
+        if not self._ends.any_owed:
+            self._release(None)
 
     def _pending(self) -> bool:
+        """Is there anything to do now?"""
         return (
             self._replace
-            or bool(self._changed)
             or self._wanted_services != self._applied_services
+            or bool(self._changed)
+            or self._must_end_flows()
         )
+
+    def _must_end_flows(self) -> bool:
+        return self._ends.any_owed and not self._ends_failed
 
     def _retry(self) -> None:
         if self._started:
@@ -190,18 +204,21 @@ class Applier:
             await self._replace_all()
         elif self._wanted_services != self._applied_services:
             await self._change_services()
+        elif self._must_end_flows():
+            await self._end_flows()
         else:
             await self._change_ports()
 
     async def _replace_all(self) -> None:
         began = self._clock.seconds()
-        wanted = dict(self._wanted)
         services = self._wanted_services
         gone = [
             attachment
             for index, attachment in self._applied.items()
-            if not attachment.serves_as(wanted.get(index))
+            if not attachment.serves_as(self._wanted.get(index))
         ]
+        held = self._to_hold(self._wanted, gone)
+        wanted = {i: each for i, each in self._wanted.items() if i not in held}
         self._changed.clear()
         await self._let_kernel_answer(services)
         await self._system.run_nft(
@@ -213,13 +230,13 @@ class Applier:
                 features=self._features,
             )
         )
-        await self._system.transact(netlink_rules(self._names, self._features))
-        self._applied = wanted
-        self._applied_services = services
+        # The kernel has these now, even if the second transaction fails.
+        self._applied, self._held = wanted, held
         self._taps = Counter(attachment.ifindex for attachment in wanted.values())
+        self._serve(services)
+        self._detached(gone)
+        await self._system.transact(netlink_rules(self._names, self._features))
         self._replace = False
-        self._fast_path.serve(services.addresses)
-        self._end_flows_of(gone)
         for attachment in wanted.values():
             self._fast_path.attached(attachment)
         self._report(f"all rules, {len(wanted)} ports", began)
@@ -229,7 +246,14 @@ class Applier:
         changed, self._changed = self._changed, set()
         pairs = [(self._applied.get(i), self._wanted.get(i)) for i in sorted(changed)]
         gone = [old for old, new in pairs if old is not None and old != new]
-        come = [new for old, new in pairs if new is not None and old != new]
+        ended = [old for old in gone if not old.serves_as(self._wanted.get(old.index))]
+        held = self._to_hold(changed, ended)
+        self._held |= held
+        come = [
+            new
+            for old, new in pairs
+            if new is not None and old != new and new.index not in held
+        ]
         if not gone and not come:
             return
         leaving = Counter(attachment.ifindex for attachment in gone)
@@ -248,9 +272,7 @@ class Applier:
         for ifindex in leaving:
             if not self._taps[ifindex]:
                 del self._taps[ifindex]
-        self._end_flows_of(
-            [old for old, new in pairs if old is not None and not old.serves_as(new)]
-        )
+        self._detached(ended)
         for attachment in come:
             self._fast_path.attached(attachment)
         self._report(f"{len(gone)} ports detached, {len(come)} attached", began)
@@ -262,10 +284,7 @@ class Applier:
         if script:
             await self._let_kernel_answer(new)
             await self._system.run_nft(script)
-        self._applied_services = new
-        self._fast_path.serve(new.addresses)
-        for number in old.offered() - new.offered():
-            self._end_flows(number << INDEX_BITS, ENDPOINT_MASK)
+        self._serve(new)
         self._report(f"{len(new.offers)} services", began)
 
     async def _let_kernel_answer(self, services: Services) -> None:
@@ -276,15 +295,42 @@ class Applier:
     def _carried(self, services: Services) -> Services:
         return services if self._features.ipv6 else services.without_ipv6()
 
-    def _end_flows_of(self, gone: list[Attachment]) -> None:
+    def _to_hold(self, indexes: Iterable[int], gone: Iterable[Attachment]) -> set[int]:
+        """Which of these indexes must not be served before flows have ended."""
+        ending = {attachment.index for attachment in gone}
+        return {
+            index
+            for index in indexes
+            if index in ending or self._ends.owes_index(index)
+        }
+
+    def _serve(self, services: Services) -> None:
+        """The kernel has these services now; flows to endpoints that went must end."""
+        gone = self._applied_services.offered() - services.offered()
+        self._applied_services = services
+        self._fast_path.serve(services.addresses)
+        self._ends.owe_endpoints(gone)
+
+    def _detached(self, gone: Iterable[Attachment]) -> None:
+        """The kernel serves these no more; their flows must end."""
         for attachment in gone:
             self._fast_path.detached(attachment)
-            self._end_flows(attachment.index, INDEX_MASK)
+            self._ends.owe_index(attachment.index)
 
-    def _end_flows(self, mark: int, mask: int) -> None:
-        """First where conntrack does not see them."""
-        self._fast_path.end(mark, mask)
-        self._system.end_flows(mark, mask)
+    async def _end_flows(self) -> None:
+        try:
+            await self._ends.meet()
+        except Exception as failure:  # border: whatever failed, it is tried again
+            self._ends_failed = True
+            self._emit(FlowsNotEnded(str(failure), RETRY_AFTER))
+            self._clock.callLater(RETRY_AFTER, self._retry_ends)
+        free = {index for index in self._held if not self._ends.owes_index(index)}
+        self._held -= free
+        self._changed |= free
+
+    def _retry_ends(self) -> None:
+        self._ends_failed = False
+        self._kick()
 
     def _report(self, what: str, began: float) -> None:
         self._emit(RulesApplied(what, self._clock.seconds() - began))

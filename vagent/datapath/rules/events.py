@@ -70,6 +70,29 @@ class RulesRefused(DataPathEvent):
 
 
 @dataclass(slots=True)
+class FlowsNotEnded(DataPathEvent):
+    """The kernel did not end the flows of a port or an endpoint that went.
+
+    `retry_seconds`: how long until it is asked again.
+    """
+
+    counter = Metric(
+        "datapath_flow_end_failures_total",
+        "Times that the kernel did not end the flows of a port or of an endpoint that "
+        "went. It is asked again until it has.",
+    )
+    level = "error"
+    detail: str
+    retry_seconds: float
+
+    def text(self) -> str:
+        return (
+            f"flows of what went are not ended: {self.detail}; tried again"
+            f" in {self.retry_seconds:g} s"
+        )
+
+
+@dataclass(slots=True)
 class RulesLost(DataPathEvent):
     """Somebody else took our tables out of the kernel, as `nft flush ruleset` does."""
 

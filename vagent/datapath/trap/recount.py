@@ -1,7 +1,8 @@
 """Asks the kernel how many flows each guest has, when `flow_limits` says it is time.
 
-The kernel alone knows which flows have ended. Its answer also shows flows of ports that
-are not registered any more: those that an agent before this one did not get to end.
+The kernel alone knows which flows have ended. Its answer may also show flows of an
+index that no port has: those of a port that went while the agent was killed or away,
+which nobody has ended yet.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ CountFlows = Callable[[], Awaitable[Mapping[int, int]]]
 
 
 class FlowRecount:
-    """Corrects `limits`; `guests` has the registered ports by index."""
+    """Corrects `limits`. `guests` has the registered ports by index; `end_flows_of` is
+    called for every other index that has flows.
+    """
 
     def __init__(
         self,
@@ -30,17 +33,21 @@ class FlowRecount:
         *,
         count_flows: CountFlows,
         guests: Mapping[int, Registration],
+        end_flows_of: Callable[[int], None],
         emit: Emit,
         clock: IReactorTime,
     ) -> None:
         self._limits = limits
         self._count_flows = count_flows
         self._guests = guests
+        self._end_flows_of = end_flows_of
         self._emit = emit
         self._clock = clock
 
-    def at_ceiling(self) -> None:
-        """A guest or the host has all the flows that it may have: have some ended?"""
+    def at_once(self) -> None:
+        """At the start of the agent, and when a ceiling is reached: have flows ended?
+        At most once in an interval that `limits` knows.
+        """
         if self._limits.begin_recount(self._clock.seconds()):
             Deferred.fromCoroutine(self._recount())
 
@@ -54,7 +61,10 @@ class FlowRecount:
             alive: Counter[int] = Counter()
             for index, count in (await self._count_flows()).items():
                 registration = self._guests.get(index)
-                alive[index if registration is None else registration.index] += count
+                if registration is None:
+                    self._end_flows_of(index)
+                else:
+                    alive[registration.index] += count
             self._limits.recounted(alive)
         except Exception as failure:  # border: the ceiling holds until a count succeeds
             self._limits.not_counted()

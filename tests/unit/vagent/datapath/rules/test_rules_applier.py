@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from ipaddress import IPv6Address
 from typing import Any, cast
-from unittest.mock import Mock, call, create_autospec
+from unittest.mock import AsyncMock, Mock, call, create_autospec
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.names import Names
 from vagent.datapath.rules.applier import RETRY_AFTER, Applier
-from vagent.datapath.rules.events import RulesApplied, RulesRefused
+from vagent.datapath.rules.events import FlowsNotEnded, RulesApplied, RulesRefused
 from vagent.datapath.rules.features import Features
 from vagent.datapath.state import ENDPOINT_MASK, INDEX_MASK, Attachment, Services
 from vagent.errors import KernelError
@@ -32,6 +32,8 @@ class Kernel:
         self.commands: list[str] = []
         self.ended: list[tuple[int, int]] = []
         self.refuse = False
+        self.refuse_messages = False
+        self.refused_ends = 0
         self.hold: Deferred[None] | None = None
 
     async def run_nft(self, script: str, *, check: bool = False) -> None:
@@ -40,6 +42,8 @@ class Kernel:
 
     async def transact(self, steps: Sequence[Step]) -> None:
         await self._take("\n".join(about for step in steps for about in step.about))
+        if self.refuse_messages:
+            raise KernelError("no messages")
 
     async def _take(self, script: str) -> None:
         self.scripts.append(script)
@@ -60,8 +64,12 @@ class Kernel:
     def send_frame(self, ifindex: int, frame: bytes) -> None:
         raise AssertionError(frame)
 
-    def end_flows(self, mark: int, mask: int) -> None:
+    async def end_flows(self, mark: int, mask: int) -> None:
+        if self.refused_ends:
+            self.refused_ends -= 1
+            raise KernelError("no end")
         self.ended.append((mark, mask))
+        self.scripts.append(f"end of {mark:#x}")
 
     def ifindex(self, name: str) -> int | None:
         raise AssertionError(name)
@@ -244,7 +252,7 @@ def test_flows_go_on_where_only_their_sum_has_another_name(
 
 def test_the_fast_path_hears_of_what_is_served(bench: Bench, alice: Attachment) -> None:
     """Of a port when the rules serve it, and of its end before conntrack does."""
-    bench.kernel.end_flows = Mock()  # type: ignore[method-assign]
+    bench.kernel.end_flows = AsyncMock()  # type: ignore[method-assign]
     order = Mock()
     order.attach_mock(bench.fast_path, "fast_path")
     order.attach_mock(bench.kernel.end_flows, "end_flows")
@@ -303,9 +311,12 @@ def test_a_replaced_tap_is_detached_and_attached(
     bench.turn()
     bench.applier.attach(replace(alice, ifindex=99))
     bench.turn()
-    script = bench.kernel.scripts[-1]
-    assert script.index("chain in_11\n") < script.index("chain in_99 at device tap-")
-    assert [(alice.index, INDEX_MASK)] == bench.kernel.ended
+    _, detached, ended, attached = bench.kernel.scripts
+    assert "chain in_11" in detached
+    assert "chain in_99" not in detached
+    assert "end of 0x2" == ended
+    assert "chain in_99 at device tap-alice" in attached
+    assert bench.applier.is_applied(alice.index)
 
 
 def test_the_chain_of_a_shared_tap_stays(bench: Bench, alice: Attachment) -> None:
@@ -348,6 +359,142 @@ def test_a_refusal_is_told_and_tried_again(bench: Bench, alice: Attachment) -> N
     assert 1 == bench.refreshed
     assert bench.kernel.scripts[-2].startswith("table netdev vagent\ndelete")
     assert bench.applier.is_applied(alice.index)
+
+
+def detach(bench: Bench, guest: Attachment) -> Deferred[None]:
+    """A guest that was served goes; what waits for the kernel."""
+    bench.start()
+    bench.applier.attach(guest)
+    bench.turn()
+    bench.applier.detach(guest.index)
+    settled = Deferred.fromCoroutine(bench.applier.settled())
+    bench.turn()
+    return settled
+
+
+def test_ends_that_the_kernel_refuses_are_tried_until_it_takes_them(
+    bench: Bench, alice: Attachment
+) -> None:
+    """Each refusal is told; the rules hold meanwhile, and nothing is settled."""
+    bench.kernel.refused_ends = 2
+    settled = detach(bench, alice)
+    for refusals in (1, 2):
+        assert [FlowsNotEnded("no end", RETRY_AFTER)] * refusals == [
+            each for each in bench.events if isinstance(each, FlowsNotEnded)
+        ]
+        assert ([], False) == (bench.kernel.ended, settled.called)
+        bench.clock.advance(RETRY_AFTER)
+    assert [(alice.index, INDEX_MASK)] == bench.kernel.ended
+    assert settled.called
+    assert not any(isinstance(each, RulesRefused) for each in bench.events)
+    bench.clock.advance(10 * RETRY_AFTER)
+    assert 1 == len(bench.kernel.ended)
+
+
+def test_ends_stay_owed_while_everything_is_replaced(
+    bench: Bench, alice: Attachment
+) -> None:
+    """What is in force then no longer tells that the guest was there."""
+    bench.kernel.refused_ends = 1
+    settled = detach(bench, alice)
+    bench.applier.put_back()
+    bench.turn()
+    assert bench.kernel.scripts[-2].startswith("table netdev vagent\ndelete")
+    assert ([], False) == (bench.kernel.ended, settled.called)
+    bench.clock.advance(RETRY_AFTER)
+    assert [(alice.index, INDEX_MASK)] == bench.kernel.ended
+    assert settled.called
+
+
+def test_who_comes_while_ends_are_owed_is_served(
+    bench: Bench, alice: Attachment, bob: Attachment
+) -> None:
+    """Except for a guest with the very index: it would get the packets of the one
+    before, until their flows have ended.
+    """
+    bench.kernel.refused_ends = 1
+    detach(bench, alice)
+    successor = replace(alice, tap="tap-new", ifindex=99)
+    bench.applier.attach(successor)
+    bench.applier.attach(bob)
+    bench.turn()
+    assert bench.applier.is_applied(bob.index)
+    assert not bench.applier.is_applied(alice.index)
+    bench.applier.put_back()
+    bench.turn()
+    assert "tap-new" not in bench.kernel.scripts[-2]
+    bench.clock.advance(RETRY_AFTER)
+    ended, attached = bench.kernel.scripts[-2:]
+    assert "end of 0x2" == ended
+    assert "tap-new" in attached
+    assert bench.applier.applied(alice.index) == successor
+
+
+def test_who_is_replaced_while_everything_is_waits_for_the_end_as_well(
+    bench: Bench, alice: Attachment
+) -> None:
+    """The rules are put back without it; then its flows end, then it is served."""
+    bench.start()
+    bench.applier.attach(alice)
+    bench.turn()
+    bench.applier.put_back()
+    bench.applier.attach(replace(alice, mac="02:00:00:00:00:99"))
+    bench.turn()
+    whole, _, ended, attached = bench.kernel.scripts[1:]
+    assert "tap-alice" not in whole
+    assert "end of 0x2" == ended
+    assert "tap-alice" in attached
+
+
+def test_flows_of_a_service_that_went_end_after_a_refusal(
+    bench: Bench, names: Names, dns: LinkLocalService
+) -> None:
+    """The whole state that is tried then says of no endpoint that it went."""
+    bench.start()
+    with_dns = Services.of([dns], names, bench.services)
+    bench.applier.offer(with_dns)
+    bench.turn()
+    bench.kernel.refuse = True
+    bench.applier.offer(Services.of([], names, with_dns))
+    bench.turn()
+    assert [] == bench.kernel.ended
+    bench.kernel.refuse = False
+    bench.clock.advance(RETRY_AFTER)
+    assert [(2 << 16, ENDPOINT_MASK), (3 << 16, ENDPOINT_MASK)] == sorted(
+        bench.kernel.ended
+    )
+
+
+def test_flows_of_who_came_with_half_a_replacement_end(
+    bench: Bench, alice: Attachment
+) -> None:
+    """nft's transaction was taken, that of messages was not: the guest was served."""
+    bench.start()
+    bench.applier.put_back()
+    bench.applier.attach(alice)
+    bench.kernel.refuse_messages = True
+    bench.turn()
+    bench.kernel.refuse_messages = False
+    bench.applier.detach(alice.index)
+    bench.clock.advance(RETRY_AFTER)
+    assert [(alice.index, INDEX_MASK)] == bench.kernel.ended
+
+
+def test_flows_of_nobody_are_ended_on_demand(bench: Bench) -> None:
+    """Those of an index that no port has."""
+    bench.start()
+    bench.applier.end_flows_of(77)
+    bench.turn()
+    assert [(77, INDEX_MASK)] == bench.kernel.ended
+
+
+def test_after_stop_no_end_is_tried_again(bench: Bench, alice: Attachment) -> None:
+    """The next agent finds the flows."""
+    bench.kernel.refused_ends = 1
+    detach(bench, alice)
+    bench.applier.stop()
+    bench.clock.advance(RETRY_AFTER)
+    assert [] == bench.kernel.ended
 
 
 def test_settled_waits_for_the_kernel(bench: Bench, alice: Attachment) -> None:

@@ -72,6 +72,7 @@ class Bench:
                 self.limits,
                 count_flows=self.count,
                 guests=self.guests,
+                end_flows_of=no_flows,
                 emit=self.events.append,
                 clock=self.clock,
             ),
@@ -115,6 +116,10 @@ class Bench:
             for each in self.events
             if isinstance(each, FlowDecided)
         ]
+
+
+def no_flows(index: int) -> None:
+    raise AssertionError(index)
 
 
 def opening(

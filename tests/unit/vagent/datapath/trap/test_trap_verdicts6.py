@@ -54,6 +54,7 @@ class Bench:
         self, names: Names, guest: Attachment, services: Services, most: int = 2
     ) -> None:
         self.alive = {2: 2}
+        self.ended: list[int] = []
         self.events: list[Event] = []
         self.frames: list[tuple[int, Any]] = []
         self.guests = {2: REGISTRATION}
@@ -70,6 +71,7 @@ class Bench:
                 limits,
                 count_flows=self.count,
                 guests=self.guests,
+                end_flows_of=self.ended.append,
                 emit=emit,
                 clock=clock,
             ),
