@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import sys
 from typing import Any
@@ -194,6 +195,27 @@ def test_the_flows_of_a_deleted_port_are_gone(echo_site: Any) -> None:
         assert ["bob"] == [flow["guest"] for flow in listed(site)]
         asked = ("vagent.ctl", "flow", "list", "--port", alice.port_id)
         assert "" == site.agent.tool(*asked, check=False)
+
+
+def test_flows_of_a_port_that_went_while_the_agent_was_away_end(
+    echo_site: Any,
+) -> None:
+    """Its file was removed, and nobody could end them; the next agent does. They would
+    be inherited by whoever gets the identity next. A neighbour's go on.
+    """
+    site = echo_site
+    alice, bob = site.alice(), site.bob()
+    site.introduce(alice, bob)
+    with connect(alice, ECHO) as hers, connect(bob, ECHO) as his:
+        for connection in (hers, his):
+            connection.sendall(b"x")
+            assert b"X" == connection.recv(100)
+        site.agent.stop(signal.SIGKILL)
+        (site.agent.folder / "state/ports" / alice.port_id).unlink()
+        site.agent.start()
+        wait_for(lambda: [flow["guest"] for flow in listed(site)], ["bob"].__eq__)
+        his.sendall(b"y")
+        assert b"Y" == his.recv(100)
 
 
 def test_without_accounting_there_is_a_dash(site: Any) -> None:
