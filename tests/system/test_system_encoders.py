@@ -27,7 +27,7 @@ from vagent.datapath.rules.render import ruleset
 from vagent.datapath.state import Attachment, Services, Tag
 from vagent.datapath.system import LinuxSystem
 from vagent.errors import KernelError
-from vagent.kernel.nf_tables import Step, add_elements, encode
+from vagent.kernel.nf_tables import NftMessage, add_elements, encode
 
 pytestmark = pytest.mark.system
 
@@ -58,7 +58,7 @@ class Kernel:
         ).replace("02::1", "02:00:00:00:00:01")
         self.machine.run("nft", "-f", "-", text=script)
 
-    def transact(self, *steps: Step) -> None:
+    def transact(self, *steps: NftMessage) -> None:
         """One transaction by messages. Raises KernelError."""
         system = LinuxSystem(
             reactor=cast(Any, None),  # no command is run
@@ -70,7 +70,7 @@ class Kernel:
         if outcome[0] is not None:
             outcome[0].raiseException()
 
-    def complaint(self, *steps: Step) -> str:
+    def complaint(self, *steps: NftMessage) -> str:
         """What the kernel says against a transaction, "" if it took it."""
         try:
             self.transact(*steps)
@@ -213,7 +213,7 @@ def test_an_address_of_a_tap_goes_without_the_tap(kernel: Kernel) -> None:
     assert wanted == kernel.state()
 
 
-def refused(kernel: Kernel, *steps: Step) -> str:
+def refused(kernel: Kernel, *steps: NftMessage) -> str:
     """What the kernel says; the state before must still be in force."""
     before = kernel.state()
     said = kernel.complaint(*steps)

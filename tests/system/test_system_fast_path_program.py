@@ -29,7 +29,7 @@ from vagent.datapath.fast_path.program import (
     encode_match,
 )
 from vagent.kernel import bpf
-from vagent.kernel.bpf import Kind, Map
+from vagent.kernel.bpf import BpfMap, MapKind
 
 pytestmark = pytest.mark.system
 
@@ -111,11 +111,11 @@ class Programs:
     """Both, with maps of their own."""
 
     def __init__(self) -> None:
-        self.entries = Map(Kind.HASH, key=KEY_SIZE, value=VALUE_SIZE, entries=8)
-        self.lease = Map(Kind.ARRAY, key=4, value=8, entries=1)
-        self.services = Map(Kind.HASH, key=4, value=1, entries=8)
-        self.seen = Map(Kind.LRU_HASH, key=KEY_SIZE, value=8, entries=64)
-        self.told = Map(Kind.QUEUE, key=0, value=KEY_SIZE, entries=8)
+        self.entries = BpfMap(MapKind.HASH, key=KEY_SIZE, value=VALUE_SIZE, entries=8)
+        self.lease = BpfMap(MapKind.ARRAY, key=4, value=8, entries=1)
+        self.services = BpfMap(MapKind.HASH, key=4, value=1, entries=8)
+        self.seen = BpfMap(MapKind.LRU_HASH, key=KEY_SIZE, value=8, entries=64)
+        self.told = BpfMap(MapKind.QUEUE, key=0, value=KEY_SIZE, entries=8)
         self.tap = bpf.load(
             at_tap(
                 entries=self.entries.descriptor,

@@ -72,7 +72,7 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class NatEndpoint:
     """Where flows with this number in the upper half of their mark go."""
 
     number: int
@@ -98,7 +98,7 @@ class Services:
     """
 
     addresses: frozenset[Address]
-    endpoints: frozenset[Endpoint]
+    endpoints: frozenset[NatEndpoint]
     offers: dict[tuple[int, int], Offer]
 
     def without_ipv6(self) -> Services:
@@ -115,7 +115,7 @@ class Services:
             number for offer in self.offers.values() for number in offer.endpoints
         )
 
-    def fabric(self) -> tuple[Endpoint, ...]:
+    def fabric(self) -> tuple[NatEndpoint, ...]:
         """The endpoints that some service leads to, without the local listener."""
         offered = self.offered()
         return tuple(
@@ -192,8 +192,10 @@ class _Numbers:
             self._used[key] = number
         return number
 
-    def endpoints(self) -> frozenset[Endpoint]:
-        return frozenset(Endpoint(number, *key) for key, number in self._used.items())
+    def endpoints(self) -> frozenset[NatEndpoint]:
+        return frozenset(
+            NatEndpoint(number, *key) for key, number in self._used.items()
+        )
 
 
 REJECT_MARK = REFUSE << INDEX_BITS | AGENT_INDEX

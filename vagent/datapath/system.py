@@ -27,7 +27,7 @@ from vagent.kernel import conntrack, netlink, nf_tables
 from vagent.kernel import rtnl_link as links
 from vagent.kernel.conntrack import Tracked, decode_found, encode_find
 from vagent.kernel.ip_packet import OpeningPacket
-from vagent.kernel.nf_tables import Step
+from vagent.kernel.nf_tables import NftMessage
 from vagent.store.worker import RunInThread
 
 COMMAND_DEADLINE = 60.0
@@ -78,7 +78,7 @@ class System(Protocol):
         the kernel only says whether it would.
         """
 
-    async def transact(self, steps: Sequence[Step]) -> None:
+    async def transact(self, messages: Sequence[NftMessage]) -> None:
         """One nf_tables transaction of messages: all of it, or nothing."""
 
     async def run_ip(self, batch: str) -> None:
@@ -140,32 +140,27 @@ class LinuxSystem:
         self._run_in_thread = run_in_thread
 
     async def run_nft(self, script: str, *, check: bool = False) -> None:
-        """See System."""
         await self._run("nft", ["-c"] * check + ["-f", "-"], script)
 
-    async def transact(self, steps: Sequence[Step]) -> None:
-        """See System. In a thread: another program's transaction may be under way, and
-        the kernel works them off one by one. Without a deadline: what the kernel has
-        begun cannot be taken back, and a second transaction beside it would be worse.
-        """
+    async def transact(self, messages: Sequence[NftMessage]) -> None:
+        # In a thread: another program's transaction may be under way, and the kernel
+        # works them off one by one. Without a deadline: what the kernel has begun
+        # cannot be taken back, and a second transaction beside it would be worse.
         answers = await self._run_in_thread(
-            lambda: netlink.transact_batch(nf_tables.encode(steps))
+            lambda: netlink.transact_batch(nf_tables.encode(messages))
         )
-        refused = nf_tables.refusal(steps, answers)
+        refused = nf_tables.refusal(messages, answers)
         if refused:
             raise KernelError(refused)
 
     async def run_ip(self, batch: str) -> None:
-        """See System."""
         await self._run("ip", ["-batch", "-"], batch)
 
     async def counters(self, table: str) -> dict[str, int]:
-        """See System."""
         listed = await self._run("nft", ["-j", "list", "counters"], "")
         return counters_of(listed, table)
 
     def queue_drops(self, queue_number: int) -> int:
-        """See System."""
         try:
             table = Path("/proc/self/net/netfilter/nfnetlink_queue").read_text()
         except OSError as failure:
@@ -173,7 +168,6 @@ class LinuxSystem:
         return drops_in(table, queue_number)
 
     def send_frame(self, ifindex: int, frame: bytes) -> None:
-        """See System."""
         try:
             with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
                 wire.bind((socket.if_indextoname(ifindex), 0))
@@ -182,30 +176,26 @@ class LinuxSystem:
             raise KernelError(f"frame to interface {ifindex}: {failure}") from failure
 
     async def end_flows(self, mark: int, mask: int) -> None:
-        """See System. In a thread: the kernel walks through the whole flow table."""
+        # In a thread: the kernel walks through the whole flow table.
         message = conntrack.encode_end(mark, mask)
         await self._run_in_thread(lambda: netlink.transact(message, "end of flows"))
 
     def find_flow(self, packet: OpeningPacket) -> Tracked | None:
-        """See System."""
         return decode_found(netlink.ask(encode_find(packet), "flow"))
 
     def ifindex(self, name: str) -> int | None:
-        """See System."""
         try:
             return socket.if_nametoindex(name)
         except OSError:
             return None
 
     def linked(self, name: str) -> int:
-        """See System."""
         question = links.encode_question(name)
         return links.linked_in(
             netlink.ask(question, f"interface {name}", netlink.NETLINK_ROUTE)
         )
 
     def mac(self, name: str) -> str:
-        """See System."""
         try:
             answer = _ask_interface(name, _SIOCGIFHWADDR)
         except OSError as failure:
@@ -213,7 +203,6 @@ class LinuxSystem:
         return answer[18:24].hex(":")
 
     def address(self, name: str) -> IPv4Interface | None:
-        """See System."""
         try:
             address = IPv4Address(_ask_interface(name, _SIOCGIFADDR)[20:24])
             mask = IPv4Address(_ask_interface(name, _SIOCGIFNETMASK)[20:24])
@@ -222,18 +211,15 @@ class LinuxSystem:
         return IPv4Interface(f"{address}/{mask}")
 
     def has_sysctl(self, key: str) -> bool:
-        """See System."""
         return Path("/proc/sys", key).exists()
 
     def read_sysctl(self, key: str) -> str:
-        """See System."""
         try:
             return Path("/proc/sys", key).read_text().strip()
         except OSError as failure:
             raise KernelError(f"sysctl {key}: {failure}") from failure
 
     def write_sysctl(self, key: str, value: str) -> None:
-        """See System."""
         try:
             Path("/proc/sys", key).write_text(value)
         except OSError as failure:

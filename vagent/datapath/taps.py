@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from vagent.kernel.rtnl_link import LINK_GROUP, Link, links_in
+from vagent.kernel.rtnl_link import LINK_GROUP, LinkChange, links_in
 
 MAX_BATCH = 128
 """Messages per turn of the reactor; a host that starts 1,000 guests sends thousands."""
@@ -28,7 +28,7 @@ class LinkNames:
     def __init__(self, links: Iterable[tuple[int, str]] = ()) -> None:
         self._names = dict(links)
 
-    def take(self, link: Link) -> set[str]:
+    def take(self, link: LinkChange) -> set[str]:
         """The names that deserve a look after this message."""
         before = self._names.pop(link.ifindex, link.name)
         if not link.is_gone:

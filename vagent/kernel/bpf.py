@@ -27,7 +27,7 @@ _LOAD_SIZE = 72
 _CREATE_SIZE = 48
 
 
-class Kind(IntEnum):
+class MapKind(IntEnum):
     """Kinds of maps (linux/bpf.h, enum bpf_map_type)."""
 
     HASH = 1
@@ -36,16 +36,16 @@ class Kind(IntEnum):
     QUEUE = 22
 
 
-class Map:
+class BpfMap:
     """One map of the kernel. All raise KernelError."""
 
-    def __init__(self, kind: Kind, *, key: int, value: int, entries: int) -> None:
+    def __init__(self, kind: MapKind, *, key: int, value: int, entries: int) -> None:
         self._value = value
         attributes = struct.pack("=IIII", kind, key, value, entries)
         self.descriptor = _call(_MAP_CREATE, attributes.ljust(_CREATE_SIZE, b"\0"))
 
     def __repr__(self) -> str:
-        return f"<Map {self.descriptor}>"
+        return f"<BpfMap {self.descriptor}>"
 
     def read(self, key: bytes) -> bytes | None:
         """The value under a key, None where there is none."""

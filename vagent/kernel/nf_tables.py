@@ -75,7 +75,7 @@ class Expression(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class NftMessage:
     """One message of a transaction, and in words what it is about, and whose each of
     its elements is, if it has any.
     """
@@ -104,21 +104,21 @@ class Step:
 
 def add_elements(
     table: str, name: str, elements: Sequence[Element], family: int = NETDEV
-) -> list[Step]:
+) -> list[NftMessage]:
     """Put elements into a map. One that is there with the same value is fine."""
     return _elements(_NEWELEMENT, NLM_CREATE, table, name, elements, family)
 
 
 def delete_elements(
     table: str, name: str, elements: Sequence[Element], family: int = NETDEV
-) -> list[Step]:
+) -> list[NftMessage]:
     """Take elements out of a map; all must be there."""
     return _elements(_DELELEMENT, 0, table, name, elements, family)
 
 
 def add_device_chain(
     table: str, chain: str, device: str, priority: int, jump: str
-) -> list[Step]:
+) -> list[NftMessage]:
     """A base chain at the ingress of a device, whose only rule jumps."""
     hook = (
         attribute(_HOOK_NUMBER, _UNSIGNED.pack(_INGRESS))
@@ -127,7 +127,7 @@ def add_device_chain(
     )
     what = f"chain {chain} at device {device}"
     return [
-        Step(
+        NftMessage(
             _NEWCHAIN,
             NLM_CREATE,
             attribute(_CHAIN_TABLE, _text(table))
@@ -137,7 +137,7 @@ def add_device_chain(
             + attribute(_CHAIN_TYPE, _text("filter")),
             what,
         ),
-        Step(
+        NftMessage(
             _NEWRULE,
             NLM_CREATE | _NLM_APPEND,
             _rule(table, chain, _verdict(_JUMP, jump)),
@@ -148,10 +148,10 @@ def add_device_chain(
 
 def insert_rule(
     family: int, table: str, chain: str, *expressions: Expression
-) -> list[Step]:
+) -> list[NftMessage]:
     """A rule at the head of a chain that is there."""
     rule = _rule(table, chain, *expressions)
-    return [Step(_NEWRULE, NLM_CREATE, rule, f"rule of {chain}", family=family)]
+    return [NftMessage(_NEWRULE, NLM_CREATE, rule, f"rule of {chain}", family=family)]
 
 
 def accept() -> Expression:
@@ -172,7 +172,7 @@ def xt_queue(number: int) -> Expression:
     )
 
 
-def delete_chain(table: str, chain: str) -> list[Step]:
+def delete_chain(table: str, chain: str) -> list[NftMessage]:
     """Take a chain away with its rules, whether or not it is there."""
     # Some kernels remove a chain with its device: it is added first, so that there is
     # one to delete.
@@ -180,26 +180,26 @@ def delete_chain(table: str, chain: str) -> list[Step]:
     ruled = attribute(_RULE_TABLE, _text(table)) + attribute(_RULE_CHAIN, _text(chain))
     what = f"chain {chain}"
     return [
-        Step(_NEWCHAIN, NLM_CREATE, named, what),
-        Step(_DELRULE, 0, ruled, what),
-        Step(_DELCHAIN, 0, named, what),
+        NftMessage(_NEWCHAIN, NLM_CREATE, named, what),
+        NftMessage(_DELRULE, 0, ruled, what),
+        NftMessage(_DELCHAIN, 0, named, what),
     ]
 
 
-def encode(steps: Sequence[Step]) -> bytearray:
-    """The transaction: all steps or none. The last is acknowledged; each that fails is
-    answered with an error.
+def encode(messages: Sequence[NftMessage]) -> bytearray:
+    """The batch of one transaction: all messages or none. The kernel acknowledges the
+    last, and answers each that fails with an error.
     """
-    last = len(steps)
+    last = len(messages)
     batch = bytearray(_edge(_BATCH_BEGIN, 0))
-    for sequence, step in enumerate(steps, start=1):
+    for sequence, message in enumerate(messages, start=1):
         batch += netfilter_message(
-            step.kind,
-            NLM_REQUEST | step.flags | (NLM_ACK if sequence == last else 0),
+            message.kind,
+            NLM_REQUEST | message.flags | (NLM_ACK if sequence == last else 0),
             sequence=sequence,
-            family=step.family,
+            family=message.family,
             resource=0,
-            payload=step.payload,
+            payload=message.payload,
         )
     batch += _edge(_BATCH_END, last + 1)
     return batch
@@ -216,8 +216,8 @@ def _edge(kind: int, sequence: int) -> bytes:
     )
 
 
-def refusal(steps: Sequence[Step], answers: Iterable[Acknowledgement]) -> str:
-    """Why the kernel took none of the steps, in words; "" if it took all."""
+def refusal(messages: Sequence[NftMessage], answers: Iterable[Acknowledgement]) -> str:
+    """Why the kernel took none of the messages, in words; "" if it took all."""
     said = list(answers)
     if not said:
         return "the kernel did not answer"
@@ -227,14 +227,14 @@ def refusal(steps: Sequence[Step], answers: Iterable[Acknowledgement]) -> str:
     first = failed[0]
     name = errno.errorcode.get(first.code, str(first.code))
     more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    return f"{_about(steps, first)}: {os.strerror(first.code)} ({name}){more}"
+    return f"{_about(messages, first)}: {os.strerror(first.code)} ({name}){more}"
 
 
-def _about(steps: Sequence[Step], answer: Acknowledgement) -> str:
-    # Numbers outside the steps are those of the batch itself: its commit failed.
-    if 1 <= answer.sequence <= len(steps):
-        return steps[answer.sequence - 1].at(answer.offset)
-    return f"transaction of {len(steps)} steps"
+def _about(messages: Sequence[NftMessage], answer: Acknowledgement) -> str:
+    # Numbers outside the messages are those of the batch itself: its commit failed.
+    if 1 <= answer.sequence <= len(messages):
+        return messages[answer.sequence - 1].at(answer.offset)
+    return f"transaction of {len(messages)} steps"
 
 
 def _elements(
@@ -244,16 +244,16 @@ def _elements(
     name: str,
     elements: Sequence[Element],
     family: int,
-) -> list[Step]:
+) -> list[NftMessage]:
     where = attribute(_ELEMENTS_TABLE, _text(table)) + attribute(
         _ELEMENTS_SET, _text(name)
     )
-    steps: list[Step] = []
+    messages: list[NftMessage] = []
     for start in range(0, len(elements), MAX_ELEMENTS):
         part = elements[start : start + MAX_ELEMENTS]
         listed = b"".join(map(_element, part))
-        steps.append(
-            Step(
+        messages.append(
+            NftMessage(
                 kind,
                 flags,
                 where + attribute(_ELEMENTS_LIST | NLA_NESTED, listed),
@@ -263,7 +263,7 @@ def _elements(
                 family,
             )
         )
-    return steps
+    return messages
 
 
 def _element(element: Element) -> bytes:

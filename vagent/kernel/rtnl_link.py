@@ -27,7 +27,7 @@ _INDEX = struct.Struct("=i")
 _LINK = struct.Struct("=BxHiII")
 
 
-class Link(NamedTuple):
+class LinkChange(NamedTuple):
     """What a link message says: an interface has this name, or is gone."""
 
     ifindex: int
@@ -35,7 +35,7 @@ class Link(NamedTuple):
     is_gone: bool
 
 
-def links_in(data: bytes) -> Iterator[Link]:
+def links_in(data: bytes) -> Iterator[LinkChange]:
     """What a datagram of link messages says, as far as it parses."""
     for kind, body in messages(data):
         if kind in (_RTM_NEWLINK, _RTM_DELLINK) and len(body) >= _LINK.size:
@@ -44,7 +44,7 @@ def links_in(data: bytes) -> Iterator[Link]:
                 family, _, ifindex, *_ = _LINK.unpack_from(body)
                 # A port that leaves a bridge is "deleted", too, in AF_BRIDGE's words.
                 is_gone = kind == _RTM_DELLINK and family == socket.AF_UNSPEC
-                yield Link(ifindex, name, is_gone)
+                yield LinkChange(ifindex, name, is_gone)
 
 
 def encode_question(name: str) -> bytes:

@@ -51,11 +51,6 @@ class ServiceWatcher:
         """The table in force; empty until the first good read."""
         return self._table
 
-    @property
-    def loaded(self) -> bool:
-        """Has the list been read at least once?"""
-        return self._loaded
-
     def start(self) -> None:
         """Read the list and follow its changes."""
         self._running = True

@@ -81,11 +81,6 @@ class PortRegistry:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    @property
-    def network(self) -> IPv4Network:
-        """The identity range."""
-        return self._pool.network
-
     def get(self, port_id: str) -> Registration | None:
         """The registration of a port."""
         return self._by_id.get(port_id)

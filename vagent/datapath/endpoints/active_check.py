@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from vagent.config.model import EndpointCheckConfig
-from vagent.datapath.state import LISTENER, Endpoint, Services
+from vagent.datapath.state import LISTENER, NatEndpoint, Services
 
 MAX_AT_ONCE = 64
 """Connections that are made at one time: with the default timeout 1,000 dead endpoints
@@ -25,7 +25,7 @@ take some 30 s, and as many that work a fraction of a second."""
 EVERY = "*"
 """In agent.conf stands for all services."""
 
-Connect = Callable[[Endpoint, float], Deferred[None]]
+Connect = Callable[[NatEndpoint, float], Deferred[None]]
 """Connects to an endpoint within so many seconds and hangs up; the Deferred fails if
 that does not work."""
 
@@ -46,7 +46,7 @@ class EndpointChecks:
         self._config = config
         self._connect = connect
         self._checked = checked
-        self._endpoints: Mapping[int, Endpoint] = {}
+        self._endpoints: Mapping[int, NatEndpoint] = {}
         self._under_way: set[Deferred[None]] = set()
         self._loop = LoopingCall(self._check_all)
         self._loop.clock = clock
@@ -96,7 +96,7 @@ class EndpointChecks:
             if endpoint is not None:
                 await self._check(endpoint)
 
-    async def _check(self, endpoint: Endpoint) -> None:
+    async def _check(self, endpoint: NatEndpoint) -> None:
         connection = self._connect(endpoint, self._config.timeout)
         self._under_way.add(connection)
         try:
@@ -111,7 +111,7 @@ class EndpointChecks:
             self._under_way.discard(connection)
         self._report(endpoint, passed=True)
 
-    def _report(self, endpoint: Endpoint, *, passed: bool, why: str = "") -> None:
+    def _report(self, endpoint: NatEndpoint, *, passed: bool, why: str = "") -> None:
         # Meanwhile the endpoint may be gone, or its number be that of another.
         if self._endpoints.get(endpoint.number) == endpoint:
             self._checked(endpoint.number, passed=passed, why=why)
@@ -120,7 +120,7 @@ class EndpointChecks:
 def connector(reactor: Any) -> Connect:
     """A `Connect` that makes real connections."""
 
-    def connect(endpoint: Endpoint, timeout: float) -> Deferred[None]:
+    def connect(endpoint: NatEndpoint, timeout: float) -> Deferred[None]:
         # Not twisted.internet.endpoints, which loads a second TLS library.
         attempt: Deferred[None] = Deferred(lambda _: begun.disconnect())
         begun = reactor.connectTCP(

@@ -21,7 +21,7 @@ from vagent.datapath.endpoints.events import (
     FabricEndpointAvoided,
     FabricEndpointChanged,
 )
-from vagent.datapath.state import Endpoint
+from vagent.datapath.state import NatEndpoint
 from vagent.kernel.ip_packet import TCP, UDP
 from vagent.observe.event import Emit
 from vagent.ports.port import Registration
@@ -60,7 +60,7 @@ class Choice(NamedTuple):
 class EndpointState(NamedTuple):
     """A fabric endpoint and its health, as the pages show them."""
 
-    endpoint: Endpoint
+    endpoint: NatEndpoint
     tcp: HealthState
     udp: HealthState
 
@@ -145,7 +145,7 @@ class EndpointHealth:
         self._pick = pick
         self._emit = emit
         self._guests = guests
-        self._endpoints: dict[int, Endpoint] = {}
+        self._endpoints: dict[int, NatEndpoint] = {}
         self._records: dict[Key, _Record] = {}
         self._checks: dict[int, _Checked] = {}
         self._avoiding: set[int] = set()
@@ -232,7 +232,7 @@ class EndpointHealth:
             check.is_down = True
             self._report(number, before, f"checks failed: {why}")
 
-    def follow(self, endpoints: Iterable[Endpoint]) -> None:
+    def follow(self, endpoints: Iterable[NatEndpoint]) -> None:
         """These are the endpoints now; the health of others is forgotten."""
         before, self._endpoints = self._endpoints, {e.number: e for e in endpoints}
         if before == self._endpoints:

@@ -47,7 +47,7 @@ class FastPathTapLeftOut(DataPathEvent):
 class FastPathFlow(FlowEvent):
     """A flow was taken onto the fast path, was refused there, or left it.
 
-    `outcome` is one of `fast_path.offload.Outcome`. The flow itself goes on. Not
+    `outcome` is one of `fast_path.offload.OffloadOutcome`. The flow itself goes on. Not
     logged, because a guest can provoke it.
     """
 

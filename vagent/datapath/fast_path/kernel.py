@@ -22,7 +22,7 @@ from vagent.errors import KernelError
 from vagent.kernel import bpf, netlink
 from vagent.kernel import rtnl_route as route
 from vagent.kernel import tc as traffic_control
-from vagent.kernel.bpf import Kind, Map
+from vagent.kernel.bpf import BpfMap, MapKind
 from vagent.kernel.conntrack import Tracked, decode_found, encode_find, encode_keep
 from vagent.kernel.ip_packet import OpeningPacket
 from vagent.kernel.rtnl_route import Hop
@@ -85,7 +85,9 @@ class FastPathKernel(Protocol):
         """It holds no more, if it did."""
 
     def find(self, packet: OpeningPacket) -> Tracked | None:
-        """See System.find_flow."""
+        """Conntrack's flow that this packet opened; None where there is none. Raises
+        WireError, too.
+        """
 
     def keep(self, packet: OpeningPacket, status: int, seconds: int) -> None:
         """Let conntrack's flow live so long from now, seen or not; its status."""
@@ -109,22 +111,21 @@ class LinuxFastPath:
         self._handle = queue_number + 1  # 0 would mean any
         self._name = name
         self._host_side = host_side
-        self._maps: dict[str, Map] = {}
+        self._maps: dict[str, BpfMap] = {}
         self._tap_program = self._fabric_program = -1
         self._until = 0
         self._addresses: frozenset[IPv4Address] = frozenset()
 
     def open(self) -> None:
-        """See FastPathKernel."""
         self.clear()
         self._maps = {
-            "entries": Map(
-                Kind.HASH, key=KEY_SIZE, value=VALUE_SIZE, entries=MAX_ENTRIES
+            "entries": BpfMap(
+                MapKind.HASH, key=KEY_SIZE, value=VALUE_SIZE, entries=MAX_ENTRIES
             ),
-            "lease": Map(Kind.ARRAY, key=4, value=8, entries=1),
-            "services": Map(Kind.HASH, key=4, value=1, entries=MAX_ADDRESSES),
-            "seen": Map(Kind.LRU_HASH, key=KEY_SIZE, value=8, entries=MAX_SEEN),
-            "told": Map(Kind.QUEUE, key=0, value=KEY_SIZE, entries=MAX_TOLD),
+            "lease": BpfMap(MapKind.ARRAY, key=4, value=8, entries=1),
+            "services": BpfMap(MapKind.HASH, key=4, value=1, entries=MAX_ADDRESSES),
+            "seen": BpfMap(MapKind.LRU_HASH, key=KEY_SIZE, value=8, entries=MAX_SEEN),
+            "told": BpfMap(MapKind.QUEUE, key=0, value=KEY_SIZE, entries=MAX_TOLD),
         }
         numbers = {name: each.descriptor for name, each in self._maps.items()}
         self._tap_program = bpf.load(at_tap(**numbers))
@@ -133,7 +134,7 @@ class LinuxFastPath:
         )
 
     def close(self) -> None:
-        """See FastPathKernel. Entries end first, in case a filter does not go."""
+        # Entries end first, in case a filter does not go.
         try:
             if "lease" in self._maps:
                 self._lease(0)
@@ -148,23 +149,18 @@ class LinuxFastPath:
             self._tap_program = self._fabric_program = -1
 
     def clear(self) -> int:
-        """See FastPathKernel."""
         return sum(map(self._detach, list(traffic_control.attached())))
 
     def attach_tap(self, ifindex: int) -> None:
-        """See FastPathKernel."""
         self._attach(ifindex, self._tap_program)
 
     def attach_fabric(self, ifindex: int) -> None:
-        """See FastPathKernel."""
         self._attach(ifindex, self._fabric_program)
 
     def detach(self, ifindex: int) -> None:
-        """See FastPathKernel."""
         self._detach(ifindex)
 
     def serve(self, addresses: Iterable[IPv4Address]) -> None:
-        """See FastPathKernel."""
         chosen = frozenset(sorted(addresses)[:MAX_ADDRESSES])
         services = self._maps["services"]
         for gone in self._addresses - chosen:
@@ -174,40 +170,31 @@ class LinuxFastPath:
         self._addresses = chosen
 
     def has_lapsed(self) -> bool:
-        """See FastPathKernel."""
         return time.monotonic_ns() > self._until
 
     def renew(self) -> None:
-        """See FastPathKernel."""
         self._lease(time.monotonic_ns() + int(LEASE * 1e9))
 
     def told(self) -> bytes | None:
-        """See FastPathKernel."""
         return self._maps["told"].take()
 
     def put(self, key: bytes, entry: bytes) -> None:
-        """See FastPathKernel."""
         self._maps["entries"].write(key, entry)
 
     def count(self, key: bytes) -> Count | None:
-        """See FastPathKernel."""
         value = self._maps["entries"].read(key)
         return None if value is None else decode_count(value)
 
     def delete(self, key: bytes) -> None:
-        """See FastPathKernel."""
         self._maps["entries"].delete(key)
 
     def find(self, packet: OpeningPacket) -> Tracked | None:
-        """See FastPathKernel."""
         return decode_found(netlink.ask(encode_find(packet), "flow"))
 
     def keep(self, packet: OpeningPacket, status: int, seconds: int) -> None:
-        """See FastPathKernel."""
         netlink.transact(encode_keep(packet, status, seconds), "flow's time-out")
 
     def hop(self, source: IPv4Address, destination: IPv4Address) -> Hop | None:
-        """See FastPathKernel."""
         try:
             came_in = socket.if_nametoindex(self._host_side)
         except OSError as failure:
@@ -215,11 +202,9 @@ class LinuxFastPath:
         return route.hop(source, destination, came_in)
 
     def link_mtu(self, ifindex: int) -> int | None:
-        """See FastPathKernel."""
         return route.link_mtu(ifindex)
 
     def has_ipsec(self) -> bool:
-        """See FastPathKernel."""
         return route.has_ipsec()
 
     def _detach(self, ifindex: int) -> bool:

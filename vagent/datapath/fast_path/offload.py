@@ -31,7 +31,7 @@ from vagent.datapath.fast_path.program import (
     encode_entry,
     encode_match,
 )
-from vagent.datapath.flows.flow import Carried, FlowId
+from vagent.datapath.flows.flow import FastPathTraffic, FlowId
 from vagent.datapath.names import SERVICE_MAC
 from vagent.datapath.state import (
     INDEX_BITS,
@@ -83,7 +83,7 @@ _SERVICE_MAC = bytes.fromhex(SERVICE_MAC.replace(":", ""))
 _ODD = SEQUENCE_ADJUSTED | DYING | HELPED | OFFLOADED
 
 
-class Outcome(StrEnum):
+class OffloadOutcome(StrEnum):
     """What came of a flow; the label of a counter."""
 
     TAKEN = "taken"
@@ -176,7 +176,7 @@ class FastPath:
         self._flows: dict[bytes, _Flow] = {}
         self._of_guest: Counter[int] = Counter()
         self._tries = _Tries()
-        self._past: dict[FlowId, Carried] = {}
+        self._past: dict[FlowId, FastPathTraffic] = {}
         self._next: IDelayedCall | None = None
 
     def __repr__(self) -> str:
@@ -257,9 +257,9 @@ class FastPath:
             for flow in self._flows.values()
             if not (flow.tracked.mark ^ mark) & mask
         ]
-        self._guarded(lambda: self._end_all(ending, Outcome.REVOKED))
+        self._guarded(lambda: self._end_all(ending, OffloadOutcome.REVOKED))
 
-    def carried(self) -> dict[FlowId, Carried]:
+    def carried(self) -> dict[FlowId, FastPathTraffic]:
         """What it carried, by conntrack's id and opening tuple."""
         found = dict(self._past)
         with suppress(KernelError):
@@ -298,11 +298,11 @@ class FastPath:
         now = self._clock.seconds()
         if self._kernel.has_lapsed():
             # Nobody looked for a while: conntrack may have given ports to others.
-            self._end_all([*self._flows.values()], Outcome.LAPSED)
+            self._end_all([*self._flows.values()], OffloadOutcome.LAPSED)
         self._attach_taps()
         told = self._told()
         if (told or self._flows) and self._kernel.has_ipsec():
-            self._end_all([*self._flows.values()], Outcome.CHANGED)
+            self._end_all([*self._flows.values()], OffloadOutcome.CHANGED)
             told = []
         for key in told:
             self._consider(key, now)
@@ -343,7 +343,7 @@ class FastPath:
             raise
         except (KernelError, WireError) as failure:
             why = str(failure)
-        outcome = Outcome.REFUSED if why else Outcome.TAKEN
+        outcome = OffloadOutcome.REFUSED if why else OffloadOutcome.TAKEN
         self._emit(FastPathFlow(outcome, match, why, guest))
 
     def _take(
@@ -411,17 +411,17 @@ class FastPath:
                 there, encode_entry(pair, answers.reversed(), to_fabric, other=back)
             )
         except KernelError:
-            self._end(flow, Outcome.CHANGED)
+            self._end(flow, OffloadOutcome.CHANGED)
             raise
         return ""
 
     def _check(self, flow: _Flow, now: float) -> None:
         there, back = self._kernel.count(flow.there), self._kernel.count(flow.back)
         if there is None or back is None or there.is_closed or back.is_closed:
-            self._end(flow, Outcome.CLOSED)
+            self._end(flow, OffloadOutcome.CLOSED)
             return
         if not self._still_holds(flow):
-            self._end(flow, Outcome.CHANGED)
+            self._end(flow, OffloadOutcome.CHANGED)
             return
         packets = there.packets + back.packets
         if packets != flow.packets:
@@ -429,10 +429,10 @@ class FastPath:
             try:
                 self._keep(flow.packet, flow.tracked)
             except KernelError:
-                self._end(flow, Outcome.CHANGED)
+                self._end(flow, OffloadOutcome.CHANGED)
                 return
         elif now - flow.active >= IDLE:
-            self._end(flow, Outcome.IDLE)
+            self._end(flow, OffloadOutcome.IDLE)
             return
         flow.checked = now
 
@@ -465,11 +465,11 @@ class FastPath:
         except (KernelError, WireError):
             return False
 
-    def _end_all(self, flows: Iterable[_Flow], outcome: Outcome) -> None:
+    def _end_all(self, flows: Iterable[_Flow], outcome: OffloadOutcome) -> None:
         for flow in flows:
             self._end(flow, outcome)
 
-    def _end(self, flow: _Flow, outcome: Outcome) -> None:
+    def _end(self, flow: _Flow, outcome: OffloadOutcome) -> None:
         """Raises _EntryStaysError."""
         del self._flows[flow.there]
         self._of_guest[flow.guest.index] -= 1
@@ -486,11 +486,11 @@ class FastPath:
             del self._past[next(iter(self._past))]
         self._emit(FastPathFlow(outcome, decode_match(flow.there), "", flow.guest))
 
-    def _sum(self, flow: _Flow, *, is_on_it: bool) -> Carried:
+    def _sum(self, flow: _Flow, *, is_on_it: bool) -> FastPathTraffic:
         none = Traffic(0, 0)
         past = self._past.get((flow.tracked.id, flow.tracked.original))
         sent, received = (past.sent, past.received) if past else (none, none)
-        return Carried(
+        return FastPathTraffic(
             self._more(sent, flow.there), self._more(received, flow.back), is_on_it
         )
 

@@ -46,7 +46,7 @@ FlowId = tuple[int, Tuple]
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class FastPathTraffic:
     """What of a flow went by the fast path, which conntrack did not see; `is_on_it`:
     it is there now.
     """
@@ -56,7 +56,7 @@ class Carried:
     is_on_it: bool
 
 
-_NONE = Carried(Traffic(0, 0), Traffic(0, 0), is_on_it=False)
+_NONE = FastPathTraffic(Traffic(0, 0), Traffic(0, 0), is_on_it=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def told(
     guests: Mapping[int, Registration],
     services: ServiceTable,
     now: float,
-    carried: Mapping[FlowId, Carried] = MappingProxyType({}),
+    carried: Mapping[FlowId, FastPathTraffic] = MappingProxyType({}),
 ) -> FlowList:
     """What they are: at most MAX_FLOWS, in order."""
     coming = iter(tracked)
@@ -170,7 +170,7 @@ def _flow(
     guests: Mapping[int, Registration],
     services: ServiceTable,
     now: float,
-    carried: Carried,
+    carried: FastPathTraffic,
 ) -> Flow:
     original, reply = tracked.original, tracked.reply
     index = tracked.mark & INDEX_MASK

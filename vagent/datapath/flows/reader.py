@@ -14,7 +14,7 @@ from ipaddress import IPv4Network
 from typing import Protocol
 
 from vagent.datapath.flows.flow import (
-    Carried,
+    FastPathTraffic,
     FlowId,
     FlowList,
     lives,
@@ -65,7 +65,7 @@ class FlowReader:
         run_in_thread: RunInThread,
         now: Callable[[], float],
         clock: Callable[[], float],
-        carried: Callable[[], Mapping[FlowId, Carried]] = dict,
+        carried: Callable[[], Mapping[FlowId, FastPathTraffic]] = dict,
         dump: Dump | None = None,
     ) -> None:
         self._network = network

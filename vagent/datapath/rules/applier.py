@@ -262,8 +262,10 @@ class Applier:
             for ifindex in leaving.keys() | {new.ifindex for new in come}
             if self._taps[ifindex] > leaving[ifindex]
         )
-        steps = change_of_ports(self._names, gone, come, kept, ipv6=self._features.ipv6)
-        await self._system.transact(steps)
+        messages = change_of_ports(
+            self._names, gone, come, kept, ipv6=self._features.ipv6
+        )
+        await self._system.transact(messages)
         for attachment in gone:
             del self._applied[attachment.index]
         self._applied.update((attachment.index, attachment) for attachment in come)

@@ -31,7 +31,7 @@ from vagent.kernel.nf_tables import (
     IPV6,
     NETDEV,
     Expression,
-    Step,
+    NftMessage,
     accept,
     insert_rule,
     xt_queue,
@@ -61,21 +61,21 @@ _LAYOUT4 = _Layout(4, 12, 16, 8 + 12, 8 + 16, 8 + 10)
 _LAYOUT6 = _Layout(16, 8, 24, 8 + 8, 8 + 24, 2)
 
 
-def netlink_rules(names: Names, features: Features) -> list[Step]:
+def netlink_rules(names: Names, features: Features) -> list[NftMessage]:
     """One transaction that inserts these rules into tables that were just replaced."""
-    steps = _icmp_error_rules(names, IPV4, TO_GUEST, _LAYOUT4)
+    messages = _icmp_error_rules(names, IPV4, TO_GUEST, _LAYOUT4)
     if features.ipv6:
-        steps += _icmp_error_rules(names, IPV6, TO_GUEST6, _LAYOUT6)
+        messages += _icmp_error_rules(names, IPV6, TO_GUEST6, _LAYOUT6)
     if not features.nft_queue:
         queue = xt_queue(names.queue_number)
         for family in (IPV4, *[IPV6] * features.ipv6):
-            steps += insert_rule(family, names.table, QUEUE_CHAIN, queue)
-    return steps
+            messages += insert_rule(family, names.table, QUEUE_CHAIN, queue)
+    return messages
 
 
 def _icmp_error_rules(
     names: Names, family: int, to_guest: str, layout: _Layout
-) -> list[Step]:
+) -> list[NftMessage]:
     downwards = _copy(layout, layout.destination, layout.quoted_source)
     upwards = _copy(layout, layout.source, layout.quoted_destination)
     table = names.table

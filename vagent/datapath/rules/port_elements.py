@@ -1,4 +1,4 @@
-"""Ports come and go: attachments become the steps of one nf_tables transaction.
+"""Ports come and go: attachments become the messages of one nf_tables transaction.
 
 `render` writes the same as text where everything is replaced; tests hold both against
 each other on a real kernel. Pure: values in, values out.
@@ -18,7 +18,7 @@ from vagent.kernel.nf_tables import (
     MAX_ELEMENTS,
     NETDEV,
     Element,
-    Step,
+    NftMessage,
     add_device_chain,
     add_elements,
     delete_chain,
@@ -32,7 +32,7 @@ _TAP_AND_MAC = struct.Struct("16s6s2x")
 _TAP_VLAN_AND_MAC = struct.Struct("!16sH2x6s2x")
 _VLAN = struct.Struct("!H")
 
-_ChangeElements = Callable[[str, str, Sequence[Element], int], list[Step]]
+_ChangeElements = Callable[[str, str, Sequence[Element], int], list[NftMessage]]
 
 
 def change_of_ports(
@@ -42,7 +42,7 @@ def change_of_ports(
     kept_taps: frozenset[int],
     *,
     ipv6: bool,
-) -> list[Step]:
+) -> list[NftMessage]:
     """Detach and attach ports. `kept_taps` are the ifindexes of taps with other
     attachments before and after, whose chain must not be touched. `ipv6` says whether
     this host carries it.
@@ -52,15 +52,15 @@ def change_of_ports(
     table = names.table
     closed = {each.ifindex for each in gone} - kept_taps
     opened = {each.ifindex: each.tap for each in come if each.ifindex not in kept_taps}
-    steps = _change(delete_elements, table, gone, families)
+    messages = _change(delete_elements, table, gone, families)
     for ifindex in sorted(closed):
-        steps += delete_chain(table, tap_chain(ifindex))
-    steps += _change(add_elements, table, come, families)
+        messages += delete_chain(table, tap_chain(ifindex))
+    messages += _change(add_elements, table, come, families)
     for ifindex, tap in sorted(opened.items()):
-        steps += add_device_chain(
+        messages += add_device_chain(
             table, tap_chain(ifindex), tap, NETDEV_PRIORITY, FROM_TAPS
         )
-    return steps
+    return messages
 
 
 def _change(
@@ -68,12 +68,12 @@ def _change(
     table: str,
     attachments: Sequence[Attachment],
     families: Mapping[str, int],
-) -> list[Step]:
+) -> list[NftMessage]:
     """Message by message, so that what is made of many ports is never there at once."""
     return [
-        step
+        message
         for start in range(0, len(attachments), MAX_ELEMENTS)
-        for step in _change_some(
+        for message in _change_some(
             change, table, attachments[start : start + MAX_ELEMENTS], families
         )
     ]
@@ -84,16 +84,16 @@ def _change_some(
     table: str,
     attachments: Iterable[Attachment],
     families: Mapping[str, int],
-) -> list[Step]:
+) -> list[NftMessage]:
     by_map: dict[str, list[Element]] = {}
     for attachment in attachments:
         about = f"tap {attachment.tap}"
         for name, key, value in _elements(attachment):
             by_map.setdefault(name, []).append(Element(key, value, about))
     return [
-        step
+        message
         for name, elements in by_map.items()
-        for step in change(table, name, elements, families.get(name, NETDEV))
+        for message in change(table, name, elements, families.get(name, NETDEV))
     ]
 
 

@@ -39,7 +39,7 @@ from vagent.datapath.state import (
     INDEX_BITS,
     Address,
     Attachment,
-    Endpoint,
+    NatEndpoint,
     Services,
     Tag,
 )
@@ -167,7 +167,7 @@ def proxies(names: Names, services: Services) -> str:
     )
 
 
-def _add_endpoints(names: Names, endpoints: Iterable[Endpoint]) -> list[str]:
+def _add_endpoints(names: Names, endpoints: Iterable[NatEndpoint]) -> list[str]:
     return [
         f"add element {_table_of(endpoint.address)} {names.table} endpoints"
         f" {{ {_endpoint(endpoint)} }}"
@@ -175,7 +175,7 @@ def _add_endpoints(names: Names, endpoints: Iterable[Endpoint]) -> list[str]:
     ]
 
 
-def _in_order(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+def _in_order(endpoints: Iterable[NatEndpoint]) -> list[NatEndpoint]:
     return sorted(endpoints, key=lambda each: (each.number, each.address.version))
 
 
@@ -183,7 +183,7 @@ def _table_of(address: Address) -> str:
     return "ip" if address.version == 4 else "ip6"
 
 
-def _endpoint(endpoint: Endpoint) -> str:
+def _endpoint(endpoint: NatEndpoint) -> str:
     mark = endpoint.number << INDEX_BITS
     return f"{mark:#x} : {endpoint.address} . {endpoint.port}"
 

@@ -46,8 +46,6 @@ class FlowCounts:
 
     now: int
     peak: int
-    ceiling: int
-    guest_ceiling: int
     refused: int
     guests: int
 
@@ -143,8 +141,6 @@ class FlowLimits:
         return FlowCounts(
             self._total,
             self._peak,
-            self.config.max_system_flows,
-            self.config.max_vm_flows,
             self._refused,
             len(self._by_guest),
         )

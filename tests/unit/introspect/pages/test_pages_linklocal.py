@@ -9,7 +9,7 @@ from typing import Any
 from introspect.pages.linklocal import EndpointData, endpoint_list, service_info
 from introspect.sandesh import STYLESHEET, document
 from vagent.datapath.endpoints.health import EndpointState, HealthState
-from vagent.datapath.state import Endpoint
+from vagent.datapath.state import NatEndpoint
 
 
 def test_services_are_contrails(world: Any) -> None:
@@ -75,7 +75,7 @@ def test_endpoints_say_how_they_are(world: Any) -> None:
     """By service; the page of services stays Contrail's."""
     world.service("ntp", "169.254.20.1", 123)
     world.service("metadata", "169.254.169.254", 80)
-    endpoint = Endpoint(2, IPv4Address("10.0.0.5"), 123)
+    endpoint = NatEndpoint(2, IPv4Address("10.0.0.5"), 123)
     state = EndpointState(endpoint, HealthState.UP, HealthState.DOWN)
     sources = replace(
         world.sources(),

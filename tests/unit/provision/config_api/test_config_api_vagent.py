@@ -13,7 +13,7 @@ from provision.config_api.reply import ConfigApiReply, ConfigApiRequest
 from provision.config_api.routes import dispatch
 from provision.config_api.vagent import INSTANCE, Additions
 from vagent.datapath.endpoints.health import EndpointState, HealthState
-from vagent.datapath.state import Endpoint
+from vagent.datapath.state import NatEndpoint
 from vagent.errors import WireError
 from vagent.linklocal.codec import wire_entry
 from vagent.linklocal.table import ServiceTable
@@ -131,7 +131,7 @@ def test_services_have_endpoints_and_their_health(call: Calls) -> None:
     """Where flows really go, and whether anybody answers."""
     good = wire_entry(name="ntp", address="169.254.1.1", port=123, fabric_port=123)
     call.table = ServiceTable.of([good], lambda _event: None)
-    endpoint = Endpoint(2, IPv4Address("192.0.2.1"), 123)
+    endpoint = NatEndpoint(2, IPv4Address("192.0.2.1"), 123)
     call.endpoints = [EndpointState(endpoint, HealthState.DOWN, HealthState.UP)]
     reply = json.loads(call("GET", "/vagent/services").body)
     expected = {

@@ -9,7 +9,7 @@ import pytest
 
 from vagent.config.metadata_address import METADATA_ADDRESS, METADATA_ADDRESSES6
 from vagent.datapath.names import Names
-from vagent.datapath.state import FIRST_FABRIC, LISTENER, Endpoint, Offer, Services
+from vagent.datapath.state import FIRST_FABRIC, LISTENER, NatEndpoint, Offer, Services
 from vagent.linklocal.service import LinkLocalService
 
 METADATA_KEY = (int(METADATA_ADDRESS), 80)
@@ -30,8 +30,8 @@ def test_metadata_leads_to_the_listener(
     """Wherever nova-api is, the flow's endpoint is the local listener."""
     services = Services.of([metadata], names, None)
     assert Offer("metadata", (LISTENER,)) == services.offers[METADATA_KEY]
-    listener = Endpoint(LISTENER, names.listener_address, 8097)
-    listener6 = Endpoint(LISTENER, names.listener_address6, 8097)
+    listener = NatEndpoint(LISTENER, names.listener_address, 8097)
+    listener6 = NatEndpoint(LISTENER, names.listener_address6, 8097)
     assert {listener, listener6} == services.endpoints
     assert {listener} == services.without_ipv6().endpoints
 

@@ -11,7 +11,7 @@ from vagent.kernel.nf_tables import (
     IPV6,
     MAX_ELEMENTS,
     Element,
-    Step,
+    NftMessage,
     accept,
     add_device_chain,
     add_elements,
@@ -149,7 +149,7 @@ def test_a_refusal_says_what_and_why(
 
 def test_a_step_of_one_is_that_one() -> None:
     """Whatever offset the kernel names."""
-    step: Step = delete_chain("t", "in_7")[0]
+    step: NftMessage = delete_chain("t", "in_7")[0]
     assert "chain in_7" == step.at(12345)
 
 

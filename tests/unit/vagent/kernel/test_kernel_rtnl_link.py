@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vagent.datapath.taps import LinkNames
 from vagent.kernel.netlink import attribute
-from vagent.kernel.rtnl_link import Link, encode_question, linked_in, links_in
+from vagent.kernel.rtnl_link import LinkChange, encode_question, linked_in, links_in
 
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR = 16, 17, 20
 
@@ -27,7 +27,10 @@ def link_message(
 def test_link_messages_give_names() -> None:
     """New and deleted links, several in one datagram."""
     data = link_message("tap1") + link_message("tap-long-name", RTM_DELLINK)
-    expected = [Link(7, "tap1", is_gone=False), Link(7, "tap-long-name", is_gone=True)]
+    expected = [
+        LinkChange(7, "tap1", is_gone=False),
+        LinkChange(7, "tap-long-name", is_gone=True),
+    ]
     assert expected == list(links_in(data))
 
 
@@ -65,7 +68,7 @@ def test_other_messages_are_passed_over() -> None:
 def test_a_port_that_leaves_its_bridge_is_still_there() -> None:
     """The bridge says "deleted" of it, in its own family."""
     data = link_message("tap1", RTM_DELLINK, family=socket.AF_BRIDGE)
-    assert [Link(7, "tap1", is_gone=False)] == list(links_in(data))
+    assert [LinkChange(7, "tap1", is_gone=False)] == list(links_in(data))
 
 
 @pytest.mark.parametrize("length", range(len(link_message("tap1"))))
@@ -123,14 +126,16 @@ def test_an_arbitrary_answer_is_survived(data: bytes) -> None:
 def test_a_new_name_gives_the_old_one_too() -> None:
     """Whoever was registered at the old name has lost its tap."""
     names = LinkNames([(7, "tap1"), (8, "tap2")])
-    assert {"tap1", "elsewhere"} == names.take(Link(7, "elsewhere", is_gone=False))
-    assert {"elsewhere"} == names.take(Link(7, "elsewhere", is_gone=False))
-    assert {"tap2"} == names.take(Link(8, "tap2", is_gone=True))
+    assert {"tap1", "elsewhere"} == names.take(
+        LinkChange(7, "elsewhere", is_gone=False)
+    )
+    assert {"elsewhere"} == names.take(LinkChange(7, "elsewhere", is_gone=False))
+    assert {"tap2"} == names.take(LinkChange(8, "tap2", is_gone=True))
 
 
 def test_a_number_that_is_given_again_starts_anew() -> None:
     """What was deleted is remembered no longer."""
     names = LinkNames()
-    assert {"tap1"} == names.take(Link(7, "tap1", is_gone=False))
-    assert {"tap1"} == names.take(Link(7, "tap1", is_gone=True))
-    assert {"tap2"} == names.take(Link(7, "tap2", is_gone=False))
+    assert {"tap1"} == names.take(LinkChange(7, "tap1", is_gone=False))
+    assert {"tap1"} == names.take(LinkChange(7, "tap1", is_gone=True))
+    assert {"tap2"} == names.take(LinkChange(7, "tap2", is_gone=False))

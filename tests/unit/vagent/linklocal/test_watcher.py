@@ -58,16 +58,14 @@ class ServiceWatcherTests(SynchronousTestCase):
 
     def test_absent(self) -> None:
         """Without the object the first table is empty, and it is told once."""
-        watcher = self.watch(self.store)
+        self.watch(self.store)
         assert self.tables == [EMPTY]
-        assert watcher.loaded
 
     def test_constructor_does_nothing(self) -> None:
         """Before start nothing is read and nothing watched."""
         watcher = ServiceWatcher(self.store, self.tables.append, self.events.append)
         self.put(self.store, value("metadata"))
-        assert self.tables == []
-        assert not watcher.loaded
+        assert (watcher.table, self.tables) == (EMPTY, [])
 
     def test_follows(self) -> None:
         """Create, change and delete each give the table of that moment.
@@ -109,10 +107,10 @@ class ServiceWatcherTests(SynchronousTestCase):
         self.store.broken = "disk on fire"
         watcher = self.watch(self.store)
         watcher._refresh()  # what the store calls
-        assert (watcher.loaded, watcher.table, self.tables) == (False, EMPTY, [EMPTY])
+        assert (watcher.table, self.tables) == (EMPTY, [EMPTY])
         self.store.broken = None
         watcher._refresh()
-        assert (watcher.loaded, self.tables) == (True, [EMPTY, EMPTY])
+        assert self.tables == [EMPTY, EMPTY]
 
     def test_nonsense(self) -> None:
         """A property of the wrong shape keeps the last good table, too."""

@@ -21,7 +21,7 @@ from vagent.datapath.endpoints.active_check import (
     EndpointChecks,
     connector,
 )
-from vagent.datapath.state import Endpoint, Services
+from vagent.datapath.state import NatEndpoint, Services
 from vagent.linklocal.service import LinkLocalService
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Bench:
     def __init__(self, names: Names, *services: str) -> None:
         self.names = names
         self.clock = Clock()
-        self.open: list[tuple[Endpoint, Deferred[None]]] = []
+        self.open: list[tuple[NatEndpoint, Deferred[None]]] = []
         self.outcomes: list[tuple[int, bool]] = []
         self.checks = EndpointChecks(
             EndpointCheckConfig(services=services, interval=INTERVAL),
@@ -45,7 +45,7 @@ class Bench:
             clock=self.clock,
         )
 
-    def connect(self, endpoint: Endpoint, timeout: float) -> Deferred[None]:
+    def connect(self, endpoint: NatEndpoint, timeout: float) -> Deferred[None]:
         assert EndpointCheckConfig().timeout == timeout
         connection: Deferred[None] = Deferred()
         self.open.append((endpoint, connection))
@@ -164,7 +164,7 @@ def test_a_real_connection_goes_to_the_endpoint_and_nowhere_else(
 ) -> None:
     """With the deadline that it was given."""
     reactor = MemoryReactorClock()
-    attempt = connector(reactor)(Endpoint(2, address, 7), 1.5)
+    attempt = connector(reactor)(NatEndpoint(2, address, 7), 1.5)
     ((host, port, factory, timeout, _),) = reactor.tcpClients
     assert (str(address), 7, 1.5) == (host, port, timeout)
     protocol: Any = factory.buildProtocol(None)
@@ -181,7 +181,7 @@ def test_a_failed_connection_is_told_why() -> None:
     reactor = MemoryReactorClock()
     failures: list[str] = []
     attempts = [
-        connector(reactor)(Endpoint(2, IPv4Address("192.0.2.1"), 7), 1.5)
+        connector(reactor)(NatEndpoint(2, IPv4Address("192.0.2.1"), 7), 1.5)
         for _ in range(2)
     ]
     attempts[1].cancel()

@@ -21,13 +21,13 @@ from vagent.datapath.endpoints.health import (
     EndpointState,
     HealthState,
 )
-from vagent.datapath.state import Endpoint
+from vagent.datapath.state import NatEndpoint
 from vagent.kernel.ip_packet import TCP, UDP
 from vagent.observe.event import Event
 from vagent.ports.port import Port, Registration
 
-ONE = Endpoint(2, IPv4Address("192.0.2.1"), 53)
-TWO = Endpoint(3, IPv4Address("192.0.2.2"), 53)
+ONE = NatEndpoint(2, IPv4Address("192.0.2.1"), 53)
+TWO = NatEndpoint(3, IPv4Address("192.0.2.2"), 53)
 BOTH = (2, 3)
 ALICE, BOB, CAROL = 5, 6, 7
 PORT = Port("p", "i", "t", "", "", "tap", "", IPv4Address("10.0.0.3"), None)
@@ -250,7 +250,7 @@ def test_an_endpoint_that_goes_is_forgotten(bench: Bench) -> None:
     bench.fail(2, ALICE, BOB)
     bench.fail(3, ALICE, BOB)
     bench.check(3, False, False, False)
-    other = Endpoint(3, IPv4Address("192.0.2.9"), 53)
+    other = NatEndpoint(3, IPv4Address("192.0.2.9"), 53)
     bench.endpoints.follow((ONE, other))
     expected = (
         EndpointState(ONE, HealthState.DOWN, HealthState.UP),

@@ -18,13 +18,13 @@ from vagent.datapath.endpoints.passive_check import (
     WELL_FOR,
     PassiveCheck,
 )
-from vagent.datapath.state import INDEX_BITS, Endpoint
+from vagent.datapath.state import INDEX_BITS, NatEndpoint
 from vagent.errors import KernelError
 from vagent.kernel.conntrack import SEEN_REPLY, Tracked, Tuple
 from vagent.kernel.ip_packet import TCP, UDP, OpeningPacket
 from vagent.observe.event import Event
 
-ENDPOINTS = tuple(Endpoint(n, IPv4Address(f"192.0.2.{n}"), 7) for n in range(2, 32))
+ENDPOINTS = tuple(NatEndpoint(n, IPv4Address(f"192.0.2.{n}"), 7) for n in range(2, 32))
 ALICE, BOB = 5, 6
 SERVICE = int(IPv4Address("169.254.1.7"))
 BASE = int(IPv4Address("169.254.64.0"))

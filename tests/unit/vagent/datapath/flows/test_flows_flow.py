@@ -11,7 +11,7 @@ import pytest
 from vagent.datapath.flows.flow import (
     MAX_FLOWS,
     TCP_STATES,
-    Carried,
+    FastPathTraffic,
     Flow,
     after,
     of_guests,
@@ -189,7 +189,9 @@ def test_what_the_fast_path_carried_counts() -> None:
     """For the flow with that id and tuple, where the kernel counts at all."""
     each = tracked(sent=Traffic(5, 500), received=Traffic(4, 400))
     carried = {
-        (each.id, each.original): Carried(Traffic(7, 70), Traffic(6, 60), is_on_it=True)
+        (each.id, each.original): FastPathTraffic(
+            Traffic(7, 70), Traffic(6, 60), is_on_it=True
+        )
     }
     (flow,) = told([each], {}, SERVICES, NOW, carried).flows
     assert (flow.sent, flow.received) == (Traffic(12, 570), Traffic(10, 460))

@@ -19,7 +19,7 @@ from vagent.datapath.rules.events import FlowsNotEnded, RulesApplied, RulesRefus
 from vagent.datapath.rules.features import Features
 from vagent.datapath.state import ENDPOINT_MASK, INDEX_MASK, Attachment, Services
 from vagent.errors import KernelError
-from vagent.kernel.nf_tables import Step
+from vagent.kernel.nf_tables import NftMessage
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Event
 
@@ -40,7 +40,7 @@ class Kernel:
         assert not check
         await self._take(script)
 
-    async def transact(self, steps: Sequence[Step]) -> None:
+    async def transact(self, steps: Sequence[NftMessage]) -> None:
         await self._take("\n".join(about for step in steps for about in step.about))
         if self.refuse_messages:
             raise KernelError("no messages")

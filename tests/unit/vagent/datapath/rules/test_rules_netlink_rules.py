@@ -13,7 +13,7 @@ from scapy.packet import Packet
 from vagent.datapath.names import Names
 from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.netlink_rules import netlink_rules
-from vagent.kernel.nf_tables import IPV4, IPV6, NETDEV, Step
+from vagent.kernel.nf_tables import IPV4, IPV6, NETDEV, NftMessage
 
 WITH_IPV6 = Features(nft_queue=True, ip6_tables=True, ipv6=True)
 IDENTITY, GUEST, SERVICE = "169.254.64.2", "10.0.0.5", "169.254.1.7"
@@ -30,7 +30,7 @@ def attributes(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-def payloads(step: Step) -> tuple[dict[int, int], ...]:
+def payloads(step: NftMessage) -> tuple[dict[int, int], ...]:
     """The attributes of the rule's payload expressions."""
     listed = dict(attributes(step.payload))[4]
     expressions = [dict(attributes(each)) for _, each in attributes(listed)]
@@ -41,7 +41,7 @@ def payloads(step: Step) -> tuple[dict[int, int], ...]:
     )
 
 
-def run(step: Step, packet: Packet, header: int) -> Packet:
+def run(step: NftMessage, packet: Packet, header: int) -> Packet:
     """What the kernel would make of a packet whose ICMP header begins there."""
     load, store = payloads(step)
     data, length = bytearray(bytes(packet)), load[LENGTH]

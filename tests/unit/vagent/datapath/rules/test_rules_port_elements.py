@@ -11,7 +11,7 @@ from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.port_elements import change_of_ports
 from vagent.datapath.rules.render import ruleset
 from vagent.datapath.state import Attachment, Services, Tag
-from vagent.kernel.nf_tables import Step
+from vagent.kernel.nf_tables import NftMessage
 
 NOTHING: frozenset[int] = frozenset()
 ALL = Features(nft_queue=True, ip6_tables=True, ipv6=True)
@@ -24,11 +24,11 @@ def with_ipv6(attachment: Attachment) -> Attachment:
     )
 
 
-def kinds(steps: list[Step]) -> list[int]:
+def kinds(steps: list[NftMessage]) -> list[int]:
     return [step.kind for step in steps]
 
 
-def maps(steps: list[Step]) -> set[str]:
+def maps(steps: list[NftMessage]) -> set[str]:
     """Names of the maps that the steps are about."""
     found = (re.match(r"map (\w+),", about) for step in steps for about in step.about)
     return {match[1] for match in found if match}

@@ -196,7 +196,7 @@ def test_what_a_ceiling_keeps_out_is_counted(limits: FlowLimits) -> None:
     """For the pages."""
     limits.refused()
     open_flows(limits, ALICE, 1)
-    assert FlowCounts(1, 0, 5, 3, 1, 1) == limits.counts()
+    assert FlowCounts(now=1, peak=0, refused=1, guests=1) == limits.counts()
 
 
 def test_a_full_host_has_room_for_who_needs_little() -> None:
