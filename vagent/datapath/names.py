@@ -25,18 +25,37 @@ administered; its last four bytes spell 169.254.169.254)."""
 METADATA_PORT6 = 80
 
 TAG = 1
-"""VLAN id with which the kernel makes a reply that is to be tagged; it carries another
-by the time it leaves."""
+"""VLAN id with which replies leave `tag_side`; rules then write the guest's over it."""
+
+QUEUE_CHAIN = "to_agent"
+"""Chain of each host table that sends a packet to NFQUEUE. It ends in a drop, so no
+packet passes while its queue rule is missing."""
+FROM_TAPS = "from_vm"
+"""Chain of the netdev table to which the chain of each tap jumps."""
+PORT_OF = "port_of"
+"""Map from each index of a port that has several to its first one."""
+FROM_GUEST = "error_from_vm"
+"""Chain of each host table that translates ICMP errors of guests. It ends in a drop, so
+no error passes while its rule is missing."""
+TO_GUEST, TO_GUEST6 = "quoted", "quoted6"
+"""Chains of the netdev table that translate what an ICMP error to a guest quotes, and
+send the error to its tap."""
+
+
+def tap_chain(ifindex: int) -> str:
+    """Name of the chain at the ingress of a tap."""
+    return f"in_{ifindex}"
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What is called how, on this host.
+    """The names that one agent uses on this host, and the numbers in its rules.
 
-    Also the few numbers that stand in the rules. `guest_side` is the end of the veth
-    pair into which taps forward; `host_side` is where the host's routing, conntrack,
-    NFQUEUE and the listener see the packets. `tag_side` is a VLAN interface on the
-    guests' side, there for the tag that it adds.
+    `guest_side` is the end of the veth pair into which taps forward; at `host_side`
+    the host's routing, conntrack, NFQUEUE and the listener see the packets. `tag_side`
+    is a VLAN interface on the guests' side: what is sent through it gets a VLAN tag.
+    `guest_rate` is how many flows a second a guest may open before the kernel itself
+    refuses them.
     """
 
     table: str
@@ -55,9 +74,7 @@ class Names:
     def of(
         cls, config: DataPathConfig, *, listener_port: int, guest_rate: int
     ) -> Names:
-        """Names for a configured prefix; `guest_rate` is the number of flows a second
-        that one guest may open before the kernel refuses them without the agent.
-        """
+        """The names that follow from agent.conf."""
         network = config.identity_range
         return cls(
             table=config.name,
@@ -75,36 +92,10 @@ class Names:
 
     @property
     def listener_interface(self) -> IPv4Interface:
-        """The address of the host side, with the length of the identity range."""
+        """The listener's address, with the prefix length of the identity range."""
         return IPv4Interface(f"{self.listener_address}/{self.identity_range.prefixlen}")
 
     @property
     def identity_range6(self) -> IPv6Network:
         """The IPv6 identities: a /32 beside the identity range."""
         return network6_of(self.identity_range)
-
-
-QUEUE_CHAIN = "to_agent"
-"""Chain that ends in the queue. It is closed by a drop, so that it fails closed while
-its queue rule is not there yet."""
-
-
-FROM_TAPS = "from_vm"
-"""Chain to which the chain of each tap jumps."""
-
-
-PORT_OF = "port_of"
-"""Map of the table that `opening_table` writes: first index by further index."""
-
-
-def tap_chain(ifindex: int) -> str:
-    """Name of the chain at the ingress of a tap."""
-    return f"in_{ifindex}"
-
-
-FROM_GUEST = "error_from_vm"
-"""Chain of each host table, closed by a drop: without the rule no error gets past."""
-
-
-TO_GUEST, TO_GUEST6 = "quoted", "quoted6"
-"""Chains of the taps' table: the address is the guest's already; the packet leaves."""

@@ -1,4 +1,4 @@
-"""What the kernel should carry: attachments, services, endpoints. Values only."""
+"""What the kernel is to serve, as values: attachments of ports, services, endpoints."""
 
 from __future__ import annotations
 
@@ -17,22 +17,42 @@ from vagent.ports.identity import AGENT_INDEX, identity6_of
 Address = IPv4Address | IPv6Address
 
 INDEX_BITS = 16
-"""A flow's mark is `endpoint << 16 | index`: where it goes, and whose it is. Conntrack
-keeps it, so the kernel itself can list or end the flows of one port or one service."""
+"""A flow's mark is `endpoint << 16 | index`: where the flow goes, and whose it is.
+Conntrack keeps it, so the kernel itself can list or end the flows of one index, or of
+one endpoint."""
 INDEX_MASK = (1 << INDEX_BITS) - 1
 ENDPOINT_MASK = 0xFFFFFFFF ^ INDEX_MASK
 
 LISTENER = 1
 """Endpoint number of the local metadata listener."""
 FIRST_FABRIC = 2
+"""The first endpoint number that is given to a fabric endpoint."""
 REFUSE = 0xFFFF
-"""Endpoint number of flows that are answered with a reset at once."""
+"""Endpoint number of flows that are refused at once."""
+REJECT_MARK = REFUSE << INDEX_BITS | AGENT_INDEX
+"""Mark of a datagram that the kernel refuses, on its way to the agent, which sends the
+ICMP error."""
+
+TCP_AGES = {
+    "syn_sent": 10,
+    "syn_recv": 10,
+    "established": 7_440,
+    "fin_wait": 30,
+    "last_ack": 30,
+    "time_wait": 10,
+    "close": 10,
+}
+UDP_AGES = {"unreplied": 10, "replied": 120}
+"""Seconds without a packet after which the kernel forgets a flow of a guest; the host's
+own flows keep theirs. Idle flows have the time that RFC 5382 and RFC 4787 demand of a
+NAT (the kernel's default for TCP is five days). Half-open and ended ones are forgotten
+soon: they do not count for a guest's ceiling, and must not fill the host's table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """The VLAN of a guest behind a tap: ids of the frames that it sends and gets, and
-    the ifindex of the interface through which a reply gets its tag.
+    """The VLAN of a guest: the ids of the frames that it sends and of those that it
+    gets, and the ifindex of `Names.tag_side`.
     """
 
     sent: int
@@ -42,12 +62,12 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """One port at one tap that exists now, by its addresses.
+    """One index of a port, with its addresses, at a tap that exists now.
 
-    `takes_link_local`: any link-local IPv6 source at this tap with this MAC is this
-    port's. `identity6` is used only where there is IPv6. Without a `tag` the guest's
-    frames have none, or one that names no VLAN. `port` is the first index of a port
-    that has several: what it may open in a second is one sum.
+    `takes_link_local` says that any link-local IPv6 source at this tap with this MAC is
+    this port's. `identity6` counts only where the host has IPv6. Without a `tag` the
+    guest's frames have none, or one of VLAN 0. `port` is the first index of a port that
+    has several: the limit on new flows holds for all of them together.
     """
 
     index: int
@@ -62,18 +82,20 @@ class Attachment:
     port: int | None = None
 
     def serves_as(self, other: Attachment | None) -> bool:
-        """Is it the same address at the same place, so that its flows go on?"""
+        """Is the other one the same but for `port`, so that flows may go on?"""
         return other is not None and replace(self, port=other.port) == other
 
     @property
     def identity6(self) -> IPv6Address:
-        """Stands for `address6` above the tap."""
+        """The identity address that stands for `address6` above the tap."""
         return identity6_of(self.index, int(self.identity) - self.index)
 
 
 @dataclass(frozen=True, slots=True)
 class NatEndpoint:
-    """Where flows with this number in the upper half of their mark go."""
+    """The destination to which NAT sends flows with this number in the upper half of
+    their mark.
+    """
 
     number: int
     address: Address
@@ -82,9 +104,8 @@ class NatEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What one (address, port) of a service means for an opening packet.
-
-    Any of the endpoints (by number) may be chosen.
+    """What a guest gets at one address and port: the service, and the numbers of its
+    endpoints. A flow goes to any of them.
     """
 
     service: str
@@ -93,8 +114,8 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The services of the data path: guarded addresses, endpoints, and offers by
-    (address as integer, port).
+    """The provisioned services: the addresses that are guarded at taps, the endpoints,
+    and the offers by (address as integer, port).
     """
 
     addresses: frozenset[Address]
@@ -102,7 +123,7 @@ class Services:
     offers: dict[tuple[int, int], Offer]
 
     def without_ipv6(self) -> Services:
-        """What of them a host without IPv6 carries."""
+        """The same without IPv6 addresses and endpoints, for a host without IPv6."""
         return Services(
             frozenset(each for each in self.addresses if each.version == 4),
             frozenset(each for each in self.endpoints if each.address.version == 4),
@@ -110,13 +131,13 @@ class Services:
         )
 
     def offered(self) -> frozenset[int]:
-        """Numbers of the endpoints to which some service leads."""
+        """The numbers of all endpoints to which a service leads."""
         return frozenset(
             number for offer in self.offers.values() for number in offer.endpoints
         )
 
     def fabric(self) -> tuple[NatEndpoint, ...]:
-        """The endpoints that some service leads to, without the local listener."""
+        """The same endpoints without the local listener."""
         offered = self.offered()
         return tuple(
             each
@@ -128,11 +149,11 @@ class Services:
     def of(
         cls, table: Iterable[LinkLocalService], names: Names, before: Services | None
     ) -> Services:
-        """Derive from the provisioned table, keeping the numbers of endpoints that were
-        there before. A service named `metadata` is one at the IPv6 addresses too.
+        """From the table of services. An endpoint that was there `before` keeps its
+        number. A service named `metadata` is offered at METADATA_ADDRESSES6, too.
 
-        A fabric endpoint is of the family of the service's address: nothing is
-        translated from one to the other.
+        Only fabric addresses of the same IP version as the service's address become
+        endpoints: NAT does not translate from one version to the other.
         """
         services = tuple(table)
         numbers = _Numbers(names, before)
@@ -160,14 +181,16 @@ class Services:
 
 
 def _reaches(service: Address, fabric: Address) -> bool:
-    """::1 cannot be translated to: the kernel drops it from any other interface."""
+    """Can NAT send flows from the one address to the other? ::1 is no destination: the
+    kernel drops what comes for it by any interface but lo.
+    """
     return service.version == fabric.version and (
         fabric.version == 4 or not fabric.is_loopback
     )
 
 
 class _Numbers:
-    """Gives each endpoint a number, the same as before where there was one."""
+    """Gives each endpoint a number: the one that it had before, or a free one."""
 
     def __init__(self, names: Names, before: Services | None) -> None:
         port = names.listener_port
@@ -185,7 +208,7 @@ class _Numbers:
         )
 
     def of(self, address: Address, port: int) -> int:
-        """The number of an endpoint; 0 when all are given away."""
+        """The number of an endpoint; 0 where all numbers are taken."""
         key = (address, port)
         number = self._used.get(key) or self._known.get(key) or next(self._free, 0)
         if number:
@@ -196,25 +219,3 @@ class _Numbers:
         return frozenset(
             NatEndpoint(number, *key) for key, number in self._used.items()
         )
-
-
-REJECT_MARK = REFUSE << INDEX_BITS | AGENT_INDEX
-"""Mark of such a datagram on its way to the agent."""
-
-
-TCP_AGES = {
-    "syn_sent": 10,
-    "syn_recv": 10,
-    "established": 7_440,
-    "fin_wait": 30,
-    "last_ack": 30,
-    "time_wait": 10,
-    "close": 10,
-}
-
-
-UDP_AGES = {"unreplied": 10, "replied": 120}
-"""Seconds without a packet after which the kernel forgets a flow of a guest. Of the
-host's own flows nothing is changed. Idle flows have the time that RFC 5382 and RFC 4787
-demand of a NAT (its default for TCP is five days); half-open ones and those that have
-ended must not fill the host's table, as they do not count for a guest's ceiling."""

@@ -1,6 +1,6 @@
-"""The bpf(2) system call: maps and programs, by file descriptor. Thin; no meaning.
+"""The bpf(2) system call: makes maps and loads programs, by file descriptor.
 
-Everything here ends with its last descriptor, except a program that is attached.
+The kernel frees each of them with its last descriptor, unless a program is attached.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from enum import IntEnum
 from vagent.errors import KernelError
 
 _CALL = {"x86_64": 321, "aarch64": 280}
-"""Numbers of the system call. Only machines that are little-endian, as `bpf_code`."""
+"""Number of the system call. Only little-endian machines: the instructions that
+`bpf_assembler` makes are."""
 _MAP_CREATE, _LOOKUP, _UPDATE, _DELETE, _LOAD = 0, 1, 2, 3, 5
 _TAKE = 21
 _TRAFFIC_CONTROL = 3
 _LICENSE = b"Apache-2.0"
 _LOG = 65536
 _MAX_WHY = 300
-"""Characters of the verifier's log that are kept: its end says why."""
+"""Characters kept of the verifier's log, from its end, where the reason is."""
 _LOAD_SIZE = 72
 _CREATE_SIZE = 48
 
@@ -37,7 +38,7 @@ class MapKind(IntEnum):
 
 
 class BpfMap:
-    """One map of the kernel. All raise KernelError."""
+    """One map in the kernel. All methods but `close` raise KernelError."""
 
     def __init__(self, kind: MapKind, *, key: int, value: int, entries: int) -> None:
         self._value = value
@@ -52,21 +53,21 @@ class BpfMap:
         return self._fetch(_LOOKUP, key)
 
     def take(self) -> bytes | None:
-        """The next of a queue, None when it is empty."""
+        """Take the next value out of a queue; None when it is empty."""
         return self._fetch(_TAKE, None)
 
     def write(self, key: bytes, value: bytes) -> None:
-        """Put a value under a key, in place of what is there."""
+        """Set the value under a key."""
         held, given = _buffer(key), _buffer(value)
         _call(_UPDATE, self._element(held, given))
 
     def delete(self, key: bytes) -> None:
-        """Take a key away; it need not be there."""
+        """Remove a key, if it is there."""
         held = _buffer(key)
         _call(_DELETE, self._element(held, None), but=errno.ENOENT)
 
     def close(self) -> None:
-        """Let go of it; programs that use it keep it."""
+        """Close the descriptor; programs that use the map keep it."""
         os.close(self.descriptor)
 
     def _fetch(self, command: int, key: bytes | None) -> bytes | None:
@@ -90,8 +91,8 @@ class BpfMap:
 
 
 def load(code: bytes) -> int:
-    """The descriptor of a program for traffic control. Raises KernelError, with the end
-    of what the verifier says.
+    """Load a program for traffic control, and return its descriptor. Raises KernelError
+    with the end of the verifier's log.
     """
     held, license_ = _buffer(code), _buffer(_LICENSE + b"\0")
 

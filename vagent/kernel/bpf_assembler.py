@@ -1,6 +1,6 @@
-"""eBPF instructions as bytes: a small assembler with labels (RFC 9669).
+"""A small assembler with labels for eBPF instructions (RFC 9669).
 
-Only the instructions that the fast path needs. Knows no system call, and no program.
+It has only the instructions that the fast path needs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FETCH = 1
 
 
 class Size(IntEnum):
-    """How much is loaded or stored."""
+    """How many bits are loaded or stored: 32, 16, 8 or 64."""
 
     WORD = 0x00
     HALF = 0x08
@@ -26,7 +26,7 @@ class Size(IntEnum):
 
 
 class Op(IntEnum):
-    """Arithmetic on 64 bits."""
+    """Arithmetic and logic on registers of 64 bits."""
 
     ADD = 0x00
     AND = 0x50
@@ -37,7 +37,7 @@ class Op(IntEnum):
 
 
 class If(IntEnum):
-    """When a jump is taken; comparisons are unsigned."""
+    """Condition of a jump. Comparisons are unsigned; BITS: any of these bits is set."""
 
     EQUAL = 0x10
     GREATER = 0x20
@@ -49,21 +49,24 @@ class If(IntEnum):
 
 @dataclass(slots=True)
 class Code:
-    """Instructions in order. Registers are numbers: 1 to 5 are arguments and lost by a
-    call, 0 is what it returns, 6 to 9 stay, 10 is the end of the stack.
+    """A list of instructions that grows. Registers are numbers: 1 to 5 hold the
+    arguments of a call and are lost by it, 0 gets its result, 6 to 9 keep their values,
+    and 10 points to the end of the stack.
     """
 
     _made: list[tuple[int, int, int, int | str, int]] = field(default_factory=list)
     _labels: dict[str, int] = field(default_factory=dict)
 
     def label(self, name: str) -> None:
-        """Jumps to `name` come here. Each name stands once."""
+        """Jumps to `name` lead to the next instruction. Raises KernelError where there
+        is such a label already.
+        """
         if name in self._labels:
             raise KernelError(f"label {name} stands twice")
         self._labels[name] = len(self._made)
 
     def put(self, op: Op, to: int, number: int) -> None:
-        """`to` op= number (32 bits, its sign extended)."""
+        """`to` op= number, which has 32 bits and is sign-extended."""
         self._add(0x07 | op, to, number=number)
 
     def take(self, op: Op, to: int, register: int) -> None:
@@ -83,43 +86,43 @@ class Code:
         self._add(0x62 | size, where, 0, offset, number)
 
     def count(self, where: int, offset: int, register: int) -> None:
-        """Atomically: the 64 bits at `where` + offset += register."""
+        """Add a register to the 64 bits at `where` + offset, atomically."""
         self._add(0xDB, where, register, offset)
 
     def count_and_tell(self, where: int, offset: int, register: int) -> None:
-        """As `count`; the register gets what was there before (Linux 5.12)."""
+        """As `count`; the register gets the value from before (since Linux 5.12)."""
         self._add(0xDB, where, register, offset, _FETCH)
 
     def jump(self, label: str) -> None:
-        """Go there."""
+        """Jump to a label."""
         self._add(0x05, 0, 0, label)
 
     def jump_if(self, condition: If, register: int, number: int, label: str) -> None:
-        """Compare a register with a number."""
+        """Jump if the condition holds for a register and a number."""
         self._add(0x05 | condition, register, 0, label, number)
 
     def jump_by(self, condition: If, register: int, other: int, label: str) -> None:
-        """Compare two registers."""
+        """Jump if the condition holds for two registers."""
         self._add(0x0D | condition, register, other, label)
 
     def map(self, to: int, descriptor: int) -> None:
-        """`to` = the map, as an argument of a call."""
+        """`to` = the map with this descriptor, as an argument of a call."""
         self._wide(to, _MAP_FD, descriptor)
 
     def map_value(self, to: int, descriptor: int) -> None:
-        """`to` = where the one value of an array map is (Linux 5.2)."""
+        """`to` = address of the only value of an array map (since Linux 5.2)."""
         self._wide(to, _MAP_VALUE, descriptor)
 
     def call(self, function: int) -> None:
-        """Call one of the kernel's (linux/bpf.h, enum bpf_func_id)."""
+        """Call a helper of the kernel (linux/bpf.h, enum bpf_func_id)."""
         self._add(0x85, number=function)
 
     def leave(self) -> None:
-        """End of the program: it says what is in register 0."""
+        """End the program; register 0 is its result."""
         self._add(0x95)
 
     def assembled(self) -> bytes:
-        """All of it. Raises KernelError where a jump has no aim."""
+        """The program as bytes. Raises KernelError for a jump to a missing label."""
         return b"".join(
             _INSTRUCTION.pack(
                 code, to | source << 4, self._distance(number, offset), _signed(value)
@@ -135,7 +138,7 @@ class Code:
         return self._labels[offset] - number - 1
 
     def _wide(self, to: int, kind: int, value: int) -> None:
-        """The one instruction of two words."""
+        """Load 64 bits: the only instruction that takes two slots."""
         self._add(0x18, to, kind, 0, value)
         self._add(0)
 

@@ -1,8 +1,8 @@
-"""Conntrack's dump as bytes: the question, and the kernel's answer as values.
+"""Messages to and from conntrack: list flows, find one, keep one alive, end some.
 
 Layouts: linux/netfilter/nfnetlink_conntrack.h, RFC 3549. Integers inside attributes are
-big-endian, lengths are the host's. Every length is checked before what it measures.
-Refuses to know sockets, and whose a flow is.
+big-endian, lengths are in the order of the host. Every length is checked before what it
+measures is read. No sockets here, and no guests.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ DST_NAT = 0x20
 """Bits of a flow's status (linux/netfilter/nf_conntrack_common.h)."""
 
 SEQUENCE_ADJUSTED, DYING, HELPED, OFFLOADED = 0x40, 0x200, 0x2000, 0xC000
-"""More of them: somebody else looks into, ends or carries such a flow."""
+"""More bits of the status: the payload was changed in length; the flow is ending; a
+helper reads it; hardware or a flowtable carries it."""
 ESTABLISHED = 3
 """State of TCP (linux/netfilter/nf_conntrack_tcp.h)."""
 
@@ -47,7 +48,7 @@ _HEADER = struct.Struct("=IHHII")
 _FAMILY_HEADER = 4
 _ATTRIBUTE = struct.Struct("=HH")
 _KIND = 0x3FFF
-"""The kind of an attribute without the bits for nesting and byte order."""
+"""Masks the bits for nesting and byte order out of an attribute's kind."""
 
 _ORIGINAL, _REPLY, _STATUS, _PROTOCOL_INFO, _TIMEOUT, _MARK = 1, 2, 3, 4, 7, 8
 _COUNTERS_ORIGINAL, _COUNTERS_REPLY, _ID, _TIMESTAMP = 9, 10, 12, 20
@@ -62,8 +63,8 @@ _PACKETS, _BYTES = 1, 2
 _START = 1
 
 _TUPLE4 = struct.Struct("!4s4sI4sI4s4sB3x4sH2x4sH2x")
-"""The content of an IPv4 tuple with ports as the kernel writes it: headers of
-attributes (4s) before what they hold. Reading it at once takes 4 µs instead of 16."""
+"""An IPv4 tuple with ports as the kernel writes it: the header of each attribute (4s)
+and what it holds. To read it in one step takes 4 µs instead of 16."""
 _TUPLE4_HEADERS = tuple(
     _ATTRIBUTE.pack(length, kind)
     for length, kind in (
@@ -81,7 +82,7 @@ _U8, _U16 = struct.Struct("!B"), struct.Struct("!H")
 _U32, _U64 = struct.Struct("!I"), struct.Struct("!Q")
 
 Spans = dict[int, tuple[int, int]]
-"""Kind of an attribute -> where its content begins and ends."""
+"""Where the content of each attribute begins and ends, by its kind."""
 
 
 class Tuple(NamedTuple):
@@ -95,7 +96,7 @@ class Tuple(NamedTuple):
 
 
 class Traffic(NamedTuple):
-    """What went one way."""
+    """What a flow has carried in one direction."""
 
     packets: int
     bytes: int
@@ -104,10 +105,10 @@ class Traffic(NamedTuple):
 class Tracked(NamedTuple):
     """One flow as conntrack has it.
 
-    `timeout` is seconds until the kernel forgets it. `tcp_state` is None but for TCP;
-    `sent` and `received` (as the opener sees it) are None unless the kernel counts
-    (nf_conntrack_acct); `start` is nanoseconds since the epoch, None unless the kernel
-    notes it (nf_conntrack_timestamp).
+    `timeout` is the number of seconds until the kernel forgets it. `tcp_state` is None
+    for other protocols. `sent` and `received`, from the opener's point of view, are
+    None unless the kernel counts (nf_conntrack_acct). `start` is in nanoseconds since
+    the epoch, None unless the kernel notes it (nf_conntrack_timestamp).
     """
 
     id: int
@@ -123,16 +124,16 @@ class Tracked(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one datagram of a dump holds; `is_last` ends the dump."""
+    """The flows of one datagram of a dump; `is_last` says that it was the last one."""
 
     flows: list[Tracked]
     is_last: bool
 
 
 def encode_dump(*, family: int, mark: int = 0, mask: int = 0) -> bytes:
-    """The message that asks for translated flows of a family, with a mask only for
-    those whose mark, under it, is `mark`. Kernels before 5.16 do not know the filter by
-    status and send more than that.
+    """Ask for all flows of a family that have destination NAT; where a mask is given,
+    only for those whose mark, under it, is `mark`. Kernels before 5.16 ignore the
+    filter for NAT and send other flows, too.
     """
     payload = attribute(_STATUS, _U32.pack(DST_NAT))
     payload += attribute(_STATUS_MASK, _U32.pack(DST_NAT))
@@ -150,7 +151,7 @@ def encode_dump(*, family: int, mark: int = 0, mask: int = 0) -> bytes:
 
 
 def encode_find(packet: OpeningPacket) -> bytes:
-    """The message that asks for the one flow that this packet opened."""
+    """Ask for the flow that this packet opened."""
     return netfilter_message(
         _GET,
         NLM_REQUEST,
@@ -162,10 +163,11 @@ def encode_find(packet: OpeningPacket) -> bytes:
 
 
 def encode_keep(packet: OpeningPacket, status: int, seconds: int) -> bytes:
-    """The message that lets the flow that this packet opened live for so long from now,
-    though the kernel does not see all of it. It has this status, and is assured in any
-    case: not forgotten sooner when the table is full. Of TCP the kernel does not expect
-    every packet any more (nf_conntrack_tcp.h, IP_CT_TCP_FLAG_BE_LIBERAL).
+    """Keep the flow that this packet opened for so many seconds from now, although the
+    kernel does not see its packets. `status` is its status now, to which ASSURED is
+    added: then it is not dropped early when the table is full. A TCP flow becomes
+    liberal: packets outside the window that the kernel expects are valid, too
+    (nf_conntrack_tcp.h, IP_CT_TCP_FLAG_BE_LIBERAL).
     """
     payload = (
         _opened_by(packet)
@@ -216,9 +218,10 @@ def _opened_by(packet: OpeningPacket) -> bytes:
 
 
 def decode_found(data: bytes) -> Tracked | None:
-    """The answer to `encode_find`: None where there is no such flow, or none of ours.
+    """Read the answer to `encode_find`. None where there is no such flow, or it has no
+    mark and so is not ours.
 
-    Raises WireError where a length does not hold, KernelError with the kernel's own.
+    Raises WireError where a length does not hold, KernelError for the kernel's errors.
     """
     if len(data) >= _HEADER.size and _HEADER.unpack_from(data)[1] == _NLMSG_ERROR:
         code = acknowledgement(data).code
@@ -229,9 +232,10 @@ def decode_found(data: bytes) -> Tracked | None:
 
 
 def decode_part(data: bytes) -> Part:
-    """Read one datagram. Flows without a mark are not ours and left out undecoded.
+    """Read one datagram of a dump. Flows without a mark are not ours; they are left out
+    and not decoded.
 
-    Raises WireError where a length does not hold, KernelError with the kernel's own.
+    Raises WireError where a length does not hold, KernelError for the kernel's errors.
     """
     flows: list[Tracked] = []
     offset = 0
@@ -365,8 +369,8 @@ def _number(data: bytes, spans: Spans, kind: int, layout: struct.Struct) -> int 
 
 
 def encode_end(mark: int, mask: int) -> bytes:
-    """The message that deletes every flow whose mark, under the mask, is `mark`
-    (linux/netfilter/nfnetlink_conntrack.h; a filtered flush, since Linux 3.14).
+    """Delete every flow whose mark, under the mask, is `mark`: a flush with a filter,
+    which exists since Linux 3.14.
     """
     return netfilter_message(
         _DELETE,

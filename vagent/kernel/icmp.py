@@ -1,8 +1,8 @@
-"""The answer to a refused datagram: ICMP port unreachable, as the guest must see it.
+"""ICMP port unreachable about a refused datagram, as the guest must see it.
 
-The kernel can reset a TCP connection from above the tap, but an ICMP error quotes the
-packet that it is about, and above the tap that packet has the identity as its source.
-So this one is made here: the quoted header gets the guest's own address back.
+A rule could reject the datagram, but an ICMP error quotes the packet that it is about,
+and above the tap that packet has the identity as its source. So the error is made here,
+and quotes the guest's own address. (The kernel resets TCP: a reset quotes nothing.)
 
 Made with struct, not with scapy: importing scapy takes 0.9 s and 44 MiB, and a guest
 decides when the first of these is needed. The tests hold the bytes against scapy's.
@@ -17,12 +17,12 @@ from vagent.errors import WireError
 from vagent.kernel.ip_packet import MIN_HEADER, UDP, parse
 
 QUOTED_PAYLOAD = 8
-"""Bytes quoted behind the IP header (RFC 792); they hold the ports."""
+"""Bytes quoted behind the IP header (RFC 792): the ports are in them."""
 _ETHERNET = struct.Struct("!6s6sH")
 _IPV4 = struct.Struct("!BBHHHBBHII")
 _ICMP = struct.Struct("!BBHI")
 _ADDRESSES = 12
-"""Bytes of a frame before its tag or type."""
+"""Bytes of an Ethernet frame before its tag or type."""
 _TAG = struct.Struct("!HH")
 _ETHERTYPE_IPV4, _ETHERTYPE_VLAN = 0x0800, 0x8100
 _DESTINATION_UNREACHABLE, _PORT_UNREACHABLE = 3, 3
@@ -36,8 +36,9 @@ def port_unreachable(
 ) -> bytes:
     """The Ethernet frame to send into the guest's tap about a trapped packet.
 
-    Raises WireError where the packet is none that may be answered so: only a whole
-    UDP datagram is (RFC 1122 3.2.2 forbids errors about fragments and errors).
+    Raises WireError where the packet is not a whole UDP datagram: others are not
+    answered by an ICMP error (RFC 1122 3.2.2 forbids errors about fragments and about
+    errors).
     """
     packet = parse(trapped)
     header_length = (trapped[0] & 0x0F) * 4
@@ -67,7 +68,7 @@ def port_unreachable(
 
 
 def tagged(frame: bytes, vlan: int) -> bytes:
-    """An Ethernet frame with a VLAN tag (IEEE 802.1Q 9.6)."""
+    """The Ethernet frame with a VLAN tag added (IEEE 802.1Q 9.6)."""
     return frame[:_ADDRESSES] + _TAG.pack(_ETHERTYPE_VLAN, vlan) + frame[_ADDRESSES:]
 
 
@@ -81,5 +82,5 @@ def checksum(data: bytes | bytearray) -> bytes:
 
 
 def mac_bytes(text: str) -> bytes:
-    """A MAC address as it is sent."""
+    """A MAC address as bytes."""
     return bytes.fromhex(text.replace(":", ""))

@@ -1,8 +1,7 @@
-"""What guests are told by ICMPv6: that a datagram was refused.
+"""ICMPv6 port unreachable about a refused datagram, as the guest must see it.
 
-It is sent into the guest's tap by the agent, so that nobody else's neighbour table,
-route or address has a part in it. Made with struct; `unreachable` says why. The tests
-hold the bytes against scapy's.
+For IPv6 what `icmp` is for IPv4, whose docstring says why the agent makes it. As it
+goes straight to the tap, it needs no neighbour table, route or address of the host.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from vagent.kernel.ip_packet import HEADER6, ICMP6, UDP, payload6
 
 ETHERTYPE_IPV6 = 0x86DD
 QUOTED_PAYLOAD = 8
-"""Bytes quoted behind the headers; they hold the ports."""
+"""Bytes quoted behind the headers: the ports are in them."""
 _ETHERNET = struct.Struct("!6s6sH")
 _IPV6 = struct.Struct("!IHBB16s16s")
 _MESSAGE = struct.Struct("!BBHI")
@@ -29,7 +28,8 @@ _UNREACHABLE, _PORT_UNREACHABLE = 1, 4
 def port_unreachable(
     trapped: bytes, *, guest: IPv6Address, guest_mac: str, own_mac: str
 ) -> bytes:
-    """The frame about a trapped UDP datagram, quoted with the guest's own address.
+    """The Ethernet frame to send into the guest's tap about a trapped UDP datagram,
+    which it quotes with the guest's own address.
 
     Raises WireError for any other packet (RFC 4443 2.4 forbids errors about errors).
     """

@@ -1,6 +1,5 @@
-"""Netlink messages as bytes: attributes, headers, batches, acknowledgements (RFC 3549).
-
-Only what the agent sends itself because no tool writes it. Knows no message's meaning.
+"""Netlink (RFC 3549): attributes, headers and acknowledgements as bytes, and sockets
+that send a message or a batch and read the answer. What messages mean is elsewhere.
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ _FAULT_OFFSET = 2
 _SOL_NETLINK, _CAP_ACK, _EXT_ACK = 270, 10, 11
 _SO_SNDBUFFORCE = 32
 _SEND_OVERHEAD = 4096
-"""Bytes that the kernel's book-keeping takes of a send buffer, generously."""
+"""Bytes of a send buffer that the kernel uses for its own book-keeping, at most."""
 _READ = 65536
 _HEADER = struct.Struct("=IHHII")
 _TIMEOUT = 5.0
-"""Seconds to wait for the kernel's acknowledgement, which comes within milliseconds."""
+"""Seconds to wait for the kernel's answer, which usually takes milliseconds."""
 
 
 def attribute(kind: int, data: bytes) -> bytes:
@@ -51,13 +50,13 @@ def netfilter_message(
 
 
 def message(kind: int, flags: int, payload: bytes) -> bytes:
-    """One message of any family, with the sequence number 1."""
+    """One message of any netlink family, with sequence number 1."""
     return _HEADER.pack(_HEADER.size + len(payload), kind, flags, 1, 0) + payload
 
 
 class Acknowledgement(NamedTuple):
-    """The kernel's answer to one message: its sequence number, errno (0 for success),
-    and where in the message the fault is, 0 where it does not say.
+    """The kernel's answer to one message: the sequence number of that message, an errno
+    (0 for success), and the offset in the message of what is wrong, 0 if unknown.
     """
 
     sequence: int
@@ -66,7 +65,7 @@ class Acknowledgement(NamedTuple):
 
 
 def acknowledgement(reply: bytes) -> Acknowledgement:
-    """Read one answer. Raises KernelError for anything else."""
+    """Read an acknowledgement. Raises KernelError where it is something else."""
     if len(reply) < _HEADER.size + 4:
         raise KernelError(f"netlink reply of {len(reply)} bytes, expected 20 or more")
     _, kind, flags, sequence, _ = _HEADER.unpack_from(reply)
@@ -78,7 +77,9 @@ def acknowledgement(reply: bytes) -> Acknowledgement:
 
 
 def transact(message: bytes, what: str, protocol: int = NETLINK_NETFILTER) -> None:
-    """Send a message that asks for one acknowledgement. Raises KernelError."""
+    """Send a message that asks for an acknowledgement. Raises KernelError where the
+    kernel refuses or does not answer; `what` names the message.
+    """
     code = attempt(message, what, protocol)
     if code:
         name = errno.errorcode.get(code, str(code))
@@ -86,13 +87,13 @@ def transact(message: bytes, what: str, protocol: int = NETLINK_NETFILTER) -> No
 
 
 def attempt(message: bytes, what: str, protocol: int) -> int:
-    """As `transact`; the errno, 0 for success. Raises KernelError when not answered."""
+    """As `transact`, but returns the kernel's errno, 0 for success."""
     return acknowledgement(ask(message, what, protocol)).code
 
 
 def ask(message: bytes, what: str, protocol: int = NETLINK_NETFILTER) -> bytes:
-    """Send a message that gets one datagram as its answer. Raises KernelError, and
-    OSError where the kernel has no such protocol.
+    """Send a message, and return the one datagram that answers it. Raises KernelError,
+    and OSError where the kernel has no such protocol.
     """
     with _opened(protocol, what) as link:
         link.settimeout(_TIMEOUT)
@@ -117,7 +118,9 @@ def _opened(protocol: int, what: str) -> socket.socket:
 
 
 def dump(message: bytes, what: str, protocol: int) -> Iterator[tuple[int, bytes]]:
-    """Send a message that asks for many; kind and body of each. Raises KernelError."""
+    """Send a message that asks for a list, and yield kind and body of each message of
+    the answer. Raises KernelError.
+    """
     with _opened(protocol, what) as link:
         link.settimeout(_TIMEOUT)
         try:
@@ -135,7 +138,7 @@ def dump(message: bytes, what: str, protocol: int) -> Iterator[tuple[int, bytes]
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Kind and body of each message of a datagram, as far as it parses."""
+    """Kind and body of each message of a datagram, as far as it can be read."""
     offset = 0
     while offset + _HEADER.size <= len(data):
         length, kind, *_ = _HEADER.unpack_from(data, offset)
@@ -146,7 +149,7 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def attributes_in(data: bytes) -> dict[int, bytes]:
-    """Attributes by kind, without the bits for nesting, as far as they parse."""
+    """Attributes by kind, without the bits for nesting, as far as they can be read."""
     found: dict[int, bytes] = {}
     offset = 0
     while offset + 4 <= len(data):
@@ -159,8 +162,8 @@ def attributes_in(data: bytes) -> dict[int, bytes]:
 
 
 def transact_batch(batch: bytes | bytearray) -> list[Acknowledgement]:
-    """Send a batch, which the kernel works off before the call returns, and read all
-    that it answered. Raises KernelError.
+    """Send a batch and read all answers: the kernel has worked the batch off when the
+    system call returns. Raises KernelError.
     """
     with _opened(NETLINK_NETFILTER, "netlink batch") as link:
         try:
@@ -183,13 +186,14 @@ def _answers(link: socket.socket) -> Iterator[Acknowledgement]:
         except BlockingIOError:
             return
         except OSError as failure:
-            # More faults than the buffer holds: the first of them is in it.
+            # The kernel had more errors to report than the buffer holds. The first one,
+            # which counts, was read.
             if failure.errno != errno.ENOBUFS:
                 raise
 
 
 def _fault(reply: bytes) -> int:
-    """The offset of the fault, from the attributes behind the capped message."""
+    """The offset of what is wrong, from the attributes behind the capped message."""
     at = 2 * _HEADER.size + 4
     while at + 8 <= len(reply):
         length, kind = struct.unpack_from("=HH", reply, at)

@@ -1,10 +1,10 @@
-"""Messages of one nf_tables transaction, and what the kernel says of it, as bytes.
+"""The messages of an nf_tables transaction as bytes, and the kernel's answers in words.
 
-Only the few that a port needs: elements of maps, a base chain on a device with one
-rule that jumps (linux/netfilter/nf_tables.h). nft can write all of them, too, but it is
-a child process that reads the kernel's chains and maps before each transaction, which
-at 5,000 ports takes a hundred milliseconds. And rules that nft cannot write. Knows no
-port; it refuses to know what a map or a rule is for.
+There are only those that the data path needs (linux/netfilter/nf_tables.h). For ports:
+elements of maps, and a base chain at a device with one rule that jumps. nft could write
+these as well, but it is a child process and reads the kernel's chains and maps before
+each transaction, which takes a hundred milliseconds beside 5,000 ports. Then a few
+rules that nft cannot write. What maps and rules are for is not known here.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from vagent.kernel.netlink import (
 )
 
 INET, IPV4, NETDEV, IPV6 = 1, 2, 5, 10
-"""Families of tables (linux/netfilter.h): of both IP families, of one, at the taps."""
+"""Families of tables (linux/netfilter.h). INET is for both IP families."""
 MAX_ELEMENTS = 256
-"""Elements of one message: with the longest key (an IPv6 source, 80 bytes in all) a
-third of what the 16 bits of a netlink attribute's length allow."""
+"""Elements in one message. With the longest key (an IPv6 source, 80 bytes in all) they
+take a third of what the 16 bits of a netlink attribute's length allow."""
 
 _NFTABLES = 10
 _BATCH_BEGIN, _BATCH_END = 16, 17
@@ -54,12 +54,12 @@ _TARGET_NAME, _TARGET_REVISION, _TARGET_INFO, _NFQUEUE_REVISION = 1, 2, 3, 3
 _INGRESS, _ACCEPT, _VERDICT_REGISTER, _JUMP = 0, 1, 0, -3
 _UNSIGNED, _SIGNED = struct.Struct("!I"), struct.Struct("!i")
 _FIRST_ELEMENT = 20
-"""Where the attributes of a message begin: netlink's header and nfgenmsg."""
+"""Offset of the attributes in a message, behind netlink's header and nfgenmsg."""
 
 
 class Element(NamedTuple):
-    """One element of a map, in the kernel's bytes. A key of several parts has each of
-    them padded to four bytes; `whose` says it in words.
+    """One element of a map, as the kernel's bytes; each part of a key of several parts
+    is padded to four bytes. `whose` names its owner for error messages.
     """
 
     key: bytes
@@ -68,7 +68,7 @@ class Element(NamedTuple):
 
 
 class Expression(NamedTuple):
-    """One expression of a rule: its name and its attributes, in the kernel's bytes."""
+    """One expression of a rule: its name, and its attributes as the kernel's bytes."""
 
     name: str
     attributes: bytes
@@ -76,8 +76,8 @@ class Expression(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NftMessage:
-    """One message of a transaction, and in words what it is about, and whose each of
-    its elements is, if it has any.
+    """One message of a transaction. For error messages `what` says what it is about,
+    and `whose` names the owner of each of its elements, if it has any.
     """
 
     kind: int
@@ -86,16 +86,16 @@ class NftMessage:
     what: str
     whose: tuple[str, ...] = ()
     first: int = 0
-    """Offset in the message of its first element, each as long as the others."""
+    """Offset in the message of its first element; all elements are equally long."""
     family: int = NETDEV
 
     @property
     def about(self) -> tuple[str, ...]:
-        """What it is about: one for each element, or just one."""
+        """What it is about, in words: a text for each element, or just one."""
         return tuple(f"{self.what}, {whose}" for whose in self.whose) or (self.what,)
 
     def at(self, offset: int) -> str:
-        """What the byte at this offset of the message belongs to."""
+        """What the byte at this offset of the message belongs to, in words."""
         about = self.about
         length = (_FIRST_ELEMENT + len(self.payload) - self.first) // len(about)
         place = max(0, offset - self.first) // length
@@ -105,21 +105,21 @@ class NftMessage:
 def add_elements(
     table: str, name: str, elements: Sequence[Element], family: int = NETDEV
 ) -> list[NftMessage]:
-    """Put elements into a map. One that is there with the same value is fine."""
+    """Put elements into a map. It is no error if one is there with the same value."""
     return _elements(_NEWELEMENT, NLM_CREATE, table, name, elements, family)
 
 
 def delete_elements(
     table: str, name: str, elements: Sequence[Element], family: int = NETDEV
 ) -> list[NftMessage]:
-    """Take elements out of a map; all must be there."""
+    """Take elements out of a map. Each of them must be there."""
     return _elements(_DELELEMENT, 0, table, name, elements, family)
 
 
 def add_device_chain(
     table: str, chain: str, device: str, priority: int, jump: str
 ) -> list[NftMessage]:
-    """A base chain at the ingress of a device, whose only rule jumps."""
+    """Add a base chain at the ingress of a device, with one rule that jumps."""
     hook = (
         attribute(_HOOK_NUMBER, _UNSIGNED.pack(_INGRESS))
         + attribute(_HOOK_PRIORITY, _SIGNED.pack(priority))
@@ -149,7 +149,7 @@ def add_device_chain(
 def insert_rule(
     family: int, table: str, chain: str, *expressions: Expression
 ) -> list[NftMessage]:
-    """A rule at the head of a chain that is there."""
+    """Insert a rule at the head of a chain."""
     rule = _rule(table, chain, *expressions)
     return [NftMessage(_NEWRULE, NLM_CREATE, rule, f"rule of {chain}", family=family)]
 
@@ -173,9 +173,9 @@ def xt_queue(number: int) -> Expression:
 
 
 def delete_chain(table: str, chain: str) -> list[NftMessage]:
-    """Take a chain away with its rules, whether or not it is there."""
-    # Some kernels remove a chain with its device: it is added first, so that there is
-    # one to delete.
+    """Delete a chain with its rules, whether or not it is there."""
+    # Some kernels remove a chain together with its device. So it is added first, and
+    # there is one to delete.
     named = attribute(_CHAIN_TABLE, _text(table)) + attribute(_CHAIN_NAME, _text(chain))
     ruled = attribute(_RULE_TABLE, _text(table)) + attribute(_RULE_CHAIN, _text(chain))
     what = f"chain {chain}"
@@ -217,7 +217,7 @@ def _edge(kind: int, sequence: int) -> bytes:
 
 
 def refusal(messages: Sequence[NftMessage], answers: Iterable[Acknowledgement]) -> str:
-    """Why the kernel took none of the messages, in words; "" if it took all."""
+    """Why the kernel refused the transaction, in words; "" if it took it."""
     said = list(answers)
     if not said:
         return "the kernel did not answer"
@@ -231,7 +231,7 @@ def refusal(messages: Sequence[NftMessage], answers: Iterable[Acknowledgement]) 
 
 
 def _about(messages: Sequence[NftMessage], answer: Acknowledgement) -> str:
-    # Numbers outside the messages are those of the batch itself: its commit failed.
+    # Other sequence numbers are those of the batch itself: its commit failed.
     if 1 <= answer.sequence <= len(messages):
         return messages[answer.sequence - 1].at(answer.offset)
     return f"transaction of {len(messages)} steps"

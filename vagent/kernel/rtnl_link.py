@@ -1,8 +1,4 @@
-"""Which interfaces exist: the kernel's own messages (rtnetlink), read in the reactor.
-
-Level-triggered: a message only says that a name deserves a look; the look is fresh.
-When messages were lost (ENOBUFS), every name deserves one.
-"""
+"""The kernel's messages about interfaces (rtnetlink), as bytes and as values."""
 
 from __future__ import annotations
 
@@ -20,7 +16,8 @@ from vagent.kernel.netlink import (
 )
 
 LINK_GROUP = 1
-"""The multicast group (RTMGRP_LINK) in which the kernel announces changes of links."""
+"""The multicast group RTMGRP_LINK, in which the kernel announces each change of an
+interface."""
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINK_NETNSID = 3, 5, 37
 _INDEX = struct.Struct("=i")
@@ -28,7 +25,7 @@ _LINK = struct.Struct("=BxHiII")
 
 
 class LinkChange(NamedTuple):
-    """What a link message says: an interface has this name, or is gone."""
+    """What a message says of an interface: it has this name, or is gone."""
 
     ifindex: int
     name: str
@@ -36,7 +33,7 @@ class LinkChange(NamedTuple):
 
 
 def links_in(data: bytes) -> Iterator[LinkChange]:
-    """What a datagram of link messages says, as far as it parses."""
+    """The messages of a datagram, as far as it can be read."""
     for kind, body in messages(data):
         if kind in (_RTM_NEWLINK, _RTM_DELLINK) and len(body) >= _LINK.size:
             name = _text(attributes_in(body[_LINK.size :]).get(_IFLA_IFNAME, b""))
@@ -48,15 +45,16 @@ def links_in(data: bytes) -> Iterator[LinkChange]:
 
 
 def encode_question(name: str) -> bytes:
-    """The message that asks for one interface."""
+    """Ask for the interface of this name."""
     asked = attribute(_IFLA_IFNAME, name.encode() + b"\0")
     body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + asked
     return message(_RTM_GETLINK, NLM_REQUEST, body)
 
 
 def linked_in(answer: bytes) -> int:
-    """The ifindex of the interface that the one asked for is tied to: the other end of
-    a veth, what a VLAN interface is on. 0 where there is none, or elsewhere.
+    """The answer to `encode_question`: ifindex of the interface that this one is tied
+    to, which is the other end of a veth, or what a VLAN interface is on. 0 where there
+    is none, or it is in another network namespace.
     """
     for kind, body in messages(answer):
         if kind != _RTM_NEWLINK:

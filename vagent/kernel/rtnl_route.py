@@ -1,7 +1,6 @@
-"""Which way the kernel would send a guest's packet, asked by rtnetlink.
+"""Asks the kernel, by rtnetlink, how it would forward a guest's packet.
 
-Thin: a question and its answer as a value. What is not plain forwarding over Ethernet
-is no way at all here.
+Only plain forwarding over Ethernet counts as an answer: no tunnels, no IPsec.
 """
 
 from __future__ import annotations
@@ -37,8 +36,8 @@ _POLICY_COUNTS = struct.Struct("=6I")
 
 
 class Hop(NamedTuple):
-    """The interface that a packet leaves by, whom it is sent to there, and how many
-    bytes of IP it may have.
+    """How a packet is forwarded: the interface by which it leaves, the next hop there,
+    and the MTU in bytes of IP.
     """
 
     ifindex: int
@@ -47,8 +46,8 @@ class Hop(NamedTuple):
 
 
 def hop(source: IPv4Address, destination: IPv4Address, came_in: int) -> Hop | None:
-    """Where a packet is forwarded to that came in at an interface; None where it is
-    not, or not simply. Raises KernelError.
+    """How a packet that came in at an interface is forwarded; None unless that is plain
+    forwarding over Ethernet. Raises KernelError.
     """
     found = _route(source, destination, came_in)
     if found is None:
@@ -61,8 +60,8 @@ def hop(source: IPv4Address, destination: IPv4Address, came_in: int) -> Hop | No
 
 
 def has_ipsec() -> bool:
-    """Has this host any IPsec policy, which packets that skip its forwarding would
-    evade? Raises KernelError.
+    """Has this host any IPsec policy? Packets of the fast path would evade it. Raises
+    KernelError.
     """
     question = message(_GET_POLICIES, NLM_REQUEST, bytes(4))
     try:
@@ -80,7 +79,7 @@ def has_ipsec() -> bool:
 def _route(
     source: IPv4Address, destination: IPv4Address, came_in: int
 ) -> tuple[int, IPv4Address | None, int] | None:
-    """Interface, gateway, and the limit of the path, 0 where there is none."""
+    """Outgoing interface, gateway, and the MTU of the route, 0 where it has none."""
     payload = _ROUTE.pack(socket.AF_INET, 32, 32, 0, 0, 0, 0, 0, 0)
     payload += attribute(_DESTINATION, destination.packed)
     payload += attribute(_SOURCE, source.packed)
@@ -107,8 +106,8 @@ def _route(
 
 
 def link_mtu(ifindex: int) -> int | None:
-    """Bytes of IP that an Ethernet interface takes; None where it is none, or not up.
-    Raises KernelError.
+    """The MTU of an Ethernet interface, in bytes of IP; None where it is of another
+    kind, or down. Raises KernelError.
     """
     payload = _LINK.pack(socket.AF_UNSPEC, 0, ifindex, 0, 0)
     answer = ask(message(_GET_LINK, NLM_REQUEST, payload), "link", NETLINK_ROUTE)

@@ -1,8 +1,9 @@
-"""Programs at traffic control's ingress hook, by rtnetlink: attached, taken away.
+"""Attaches eBPF programs at traffic control's ingress hook, by rtnetlink.
 
-Ours stand behind everybody else's filters of an interface, and only ours are removed.
-What holds filters (the discipline clsact) is added where it is missing, and stays: when
-it comes or goes the kernel drops what leaves the interface in that moment, some 0.1 ms.
+Ours run after everybody else's filters of an interface, and only ours are removed. The
+queueing discipline clsact, which holds filters, is added where it is missing and is
+never removed: for some 0.1 ms while it comes or goes the kernel drops what leaves the
+interface.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from vagent.kernel.netlink import (
 )
 
 PREFERENCE = 65_000
-"""Whoever limits or redirects what an interface gets has a lower one: comes first."""
+"""Of our filters. Those with lower numbers run first: others that limit or redirect
+what an interface receives."""
 
 _NEW_QDISC, _GET_QDISC = 36, 38
 _NEW_FILTER, _DELETE_FILTER, _GET_FILTER = 44, 45, 46
@@ -39,13 +41,15 @@ _CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
 _INGRESS = 0xFFFFFFF2
 _MESSAGE = struct.Struct("=BxxxiIII")
 _INFO = PREFERENCE << 16 | socket.htons(0x0800)
-"""Of a filter: preference, and IPv4 alone."""
+"""Preference and protocol of a filter: IPv4."""
 _GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
-"""There is no such interface, discipline or filter any more."""
+"""The kernel's answers where the interface, discipline or filter is gone."""
 
 
 def attach(ifindex: int, program: int, *, handle: int, name: str) -> None:
-    """Let a program, by descriptor, see what comes in. Raises KernelError."""
+    """Run a program, given by descriptor, for each packet that an interface receives.
+    Raises KernelError.
+    """
     code = attempt(
         message(
             _NEW_QDISC,
@@ -79,7 +83,7 @@ def attach(ifindex: int, program: int, *, handle: int, name: str) -> None:
 
 
 def detach(ifindex: int, *, handle: int, name: str) -> bool:
-    """Take ours away; was it there? Raises KernelError."""
+    """Remove our filter; False where there was none. Raises KernelError."""
     if (handle, name) not in _filters(ifindex):
         return False
     code = attempt(
@@ -98,8 +102,8 @@ def detach(ifindex: int, *, handle: int, name: str) -> bool:
 
 
 def attached() -> Iterator[int]:
-    """The interfaces of this host at which anybody's filters may be. Raises
-    KernelError.
+    """The interfaces of this host that have clsact, and so may have filters, ours or
+    others'. Raises KernelError.
     """
     question = message(_GET_QDISC, NLM_REQUEST | NLM_DUMP, _MESSAGE.pack(0, 0, 0, 0, 0))
     for kind, body in dump(question, "queueing disciplines", NETLINK_ROUTE):
@@ -110,7 +114,7 @@ def attached() -> Iterator[int]:
 
 
 def _filters(ifindex: int) -> Iterator[tuple[int, str]]:
-    """Handle and name of every filter; "" for those that have none."""
+    """Handle and name of every filter of an interface; "" where it has no name."""
     question = message(
         _GET_FILTER, NLM_REQUEST | NLM_DUMP, _MESSAGE.pack(0, ifindex, 0, _INGRESS, 0)
     )

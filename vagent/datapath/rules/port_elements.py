@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from vagent.datapath.names import FROM_TAPS, PORT_OF, Names, tap_chain
-from vagent.datapath.rules.chains import NETDEV_PRIORITY
+from vagent.datapath.rules.tap_table import NETDEV_PRIORITY
 from vagent.datapath.state import Attachment, Tag
 from vagent.kernel.nf_tables import (
     INET,

@@ -25,16 +25,15 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
 from vagent.datapath.names import FROM_TAPS, PORT_OF, SERVICE_MAC, Names, tap_chain
-from vagent.datapath.rules.chains import (
-    NETDEV_PRIORITY,
+from vagent.datapath.rules.features import Features
+from vagent.datapath.rules.host_tables import (
     family4,
     family6,
     host_table,
-    netdev_table,
     opening_family,
     opening_table,
 )
-from vagent.datapath.rules.features import Features
+from vagent.datapath.rules.tap_table import NETDEV_PRIORITY, netdev_table
 from vagent.datapath.state import (
     INDEX_BITS,
     Address,

@@ -1,0 +1,309 @@
+"""The nftables tables of the host's side of the veth pair, as text.
+
+One table for each IP family, which differ in the names of types and fields only, and
+one that limits how fast guests open flows. Here are the chains that do not depend on
+which ports and services there are. `render` says in which order a packet meets them.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+from vagent.config.metadata_address import METADATA_ADDRESS, METADATA_ADDRESSES6
+from vagent.datapath.names import (
+    FROM_GUEST,
+    PORT_OF,
+    QUEUE_CHAIN,
+    Names,
+)
+from vagent.datapath.rules.tap_table import (
+    ABOUT_FLOWS,
+    ABOUT_FLOWS6,
+    NETDEV_PRIORITY,
+)
+from vagent.datapath.state import (
+    ENDPOINT_MASK,
+    INDEX_BITS,
+    INDEX_MASK,
+    REFUSE,
+    REJECT_MARK,
+    TCP_AGES,
+    UDP_AGES,
+)
+
+_GUARD_PRIORITY = -300
+_OPENING_PRIORITY = -151
+_TRAP_PRIORITY = -150
+_REFUSE_PRIORITY = -140
+_NAT_PRIORITY = -100
+
+_SOLICITATION_RATE = 10
+"""Neighbour solicitations of one guest that the kernel answers in a second. A guest
+sends one a minute for each service address, and three more when nothing answers."""
+_ICMP_REJECT_RATE = 10
+"""Refused datagrams a second, of one guest that opens flows too fast, for which it gets
+an ICMP error from the agent. RFC 1812 4.3.2.8 asks for such a limit. (Refused TCP flows
+are reset by the kernel.)"""
+
+
+class Family(NamedTuple):
+    """What differs between the tables of the two IP families.
+
+    `service` is the address as which the host appears to a guest. `icmp` is the
+    family's ICMP; `about_flows` matches those of its errors that are translated,
+    `errors` all of them. `sets`, `before_new` and `for_itself` are lines that only one
+    family has.
+    """
+
+    name: str
+    address_type: str
+    identities: str
+    service: IPv4Address | IPv6Address
+    sets: str
+    before_new: str
+    for_itself: str
+    icmp: str
+    about_flows: str
+    errors: str
+
+
+def family4(names: Names) -> Family:
+    """What IPv4's table is made with."""
+    return Family(
+        "ip",
+        "ipv4_addr",
+        str(names.identity_range),
+        METADATA_ADDRESS,
+        "",
+        "",
+        "",
+        "icmp",
+        ABOUT_FLOWS,
+        "icmp type { destination-unreachable, source-quench, redirect, time-exceeded,"
+        " parameter-problem }",
+    )
+
+
+def family6(names: Names) -> Family:
+    """What IPv6's table is made with. It lets neighbour solicitations pass, which
+    conntrack does not track: the kernel answers them.
+    """
+    guest = "ip6 saddr & ffff:ffff:ffff::"
+    return Family(
+        "ip6",
+        "ipv6_addr",
+        str(names.identity_range6),
+        METADATA_ADDRESSES6[1],
+        f"  set asking {{ type ipv6_addr; size {1 << INDEX_BITS}; flags dynamic;"
+        " timeout 1m; }\n",
+        f"    icmpv6 type nd-neighbor-solicit add @asking {{ {guest} limit rate over"
+        f" {_SOLICITATION_RATE}/second burst {_SOLICITATION_RATE} packets }}"
+        " counter name too_fast drop\n"
+        "    icmpv6 type nd-neighbor-solicit accept\n",
+        "    icmpv6 type nd-neighbor-solicit accept\n",
+        "ipv6-icmp",
+        ABOUT_FLOWS6,
+        "icmpv6 type < 128",  # RFC 4443 2.1
+    )
+
+
+def opening_table(names: Names, *, ipv6: bool) -> str:
+    """The table that limits how many flows a port opens in a second, over both IP
+    families and all its addresses together.
+
+    An address counts by its index, as a number of 32 bits: the lower bits of an IPv4
+    identity, and what follows the prefix in one of IPv6 ("tcp sequence" is used as the
+    name of such a type). Where a port has several addresses the map PORT_OF has each of
+    them, and what counts is the port's first index, as a mark. (To count marks in every
+    case would save a set, but how nft reads the bytes of an address as a mark depends
+    on its version.)
+    """
+    mask = int(names.identity_range.hostmask)
+    guests = {"": f"@nh,96,32 & {mask:#x}"}
+    if ipv6:
+        guests = {
+            "meta nfproto ipv4 ": guests[""],
+            "meta nfproto ipv6 ": f"@nh,80,32 & {INDEX_MASK:#x}",
+        }
+    rate = names.guest_rate
+    over = f"limit rate over {rate}/second burst {rate} packets"
+    kind = f"size {1 << INDEX_BITS}; flags dynamic; timeout 1m;"
+    tell = (
+        f"limit rate {_ICMP_REJECT_RATE}/second burst {_ICMP_REJECT_RATE} packets }}"
+        f" meta mark set {REJECT_MARK:#x} accept"
+    )
+    ports = "".join(
+        f"    {family}meta mark set ({guest}) map @{PORT_OF} goto open_of_port\n"
+        for family, guest in guests.items()
+    )
+    limits = "".join(
+        f"    {family}add @opening {{ {guest} {over} }} goto too_fast\n"
+        for family, guest in guests.items()
+    )
+    telling = "".join(
+        f"    {family}meta l4proto udp meta mark 0 add @telling {{ {guest} {tell}\n"
+        for family, guest in guests.items()
+    )
+    return f"""\
+table {opening_family(ipv6=ipv6)} {names.table} {{
+  counter too_fast {{ }}
+  map {PORT_OF} {{ typeof tcp sequence : meta mark; }}
+  set opening {{ typeof tcp sequence; {kind} }}
+  set telling {{ typeof tcp sequence; {kind} }}
+  set opening_of_port {{ typeof meta mark; {kind} }}
+  set telling_of_port {{ typeof meta mark; {kind} }}
+  chain too_fast {{
+    counter name too_fast
+    meta l4proto udp meta mark != 0 add @telling_of_port {{ meta mark {tell}
+{telling}\
+    meta mark set {REFUSE << INDEX_BITS:#x} accept
+  }}
+  chain open_of_port {{
+    add @opening_of_port {{ meta mark {over} }} goto too_fast
+    meta mark set 0
+  }}
+  chain open {{
+    type filter hook prerouting priority {_OPENING_PRIORITY};
+    iifname != "{names.host_side}" accept
+    ct status confirmed accept
+    ct state != new accept
+    meta mark set 0
+{ports}\
+{limits}\
+  }}
+}}"""
+
+
+def opening_family(*, ipv6: bool) -> str:
+    """The family of `opening_table`; `inet` is both IPv4 and IPv6."""
+    return "inet" if ipv6 else "ip"
+
+
+def host_table(
+    names: Names, family: Family, *, nft_queue: bool, ct_timeout: bool
+) -> str:
+    """The table of one IP family, on the host's side of the veth pair."""
+    queue = f"queue num {names.queue_number}" if nft_queue else ""
+    ages, use = _ages(family) if ct_timeout else ("", "")
+    refuse = REFUSE << INDEX_BITS
+    host_side = names.host_side
+    name, address_type, identities = family.name, family.address_type, family.identities
+    before_new, for_itself = family.before_new, family.for_itself
+    from_host, as_service, answers = _host_to_guest(names, family)
+    return f"""\
+table {name} {names.table} {{
+  counter foreign_identity {{ }}
+  counter no_agent {{ }}
+  counter too_fast {{ }}
+  counter refused {{ }}
+  counter untracked {{ }}
+  counter untranslated {{ }}
+  counter from_host {{ }}
+  map endpoints {{ type mark : {address_type} . inet_service; }}
+{family.sets}\
+{ages}\
+  chain {FROM_GUEST} {{
+    counter name untracked drop
+  }}
+  chain icmp_from_vm {{
+    {family.about_flows} goto {FROM_GUEST}
+    {family.errors} counter name untracked drop
+    accept
+  }}
+  chain guard {{
+    type filter hook prerouting priority {_GUARD_PRIORITY};
+    iifname "{host_side}" {name} saddr {identities} meta l4proto {family.icmp} \
+goto icmp_from_vm
+    iifname "{host_side}" {name} saddr {identities} accept
+    iifname "{host_side}" counter name foreign_identity drop
+    {name} daddr {identities} counter name foreign_identity drop
+    {name} saddr {identities} counter name foreign_identity drop
+  }}
+  chain {QUEUE_CHAIN} {{
+    {queue}
+    counter name no_agent drop
+  }}
+  chain trap {{
+    type filter hook prerouting priority {_TRAP_PRIORITY};
+    iifname != "{host_side}" accept
+{before_new}\
+    meta mark {REJECT_MARK:#x} goto {QUEUE_CHAIN}
+    meta mark {refuse:#x} accept
+    ct state new ct status confirmed accept
+    ct state new goto {QUEUE_CHAIN}
+    ct state != {{ established, related }} counter name untracked drop
+  }}
+  chain send_reset {{
+    counter name refused
+    meta l4proto tcp reject with tcp reset
+    drop
+  }}
+  chain refuse {{
+    type filter hook prerouting priority {_REFUSE_PRIORITY};
+    iifname != "{host_side}" accept
+    ct status confirmed accept
+    ct state new ct mark set meta mark
+{use}\
+    meta mark & {ENDPOINT_MASK:#x} == {refuse:#x} goto send_reset
+  }}
+  chain to_endpoint {{
+    type nat hook prerouting priority {_NAT_PRIORITY};
+    iifname "{host_side}" meta l4proto {{ tcp, udp }} \
+dnat {name} to meta mark & {ENDPOINT_MASK:#x} map @endpoints
+  }}
+  chain from_host {{
+    type filter hook output priority {_TRAP_PRIORITY};
+    {from_host}
+  }}
+  chain contain_input {{
+    type filter hook input priority {NETDEV_PRIORITY};
+    iifname != "{host_side}" accept
+{for_itself}\
+    ct status dnat accept
+    {answers}
+    counter name untranslated drop
+  }}
+  chain contain_forward {{
+    type filter hook forward priority {NETDEV_PRIORITY};
+    iifname != "{host_side}" accept
+    ct status dnat accept
+    counter name untranslated drop
+  }}
+  chain from_fabric {{
+    type nat hook postrouting priority 100;
+    {name} saddr {identities} oifname != "{host_side}" masquerade
+    {as_service}
+  }}
+}}"""
+
+
+def _host_to_guest(names: Names, family: Family) -> tuple[str, str, str]:
+    """Three rules for flows that a process of the host opens to a guest's identity: in
+    the output hook, in source NAT, and for the replies. Where host-to-guest is off the
+    first drops such flows and the others are "".
+
+    Everything else that leaves by the host's side is a reply, or was translated when it
+    came in.
+    """
+    leaves = f'oifname "{names.host_side}"'
+    if not names.host_to_guest:
+        return f"{leaves} ct direction original counter name from_host drop", "", ""
+    return (
+        "",
+        f"{leaves} ct status & dnat != dnat snat {family.name} to {family.service}",
+        "ct direction reply accept",
+    )
+
+
+def _ages(family: Family) -> tuple[str, str]:
+    """Conntrack's time-out policies, and the rules that give them to new flows."""
+    policies, use = "", ""
+    for protocol, ages in (("tcp", TCP_AGES), ("udp", UDP_AGES)):
+        policy = ", ".join(f"{state} : {seconds}" for state, seconds in ages.items())
+        policies += (
+            f"  ct timeout {protocol}_ages {{ protocol {protocol};"
+            f" l3proto {family.name}; policy = {{ {policy} }}; }}\n"
+        )
+        use += f'    ct state new ct timeout set "{protocol}_ages"\n'
+    return policies, use
