@@ -48,7 +48,7 @@ def test_names_end_with_their_first_zero(name: bytes, shown: str) -> None:
     """The kernel allows any byte in them but slash and space."""
     body = struct.pack("=BxHiII", socket.AF_UNSPEC, 1, 7, 0, 0) + attribute(3, name)
     data = struct.pack("=IHHII", 16 + len(body), RTM_NEWLINK, 0, 0, 0) + body
-    assert [Link(7, shown, is_gone=False)] == list(links_in(data))
+    assert [LinkChange(7, shown, is_gone=False)] == list(links_in(data))
 
 
 def test_a_link_without_a_name_is_passed_over() -> None:

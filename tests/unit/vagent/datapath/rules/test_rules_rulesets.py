@@ -2,7 +2,7 @@
 
 `rulesets/` holds the text for some kinds of host. A change of it is seen there as nft
 reads it, and tried with real packets in `tests/system`. After a wanted change
-`python -m tests.unit.vagent.datapath.rules.test_rules_chains` writes the files anew.
+`python -m tests.unit.vagent.datapath.rules.test_rules_rulesets` writes the files anew.
 """
 
 from __future__ import annotations
