@@ -302,3 +302,20 @@ def test_a_message_repeats_so_much_of_a_value(letters: int, cut: str) -> None:
         decode_entry({"linklocal_service_name": "\0" + "n" * letters})
     expected = f"linklocal_service_name {shown}{cut} is not printable"
     assert expected == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"linklocal_service_ip": None}, "linklocal_service_ip '' is not an IP"),
+        ({"linklocal_service_ip": "x"}, "linklocal_service_ip 'x' is not an IP"),
+        ({"linklocal_service_port": 0}, "linklocal_service_port 0 is not a port"),
+        ({"ip_fabric_service_port": 0}, "ip_fabric_service_port 0 is not a port"),
+        ({"ip_fabric_service_port": None}, "ip_fabric_service_port is missing"),
+    ],
+)
+def test_a_message_names_the_field(changes: dict[str, Any], why: str) -> None:
+    """And the value, where there is one."""
+    with pytest.raises(WireError) as caught:
+        decode_entry(entry(**changes))
+    assert str(caught.value).startswith(why)

@@ -22,7 +22,7 @@ from vagent.ports.codec import (
     encode_record,
     pretty,
 )
-from vagent.ports.members import NIL
+from vagent.ports.members import MAX_FURTHER, NIL
 from vagent.ports.port import Port, PortTokens, Registration
 
 Make = Callable[..., Any]
@@ -524,3 +524,41 @@ def test_a_journal_with_odd_identities_is_refused(body: Make, wrong: Any) -> Non
         decode_record(json.dumps(record).encode())
     record["further-mdata-ips"] = [7, "x"]
     assert (None, None) == decode_record(json.dumps(record).encode()).further
+
+
+def test_what_is_unknown_is_written_as_contrail_writes_it(body: Make) -> None:
+    """In the file and in the reply; letters as they are."""
+    port = decode_port(body(ip_address="None", display_name="Käse"))
+    text = encode_record(Registration(port, 11, IDENTITY))
+    members = json.loads(text)
+    assert ("0.0.0.0", "::") == (members["ip-address"], members["ip6-address"])
+    assert "Käse".encode() in text
+    six = decode_port(body(ip6_address="2001:db8::5"))
+    reply = describe(Registration(six, 11, IDENTITY), state="")
+    assert ("::", "::") == (reply["v6-dns-server"], reply["v6-gateway"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "link", "is_up"),
+    [(0, ..., True), (0, 0, False), (0, 1, True), (2, ..., False), (2, 1, True)],
+)
+def test_whether_the_link_is_up(body: Make, kind: int, link: Any, is_up: bool) -> None:
+    """A port of a virtual machine is, unless it is said not to be."""
+    assert is_up == decode_port(body(type=kind, link_state=link)).link_up
+
+
+@pytest.mark.parametrize(
+    ("surplus", "is_refused"), [(-1, False), (0, False), (1, True)]
+)
+def test_a_file_has_so_many_further_identities(
+    body: Make, surplus: int, *, is_refused: bool
+) -> None:
+    """n-1, n, n+1."""
+    members = body(mdata_ip="169.254.64.11")
+    members["further-mdata-ips"] = ["169.254.64.12"] * (MAX_FURTHER + surplus)
+    text = json.dumps(members).encode()
+    if is_refused:
+        with pytest.raises(WireError, match="further-mdata-ips"):
+            decode_record(text)
+    else:
+        assert MAX_FURTHER + surplus == len(decode_record(text).further)

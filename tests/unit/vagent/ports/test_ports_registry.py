@@ -584,3 +584,34 @@ def test_a_port_is_found_by_its_ipv6_identities(
         assert registry.at(peer) is None
     registry.remove(added.port.id)
     assert registry.at("fd40:140:2::1") is None
+
+
+def test_each_change_is_told(
+    registry: PortRegistry, port: Make, events: list[Event]
+) -> None:
+    """Which port, at which tap, with which identity, and whether it was there."""
+    [one] = registry.add([port(1)])
+    registry.add([port(2), port(1, system_name="other")])
+    registry.remove(one.port.id)
+    added = [each for each in events if isinstance(each, PortRegistered)]
+    (removed,) = [each for each in events if isinstance(each, PortRemoved)]
+    assert [
+        ("tap1", "169.254.64.2", False),
+        ("tap2", "169.254.64.3", False),
+        ("other", "169.254.64.4", True),
+    ] == [(each.tap, each.identity, each.replaced) for each in added]
+    gone = (removed.port_id, removed.tap, removed.identity)
+    assert (one.port.id, "other", "169.254.64.4") == gone
+
+
+def test_a_tap_is_its_guests_while_any_of_its_ports_is_there(
+    registry: PortRegistry, port: Make
+) -> None:
+    """The last one to go makes it free."""
+    mine = {"system_name": "tap", "instance_id": port(1).instance_id}
+    one, two = registry.add([port(1, **mine), port(2, **mine)])
+    for each in (one, two):
+        with pytest.raises(ConflictError, match="belongs to instance"):
+            registry.add([port(3, system_name="tap")])
+        registry.remove(each.port.id)
+    registry.add([port(3, system_name="tap")])

@@ -23,6 +23,14 @@ def test_whole_with_a_tail() -> None:
     assert b"GET /" == chunked.rest
 
 
+def test_the_tail_is_not_read() -> None:
+    """Though it may look like lines of the coding."""
+    chunked = Chunked()
+    tail = b"no trailer\r\n\r\n0\r\n"
+    assert b"abcde" == chunked.feed(CODED + tail)
+    assert tail == chunked.rest
+
+
 @given(st.lists(st.integers(0, len(CODED)), max_size=8))
 def test_any_cut(cuts: list[int]) -> None:
     """Where the network cuts does not matter."""
@@ -105,6 +113,27 @@ def test_all_trailers_together_have_a_ceiling(
     else:
         chunked.feed(b"0\r\n" + lines + b"\r\n")
         assert b"" == chunked.rest
+
+
+@pytest.mark.parametrize(
+    ("size", "is_refused"), [(255, False), (256, False), (257, True)]
+)
+def test_a_size_line_that_does_not_end(size: int, *, is_refused: bool) -> None:
+    """It is waited for up to its own 256 bytes, wherever in the body it begins."""
+    chunked = Chunked()
+    begun = b"c8\r\n" + b"x" * 200 + b"\r\n1;" + b"a" * (size - 2)
+    if is_refused:
+        with pytest.raises(WireError, match="too long"):
+            chunked.feed(begun)
+    else:
+        assert b"x" * 200 == chunked.feed(begun)
+
+
+def test_a_trailer_may_be_longer_than_a_size_line() -> None:
+    """It has the ceiling of all trailers."""
+    chunked = Chunked()
+    chunked.feed(b"0\r\nA: " + b"b" * (2 * MAX_CHUNK_LINE) + b"\r\n\r\n")
+    assert b"" == chunked.rest
 
 
 @given(st.binary(max_size=100))

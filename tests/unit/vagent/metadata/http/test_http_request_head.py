@@ -293,3 +293,28 @@ def test_forwarded_fields_cannot_break_out(fields: list[tuple[bytes, bytes]]) ->
         assert b"" == lines.pop()
         assert all(line.startswith(b"Accept: ") for line in lines)
         assert not any(byte < 32 and byte != 9 for line in lines for byte in line)
+
+
+TOO_LONG = RequestRefusal(413, "body too long")
+UNKNOWN_CODING = RequestRefusal(501, "transfer coding")
+NOT_ALLOWED = RequestRefusal(400, "Transfer-Encoding where it is not allowed")
+
+
+@pytest.mark.parametrize(
+    ("fields", "minor", "length"),
+    [
+        (b"A: b", 1, 0),
+        (b"Content-Length: 5", 1, 5),
+        (b"Content-Length: 0000000005", 1, 5),
+        (b"Content-Length: 00000000005", 1, TOO_LONG),
+        (b"Transfer-Encoding: Chunked", 1, None),
+        (b"Transfer-Encoding: gzip, chunked", 1, UNKNOWN_CODING),
+        (b"Transfer-Encoding: chunked", 0, NOT_ALLOWED),
+    ],
+)
+def test_how_long_a_body_is(
+    fields: bytes, minor: int, length: int | RequestRefusal | None
+) -> None:
+    """None: chunked; or why it is refused, in these words."""
+    found = parse_request_head(head(fields, line=b"POST / HTTP/1.%d" % minor))
+    assert length == (found.body_length if isinstance(found, RequestHead) else found)

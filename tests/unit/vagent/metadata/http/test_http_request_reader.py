@@ -132,3 +132,10 @@ def test_heads_are_read_by_the_parser_that_is_given() -> None:
     one.feed(GET + POST)
     assert [(b"/a", b""), (b"/b", b"abc")] == found_in(one)
     assert [GET, POST[:-3]] == parsed
+
+
+def test_a_head_of_nothing_is_refused() -> None:
+    """It is not waited for: it is whole."""
+    one = reader()
+    one.feed(b"\r\n" * 3)
+    assert isinstance(one.take(), RequestRefusal)

@@ -352,3 +352,24 @@ def test_an_endless_body_has_an_end(framing: bytes) -> None:
         assert size == len(reader.feed(piece)[0])
     with pytest.raises(WireError, match="above"):
         reader.feed(piece)
+
+
+def test_before_its_end_a_connection_is_not_reusable() -> None:
+    """Neither at first, nor while the next response is read."""
+    one = reader()
+    found = [one.reusable]
+    one.feed(FRAMED[0])
+    found.append(one.reusable)
+    one.begin(head_only=False)
+    assert [False, True, False] == [*found, one.reusable]
+
+
+@pytest.mark.parametrize(("surplus", "is_kept"), [(-1, True), (0, True), (1, False)])
+def test_only_requests_of_a_usual_size_are_remembered(
+    surplus: int, *, is_kept: bool
+) -> None:
+    """n-1, n, n+1 bytes."""
+    start, end = b"GET / HTTP/1.1\r\nHost: a\r\nA: ", b"\r\n\r\n"
+    long = start.ljust(MAX_REMEMBERED_HEAD + surplus - len(end), b"a") + end
+    heads = RequestHeadParser()
+    assert is_kept == (heads.parse(long) is heads.parse(long))
