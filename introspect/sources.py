@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
+from vagent.certificates.expiry_watch import CertificateSnapshot
 from vagent.datapath.endpoints.health import EndpointState
 from vagent.datapath.flows.flow import FlowList
 from vagent.linklocal.service import LinkLocalService
+from vagent.metadata.snapshot import ProxySnapshot
 from vagent.observe.statistics import Statistics
 from vagent.observe.traces import TraceBuffers
 from vagent.ports.port import Registration
@@ -28,6 +30,10 @@ async def no_flows(_registration: Registration | None) -> FlowList:
     return FlowList()
 
 
+def no_proxy() -> None:
+    """Where there is no metadata proxy, there is nothing to see of one."""
+
+
 def no_endpoints(_service: LinkLocalService) -> Iterable[EndpointState]:
     """Where there is no data path, there are none."""
     return ()
@@ -39,8 +45,8 @@ class Sources:
 
     `metadata_port` is the bound port. `port_state` is `Active` or a reason as Contrail
     writes it (`Inactive < no-dev >`). `ready` is None, or why the agent is not ready.
-    `proxy` gives free rows (what, state) about the way to nova-api. `flows` reads one
-    port's flows or all from the kernel, later; it raises KernelError and LimitError.
+    `proxy` is None without a metadata proxy. `flows` reads one port's flows or all from
+    the kernel, later; it raises KernelError and LimitError.
     `endpoints_of` gives a service's fabric endpoints and how they are.
     """
 
@@ -52,7 +58,8 @@ class Sources:
     statistics: Statistics
     ready: Callable[[], str | None]
     version: str
-    proxy: Callable[[], Iterable[tuple[str, str]]] = tuple
+    proxy: Callable[[], ProxySnapshot | None] = no_proxy
+    certificates: Callable[[], Iterable[CertificateSnapshot]] = tuple
     flows: Callable[[Registration | None], Awaitable[FlowList]] = no_flows
     endpoints_of: Callable[[LinkLocalService], Iterable[EndpointState]] = no_endpoints
     baseline: Baseline = field(default_factory=Baseline)

@@ -9,7 +9,6 @@ import os
 import random
 import socket
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -323,14 +322,11 @@ class Agent:
             statistics=self._observer.statistics,
             ready=lambda: self._not_ready,
             version=__version__,
-            proxy=self._proxy_rows,
+            proxy=self._proxy.snapshot,
+            certificates=self._certificates.snapshot,
             flows=self._flows.read,
             endpoints_of=self._data_path.endpoints_of,
         )
-
-    def _proxy_rows(self) -> Iterable[tuple[str, str]]:
-        yield from self._proxy.snapshot().rows()
-        yield from self._certificates.rows()
 
     def _ports_changed(self, change: Change) -> None:
         for old, new in change.pairs():

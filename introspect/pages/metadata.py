@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from introspect.page import Bars, Block, Cell, Fact, FactTable, Page, blocks_of
+from introspect.page import Bars, Block, Page, blocks_of
+from introspect.pages.proxy import proxy_blocks
 from introspect.schema import attribute
 from introspect.sources import Sources
 from vagent.config.metadata_address import METADATA_ADDRESS
@@ -63,7 +64,7 @@ def metadata_info(sources: Sources, _arguments: Mapping[str, str]) -> Page:
         (response,),
         (
             *blocks_of(response),
-            *_upstream(sources),
+            *proxy_blocks(sources),
             *_errors(snapshot),
             *_latency(snapshot),
         ),
@@ -79,11 +80,6 @@ def clear_all_info(sources: Sources, _arguments: Mapping[str, str]) -> Page:
         "The metadata counters start again at 0; /metrics goes on counting.",
         (PktErrorResp("   Success !!!   "),),
     )
-
-
-def _upstream(sources: Sources) -> tuple[Block, ...]:
-    rows = tuple(Fact(name, Cell(state)) for name, state in sources.proxy())
-    return (FactTable("Upstream", rows),) if rows else ()
 
 
 def _errors(snapshot: Snapshot) -> tuple[Block, ...]:

@@ -126,7 +126,6 @@ def _sources() -> Sources:
         statistics=Statistics(),
         ready=lambda: None,
         version="1",
-        proxy=lambda: (),
     )
 
 

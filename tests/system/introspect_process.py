@@ -19,7 +19,11 @@ from twisted.internet import reactor as _reactor  # noqa: TID251  # this process
 
 from introspect.server import introspect_site
 from introspect.sources import Sources
+from vagent.config.model import SessionMode
 from vagent.linklocal.service import LinkLocalService
+from vagent.metadata.snapshot import GuestLimits, ProxySnapshot
+from vagent.metadata.upstream.circuit_breaker import BreakerState
+from vagent.metadata.upstream.endpoint import EndpointSnapshot
 from vagent.observe.event import Event, Metric
 from vagent.observe.observer import Observer
 from vagent.ports.port import Port, Registration
@@ -57,6 +61,24 @@ METADATA = LinkLocalService(
     "metadata", IPv4Address("169.254.169.254"), 80, (IPv4Address("10.0.0.5"),), 8775
 )
 
+PROXY = ProxySnapshot(
+    port=8097,
+    guests=1,
+    connections=2,
+    requests_in_flight=0,
+    requests_waiting=0,
+    cached_replies=0,
+    cached_bytes=0,
+    cache_hits=0,
+    coalesced=0,
+    limits=GuestLimits(64, 32, 500.0, 1000),
+    session_tokens=SessionMode.OFF,
+    endpoints=(
+        EndpointSnapshot("192.0.2.7:8775", "nova-a", BreakerState.UP, 0, 1, 0, None),
+    ),
+    conspicuous=(),
+)
+
 
 def _serve() -> None:
     observer = Observer(now=time.time, log_level="info")  # noqa: TID251  shown as a date
@@ -71,7 +93,7 @@ def _serve() -> None:
         statistics=observer.statistics,
         ready=lambda: None,
         version="1.2.3",
-        proxy=lambda: [("nova-a:8775", "up")],
+        proxy=lambda: PROXY,
     )
     site = introspect_site(
         sources,

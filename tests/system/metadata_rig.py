@@ -182,7 +182,7 @@ class Running:
             for one in self.sockets:
                 one.close()
         left = self.snapshot()
-        return left.connections, left.in_flight, left.waiting
+        return left.connections, left.requests_in_flight, left.requests_waiting
 
     def stop(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.proxy.stop())

@@ -99,7 +99,11 @@ def test_metadata_info_for_people(render: Render) -> None:
     """A browser gets a table of the counters and the upstreams."""
     facts = rows(render("/Snh_MetadataInfo"))
     assert (facts["Local port"], facts["Requests"]) == ("8097", "3")
-    assert facts["nova-a:8775"] == "up"
+    document = render("/Snh_MetadataInfo")
+    cells = [
+        cell.text_content() for cell in document.xpath("//section[h2='Upstream']//td")
+    ]
+    assert ["192.0.2.7:8775", "nova-a", "UP"] == cells[:3]
 
 
 def test_services_for_people(render: Render) -> None:

@@ -105,6 +105,6 @@ def test_one_guest_cannot_take_all_of_the_upstream(
     waiting = [running.connect(2) for _ in range(4)]
     for one in waiting:
         one.sendall(slow)
-    wait_for(lambda: running.snapshot().in_flight == 4)
+    wait_for(lambda: running.snapshot().requests_in_flight == 4)
     assert 429 == status_of(running.ask(slow, guest=2))
     assert running.ask(CLOSE, guest=3).endswith(b"hello")

@@ -38,6 +38,7 @@ from tests.system.metadata_rig import (
 )
 from vagent.config.model import ClientTls
 from vagent.metadata.events import ReplyRelayed
+from vagent.metadata.upstream.circuit_breaker import BreakerState
 
 
 def test_upstream_sees_our_four_headers_and_nothing_the_guest_forged(
@@ -213,7 +214,7 @@ def test_request_is_held_until_the_upstream_is_there(
     running.target(port)
     one = running.connect()
     one.sendall(CLOSE)
-    wait_for(lambda: running.snapshot().waiting == 1)
+    wait_for(lambda: running.snapshot().requests_waiting == 1)
     time.sleep(0.6)
     server = socket.create_server(("127.0.0.1", port))
     connection, _ = server.accept()
@@ -454,7 +455,7 @@ def test_dead_endpoint_is_left_for_a_live_one(start: Start, upstream: Serving) -
     running.target(1, server.port)
     for _ in range(10):
         assert running.ask(CLOSE).endswith(b"hello")
-    states = [one.state for one in running.snapshot().endpoints]
+    states = [one.state.name for one in running.snapshot().endpoints]
     assert ["DOWN", "UP"] == states
 
 
@@ -635,11 +636,11 @@ def test_forget_resets_the_guests_connections_and_no_other(
     running.target(upstream(silent).port)
     gone, other = running.connect(2), running.connect(3)
     gone.sendall(GET)
-    wait_for(lambda: running.snapshot().in_flight == 1)
+    wait_for(lambda: running.snapshot().requests_in_flight == 1)
     running.call(lambda: running.proxy.forget("127.0.0.2"))
     with pytest.raises(ConnectionResetError):
         gone.recv(1)
-    wait_for(lambda: running.snapshot().in_flight == 0)
+    wait_for(lambda: running.snapshot().requests_in_flight == 0)
     assert 1 == running.snapshot().connections
     other.settimeout(0.2)
     with pytest.raises(TimeoutError):
@@ -802,7 +803,7 @@ def test_unverified_server_never_sees_a_byte_of_a_request(
     running.target(upstream(serve, server_context(pki, server_name)).port)
     assert 503 == status_of(running.ask(CLOSE))
     assert b"" == b"".join(seen)
-    assert "DOWN" == running.snapshot().endpoints[0].state
+    assert BreakerState.DOWN is running.snapshot().endpoints[0].state
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -815,7 +816,7 @@ def test_refused_client_certificate_is_a_connect_failure(
     running = start(tls=client_files(pki, "rogue"), hold_time=1.0)
     running.target(upstream(always(OK), context).port)
     assert 503 == status_of(running.ask(CLOSE))
-    wait_for(lambda: running.snapshot().endpoints[0].state == "DOWN")
+    wait_for(lambda: running.snapshot().endpoints[0].state, BreakerState.DOWN.__eq__)
 
 
 def test_old_tls_is_refused(pki: Path, start: Start, upstream: Serving) -> None:

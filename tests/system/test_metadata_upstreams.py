@@ -128,8 +128,8 @@ def test_probes_know_before_a_guest_asks(
     running = start(tls=put(tmp_path / "tls", client, pki.cert), probe_interval=1)
     running.target(server.port)
     state = "DOWN" if refuses else "UP"
-    wait_for(lambda: state in running.snapshot().endpoints[0].text())
-    wait_for(lambda: running.snapshot().endpoints[0].probed != "")
+    wait_for(lambda: running.snapshot().endpoints[0].state.name, state.__eq__)
+    wait_for(lambda: running.snapshot().endpoints[0].last_probe)
     if refuses:
         assert [] == heads
     else:

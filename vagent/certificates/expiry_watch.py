@@ -56,6 +56,19 @@ class _Known:
     kinds: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class CertificateSnapshot:
+    """A file in use: `kinds` are the elements of agent.conf that name it.
+
+    `ending` is None, and `days_left` NaN, where no certificate can be read from it.
+    """
+
+    path: Path
+    kinds: tuple[str, ...]
+    ending: Ending | None
+    days_left: float
+
+
 class CertificateWatch:
     """Checks `files`. `now` gives seconds since the epoch (certificates have dates)."""
 
@@ -100,17 +113,18 @@ class CertificateWatch:
         ends = [k.ending for k in self._known.values() if kind in k.kinds]
         return min((one.days(now) for one in ends if one), default=math.nan)
 
-    def rows(self) -> Iterable[tuple[str, str]]:
-        """Each file with its expiry, for a page."""
+    def snapshot(self) -> tuple[CertificateSnapshot, ...]:
+        """The files in use and when they expire, as far as is known now."""
         now = self._time()
-        for path, known in self._known.items():
-            if known.ending is None:
-                yield f"certificate {path}", "no certificate can be read from it"
-                continue
-            days = math.floor(known.ending.days(now))
-            left = f"{days} days left" if days >= 0 else "expired"
-            until = f"{known.ending.until:%Y-%m-%d %H:%M} UTC"
-            yield f"certificate {path}", f"{known.ending.subject}, {until}: {left}"
+        return tuple(
+            CertificateSnapshot(
+                path=path,
+                kinds=tuple(sorted(known.kinds)),
+                ending=known.ending,
+                days_left=known.ending.days(now) if known.ending else math.nan,
+            )
+            for path, known in self._known.items()
+        )
 
     def _report(self, path: Path, known: _Known, now: datetime) -> None:
         if known.ending is None:

@@ -44,6 +44,7 @@ from vagent.metadata.snapshot import (
     guest_snapshots,
     limits_of_one,
 )
+from vagent.metadata.upstream.circuit_breaker import BreakerState
 from vagent.metadata.upstream.connector import UpstreamConnector
 from vagent.metadata.upstream.events import ForwardFailed
 from vagent.metadata.upstream.pool import ConnectionPool
@@ -143,27 +144,31 @@ class MetadataProxy:
 
     def endpoints_up(self) -> int:
         """Endpoints that are neither down nor suspect."""
-        return sum(one.state == "UP" for one in self._pool.snapshot())
+        return sum(one.state is BreakerState.UP for one in self._pool.snapshot())
 
     def snapshot(self) -> ProxySnapshot:
         """The proxy as it is now."""
         endpoints = self._pool.snapshot()
-        guests = guest_snapshots(self._quotas)
+        guests = guest_snapshots(self._quotas, self._port_id)
         return ProxySnapshot(
             port=self._config.port,
             guests=sum(1 for guest in guests if guest.connections),
             connections=self._connections,
-            in_flight=sum(one.busy for one in endpoints),
-            waiting=self._pool.waiting,
-            kept=len(self._cache),
-            kept_bytes=self._cache.bytes,
-            hits=self._cache.hits,
-            joined=self._cache.joined,
+            requests_in_flight=sum(one.busy for one in endpoints),
+            requests_waiting=self._pool.waiting,
+            cached_replies=len(self._cache),
+            cached_bytes=self._cache.bytes,
+            cache_hits=self._cache.hits,
+            coalesced=self._cache.joined,
             limits=limits_of_one(self._config),
-            session_tokens=self._config.session_tokens.value,
+            session_tokens=self._config.session_tokens,
             endpoints=endpoints,
             conspicuous=conspicuous(guests),
         )
+
+    def _port_id(self, identity: str) -> str:
+        registration = self._identify(identity)
+        return "" if registration is None else registration.port.id
 
     # What a guest's connection calls (`DownstreamCallbacks`).
 

@@ -1,11 +1,13 @@
-"""The proxy as it is at one moment, for pages and people. No secrets, no documents."""
+"""The proxy as it is at one moment, as numbers and enums with names. No secrets, no
+documents. Pages write it for people, charts draw it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from vagent.config.model import MetadataProxyConfig
+from vagent.config.model import MetadataProxyConfig, SessionMode
 from vagent.metadata.guest.quota import GuestQuotas
 from vagent.metadata.upstream.endpoint import EndpointSnapshot
 
@@ -14,76 +16,82 @@ MAX_GUEST_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class GuestSnapshot:
-    """One guest. `limited`: requests and connections refused for their number.
-
-    `missed`: requests that required session tokens would have refused.
+class GuestLimits:
+    """What one guest may have at a time. `requests_per_second` is 0 for any number;
+    `burst` is how many of them may come at once.
     """
 
+    connections: int
+    requests_in_flight: int
+    requests_per_second: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True)
+class GuestSnapshot:
+    """One guest, by its port ("" where it is registered no more) and its identity.
+
+    `limited` counts requests and connections that were refused because it had or asked
+    too many; `missed` counts requests that required session tokens would have refused.
+    """
+
+    port_id: str
     identity: str
     connections: int
-    in_flight: int
+    requests_in_flight: int
     limited: int
     missed: int
 
 
 @dataclass(frozen=True, slots=True)
 class ProxySnapshot:
-    """The proxy. `limits` says what one guest may have."""
+    """The proxy.
+
+    `guests` are those with connections. `requests_in_flight` are on a connection to the
+    upstream, `requests_waiting` wait for one. `coalesced` counts requests that shared
+    the upstream request of another, `cache_hits` those that were answered from the
+    cache. `conspicuous` are the guests that were refused most.
+    """
 
     port: int
     guests: int
     connections: int
-    in_flight: int
-    waiting: int
-    kept: int
-    kept_bytes: int
-    hits: int
-    joined: int
-    limits: str
-    session_tokens: str
+    requests_in_flight: int
+    requests_waiting: int
+    cached_replies: int
+    cached_bytes: int
+    cache_hits: int
+    coalesced: int
+    limits: GuestLimits
+    session_tokens: SessionMode
     endpoints: tuple[EndpointSnapshot, ...]
     conspicuous: tuple[GuestSnapshot, ...]
 
-    def rows(self) -> Iterable[tuple[str, str]]:
-        """Name and value, in the order of a page."""
-        yield "guests connected", str(self.guests)
-        yield "connections", str(self.connections)
-        yield "requests in flight", str(self.in_flight)
-        yield "requests held", str(self.waiting)
-        yield "limits of one guest", self.limits
-        yield "session tokens", self.session_tokens
-        yield "replies kept", f"{self.kept} ({self.kept_bytes} bytes)"
-        yield "requests answered from kept replies", str(self.hits)
-        yield "requests that joined another", str(self.joined)
-        for endpoint in self.endpoints:
-            yield f"endpoint {endpoint.address}", endpoint.text()
-        for guest in self.conspicuous:
-            yield (
-                f"guest {guest.identity}",
-                f"{guest.connections} connections, {guest.in_flight} in flight,"
-                f" {guest.limited} refused over its limits,"
-                f" {guest.missed} would need a session token",
-            )
 
-
-def guest_snapshots(accounts: GuestQuotas) -> list[GuestSnapshot]:
-    """All guests whose use is remembered."""
+def guest_snapshots(
+    quotas: GuestQuotas, port_id_of: Callable[[str], str]
+) -> list[GuestSnapshot]:
+    """All guests whose use is remembered. `port_id_of`: whose an identity is."""
     return [
         GuestSnapshot(
-            peer, len(one.connections), one.in_flight, one.limited, one.missed
+            port_id=port_id_of(identity),
+            identity=identity,
+            connections=len(quota.connections),
+            requests_in_flight=quota.in_flight,
+            limited=quota.limited,
+            missed=quota.missed,
         )
-        for peer, one in accounts.all()
+        for identity, quota in quotas.all()
     ]
 
 
-def limits_of_one(config: MetadataProxyConfig) -> str:
-    """What one guest may have, in a line."""
-    rate = f"{config.guest_request_rate:g}/s" if config.guest_request_rate else "any"
-    return (
-        f"{config.max_guest_connections} connections, "
-        f"{config.max_guest_requests} requests in flight, "
-        f"{rate} requests, {config.guest_request_burst} at once"
+def limits_of_one(config: MetadataProxyConfig) -> GuestLimits:
+    """What agent.conf lets one guest have."""
+    return GuestLimits(
+        connections=config.max_guest_connections,
+        requests_in_flight=config.max_guest_requests,
+        requests_per_second=config.guest_request_rate,
+        burst=config.guest_request_burst,
     )
 
 

@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import pytest
 
 from introspect.sources import Sources
+from vagent.certificates.expiry_watch import CertificateSnapshot
 from vagent.datapath.flows.flow import FlowList
 from vagent.linklocal.service import LinkLocalService
+from vagent.metadata.snapshot import ProxySnapshot
 from vagent.observe.event import Event
 from vagent.observe.statistics import Statistics
 from vagent.observe.traces import TraceBuffers
@@ -35,7 +37,8 @@ class World:
     registrations: list[Registration] = field(default_factory=list)
     states: dict[int, str] = field(default_factory=dict)
     reason: str | None = None
-    upstreams: list[tuple[str, str]] = field(default_factory=list)
+    proxy: ProxySnapshot | None = None
+    certificates: tuple[CertificateSnapshot, ...] = ()
     flows: FlowList | Exception | Awaitable[FlowList] = field(default_factory=FlowList)
     asked_flows: list[Registration | None] = field(default_factory=list)
     traces: TraceBuffers = field(default_factory=TraceBuffers)
@@ -51,7 +54,8 @@ class World:
             statistics=self.statistics,
             ready=lambda: self.reason,
             version="1.2.3",
-            proxy=lambda: self.upstreams,
+            proxy=lambda: self.proxy,
+            certificates=lambda: self.certificates,
             flows=self.read_flows,
         )
 

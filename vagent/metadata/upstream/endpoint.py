@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
+from vagent.metadata.upstream.circuit_breaker import BreakerState, CircuitBreaker
 from vagent.metadata.upstream.target import HostPort
 
 if TYPE_CHECKING:
@@ -14,22 +14,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeSnapshot:
+    """The last health check of an endpoint: `problem` is "" if it was answered."""
+
+    seconds_ago: float
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointSnapshot:
-    """One endpoint, for people. `failures` counts failed connects in a row."""
+    """One endpoint. `busy` and `idle` are connections; `failures` counts connects that
+    failed in a row. `last_probe` is None before the first health check has ended.
+    """
 
     address: str
     name: str
-    state: str
+    state: BreakerState
     busy: int
     idle: int
     failures: int
-    probed: str
-
-    def text(self) -> str:
-        """All of it in a line."""
-        failed = f", {self.failures} failed connects" if self.failures else ""
-        probed = f", probe {self.probed}" if self.probed else ""
-        return f"{self.state}, {self.busy} busy, {self.idle} idle{failed}{probed}"
+    last_probe: ProbeSnapshot | None
 
 
 class UpstreamEndpoint:
@@ -38,8 +42,8 @@ class UpstreamEndpoint:
     Its certificate must be for `name`; `host` is the Host field of its requests,
     without the port where that is `default_port`. `is_named`: its address is a name,
     which each connect resolves. `is_probing`: a health check is under way; `probed`
-    says when the last one ended, and how. A `retired` endpoint is no longer part of the
-    target: its connections are not pooled any more.
+    says when the last one ended, and what was wrong ("" for nothing). A `retired`
+    endpoint is no longer part of the target: its connections are not pooled any more.
     """
 
     __slots__ = (
@@ -90,15 +94,18 @@ class UpstreamEndpoint:
 
     def snapshot(self, now: float) -> EndpointSnapshot:
         """The endpoint as it is now."""
-        when, what = self.probed or (now, "")
+        last_probe = None
+        if self.probed is not None:
+            when, problem = self.probed
+            last_probe = ProbeSnapshot(now - when, problem)
         return EndpointSnapshot(
             address=str(self.address),
             name=self.name,
-            state=self.breaker.state.name,
+            state=self.breaker.state,
             busy=self.breaker.busy,
             idle=len(self.idle),
             failures=self.breaker.failures,
-            probed=f"{what} {now - when:.0f} s ago" if what else "",
+            last_probe=last_probe,
         )
 
     def __repr__(self) -> str:

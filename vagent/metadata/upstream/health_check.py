@@ -103,7 +103,7 @@ class HealthChecks:
 
     def _over(self, endpoint: UpstreamEndpoint, problem: str) -> None:
         endpoint.is_probing = False
-        endpoint.probed = (self._deadlines.now(), problem or "answered")
+        endpoint.probed = (self._deadlines.now(), problem)
         self._probed(endpoint, problem)
 
 

@@ -76,15 +76,6 @@ def test_clearing_starts_at_zero_and_keeps_the_counters(world: Any) -> None:
     assert numbers(world.sources()) == (9, 0, 0, 0)
 
 
-def test_upstreams_are_shown_to_people(world: Any) -> None:
-    """What the proxy tells of its upstreams stands on the page."""
-    world.upstreams.append(("nova-a:8775", "up"))
-    _, facts = metadata_info(world.sources(), {}).shown()
-    assert isinstance(facts, FactTable)
-    assert (facts.caption, facts.rows[0].name) == ("Upstream", "nova-a:8775")
-    assert facts.rows[0].value.text == "up"
-
-
 def test_latency_is_shown_once_there_is_some(world: Any) -> None:
     """The histogram appears with its first observation."""
     histogram = world.statistics.histogram("metadata_request_seconds")

@@ -104,17 +104,20 @@ def test_a_new_certificate_begins_anew(rig: Rig) -> None:
     assert ["30-days"] == rig.look(180)
 
 
-def test_days_and_rows_tell_the_same(rig: Rig) -> None:
+def test_days_and_snapshot_tell_the_same(rig: Rig) -> None:
     """For gauges and the page; the first end of a kind counts."""
     assert 60 == pytest.approx(rig.watch.days("client-cert"), abs=0.1)
     assert 365 == pytest.approx(rig.watch.days("ca-cert"), abs=0.1)
     assert math.isnan(rig.watch.days("server-cert"))
-    rows = dict(rig.watch.rows())
-    assert rows[f"certificate {rig.cert}"].startswith("CN=ca-60, ")
-    assert rows[f"certificate {rig.cert}"].endswith(" UTC: 59 days left")
+    shown = {one.path: one for one in rig.watch.snapshot()}
+    one = shown[rig.cert]
+    assert one.ending is not None
+    assert ("CN=ca-60", ("client-cert",)) == (one.ending.subject, one.kinds)
+    assert one.days_left == rig.watch.days("client-cert")
     rig.look(70)
     assert rig.watch.days("client-cert") < -9
-    assert dict(rig.watch.rows())[f"certificate {rig.cert}"].endswith("expired")
+    shown = {one.path: one for one in rig.watch.snapshot()}
+    assert shown[rig.cert].days_left == rig.watch.days("client-cert")
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("x")])
@@ -125,7 +128,8 @@ def test_a_file_that_cannot_be_read_is_no_number(
     spoil(rig.cert)
     assert [] == rig.look(1)
     assert math.isnan(rig.watch.days("client-cert"))
-    assert not any("days" in text for n, text in rig.watch.rows() if "/cert" in n)
+    shown = [one for one in rig.watch.snapshot() if one.path == rig.cert]
+    assert not [one for one in shown if one.ending is not None]
     rig.put(rig.cert, 20)
     assert ["30-days"] == rig.look(2)
 

@@ -51,7 +51,7 @@ def test_concurrent_identical_requests_are_one() -> None:
     closing = HELLO.replace(b"5\r\n\r\n", b"5\r\nConnection: close\r\n\r\n")
     assert [HELLO, closing, HELLO] == [transport.sent for _, transport in asked]
     assert ["open", "closed", "open"] == [transport.state for _, transport in asked]
-    assert 2 == rig.proxy.snapshot().joined
+    assert 2 == rig.proxy.snapshot().coalesced
 
 
 def test_the_next_is_answered_from_what_is_kept() -> None:
@@ -68,7 +68,7 @@ def test_the_next_is_answered_from_what_is_kept() -> None:
     rig.advance(0.25)
     guest.dataReceived(GET)
     assert (b"", 2) == (transport.take(), sent(rig))
-    assert 2 == rig.proxy.snapshot().hits
+    assert 2 == rig.proxy.snapshot().cache_hits
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_large_reply_is_not_shared(first_leaves: bool) -> None:
         assert large == asked[0][1].sent
     rig.connections[1].dataReceived(large)
     assert large == asked[1][1].sent
-    assert 0 == rig.proxy.snapshot().kept
+    assert 0 == rig.proxy.snapshot().cached_replies
 
 
 def test_stale_when_the_upstream_fails() -> None:
@@ -216,9 +216,9 @@ def test_a_guest_that_changes_something_sees_it(request_: bytes) -> None:
     reader[0].dataReceived(GET)
     assert 3 == sent(rig)
     rig.connections[0].dataReceived(HELLO)
-    assert 1 == rig.proxy.snapshot().kept
+    assert 1 == rig.proxy.snapshot().cached_replies
     rig.connections[1].dataReceived(HELLO)
-    assert 0 == rig.proxy.snapshot().kept
+    assert 0 == rig.proxy.snapshot().cached_replies
     reader[0].dataReceived(GET)
     assert 4 == sent(rig)
 
@@ -229,7 +229,7 @@ def test_a_changed_port_takes_its_replies_along() -> None:
     ask(rig, GET)
     rig.connections[0].dataReceived(HELLO)
     rig.proxy.forget("169.254.64.2")
-    assert 0 == rig.proxy.snapshot().kept_bytes
+    assert 0 == rig.proxy.snapshot().cached_bytes
     ask(rig, GET)
     rig.connections[0].dataReceived(HELLO)
     rig.registration = replace(
@@ -245,7 +245,7 @@ def test_a_reply_under_way_when_its_port_goes_is_not_kept() -> None:
     ask(rig, GET)
     rig.proxy.forget("169.254.64.2")
     rig.connections[0].dataReceived(HELLO)
-    assert 0 == rig.proxy.snapshot().kept
+    assert 0 == rig.proxy.snapshot().cached_replies
 
 
 def test_another_service_starts_with_nothing_kept() -> None:
@@ -254,9 +254,9 @@ def test_another_service_starts_with_nothing_kept() -> None:
     ask(rig, GET)
     rig.connections[0].dataReceived(HELLO)
     rig.proxy.set_target(Target((HostPort("127.0.0.1", 8775),), ""))
-    assert 1 == rig.proxy.snapshot().kept
+    assert 1 == rig.proxy.snapshot().cached_replies
     rig.proxy.set_target(Target((HostPort("127.0.0.2", 8775),), ""))
-    assert 0 == rig.proxy.snapshot().kept
+    assert 0 == rig.proxy.snapshot().cached_replies
 
 
 def test_pipelined_requests_for_one_document() -> None:
@@ -284,7 +284,7 @@ def test_what_is_too_old_is_thrown_away() -> None:
     guest.connectionLost(GONE)
     rig.connections[0].connectionLost(GONE)
     rig.advance(STALE_SECONDS + 1)
-    assert 0 == rig.proxy.snapshot().kept_bytes
+    assert 0 == rig.proxy.snapshot().cached_bytes
     assert [] == rig.clock.getDelayedCalls()
 
 
@@ -297,7 +297,7 @@ def test_replies_to_another_address_are_kept_apart() -> None:
     for guest, _ in guests:
         guest.dataReceived(GET)
     assert 2 == sent(rig)
-    assert 0 == rig.proxy.snapshot().joined
+    assert 0 == rig.proxy.snapshot().coalesced
     assert 1 == rig.proxy.snapshot().guests
 
 

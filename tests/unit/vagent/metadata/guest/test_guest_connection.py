@@ -211,7 +211,7 @@ def test_guest_that_leaves_frees_the_upstream() -> None:
     guest.connectionLost(Failure(ConnectionLost()))
     assert "aborted" == rig.upstreams[0].state
     assert (0, 0) == (
-        rig.proxy.snapshot().in_flight,
+        rig.proxy.snapshot().requests_in_flight,
         rig.proxy.snapshot().connections,
     )
 

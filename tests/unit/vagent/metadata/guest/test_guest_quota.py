@@ -9,6 +9,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from tests.unit.vagent.metadata.proxy_rig import GET, HELLO, Rig
+from vagent.config.model import SessionMode
 from vagent.metadata.guest.quota import (
     GuestQuota,
     GuestQuotas,
@@ -16,7 +17,12 @@ from vagent.metadata.guest.quota import (
     status_when_over,
 )
 from vagent.metadata.limits import MAX_QUOTAS
-from vagent.metadata.snapshot import MAX_GUEST_ROWS, GuestSnapshot, conspicuous
+from vagent.metadata.snapshot import (
+    MAX_GUEST_ROWS,
+    GuestLimits,
+    GuestSnapshot,
+    conspicuous,
+)
 
 ELSEWHERE = b"GET /latest/whoami HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -181,21 +187,22 @@ def test_a_successor_starts_afresh() -> None:
 
 
 def test_pages_show_the_limits_and_who_meets_them() -> None:
-    """Rows for introspection: what one guest may have, and who wanted more."""
+    """What one guest may have, and who wanted more: by its port, as numbers."""
     rig = Rig(max_guest_connections=1)
     for _ in range(3):
         rig.guest()
-    rows = dict(rig.proxy.snapshot().rows())
-    assert (
-        "1 connections, 32 requests in flight, 500/s requests, 1000 at once"
-        == (rows["limits of one guest"])
-    )
-    assert "2 refused over its limits" in rows["guest 169.254.64.2"]
-    assert "off" == rows["session tokens"]
+    snapshot = rig.proxy.snapshot()
+    assert GuestLimits(1, 32, 500.0, 1000) == snapshot.limits
+    assert SessionMode.OFF is snapshot.session_tokens
+    (guest,) = snapshot.conspicuous
+    assert ("p", "169.254.64.2", 2) == (guest.port_id, guest.identity, guest.limited)
+    rig.registration = None
+    (guest,) = rig.proxy.snapshot().conspicuous
+    assert "" == guest.port_id
 
 
 def test_only_the_worst_are_shown() -> None:
     """However many guests misbehave, the page stays short."""
-    guests = [GuestSnapshot(str(number), 0, 0, number, 0) for number in range(100)]
+    guests = [GuestSnapshot("", str(number), 0, 0, number, 0) for number in range(100)]
     shown = conspicuous(guests)
     assert (MAX_GUEST_ROWS, "99") == (len(shown), shown[0].identity)

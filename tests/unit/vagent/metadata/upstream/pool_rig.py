@@ -93,4 +93,4 @@ class Rig:
             self.reactor.advance(TICK_SECONDS)
 
     def states(self) -> list[str]:
-        return [one.state for one in self.proxy.snapshot().endpoints]
+        return [one.state.name for one in self.proxy.snapshot().endpoints]

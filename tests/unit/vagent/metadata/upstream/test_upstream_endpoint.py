@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from vagent.metadata.upstream.endpoint import UpstreamEndpoint
+from vagent.metadata.upstream.circuit_breaker import BreakerState
+from vagent.metadata.upstream.endpoint import ProbeSnapshot, UpstreamEndpoint
 from vagent.metadata.upstream.target import HostPort
 
 NOBODY: Any = None
@@ -71,7 +72,10 @@ def test_its_picture() -> None:
     """State, load, and what the last health check found."""
     one = endpoint(port=8775)
     one.breaker.busy = 2
-    one.probed = (10.0, "answered")
     assert "192.0.2.1:8775 UP busy=2 idle=0" in repr(one)
+    assert one.snapshot(15.0).last_probe is None
+    one.probed = (10.0, "status 500")
     found = one.snapshot(15.0)
-    assert ("192.0.2.1:8775", "UP", 2) == (found.address, found.state, found.busy)
+    assert BreakerState.UP is found.state
+    assert ("192.0.2.1:8775", 2) == (found.address, found.busy)
+    assert ProbeSnapshot(5.0, "status 500") == found.last_probe

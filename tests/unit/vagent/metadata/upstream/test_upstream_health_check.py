@@ -9,6 +9,7 @@ from tests.unit.vagent.metadata.upstream.pool_rig import (
     HELLO,
     Rig,
 )
+from vagent.metadata.upstream.endpoint import ProbeSnapshot
 from vagent.metadata.upstream.events import UpstreamEndpointProbed
 
 INTERVAL = 10
@@ -22,8 +23,10 @@ def probes(rig: Rig) -> list[str]:
     ]
 
 
-def probe_state(rig: Rig, number: int = 0) -> str:
-    return rig.proxy.snapshot().endpoints[number].probed
+def last_probe(rig: Rig, number: int = 0) -> ProbeSnapshot:
+    found = rig.proxy.snapshot().endpoints[number].last_probe
+    assert found is not None
+    return found
 
 
 def test_no_probe_unless_wanted() -> None:
@@ -47,7 +50,9 @@ def test_every_endpoint_is_probed_in_rounds_without_identity() -> None:
     assert 2 == len(rig.attempts)
     rig.advance(INTERVAL)
     assert 4 == len(rig.attempts)
-    assert "answered 10 s ago" == probe_state(rig)
+    probe = last_probe(rig)
+    assert "" == probe.problem
+    assert pytest.approx(10.0) == probe.seconds_ago
 
 
 def test_a_dead_endpoint_is_known_before_a_guest_finds_it() -> None:
@@ -83,7 +88,7 @@ def test_a_probe_s_server_error_is_the_endpoint_s_fault(status: int) -> None:
     rig.connect(0)[0].dataReceived(head)
     rig.connect(1)
     assert ["SUSPECT", "UP"] == rig.states()
-    assert f"status {status} 0 s ago" == probe_state(rig)
+    assert ProbeSnapshot(0.0, f"status {status}") == last_probe(rig)
 
 
 def test_a_probe_that_hangs_brings_no_others() -> None:

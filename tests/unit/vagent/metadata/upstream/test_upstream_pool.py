@@ -57,7 +57,7 @@ def test_hold_ends_with_503() -> None:
     assert b"" == guest.value()
     rig.advance(0.5)
     assert guest.value().startswith(b"HTTP/1.1 503 ")
-    assert 0 == rig.proxy.snapshot().waiting
+    assert 0 == rig.proxy.snapshot().requests_waiting
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,13 @@ def test_so_many_requests_are_held_for_all_guests_together() -> None:
     peers = (f"169.254.{64 + n // 250}.{n % 250 + 2}" for n in range(2 * MAX_WAITING))
     asked = [rig.ask(next(peers)) for _ in range(MAX_WAITING)]
     assert [b""] * MAX_WAITING == [transport.value() for _, transport in asked]
-    assert MAX_WAITING == rig.proxy.snapshot().waiting
+    assert MAX_WAITING == rig.proxy.snapshot().requests_waiting
     refused = rig.ask(next(peers))[1].value()
     assert refused.startswith(b"HTTP/1.1 503 ")
-    assert MAX_WAITING == rig.proxy.snapshot().waiting
+    assert MAX_WAITING == rig.proxy.snapshot().requests_waiting
     asked[0][0].connectionLost(Failure(ConnectionDone()))
     assert b"" == rig.ask(next(peers))[1].value()
-    assert MAX_WAITING == rig.proxy.snapshot().waiting
+    assert MAX_WAITING == rig.proxy.snapshot().requests_waiting
 
 
 def test_a_request_that_met_a_stale_connection_gets_a_new_one() -> None:
@@ -120,8 +120,8 @@ def test_connections_to_an_endpoint_are_bounded() -> None:
     rig.ask()
     assert MAX_UPSTREAM_CONNECTIONS == len(rig.attempts)
     assert (MAX_UPSTREAM_CONNECTIONS, 1) == (
-        rig.proxy.snapshot().in_flight,
-        rig.proxy.snapshot().waiting,
+        rig.proxy.snapshot().requests_in_flight,
+        rig.proxy.snapshot().requests_waiting,
     )
 
 
@@ -145,7 +145,7 @@ def test_what_is_never_sent_twice_gets_a_new_connection_among_busy_ones() -> Non
     assert b"vendor_data2.json" in fresh_transport.value()
     fresh.dataReceived(HELLO)
     assert HELLO == guest.value()
-    assert 0 == rig.proxy.snapshot().waiting
+    assert 0 == rig.proxy.snapshot().requests_waiting
 
 
 def test_refused_endpoint_is_left_for_the_other() -> None:
@@ -212,4 +212,4 @@ def test_stop_leaves_nothing() -> None:
         rig.refuse(number)
     assert [None] == stopped
     assert [] == rig.reactor.getDelayedCalls()
-    assert 0 == rig.proxy.snapshot().waiting
+    assert 0 == rig.proxy.snapshot().requests_waiting
