@@ -1,5 +1,5 @@
-"""What a request's method and headers allow, beyond the admission of every site: what
-changes anything is refused to browsers. Pure.
+"""Which requests introspection answers once a site has admitted them: GET and HEAD, and
+nothing from a browser that changes anything. Pure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from vagent.web.admission import Denial
 
 METHODS = ("GET", "HEAD")
 BROWSER_MARKS = ("origin", "referer", "sec-fetch-site", "accept-language")
-"""Headers that every browser sends some of and no command-line client sends."""
+"""Every browser sends some of these headers; command-line clients send none of them."""
 
 
 def method_denial(method: str) -> Denial | None:
@@ -21,8 +21,8 @@ def method_denial(method: str) -> Denial | None:
 
 
 def change_denial(method: str, marks: Collection[str]) -> Denial | None:
-    """None if the request may change something: a GET of a command-line tool, known by
-    having none of BROWSER_MARKS. `marks` are those that it has.
+    """None if the request may change something. It may if it is a GET of a command-line
+    tool, that is, if it has none of BROWSER_MARKS; `marks` are those that it has.
     """
     if method != "GET":
         return Denial(405, "method", "Only GET is answered here.")
@@ -32,7 +32,9 @@ def change_denial(method: str, marks: Collection[str]) -> Denial | None:
 
 
 def wants_html(accept: str, wanted: str) -> bool:
-    """Is HTML the right form? Browsers say `text/html`; tools say `*/*` or nothing."""
+    """Whether to answer in HTML. `wanted` is the form asked for in the query, if any;
+    else browsers accept `text/html`, tools `*/*` or nothing.
+    """
     if wanted:
         return wanted == "html"
     kinds = (part.split(";")[0].strip().lower() for part in accept.split(","))

@@ -34,8 +34,8 @@ NOT_FOUND = (
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """What the client asked. `query` has no `?`; `marks` are the BROWSER_MARKS among
-    its headers; `now` is seconds since the epoch.
+    """What the client asks. `query` has no `?`; `marks` are the BROWSER_MARKS among its
+    headers; `now` is in seconds since the epoch.
     """
 
     method: str
@@ -48,7 +48,9 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class PageReply:
-    """What it is told. `refused` is the reason of a denial, "" for a real answer."""
+    """The reply. `refused` is the reason of a denial, "" if the request was
+    answered.
+    """
 
     status: int
     content_type: str

@@ -1,7 +1,6 @@
-"""Every request that this agent answers: name, module, parameters, page.
+"""All Sandesh requests that this agent answers: name, module, parameters, page.
 
-Module files (`agent.xml`, …) list the requests for forms, as Contrail's do. Refuses to
-know HTTP.
+Like Contrail's, module files (`agent.xml`, …) list the requests of a module, for forms.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from introspect.sandesh import STYLESHEET
 from introspect.sources import Sources
 
 PageMaker = Callable[[Sources, Mapping[str, str]], Page | Awaitable[Page]]
-"""A page at once, or later where its facts have to be fetched."""
+"""Makes a page, at once, or later if its facts have to be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,9 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class SandeshRequest:
-    """One `Snh_<name>`. `changes` marks what browsers must not be able to trigger."""
+    """One request, `Snh_<name>`. With `changes` it changes something, so browsers may
+    not trigger it.
+    """
 
     name: str
     module: str
@@ -153,7 +154,7 @@ def module_document(module: str) -> bytes:
 
 
 def module_page(module: str) -> Page:
-    """The same as forms for people."""
+    """The requests of a module as forms for people."""
     forms: tuple[Block, ...] = tuple(
         Form(
             f"/Snh_{each.name}",

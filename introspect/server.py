@@ -1,4 +1,6 @@
-"""The introspection server: pages over HTTP. What a page shows is `answer`'s matter."""
+"""The introspection server: pages over HTTP. What a page shows is decided in
+`answer`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from vagent.web.exchange import SiteReply, SiteRequest
 from vagent.web.site import OperatorSite
 
 MAX_BODY = 65_536
-"""Bytes of a request's body, which means nothing here."""
+"""Bytes of a request's body. It is read and has no meaning."""
 
 
 def introspect_site(
@@ -38,9 +40,9 @@ def introspect_site(
 
 
 class IntrospectDialect:
-    """Pages with the headers that harden them in a browser; errors are plain text.
+    """Pages, with headers that protect the browser showing them; errors are plain text.
 
-    Replies are whole, have a length, and are never cached.
+    Replies are complete, have a length, and may not be cached.
     """
 
     def __init__(
@@ -67,11 +69,11 @@ class IntrospectDialect:
         return self._site_reply(reply)
 
     def refuse(self, request: SiteRequest, denial: Denial) -> SiteReply:
-        """A sentence."""
+        """One sentence as plain text."""
         return self._site_reply(refuse(denial))
 
     def fail(self, request: SiteRequest, error: Exception) -> SiteReply:
-        """A sentence that tells nothing of the failure."""
+        """One sentence as plain text, without details of the failure."""
         self._emit(PageFailed(request.path, describe(error)))
         body = b"This page failed; the log says why.\n"
         return self._site_reply(PageReply(500, PLAIN, body))

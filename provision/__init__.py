@@ -1,1 +1,1 @@
-"""The config API, its client, and provision_linklocal.py."""
+"""Provisioning of services and instances: config API and provision_linklocal.py."""

@@ -1,9 +1,9 @@
-"""Contrail's provision_linklocal.py: same flags, same calls, same words.
+"""Contrail's provision_linklocal.py: same flags, same calls, same output.
 
-Create the object; if it is there already, read it, put the entry in place of those of
-the same name, and write the list back. Where the server has ETags (ours does) nobody
-else's change is lost in between. No reactor, no third-party package: it runs wherever
-Python does, also straight from a checkout.
+It creates the object with the services; if that exists, it reads the list, replaces the
+entries of the same name and writes the list back. If the server has ETags, as ours
+does, no change of somebody else's in between is lost. It needs neither Twisted nor any
+third-party package, and runs straight from a checkout, too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from vagent.web.json_client import (
 )
 
 MAX_ATTEMPTS = 8
-"""Rounds of read and write; each lost round means that somebody else won it."""
+"""Times that the list is read and written; each repetition means that somebody else
+wrote in between."""
 _PARENT_TYPE = "global-system-config"
 
 Entries = list[Any]
@@ -94,7 +95,7 @@ def without_entry(entries: Entries, name: str) -> Entries:
 
 
 def exit_code(error: VagentError) -> int:
-    """69 if the API cannot be had, 77 if it does not let us in, else 1."""
+    """The exit code: 69 if the API does not answer, 77 if it refuses us, else 1."""
     status = error.status if isinstance(error, ApiError) else None
     if status in (NEVER_ANSWERED, 502, 503, 504):
         return os.EX_UNAVAILABLE
@@ -104,7 +105,9 @@ def exit_code(error: VagentError) -> int:
 
 
 def _change(objects: ConfigObjects, change: Callable[[Entries], Entries]) -> str | None:
-    """Read, change, write; again if somebody else wrote in between. None: no object."""
+    """Read the list, change it and write it; repeat if somebody else wrote in between.
+    Returns the reply's text, None if there is no object.
+    """
     for _ in range(MAX_ATTEMPTS):
         uuid = objects.fq_name_to_id(KIND, FQ_NAME)
         if uuid is None:

@@ -1,1 +1,1 @@
-"""The config API: Contrail's dialect over HTTP, and calls of our own."""
+"""The config API: Contrail's calls over HTTP, and calls of our own."""

@@ -1,8 +1,9 @@
-"""Contrail's config API as coroutines over the store: enough for vnc_api and its tools.
+"""The calls of Contrail's config API that vnc_api and its tools need, as coroutines
+over the store.
 
-There is one object, the global-vrouter-config with the services. Every change is
-a compare-and-swap, so a reader that sends If-Match never overwrites what it did not
-see; Contrail's tools send none and get Contrail's semantics. Refuses to know HTTP.
+There is one object, the global-vrouter-config with the services. Every change is a
+compare-and-swap: a client that sends If-Match never overwrites what it has not seen.
+Contrail's tools send none, and for them the last writer wins.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ from vagent.linklocal.codec import FQ_NAME, KIND, OBJECT_ID
 from vagent.store.store import ConfigStore, StoreEntry
 
 MAX_ATTEMPTS = 8
-"""Rounds of read, merge and swap: each lost round means that another call won it."""
+"""Times that an update is tried; each repetition means that another call changed the
+object in between."""
 
 
 async def ensure_default(store: ConfigStore) -> None:
@@ -76,7 +78,7 @@ class ConfigApi:
         )
 
     async def home(self, request: ConfigApiRequest) -> ConfigApiReply:
-        """Where everything is."""
+        """The homepage, from which vnc_api learns all paths."""
         return json_reply(homepage(request.root))
 
     async def name_to_id(self, request: ConfigApiRequest) -> ConfigApiReply:
@@ -181,6 +183,6 @@ class ConfigApi:
 
 
 def _kind(text: object) -> str:
-    """Contrail takes dashes and underscores alike."""
+    """The type in a body, spelled with dashes; Contrail accepts underscores, too."""
     kind = text.replace("_", "-") if isinstance(text, str) else ""
     return kind if kind in RESOURCES else ""

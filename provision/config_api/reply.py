@@ -1,7 +1,4 @@
-"""A call of the config API and its answer, as values; JSON in and out with its limits.
-
-Refuses to know twisted.web and what the calls mean.
-"""
+"""A call of the config API and its reply, as values, and bounded JSON."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ from vagent.errors import VagentError
 MAX_BODY = 1024 * 1024
 """Bytes: what the store takes for one value (`store.value.MAX_VALUE_BYTES`)."""
 MAX_DEPTH = 32
-"""Nesting of JSON. Contrail's deepest object has 6 levels; a parser that recurses must
-not be asked for thousands."""
+"""Levels of nesting in JSON. Contrail's deepest object has 6; Python's parser is
+recursive, so depth must be bounded."""
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json; charset=utf-8"
@@ -24,7 +21,9 @@ JSON = "application/json; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class ConfigApiRequest:
-    """One call. `root` is this server as the client spells it: `http://host:port`."""
+    """One call. `root` is this server's URL as the client spells it:
+    `http://host:port`.
+    """
 
     method: str
     path: str
@@ -37,7 +36,7 @@ class ConfigApiRequest:
 
 @dataclass(frozen=True, slots=True)
 class ConfigApiReply:
-    """One answer. `revision` becomes the ETag; `allow` the Allow header of a 405."""
+    """One reply. `revision` becomes the ETag, `allow` the Allow header of a 405."""
 
     status: int
     body: bytes = field(default=b"", repr=False)
@@ -106,7 +105,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 class RefusedError(VagentError):
-    """The call is refused; `status` and the text are the answer, as bottle gives it."""
+    """The call is refused. `status` and the text are the reply, as in Contrail."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)

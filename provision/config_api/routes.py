@@ -1,4 +1,6 @@
-"""Which coroutine answers which call. Patterns are path segments, `*` is a variable."""
+"""Finds the coroutine that answers a call. Patterns are path segments; `*` is a
+variable.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,16 @@ _SHOWN = 256
 
 @dataclass(frozen=True, slots=True)
 class ApiRoute:
-    """`answer` gets the request and the segments that stood at the variables."""
+    """A route. `answer` is called with the request and the segments at the
+    variables.
+    """
 
     method: str
     pattern: str
     answer: Callable[..., Awaitable[ConfigApiReply]]
 
     def variables(self, segments: Sequence[str]) -> tuple[str, ...] | None:
-        """What stands at the variables, or None if the path is another."""
+        """The segments at the variables, or None if the path does not match."""
         wanted = self.pattern.strip("/").split("/")
         if len(wanted) != len(segments):
             return None
@@ -39,7 +43,7 @@ class ApiRoute:
 async def dispatch(
     routes: Sequence[ApiRoute], request: ConfigApiRequest
 ) -> ConfigApiReply:
-    """The answer to a call; refusals and store failures become answers, too."""
+    """The reply to a call; refusals and failures of the store become replies, too."""
     try:
         return await _answer(routes, request)
     except RefusedError as refusal:
@@ -69,8 +73,8 @@ async def _answer(
 
 
 def expected_revision(request: ConfigApiRequest) -> int | None:
-    """What If-Match or If-None-Match demands: a revision, 0 for "must not exist", None
-    for nothing (or for If-Match `*`, which the caller checks).
+    """The revision that If-Match or If-None-Match demands: 0 for "must not exist", None
+    for nothing (also for If-Match `*`, which the caller checks).
 
     Raises RefusedError (412, 400) for an ETag that this server never gave.
     """

@@ -1,5 +1,5 @@
-"""The config API over HTTP. What the calls mean is the matter of `contrail`, Contrail's
-own calls, and `vagent`, ours.
+"""The config API over HTTP. The calls are in `contrail` (Contrail's) and `vagent`
+(ours).
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def config_api_site(
 ) -> OperatorSite:
     """The site to listen with.
 
-    `names` are the host names by which clients may call it; `services` gives the table
-    in force; `check_instance` raises WireError for what the metadata server could not
-    use; `companions` are the kinds of entries that go when an instance is deleted;
+    `names` are the host names by which clients may call it. `services` gives the table
+    in force. `check_instance` raises WireError for an instance that the metadata server
+    could not use. `companions` are kinds of entries that are deleted with an instance.
     `endpoints_of` gives a service's fabric endpoints and their health.
     """
     api = ConfigApi(store, new_uuid=new_uuid)
@@ -72,7 +72,7 @@ class ConfigDialect:
         self._emit = emit
 
     async def answer(self, request: SiteRequest) -> SiteReply:
-        """The reply to a call, refusals by its meaning included."""
+        """The reply to a call, or to one that is refused because of what it asks."""
         reply = await dispatch(self._routes, _api_request(request))
         return self._site_reply(request, reply)
 
@@ -81,7 +81,7 @@ class ConfigDialect:
         return self._site_reply(request, text_reply(denial.status, denial.text))
 
     def fail(self, request: SiteRequest, error: Exception) -> SiteReply:
-        """500 without a word of the fault."""
+        """500 without details of the fault."""
         self._emit(ApiFailed(type(error).__name__))
         return self._site_reply(request, text_reply(500, "Internal Server Error"))
 

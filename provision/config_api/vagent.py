@@ -1,5 +1,5 @@
-"""Our own calls under /vagent/: instances of the embedded metadata server, and the
-services in force. Refuses to know what makes a good instance: `check_instance` does.
+"""Our own calls below /vagent/: instances of the embedded metadata server, and the
+services in force.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INSTANCE = "instance"
 
 
 def no_endpoints(_service: LinkLocalService) -> Iterable[EndpointState]:
-    """Where there is no data path, there are none."""
+    """No endpoints, for a config API without a data path."""
     return ()
 
 
@@ -53,7 +53,7 @@ class Additions:
         self._endpoints_of = endpoints_of
 
     def routes(self) -> tuple[ApiRoute, ...]:
-        """What is answered here."""
+        """The routes of these calls."""
         return (
             ApiRoute("GET", "/vagent/services", self.list_services),
             ApiRoute("GET", "/vagent/instances", self.list_instances),
@@ -116,7 +116,9 @@ class Additions:
         return json_reply({"uuid": wanted}, revision=entry.revision)
 
     async def delete(self, _request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
-        """Remove, with what the guest left under its UUID; 404 if it was not there."""
+        """Delete an instance and what its guest stored under its UUID (its password);
+        404 if there is no such instance.
+        """
         wanted = parse_uuid(uuid)
         if not await self._store.delete(INSTANCE, wanted, also=self._companions):
             raise _missing(wanted)
@@ -136,7 +138,7 @@ def _endpoint(service: LinkLocalService, state: EndpointState) -> dict[str, Any]
 
 
 def _check_name(value: dict[str, Any], wanted: str) -> None:
-    """A document under another instance's UUID would never be found."""
+    """Refuse a document that names another UUID: no guest would ever find it."""
     named = value.get("uuid", wanted)
     if not isinstance(named, str) or parse_uuid(named) != wanted:
         raise RefusedError(

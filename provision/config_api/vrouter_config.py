@@ -1,8 +1,8 @@
-"""The global-vrouter-config object: what a create or update means, what a read shows.
+"""The global-vrouter-config object: what create and update do to it, and how it is
+shown. Pure.
 
-Pure: bodies and stored objects in, objects out. Contrail's other properties of this
-type are carried without meaning, so that its tools see again what they wrote; unknown
-ones are refused (Contrail drops them in silence).
+Contrail's other properties of this type are stored without meaning, so that its tools
+read back what they wrote. Unknown properties are refused; Contrail drops them silently.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _SHOWN = 200
 
 
 def created(body: dict[str, Any], new_uuid: Callable[[], UUID]) -> dict[str, Any]:
-    """The object that a create asks for. Raises RefusedError (400)."""
+    """The object that a create call makes. Raises RefusedError (400)."""
     properties = _properties(body, "create")
     if body.get("fq_name") != list(FQ_NAME):
         raise RefusedError(
@@ -119,7 +119,7 @@ def parent(root: str) -> dict[str, Any]:
 
 
 def parse_uuid(text: object) -> str:
-    """Lower case with dashes. Raises RefusedError (400)."""
+    """A UUID in lower case with dashes. Raises RefusedError (400)."""
     try:
         if not isinstance(text, str):
             raise ValueError

@@ -1,1 +1,1 @@
-"""The parts of provision_linklocal.py: no reactor, no agent."""
+"""The parts of provision_linklocal.py: no Twisted, nothing of the agent."""

@@ -1,4 +1,4 @@
-"""Flags of provision_linklocal.py, its help, its ini file: text, not meaning."""
+"""The flags of provision_linklocal.py, its help and its ini file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ADMIN_API = ApiAddress("127.0.0.1", 8095)
 """Contrail's admin port: basic authentication, this host only, never TLS."""
 
 OPERATIONS = ("add", "delete")
-"""Of --oper. Contrail takes every other word for delete."""
+"""Values of --oper. In Contrail every word but `add` means delete."""
 _ABOUT = """\
 Adds, changes or deletes a link-local service: an address and port that every guest may
 call, and where the service really is. The agents pick the change up at once.
@@ -53,7 +53,9 @@ exit codes: 0 done, 1 failed, 2 usage, 69 API server unreachable, 77 not authori
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Contrail's flags with Contrail's defaults; None where unset must be told."""
+    """A parser for Contrail's flags with Contrail's defaults; None where a missing
+    value matters.
+    """
     parser = argparse.ArgumentParser(
         prog="provision_linklocal.py",
         description=_ABOUT,
@@ -117,7 +119,9 @@ def _add_service_options(parser: argparse.ArgumentParser) -> None:
 
 
 def ini_defaults(parser: argparse.ArgumentParser, path: str) -> dict[str, Any]:
-    """Defaults from [DEFAULTS] and [KEYSTONE]; keys of other scripts do nothing."""
+    """Defaults from the sections [DEFAULTS] and [KEYSTONE]; keys for other scripts are
+    ignored.
+    """
     ini = ConfigParser()
     try:
         with Path(path).open(encoding="utf-8") as file:
@@ -135,7 +139,9 @@ def ini_defaults(parser: argparse.ArgumentParser, path: str) -> dict[str, Any]:
 
 
 def ini_problem(error: IniError) -> str:
-    """What is wrong, without a value: configparser would repeat passwords."""
+    """What is wrong with the ini file. configparser's own text would repeat
+    passwords.
+    """
     match error:
         case InterpolationError():
             return f"[{error.section}] {error.option}: write a % as %%"

@@ -1,8 +1,8 @@
-"""A token from OpenStack's keystone, v3 or v2.0, asked for when the API says 401.
+"""Gets a token from OpenStack's Keystone, v3 or v2.0, when the API answers 401.
 
-Where keystone is comes from vnc_api_lib.ini, as for vnc_api; without it, from port
-35357 of this host, v3 first. Unlike vnc_api nothing is asked before it is needed, and
-every wait has a timeout.
+Where Keystone is comes from vnc_api_lib.ini, as for vnc_api; without that file it is
+port 35357 of this host, and v3 is tried first. Unlike in vnc_api nothing is asked
+before it is needed, and every call has a timeout.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ V3, V2 = "/v3/auth/tokens", "/v2.0/tokens"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Who asks. The password never shows."""
+    """The account to authenticate. The password never shows."""
 
     user: str
     password: str = field(repr=False)
@@ -40,7 +40,9 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Keystone:
-    """Where tokens come from; without `path` both are tried. `enabled`: not noauth."""
+    """Where Keystone is. Without `path`, v3 and then v2.0 are tried. `enabled` is false
+    for `noauth`.
+    """
 
     address: ApiAddress = _HERE
     path: str = ""

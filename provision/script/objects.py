@@ -1,7 +1,4 @@
-"""Objects of Contrail's config API by way of a client: find, create, read, update.
-
-What an object means is not known here.
-"""
+"""Finds, creates, reads and updates objects of Contrail's config API, by a client."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What the command line of provision_linklocal.py means: checked, ready to send.
+"""Reads and checks the command line of provision_linklocal.py.
 
-All problems are usage errors, told together, before anything is sent. Refuses to know
-HTTP.
+All problems are reported together, as usage errors, before anything is sent.
 """
 
 from __future__ import annotations
@@ -28,9 +27,8 @@ from vagent.web.json_client import ApiAddress
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to do and where. `entry` is the JSON to send; its name is enough to delete.
-
-    `warnings` are for the operator: sent all the same.
+    """What to do and where. `entry` is the JSON to send; for a deletion only its name
+    counts. `warnings` are shown, and the entry is sent all the same.
     """
 
     api: ApiAddress
@@ -88,7 +86,7 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Opti
 
 
 def _problems(given: argparse.Namespace, texts: list[str]) -> list[str]:
-    """What is wrong with the values that were given; all of it."""
+    """All problems of the values that were given."""
     problems: list[str] = []
 
     def check(flag: str, test: Callable[[], object]) -> None:
@@ -117,7 +115,9 @@ def _problems(given: argparse.Namespace, texts: list[str]) -> list[str]:
 
 
 def _warnings(given: argparse.Namespace, texts: list[str]) -> tuple[str, ...]:
-    """What makes agents leave the entry out; Contrail's script sends it, so do we."""
+    """Warnings about values for which agents will ignore the entry. Contrail's script
+    sends them, so this one does, too.
+    """
     missing = [
         f"--{flag}"
         for flag in (
@@ -142,7 +142,9 @@ def _check_text(text: str, *, blanks: bool = True) -> None:
 
 
 def _addresses(given: Sequence[str | Sequence[str]] | str | None) -> list[str]:
-    """One address or many, repeated or separated; from the ini file a plain text."""
+    """The addresses given: one or many, repeated or separated; from the ini file a
+    plain text.
+    """
     parts = [given] if isinstance(given, str) else list(given or ())
     flat = [part if isinstance(part, str) else " ".join(part) for part in parts]
     return " ".join(flat).replace(",", " ").split()

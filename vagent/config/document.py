@@ -1,9 +1,8 @@
-"""Bytes become an XML tree, or a list of reasons why not.
+"""Turns the bytes of agent.conf into an XML tree, or into a list of reasons why not.
 
-Strategy: a plain scan of the markup comes first, so that no document type, entity
-declaration, processing instruction or deep nesting ever reaches libxml2; the same
-scan explains unbalanced tags better than a parser can. This module refuses to know
-which elements exist.
+A plain scan of the markup comes first. It refuses document types, entity declarations,
+processing instructions and deep nesting before libxml2 sees them, and explains
+unbalanced tags better than a parser can.
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ _SENTENCES = {
 def parse(data: bytes, findings: Findings) -> etree._Element:
     """The root element. Raises `ConfigError` through `findings`.
 
-    Tolerated as Contrail's own generator needs it: blanks before the XML declaration.
-    The declared encoding is not obeyed: the file is UTF-8.
+    Blanks before the XML declaration are accepted, because Contrail's generator writes
+    them. The declared encoding is ignored: the file is UTF-8.
     """
     text = _without_declaration(_decoded(data, findings))
     scan = _scan(text)

@@ -1,7 +1,8 @@
-"""An AgentConfig as agent.conf text: every element, every value in force, no secret.
+"""Writes an AgentConfig as agent.conf: every element with the value in force, secrets
+masked. Pure.
 
-Pure. What it writes is read back by read.py as an equal configuration, apart from
-secrets and from whether files exist.
+`read` turns the text back into an equal configuration, apart from secrets and from
+whether files exist.
 """
 
 from __future__ import annotations

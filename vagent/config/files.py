@@ -1,7 +1,5 @@
-"""The files that agent.conf stands in or names: read with a ceiling, or just tried.
-
-The only module of this room that touches the file system. It refuses to know what the
-files hold.
+"""Reads agent.conf and the files that it names, up to a ceiling. The only module of
+this room that touches the file system.
 """
 
 from __future__ import annotations
@@ -31,9 +29,8 @@ class Content:
 
 
 def read_bounded(path: Path, ceiling: int) -> Content:
-    """At most `ceiling` + 1 bytes of a regular file: one more than allowed shows.
-
-    Raises OSError. Opening never waits: a FIFO or device is refused.
+    """At most `ceiling` + 1 bytes of a regular file; one byte too many shows that it is
+    too long. Raises OSError. Opening never blocks: FIFOs and devices are refused.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

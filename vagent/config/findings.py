@@ -1,6 +1,5 @@
-"""Everything found wrong with one file, collected so that one run reports it all.
-
-This module refuses to know what is being read: it holds places and sentences.
+"""Collects everything that is wrong with one file, so that one run reports
+all of it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""The grammar of agent.conf: `agent.xsd`, as a schema and as data.
+"""The grammar of agent.conf: `agent.xsd`, as a schema for lxml and as data.
 
-Strategy: unknown names, repetitions and stray text are found by walking the tree along
-the schema read as data, since libxml2 stops at the first wrong child and knows no
-nearest name. What is wrong is cut out; the schema then judges every value that is left.
-Cutting first also means that no `xsi:` attribute of the file ever reaches the
-validator. This module refuses to know what a value means.
+Unknown names, repetitions and stray text are found by walking the tree along the schema
+as data, because libxml2 stops at the first wrong child and cannot suggest the nearest
+name. What is wrong is cut out, and the schema then checks every value that is left. So
+no `xsi:` attribute of the file reaches the validator either.
 """
 
 from __future__ import annotations
@@ -32,7 +31,9 @@ class ElementKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One element of the schema. `allowed` is the sentence for the operator."""
+    """One element of the schema. `allowed` is the sentence that follows "allowed:" in
+    an error.
+    """
 
     name: str
     kind: ElementKind
@@ -62,14 +63,16 @@ def option(name: str) -> Declared:
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """The schema for lxml, and the elements that a document may start with."""
+    """The schema for lxml, and the elements that may be the root of a document."""
 
     schema: etree.XMLSchema
     roots: Mapping[str, Declared]
 
 
 def load_grammar() -> Grammar:
-    """Read `agent.xsd` from the package. A fault in it is ours and raises as it is."""
+    """Read `agent.xsd` from the package. An error in it is a bug and raises lxml's
+    exception.
+    """
     text = resources.files("vagent.config").joinpath("agent.xsd").read_bytes()
     root = etree.fromstring(text)
     types = {node.get("name"): node for node in root if node.tag != _XS + "element"}

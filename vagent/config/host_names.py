@@ -1,6 +1,5 @@
-"""What a host name is (RFC 1123 §2.1), and the further names of this host.
-
-Pure apart from reporting.
+"""Host names (RFC 1123 §2.1), and those in agent.conf by which this host may
+be called.
 """
 
 from __future__ import annotations

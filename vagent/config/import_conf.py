@@ -1,9 +1,10 @@
-"""contrail-vrouter-agent.conf (INI) becomes agent.conf (XML), with a note for the rest.
+"""Converts contrail-vrouter-agent.conf (INI) to agent.conf (XML), with a note for every
+option that is not carried over as it is. Pure.
 
-Pure: text in, text and notes out. Knows the options of R1.06 to R21.4. A value that
-agent.conf would refuse is left out and noted; no note repeats a secret. The file is
-read as Boost's program_options reads it: `#` starts a comment anywhere in a line, names
-are case-sensitive, and an option counts once.
+It knows the options of R1.06 to R21.4. A value that agent.conf would refuse is left out
+and noted; no note repeats a secret. The file is read as Boost's program_options reads
+it: `#` starts a comment anywhere in a line, names are case-sensitive, and an option may
+stand once.
 """
 
 from __future__ import annotations
@@ -139,7 +140,9 @@ def _translated(option: Option, text: str) -> str:
 
 
 def _drop_refused(given: dict[Option, str], notes: list[str]) -> None:
-    """Take out what the grammar of agent.conf refuses, in its own words."""
+    """Remove the values that agent.conf's grammar refuses, and note each with the
+    grammar's own words.
+    """
     findings = Findings("")
     root = etree.fromstring(to_xml(_nested(given)))
     read_structure(root, load_grammar(), findings)
@@ -154,7 +157,9 @@ def _drop_refused(given: dict[Option, str], notes: list[str]) -> None:
 
 
 def _fit_flows(given: dict[Option, str], notes: list[str]) -> None:
-    """Contrail lowers the guest's limit to the host's; agent.conf refuses it."""
+    """Lower the guest's flow limit to the host's, as Contrail does; agent.conf refuses
+    a higher one.
+    """
     default = LinkLocalFlowsConfig()
     option = ("FLOWS", "max_vm_linklocal_flows")
     system = given.get(

@@ -1,7 +1,8 @@
-"""Where the agent listens, and that no two of its servers want the same place.
+"""Checks where the agent listens: no two of its servers at one address and port, and
+none where guests could reach it.
 
-Pure apart from reporting. Guests must never reach these servers, so an address that
-guests are promised, or that stands for a guest, is refused.
+An address that guests are promised (169.254.169.254), or that stands for a guest, is
+refused.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ ANY = IPv4Address("0.0.0.0")  # noqa: S104 -- compared with, not bound
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One listening socket as configured: its section, and where it listens."""
+    """One listening socket: the section that configures it, and its address
+    and port.
+    """
 
     section: Section
     name: str
@@ -28,11 +31,13 @@ class Server:
 
     @property
     def is_sound(self) -> bool:
-        """Whether its address and port were let through."""
+        """Whether neither its address nor its port was refused already."""
         return self.section.sound("address", "port")
 
     def meets(self, other: Server) -> bool:
-        """Whether the kernel would refuse one of the two, or one hides the other."""
+        """Whether both cannot listen: they have the same port, and the same address or
+        one of them has 0.0.0.0.
+        """
         addresses = {self.listen.address, other.listen.address}
         same_port = self.listen.port == other.listen.port
         return same_port and (len(addresses) == 1 or ANY in addresses)
@@ -49,7 +54,7 @@ def read_listen(section: Section, default: Listen) -> Listen:
 def check_addresses(
     servers: list[Server], identities: IPv4Network, findings: Findings
 ) -> None:
-    """Refuse addresses that cannot be listened on, or that guests could reach."""
+    """Refuse addresses that nobody can listen on, and those that guests could reach."""
     for server in servers:
         address, place = server.listen.address, server.section.place_of("address")
         if not server.is_sound:
@@ -65,7 +70,7 @@ def check_addresses(
 
 
 def check_distinct(servers: list[Server], findings: Findings) -> None:
-    """Refuse the later of two servers that would meet on one address and port."""
+    """Refuse the later of two servers that would have the same address and port."""
     for first, second in combinations([each for each in servers if each.is_sound], 2):
         if first.meets(second):
             where = f"{second.listen.address}:{second.listen.port}"

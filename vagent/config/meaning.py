@@ -1,7 +1,6 @@
-"""Sections become an AgentConfig; what values mean together is checked here.
+"""Turns sections into an AgentConfig, and checks values that depend on each other.
 
-Every rule reports to the findings and goes on, so that one run tells everything. This
-module refuses to know XML.
+Every check reports to the findings and goes on, so that one run reports everything.
 """
 
 from __future__ import annotations
@@ -53,10 +52,10 @@ IDENTITY_ALLOWED = (
 
 
 def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConfig:
-    """The configuration that `agent` means; wrong parts are their defaults.
+    """The configuration in the section `agent`; values that are wrong are left at their
+    defaults, so look at `findings` before using it.
 
-    Look at `findings` before using it. `conf` is agent.conf itself: its permissions
-    matter when it holds a secret.
+    `conf` is agent.conf itself: who may read it matters if it contains a secret.
     """
     server_section = agent.section("metadata-server")
     is_served_here = server_section.value("enabled", _switch, default=False)

@@ -1,6 +1,5 @@
-"""What agent.conf means: frozen sections, each handed to one subsystem and no other.
-
-Defaults here are the defaults of the file. This module refuses to know XML.
+"""The configuration as values: frozen sections, each of which is handed to one
+subsystem. The defaults here are agent.conf's.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """Bytes that never show: `repr` and `str` are masked."""
+    """A secret. `repr` and `str` show asterisks."""
 
     value: bytes = field(repr=False)
 
@@ -25,7 +24,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where an HTTP server of the operator listens."""
+    """Address and port of an HTTP server."""
 
     address: IPv4Address
     port: int
@@ -45,7 +44,7 @@ class ClientTls:
 
 
 class SessionMode(StrEnum):
-    """What the metadata proxy makes of session tokens (Amazon's IMDSv2)."""
+    """What the metadata proxy does about session tokens (Amazon's IMDSv2)."""
 
     OFF = "off"
     OPTIONAL = "optional"

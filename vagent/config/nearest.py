@@ -1,7 +1,4 @@
-"""Which name did the operator mean?
-
-Pure: a name and the schema's names in, a sentence out.
-"""
+"""Suggests the name that an operator may have meant. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The PEM files that TLS needs: named, there, and readable.
+"""Checks that the PEM files for TLS are named, exist and can be read.
 
-What is in them is checked where they are used (certificates change while the agent
-runs); this module refuses to know TLS.
+Their content is checked where they are used, because certificates change while the
+agent runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_PEM = 1 << 20  # bytes; a bundle of all public CAs is about 220 KiB
 
 
 def named(section: Section, names: Sequence[str]) -> list[str]:
-    """Those of `names` that the section gives a path, or a refused one."""
+    """Those of `names` for which the section has a path, or one that was refused."""
     return [name for name in names if _path(section, name) or not section.sound(name)]
 
 

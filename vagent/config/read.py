@@ -1,8 +1,9 @@
-"""agent.conf, from its path to an AgentConfig.
+"""Reads agent.conf, from its path to an AgentConfig.
 
-Strategy: four steps, each a module: the file (files.py), well-formed XML without tricks
-(document.py), the grammar (structure.py, agent.xsd), the meaning (meaning.py). The
-first two end the reading when they fail; grammar and meaning report together.
+There are four steps, each a module: the file (`files`), well-formed XML without
+anything dangerous (`document`), the grammar (`structure`, agent.xsd), and what values
+mean together (`meaning`). If one of the first two fails, reading ends; grammar and
+meaning report together.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from vagent.errors import Problem
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration that may be used, and what the operator should look at."""
+    """A configuration without errors, and the warnings about it."""
 
     config: AgentConfig
     warnings: tuple[Problem, ...]

@@ -1,6 +1,5 @@
-"""What the grammar lets through, as values: sections that hold texts.
-
-This module refuses to know XML, and what a text means.
+"""The content of agent.conf after the grammar was applied: sections with
+texts in them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One element with text, blanks at its ends taken away. It may hold a secret."""
+    """One element with text, without the blanks at its ends. It may be a secret."""
 
     place: Place
     text: str = field(repr=False)
@@ -27,8 +26,8 @@ class Value:
 class Section:
     """One element with elements in it.
 
-    `refused` names those that were reported already: they count as absent, and rules
-    that need them are not checked, so that one mistake is one line.
+    `refused` are the names of those that were reported already. They count as absent,
+    and checks that need them are left out, so that one mistake is one error.
     """
 
     place: Place

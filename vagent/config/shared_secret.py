@@ -1,6 +1,5 @@
-"""`<shared-secret>` and other secrets: inline, or in a file of their own.
-
-Never repeats a secret, nor its length.
+"""Reads `<shared-secret>` and other secrets, inline or from a file of their own. No
+message repeats a secret or its length.
 """
 
 from __future__ import annotations

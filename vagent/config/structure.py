@@ -1,8 +1,8 @@
-"""The tree becomes sections and values, as far as the grammar allows.
+"""Turns the XML tree into sections and values, as far as the grammar allows.
 
-Strategy: walk along the declared elements, report and cut what does not belong, trim
-values, then let the schema judge them (see grammar.py). This module refuses to know
-what a value means, and never repeats a text that may be a misplaced secret.
+It walks along the elements that the schema declares, reports and cuts out what does not
+belong there, trims values, then lets the schema check them (see `grammar`). A text that
+may be a misplaced secret is never repeated.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def read_structure(
 
 @dataclass(slots=True)
 class _Walk:
-    """One pass over one document; `seen` are the elements that may stay, by path."""
+    """One pass over one document. `seen` are the elements that belong there,
+    by path.
+    """
 
     agent: Declared
     findings: Findings
@@ -103,7 +105,7 @@ class _Walk:
         self.findings.refuse(Place(place.line, f"{place.path}[{count}]"), what)
 
     def judge(self, root: etree._Element, schema: etree.XMLSchema) -> None:
-        """Let the schema check what is left; one line for each element."""
+        """Let the schema check what is left, with one error for each element."""
         schema.validate(root.getroottree())
         for entry in schema.error_log:
             self._report(entry)
@@ -123,7 +125,7 @@ class _Walk:
     def section(
         self, element: etree._Element, declared: Declared, place: Place
     ) -> Section:
-        """What is left below `element`, as a value."""
+        """What is left in `element`, as a section."""
         values, sections, refused = {}, {}, set()
         for child in element:
             inner = declared.child(child.tag)

@@ -1,1 +1,1 @@
-"""vagentctl, the operator's tool: a module for each group of commands, no reactor."""
+"""vagentctl, the operator's tool: a module for each group of commands, no Twisted."""

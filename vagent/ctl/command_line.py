@@ -1,6 +1,7 @@
-"""vagentctl, the operator's tool: argv, the commands, exit codes. Needs no reactor.
+"""vagentctl, the operator's tool: command line, commands and exit codes, without
+Twisted.
 
-Each group of commands is a module with `register`; this one knows their list only.
+Each group of commands is a module with a function `register`.
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ def main(
     stdout: TextIO | None = None,
     stderr: TextIO | None = None,
 ) -> int:
-    """Run one command; its exit code. argparse itself exits with 2, and 0 for help."""
+    """Run one command and return its exit code. argparse itself exits, with 2 for wrong
+    usage and 0 for help.
+    """
     args = build_parser().parse_args(argv)
     errors = stderr or sys.stderr
     session = Session(

@@ -1,7 +1,7 @@
-"""`vagentctl data-path`: takes away on purpose what an agent left in the kernel.
+"""`vagentctl data-path`: removes what an agent left in the kernel.
 
-A clean stop leaves a guard, so this is the way to be rid of it. Works without an agent
-and without agent.conf; only `nft` and `ip` are needed.
+A clean stop leaves rules and interfaces in force as a guard; this command removes them.
+It works without an agent and without agent.conf; only `nft` and `ip` are needed.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def register(groups: Any) -> None:
 
 
 def remove_data_path(session: Session, args: Namespace) -> None:
-    """Say what was taken away; nothing is fine, too. Raises CommandError while an agent
-    has it.
+    """Remove everything and say what was removed; it is no error if there was nothing.
+    Raises CommandError while an agent runs.
     """
     needs_root("data-path remove")
     # lxml and the data path: only commands that need them pay for them
@@ -66,8 +66,8 @@ def _config(session: Session, name: str | None) -> AgentConfig:
 
 
 def _refuse_a_running_agent(ours: Ours) -> None:
-    """The queue belongs to an agent from its start to its end, the listener in between
-    whatever its queue is.
+    """Raises CommandError if an agent runs. From start to end it has the queue, and in
+    between a listener, whichever queue it has.
     """
     from vagent.doctor.look_host import look_at_sockets
 
@@ -83,7 +83,7 @@ def _refuse_a_running_agent(ours: Ours) -> None:
 
 
 def _remove_programs(ours: Ours) -> Iterator[str]:
-    """Those of the fast path; where the kernel knows none, there are none."""
+    """Remove the programs of the fast path. A kernel without such programs has none."""
     from vagent.datapath.fast_path.kernel import LinuxFastPath
 
     with suppress(KernelError):
@@ -106,7 +106,9 @@ def _remove_tables(ours: Ours) -> Iterator[str]:
 
 
 def _remove_interfaces(ours: Ours) -> Iterator[str]:
-    """Only a veth pair with these two names: `--name eth` must not cost an uplink."""
+    """Remove the veth pair with exactly these two names, and nothing else, so that
+    `--name eth` cannot remove an uplink.
+    """
     for link in _links():
         pair = (link.get("ifname"), link.get("link"))
         kind = link.get("linkinfo", {}).get("info_kind")

@@ -1,4 +1,6 @@
-"""`vagentctl doctor`: what stops packets on this host, what it means, what mends it."""
+"""`vagentctl doctor`: finds what stops packets on this host, says what it means and how
+to mend it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from vagent.errors import ConfigError
 from vagent.web.json_client import JsonClient
 
 PATIENCE = 3.0
-"""Seconds for an answer of the agent, which takes milliseconds unless it is frozen."""
+"""Seconds to wait for the agent, which answers within milliseconds unless it
+is frozen."""
 _SIGNS = {Severity.WRONG: "✗", Severity.WARNING: "!", Severity.NOTE: "·"}
 _GOOD = "✓"
 
@@ -49,7 +52,7 @@ def register(groups: Any) -> None:
 
 
 def show_diagnosis(session: Session, args: Namespace) -> None:
-    """All checks. Raises CommandError if something is wrong."""
+    """Run and show all checks. Raises CommandError if something is wrong."""
     needs_root("doctor")
     results = diagnose(collect(session, datetime.now(UTC)))
     found = worst(results)
@@ -63,7 +66,7 @@ def show_diagnosis(session: Session, args: Namespace) -> None:
 
 
 def needs_root(command: str) -> None:
-    """Raises CommandError for everybody else."""
+    """Raises CommandError unless root runs the command."""
     if os.geteuid() != 0:
         raise CommandError(
             f"{command} needs root: it asks the kernel about rules, queues and sockets",
@@ -72,7 +75,7 @@ def needs_root(command: str) -> None:
 
 
 def collect(session: Session, now: datetime) -> HostFacts:
-    """Everything that the checks need."""
+    """Collect the facts that the checks need."""
     # lxml, cryptography and the data path: only these commands pay for them
     from vagent.config.read import read_config
     from vagent.doctor.look import look, look_without_config
@@ -98,7 +101,9 @@ def collect(session: Session, now: datetime) -> HostFacts:
 
 
 def servers(session: Session, config: AgentConfig) -> Servers:
-    """Where the agent answers: the command line, else its configuration."""
+    """Clients for the agent's servers, at the addresses of the command line or else of
+    agent.conf.
+    """
 
     def client(title: str, name: str, listen: Listen) -> JsonClient:
         given = session.urls.get(name)
@@ -113,7 +118,7 @@ def servers(session: Session, config: AgentConfig) -> Servers:
 
 
 def _lines(results: tuple[Result, ...]) -> Iterator[str]:
-    """A line for what is good, three for what is not."""
+    """The lines to show: one for a check without findings, three for each finding."""
     for result in results:
         if not result.findings:
             yield f"{_GOOD} {result.name}"

@@ -1,4 +1,4 @@
-"""`vagentctl flow`: what the kernel carries for guests, read from introspection."""
+"""`vagentctl flow`: the flows of guests that the kernel carries, from introspection."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from vagent.ctl.session import Session, uuid_argument
 
 REQUEST = "/Snh_FlowListReq"
 MAX_PAGES = 1_000
-"""More than the ceiling of flows makes; a server that never ends is not ours."""
+"""The most pages that are fetched: more than the agent's flow limits can fill, in case
+the server never stops."""
 NUMBERS = {"i32", "u32", "u64"}
 COLUMNS = {
     "guest": "guest",
@@ -29,7 +30,7 @@ COLUMNS = {
     "packets back": "received_packets",
     "age": "age",
 }
-"""Bytes, and seconds."""
+"""Sizes are in bytes, ages in seconds."""
 
 
 def register(groups: Any) -> None:
@@ -40,7 +41,9 @@ def register(groups: Any) -> None:
 
 
 def list_flows(session: Session, args: Namespace) -> None:
-    """All pages; that the kernel has more than the agent reads goes to stderr."""
+    """Show the flows of all pages. If the kernel has more flows than the agent reads, a
+    remark goes to standard error.
+    """
     query = {} if args.port is None else {"port": uuid_argument(args.port)}
     flows: list[dict[str, Any]] = []
     for _ in range(MAX_PAGES):

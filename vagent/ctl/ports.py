@@ -1,4 +1,4 @@
-"""`vagentctl port`: what is registered at the port API."""
+"""`vagentctl port`: adds, removes, lists and shows ports, by the port API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = {
     "state": "state",
 }
 NO_NETWORK = str(uuid5(NAMESPACE_URL, "vagent:no-network"))
-"""Stands for the network of guests on hosts that have none to name."""
+"""The network of ports that are added without naming one."""
 TOKENS = tuple(filter(None, PortTokens))
 TYPES = {"vm": 0, "namespace": 1, "remote": 2}
 
@@ -65,7 +65,7 @@ def register(groups: Any) -> None:
 
 
 def add_port(session: Session, args: Namespace) -> None:
-    """Register and show."""
+    """Register a port, and show it."""
     port_id = uuid_argument(args.uuid) if args.uuid else str(uuid4())
     ip, *further = args.ip or ["0.0.0.0"]  # noqa: S104 - Contrail's "unknown"
     ip6, *further6 = args.ip6 or ["None"]
@@ -94,7 +94,7 @@ def add_port(session: Session, args: Namespace) -> None:
 
 
 def delete_ports(session: Session, args: Namespace) -> None:
-    """Remove each; one that is not there is an error, as it is likely a mistake."""
+    """Remove ports. One that does not exist is an error, as it is likely a mistake."""
     ports = [uuid_argument(text) for text in args.uuids]
     missing = []
     for port_id in ports:
@@ -106,12 +106,12 @@ def delete_ports(session: Session, args: Namespace) -> None:
 
 
 def list_ports(session: Session, _args: Namespace) -> None:
-    """All of them."""
+    """Show all ports."""
     session.show_table(session.port_api.json("GET", "/ports"), COLUMNS)
 
 
 def show_port(session: Session, args: Namespace) -> None:
-    """One of them."""
+    """Show one port."""
     _show(session, uuid_argument(args.uuid))
 
 

@@ -1,4 +1,6 @@
-"""`vagentctl service` and `vagentctl instance`: what the config API has."""
+"""`vagentctl service` and `vagentctl instance`: services in force, and instances of the
+embedded metadata server, by the config API.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def register(groups: Any) -> None:
 
 
 def list_services(session: Session, _args: Namespace) -> None:
-    """What is in force; entries that are not, with the reason, go to stderr."""
+    """Show the services in force. Entries that are not in force go to standard error,
+    with the reason.
+    """
     reply = session.config_api.json("GET", "/vagent/services")
     services = reply.get("services", []) if isinstance(reply, Mapping) else reply
     endpoints = reply.get("endpoints", []) if isinstance(reply, Mapping) else []
@@ -61,7 +65,9 @@ def list_services(session: Session, _args: Namespace) -> None:
 
 
 def add_instances(session: Session, args: Namespace) -> None:
-    """Put each; stops at the first that is refused, and says which."""
+    """Create or replace instances, one by one. Stops at the first that is refused, and
+    says which.
+    """
     text = session.read_input(args.file)
     try:
         value = json.loads(text)
@@ -78,7 +84,7 @@ def add_instances(session: Session, args: Namespace) -> None:
 
 
 def delete_instances(session: Session, args: Namespace) -> None:
-    """Remove each; those that are not there are named at the end."""
+    """Remove instances. Those that do not exist are named at the end."""
     missing = []
     for uuid in [uuid_argument(text) for text in args.uuids]:
         try:
@@ -92,7 +98,7 @@ def delete_instances(session: Session, args: Namespace) -> None:
 
 
 def list_instances(session: Session, _args: Namespace) -> None:
-    """All of them: each document with its UUID."""
+    """Show all instances, each document with its UUID."""
     reply = session.config_api.json("GET", "/vagent/instances")
     items = reply.get("instances", []) if isinstance(reply, Mapping) else reply
     instances = [
@@ -105,7 +111,7 @@ def list_instances(session: Session, _args: Namespace) -> None:
 
 
 def show_instance(session: Session, args: Namespace) -> None:
-    """One of them."""
+    """Show one instance."""
     path = f"/vagent/instance/{uuid_argument(args.uuid)}"
     session.show_record(session.config_api.json("GET", path))
 
@@ -113,7 +119,7 @@ def show_instance(session: Session, args: Namespace) -> None:
 def _endpoints_of(
     service: Mapping[str, Any], endpoints: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """Those of one service."""
+    """The endpoints of one service."""
     where = ("linklocal_service_ip", "linklocal_service_port")
     return [
         {name: value for name, value in each.items() if name not in where}

@@ -1,7 +1,9 @@
-"""What every command of vagentctl is given: where the servers are, and how to show.
+"""What every command of vagentctl is given: clients for the agent's servers, and how to
+show results.
 
-Addresses come from the command line, else from agent.conf, else they are the defaults;
-the file is read only when a command needs an address that nobody gave.
+Server addresses come from the command line, else from agent.conf, else they are the
+defaults. agent.conf is read only if a command needs an address that is not on its
+command line.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ class Session:
         return self._client("introspection", "introspect")
 
     def show_table(self, items: Sequence[Mapping[str, Any]], columns: Columns) -> None:
-        """A list of objects: as they are in JSON, the columns of them in a table."""
+        """Show a list of objects: in JSON as they are, else a table of these
+        columns.
+        """
         if self.output == "json":
             self.stdout.write(as_json(list(items)))
             return
@@ -61,19 +65,19 @@ class Session:
         self.stdout.write(table(list(columns), rows))
 
     def show_record(self, item: Mapping[str, Any]) -> None:
-        """One object."""
+        """Show one object."""
         shown = as_json(item) if self.output == "json" else record(item)
         self.stdout.write(shown)
 
     def show_lines(self, lines: Sequence[str]) -> None:
-        """Lines of text; in JSON an array of strings."""
+        """Show lines of text; in JSON as an array of strings."""
         if self.output == "json":
             self.stdout.write(as_json(list(lines)))
             return
         self.stdout.writelines(printable(line) + "\n" for line in lines)
 
     def say(self, text: str) -> None:
-        """A remark that is not the result: to standard error, a line each."""
+        """Write a remark to standard error, apart from the result."""
         self.stderr.writelines(f"{printable(line)}\n" for line in text.splitlines())
 
     def read_input(self, name: str) -> str:
@@ -136,17 +140,22 @@ class Session:
 
 
 Columns = Mapping[str, str]
-"""Title of a column -> member of the object."""
+"""The columns of a table: the title of each, and the member of the object that it
+shows."""
 
 
 def reachable(listen: Listen) -> ApiAddress:
-    """Where to call what listens there: a wildcard address is called on loopback."""
+    """The address at which a server can be called: one that listens on all addresses is
+    called on loopback.
+    """
     host = "127.0.0.1" if listen.address.is_unspecified else str(listen.address)
     return ApiAddress(host, listen.port)
 
 
 def parse_url(text: str) -> ApiAddress:
-    """`http://host:port`, nothing after it. Raises CommandError (usage)."""
+    """The address in `http://host:port`, after which nothing may follow. Raises
+    CommandError (usage).
+    """
     wrong = CommandError(f"{text!r} is not http://HOST:PORT", code=USAGE)
     try:
         parts = urlsplit(text)

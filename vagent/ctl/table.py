@@ -1,7 +1,7 @@
-"""Values as text on a terminal: tables, records, JSON. Writes nothing itself.
+"""Formats values for a terminal: tables, records, JSON.
 
-Names come from outside, so nothing but printable characters gets out: a guest called
-`\\x1b[2J` is shown as that, it does not clear the screen.
+Names come from outside, so only printable characters get out: a guest called `\x1b[2J`
+is shown like that and cannot clear the screen.
 """
 
 from __future__ import annotations

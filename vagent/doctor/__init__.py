@@ -1,1 +1,1 @@
-"""What stops packets on this host: facts are collected, pure checks judge them."""
+"""Collects facts about a host, and finds in them what stops guests' packets."""

@@ -1,4 +1,6 @@
-"""Judges the agent itself: its life, queue, ports, services and limits. Pure."""
+"""Checks of the agent itself: is it running, its queue, ports, services and limits.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +12,22 @@ from vagent.doctor.facts import HostFacts, PortFact
 from vagent.doctor.finding import Finding, note, warning, wrong
 
 QUEUE_WARNING = 0.5
-"""Of queue-length: it empties within milliseconds, so a half-full one is a backlog."""
+"""Share of queue-length from which on the queue is reported: it normally empties within
+milliseconds, so half full is a backlog."""
 FILES_WARNING = 0.8
 FILES_PER_PORT = 4
-"""A guest's own connections and its share of those to the upstream."""
+"""File descriptors that the agent needs for each port: the guest's connections, and its
+share of those to the upstream."""
 FILES_AT_REST = 64
 NAMED = 3
-"""Ports that a finding names; more of them do not help."""
+"""The most ports that a finding lists by name."""
 NO_DEVICE = "no-dev"
 _QUOTED_PATH = re.compile(r"""['"](/[^'"]+)['"] is world-readable""")
 PROBE_AUTHOR = "vagentctl explain"
 
 
 def check_configuration(facts: HostFacts) -> Iterator[Finding]:
-    """agent.conf: refusals, warnings, absence."""
+    """Is agent.conf there, without errors and warnings?"""
     found = facts.configuration
     for problem in found.problems:
         yield wrong(
@@ -43,7 +47,9 @@ def check_configuration(facts: HostFacts) -> Iterator[Finding]:
 
 
 def _config_warning(text: str, path: str) -> Finding:
-    """A secret that others can read has a cure; the rest is for the reader."""
+    """The finding for a warning about agent.conf. For a secret that others can read
+    there is a command that mends it; other warnings are for the operator to judge.
+    """
     if "make it 0600" not in text:
         show = f"vagent --check-config --config {path}"
         return warning(text, "the agent starts, but look at it", show)
@@ -53,7 +59,7 @@ def _config_warning(text: str, path: str) -> Finding:
 
 
 def check_secret(facts: HostFacts) -> Iterator[Finding]:
-    """An empty shared secret signs, and proves nothing."""
+    """Is there a shared secret? With the empty one, signatures prove nothing."""
     found = facts.configuration
     if found.secret_empty and not found.problems:
         yield wrong(
@@ -65,7 +71,7 @@ def check_secret(facts: HostFacts) -> Iterator[Finding]:
 
 
 def check_fast_path(facts: HostFacts) -> Iterator[Finding]:
-    """Is it in use where it is configured?"""
+    """Is the fast path in use, if agent.conf wants it?"""
     if facts.ours.fast_path and facts.agent.fast_path is False:
         yield note(
             "fast-path is on in agent.conf, but not in use",
@@ -75,7 +81,7 @@ def check_fast_path(facts: HostFacts) -> Iterator[Finding]:
 
 
 def check_life(facts: HostFacts) -> Iterator[Finding]:
-    """Is it there, and ready?"""
+    """Does the agent run, and is it ready?"""
     agent = facts.agent
     yield from _other_holder(facts)
     if agent.readiness == "ready":
@@ -115,7 +121,9 @@ def check_life(facts: HostFacts) -> Iterator[Finding]:
 
 
 def _other_holder(facts: HostFacts) -> Iterator[Finding]:
-    """Does the agent that answers have the state directory of this agent.conf?"""
+    """Does another process than the agent that answers hold the state directory of this
+    agent.conf?
+    """
     agent = facts.agent
     if agent.process is None or agent.holder == agent.process:
         return
@@ -129,7 +137,9 @@ def _other_holder(facts: HostFacts) -> Iterator[Finding]:
 
 
 def _without_agent(facts: HostFacts) -> str:
-    """What a guest meets: the rules of a stopped agent, or none."""
+    """The consequence for guests if no agent runs: the rules of a stopped agent, or
+    none.
+    """
     ruleset, table = facts.host.ruleset, facts.ours.table
     if ruleset is None:
         return "guests get nothing"
@@ -146,7 +156,7 @@ def _without_agent(facts: HostFacts) -> str:
 
 
 def check_queue(facts: HostFacts) -> Iterator[Finding]:
-    """Who has the queue number, and does it keep up?"""
+    """Which process has the queue number, and does it keep up with the packets?"""
     queue, agent, ours = facts.host.queue, facts.agent, facts.ours
     if queue is None:
         if agent.readiness == "ready":
@@ -180,7 +190,7 @@ def check_queue(facts: HostFacts) -> Iterator[Finding]:
 
 
 def check_ports(facts: HostFacts) -> Iterator[Finding]:
-    """Registered ports that are not served."""
+    """Which registered ports are not served, and why?"""
     ports = facts.agent.ports or ()
     left = [p for p in ports if p.author.startswith(PROBE_AUTHOR)]
     pending = [p for p in ports if p.state != "Active" and p not in left]
@@ -213,7 +223,7 @@ def note_of_leftovers(left: Sequence[PortFact]) -> Finding:
 
 
 def check_services(facts: HostFacts) -> Iterator[Finding]:
-    """Services that lead nowhere, or are not there."""
+    """Is the metadata service provisioned, and does every service lead somewhere?"""
     agent = facts.agent
     if agent.services is None:
         return
@@ -246,7 +256,7 @@ def check_services(facts: HostFacts) -> Iterator[Finding]:
 
 
 def check_files(facts: HostFacts) -> Iterator[Finding]:
-    """The agent's descriptors."""
+    """Has the agent enough file descriptors for its ports?"""
     used, ceiling = facts.agent.open_files, facts.agent.max_files
     if used is None or ceiling is None:
         return

@@ -1,4 +1,4 @@
-"""Judges addresses, routes, sysctls, connection tracking and the clock. Pure."""
+"""Checks of addresses, routes, sysctls, connection tracking and the clock. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from vagent.doctor.finding import Finding, note, warning, wrong
 _CROSS_DEVICE, _INVALID = "Invalid cross-device link", "Invalid argument"
 CONNTRACK_WARNING = 0.8
 CONNTRACK_FULL = 0.95
-"""Of nf_conntrack_max; at the top every new flow of the host is dropped."""
+"""Shares of nf_conntrack_max. When the table is full, the kernel drops every new flow
+of the host."""
 
 
 def check_interfaces(facts: HostFacts) -> Iterator[Finding]:
-    """Our veth pair, while the agent runs."""
+    """Is the agent's veth pair there and up, with its address?"""
     ours = facts.ours
     if facts.agent.readiness != "ready":
         return
@@ -36,7 +37,9 @@ def check_interfaces(facts: HostFacts) -> Iterator[Finding]:
 
 
 def check_foreign_addresses(facts: HostFacts) -> Iterator[Finding]:
-    """Somebody else has the service address, or one of the identity range."""
+    """Has an interface of somebody else 169.254.169.254, or an address of the identity
+    range?
+    """
     ours = facts.ours
     for link in facts.host.links:
         for interface in link.addresses:
@@ -58,7 +61,7 @@ def check_foreign_addresses(facts: HostFacts) -> Iterator[Finding]:
 
 
 def check_foreign_listeners(facts: HostFacts) -> Iterator[Finding]:
-    """A process that serves on the service address itself."""
+    """Does a process listen on 169.254.169.254 itself?"""
     for listener in facts.host.listeners:
         if listener.address == METADATA_ADDRESS:
             who = listener.process or "a process that cannot be seen"
@@ -72,7 +75,9 @@ def check_foreign_listeners(facts: HostFacts) -> Iterator[Finding]:
 
 
 def check_routes(facts: HostFacts) -> Iterator[Finding]:
-    """Routes that lead identities, or the service address, elsewhere."""
+    """Does a route lead packets to identity addresses, or to 169.254.169.254,
+    elsewhere?
+    """
     ours = facts.ours
     for route in facts.host.routes:
         if route.device == ours.host_side or route.kind == "broadcast":
@@ -100,13 +105,17 @@ def check_routes(facts: HostFacts) -> Iterator[Finding]:
 
 
 def check_ways(facts: HostFacts) -> Iterator[Finding]:
-    """What the kernel said to packets that come up from a guest."""
+    """Would the kernel route packets that come up from a guest, to the listener and to
+    each fabric endpoint?
+    """
     for trial in facts.host.route_trials:
         yield from _judge_way(trial, facts)
 
 
 def check_forwarding6(facts: HostFacts) -> Iterator[Finding]:
-    """IPv6 is forwarded on all interfaces or on none: the agent does not set that."""
+    """Is IPv6 forwarding on, if services have IPv6 endpoints on other machines? It can
+    only be set for all interfaces together, so the agent does not set it.
+    """
     if facts.host.far6 and facts.host.number("net/ipv6/conf/all/forwarding") == 0:
         shown = ", ".join(str(address) for address in facts.host.far6[:3])
         yield wrong(
@@ -160,7 +169,9 @@ def _is_forwarding_off(trial: RouteTrial, facts: HostFacts) -> bool:
 
 
 def _is_forged(trial: RouteTrial, facts: HostFacts) -> bool:
-    """EXDEV is the filter's own word; EINVAL may be (see the collector)."""
+    """Did the reverse path filter refuse the packet? EXDEV always means that; EINVAL
+    does if the host itself has a route (see `look_host`).
+    """
     names = ("all", facts.ours.host_side)
     values = [facts.host.number(f"net/ipv4/conf/{name}/rp_filter") for name in names]
     is_strict = max(value or 0 for value in values) == 1
@@ -168,7 +179,9 @@ def _is_forged(trial: RouteTrial, facts: HostFacts) -> bool:
 
 
 def check_bridge_rules(facts: HostFacts) -> Iterator[Finding]:
-    """Harmless to the agent, and often suspected."""
+    """Do bridged packets pass iptables? That does not affect the agent, but operators
+    often suspect it.
+    """
     if facts.host.number("net/bridge/bridge-nf-call-iptables") == 1:
         yield note(
             "bridge-nf-call-iptables is on",
@@ -179,7 +192,7 @@ def check_bridge_rules(facts: HostFacts) -> Iterator[Finding]:
 
 
 def check_conntrack(facts: HostFacts) -> Iterator[Finding]:
-    """A table that is nearly full."""
+    """Is the connection tracking table nearly full?"""
     count = facts.host.number("net/netfilter/nf_conntrack_count")
     ceiling = facts.host.number("net/netfilter/nf_conntrack_max")
     if not count or not ceiling or count < CONNTRACK_WARNING * ceiling:
@@ -193,7 +206,7 @@ def check_conntrack(facts: HostFacts) -> Iterator[Finding]:
 
 
 def check_clock(facts: HostFacts) -> Iterator[Finding]:
-    """A clock that nobody keeps, or that certificates prove wrong."""
+    """Is the clock synchronised, and do the certificates show that it is wrong?"""
     for pair in facts.tls:
         if pair.valid_from is not None and facts.now < pair.valid_from:
             yield wrong(

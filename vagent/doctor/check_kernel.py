@@ -1,4 +1,4 @@
-"""Judges what the kernel and its tools can do. Pure."""
+"""Checks of what the kernel and the programs that the agent runs can do. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGES = {"nft": "nftables", "ip": "iproute2"}
 
 
 def check_tools(facts: HostFacts) -> Iterator[Finding]:
-    """The programs that the agent runs."""
+    """Are the programs installed that the agent runs?"""
     for tool, is_there in facts.host.tools.items():
         if not is_there:
             yield wrong(
@@ -22,8 +22,8 @@ def check_tools(facts: HostFacts) -> Iterator[Finding]:
 
 
 def check_kernel_parts(facts: HostFacts) -> Iterator[Finding]:
-    """What was tried and refused. Only the first refusal of a kind of trouble counts:
-    without nftables none of the rest can work.
+    """Which parts of the kernel are missing? Of those that depend on each other only
+    the first is reported: without nftables none of the rest can work.
     """
     for trial in facts.host.trials:
         if not trial.said:

@@ -1,7 +1,8 @@
-"""Judges other people's packet filter rules: do they stop what comes from our guests?
+"""Checks whether packet filter rules of others stop guests' packets.
 
 The packets are those that the data path makes: up from the host side of the veth pair
-to the listener or a fabric endpoint, and back. Our own table is not looked at. Pure.
+to the listener or a fabric endpoint, and back. The agent's own table is not looked at.
+Pure.
 """
 
 from __future__ import annotations
@@ -18,27 +19,29 @@ from vagent.doctor.walk import Block, Packet, blocks
 from vagent.linklocal.service import LinkLocalService
 
 NAT_PRIORITY = -100
-"""Where our own translation stands: before it a packet goes to the service address,
-after it to the endpoint."""
+"""Priority of the agent's own address translation: chains before it see the service
+address, chains after it the endpoint's."""
 GUARD_PRIORITY = -300
-"""At a tap, our chain takes the packet at this priority; later ones never see it."""
+"""Priority of the agent's chain at a tap; chains after it never see the packet."""
 _MAYBE_WORTH_A_WORD = ("drops", "rejects")
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A packet at a hook. `guard` is the match that lets it, and only it, through."""
+    """A packet at a hook of the kernel. `guard` is a match for exactly this packet, for
+    the rule that would let it through.
+    """
 
     what: str
     hook: str
     packet: Packet
     guard: tuple[str, str]
     earlier: Packet | None = None
-    """The packet as chains see it that come before the translation."""
+    """The same packet as chains before the address translation see it."""
 
 
 def check_foreign_rules(facts: HostFacts) -> Iterator[Finding]:
-    """Every foreign chain that stops a packet of ours, or may."""
+    """Which chains of others stop a packet, or may stop it?"""
     for ruleset in (facts.host.ruleset, facts.host.legacy):
         if ruleset is None:
             continue
@@ -48,7 +51,7 @@ def check_foreign_rules(facts: HostFacts) -> Iterator[Finding]:
 
 
 def check_own_rules(facts: HostFacts) -> Iterator[Finding]:
-    """The agent runs, but somebody flushed its rules."""
+    """Are the agent's rules there, while it runs?"""
     ruleset, table = facts.host.ruleset, facts.ours.table
     if ruleset is None or facts.agent.readiness != "ready":
         return
@@ -63,7 +66,7 @@ def check_own_rules(facts: HostFacts) -> Iterator[Finding]:
 
 
 def passages(facts: HostFacts) -> tuple[Passage, ...]:
-    """The packets that have to get through."""
+    """All packets that have to get through."""
     ours = facts.ours
     found = [_up(ours, "prerouting"), _up(ours, "input"), _down(ours)]
     fabric = [service for service in facts.agent.services or () if _is_far(service)]
@@ -121,7 +124,9 @@ def _down(ours: Ours) -> Passage:
 
 
 def _to_a_guest(ours: Ours) -> tuple[Passage, Passage]:
-    """A flow that a process of the host opens, and what comes back."""
+    """The packets of a flow that a process of the host opens to a guest, and the
+    replies.
+    """
     both: dict[str, str | int | IPv4Network] = {
         "meta protocol": "ip",
         "meta nfproto": "ipv4",
@@ -236,7 +241,9 @@ def _one_finding(
 
 
 def _at_a_device(chain: Chain, ruleset: Ruleset, facts: HostFacts) -> Iterator[Finding]:
-    """Chains at a tap, or at our veth pair, that take packets before us."""
+    """Chains of others at a tap, or at the agent's veth pair, that see packets before
+    the agent's own.
+    """
     ours = facts.ours
     pair = {ours.guest_side, ours.host_side}
     taps = {port.tap for port in facts.agent.ports or ()}
@@ -264,7 +271,9 @@ def _at_a_device(chain: Chain, ruleset: Ruleset, facts: HostFacts) -> Iterator[F
 
 
 def mend(chain: Chain, guard: tuple[str, str]) -> str:
-    """A rule before all others of that chain that lets our packets through."""
+    """A command that adds a rule at the head of the chain, which lets the agent's
+    packets through.
+    """
     key, value = guard
     if chain.tool != "nft" and key in ("iifname", "oifname"):
         side = "-i" if key == "iifname" else "-o"

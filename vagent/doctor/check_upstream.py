@@ -1,4 +1,4 @@
-"""Judges TLS files and the endpoints of the metadata service. Pure."""
+"""Checks of the TLS files and of the endpoints of the metadata service. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOW = "openssl x509 -noout -subject -issuer -dates -in"
 
 
 def check_tls_files(facts: HostFacts) -> Iterator[Finding]:
-    """Files that cannot be used, and certificates at their end."""
+    """Can the TLS files be used, and when do their certificates end?"""
     for pair in facts.tls:
         if pair.problem:
             yield wrong(
@@ -46,7 +46,9 @@ def _dates(
 
 
 def check_upstream(facts: HostFacts) -> Iterator[Finding]:
-    """Endpoints that do not answer. As long as one does, guests are served."""
+    """Does each endpoint of the metadata service answer? As long as one does, guests
+    are served.
+    """
     failed = [trial for trial in facts.upstream if trial.failed]
     severity = warning if len(failed) < len(facts.upstream) else wrong
     for trial in failed:
@@ -54,7 +56,9 @@ def check_upstream(facts: HostFacts) -> Iterator[Finding]:
 
 
 def role_of(endpoint: str) -> str:
-    """What TLS files of the proxy are called; "": those of all other endpoints."""
+    """The name under which an endpoint's own TLS files are reported; "" stands for the
+    files of all other endpoints.
+    """
     return f"metadata proxy, endpoint {endpoint}" if endpoint else "metadata proxy"
 
 

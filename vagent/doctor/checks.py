@@ -1,4 +1,6 @@
-"""All checks, in the order in which they are shown: from the ground up. Pure."""
+"""All checks, in the order in which they are shown: kernel first, services
+last. Pure.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,12 @@ from vagent.doctor.finding import Finding, Severity
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A question with a name, and what answers it."""
+    """A check: its name, and the function that gives its findings."""
 
     name: str
     find: Callable[[HostFacts], Iterator[Finding]]
     always: bool = False
-    """Does it make sense when agent.conf is refused?"""
+    """Does it run even if agent.conf has errors?"""
 
 
 CHECKS = (
@@ -55,14 +57,16 @@ CHECKS = (
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one check found; nothing is good."""
+    """What one check found. No findings mean that all is well."""
 
     name: str
     findings: tuple[Finding, ...]
 
 
 def diagnose(facts: HostFacts) -> tuple[Result, ...]:
-    """Every check that makes sense, with its findings; equal ones are said once."""
+    """Run every check that is possible with these facts; a finding that several checks
+    have is reported once.
+    """
     refused = bool(facts.configuration.problems)
     return tuple(
         Result(check.name, tuple(dict.fromkeys(check.find(facts))))

@@ -1,4 +1,4 @@
-"""Runs a program of the host and keeps what it says. Decides nothing."""
+"""Runs a program of the host and keeps its output."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"
 DEADLINE = 15.0
-"""Seconds: listing the rules of 5,000 ports takes about one."""
+"""Seconds that a program may take: listing the rules of 5,000 ports takes about one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a program printed; `ok` is false if it failed or is not there."""
+    """What a program printed. `ok` is false if it failed or is not installed."""
 
     ok: bool
     out: str
@@ -22,12 +22,12 @@ class Said:
 
 
 def there(program: str) -> bool:
-    """Is the program installed?"""
+    """Whether the program is installed."""
     return shutil.which(program, path=PATH) is not None
 
 
 def ask(argv: Sequence[str], text: str = "") -> Said:
-    """Run it with `text` as its input; never raises."""
+    """Run a program with `text` as its standard input. Never raises."""
     program = shutil.which(argv[0], path=PATH)
     if program is None:
         return Said(ok=False, out="", error=f"{argv[0]} is not installed")

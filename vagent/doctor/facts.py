@@ -1,6 +1,6 @@
-"""What is known of a host, as values: collected once, then judged without a look back.
+"""What is known of a host, as values: collected first, then judged.
 
-None, or an empty tuple where that is said, stands for what could not be learnt.
+A fact that could not be found out is None, or an empty tuple where the field says so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from vagent.linklocal.service import LinkLocalService
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """What this agent owns, or would own, on the host."""
+    """The names, addresses and numbers that this agent has on the host, or would have
+    if it ran.
+    """
 
     table: str
     guest_side: str
@@ -33,7 +35,7 @@ class Ours:
 
     @classmethod
     def of(cls, config: AgentConfig) -> Ours:
-        """As the data path derives it from agent.conf."""
+        """The same derivation from agent.conf as the data path's."""
         names = Names.of(
             config.data_path,
             listener_port=config.metadata_proxy.port,
@@ -54,13 +56,15 @@ class Ours:
 
     @property
     def sample(self) -> IPv4Address:
-        """An identity that some guest may have."""
+        """An identity address that a guest may have, to try routes with."""
         return self.identities.network_address + 2
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """agent.conf. `problems` are refusals; with them nothing else of it is known."""
+    """What is known of agent.conf. With `problems`, its errors, nothing else
+    is known.
+    """
 
     path: str
     problems: tuple[str, ...] = ()
@@ -72,7 +76,9 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class KernelTrial:
-    """A part of the kernel that was tried; `said` is its refusal, "" if it works."""
+    """A part of the kernel that was tried. `said` is the kernel's error, "" if it
+    works.
+    """
 
     part: str
     option: str
@@ -82,7 +88,7 @@ class KernelTrial:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """Who holds something. `name` is `comm` as the kernel keeps it."""
+    """A process. `name` is its `comm` in /proc."""
 
     pid: int
     name: str
@@ -114,8 +120,8 @@ class HostRoute:
 class RouteTrial:
     """What the kernel would do with a packet that comes up from a guest.
 
-    `kind` is the route's type, `said` the refusal ("" if there is a route),
-    `forwarding` whether packets that come back by `device` would be forwarded.
+    `kind` is the type of the route, `said` the error ("" if there is a route),
+    `forwarding` whether reply packets that arrive at `device` would be forwarded.
     """
 
     target: IPv4Address
@@ -127,7 +133,7 @@ class RouteTrial:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A socket that accepts on an address; `process` is None if it is not found."""
+    """A listening socket. `process` is None if its owner is not found."""
 
     address: IPv4Address
     port: int
@@ -147,7 +153,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The network of this host. `sysctl` holds keys below /proc/sys that are there;
+    """The network of this host. `sysctl` has the keys below /proc/sys that exist;
     `far6` are IPv6 endpoints of services on other machines.
     """
 
@@ -169,7 +175,7 @@ class Host:
         return next((link for link in self.links if link.name == name), None)
 
     def number(self, key: str) -> int | None:
-        """A sysctl that is a number."""
+        """A sysctl as a number; None if it is missing or not a number."""
         text = self.sysctl.get(key, "").split()
         return int(text[0]) if text and text[0].isdecimal() else None
 
@@ -187,11 +193,12 @@ class PortFact:
 
 @dataclass(frozen=True, slots=True)
 class AgentFacts:
-    """The agent. `stopped` means by a signal; `readiness` is "ready", the reason why
-    not, or "" without an answer. `holder` has the state directory. `fast_path`: is it
-    in use?
+    """What the agent tells of itself, and what was found out without it.
 
-    `services` and `left_out` come from the agent or, without one, from its store.
+    `readiness` is "ready", the reason why not, or "" if nothing answers. `stopped` is
+    true if a signal has stopped the process. `holder` is the process that has the state
+    directory. `fast_path` is whether it is in use. `services` and `left_out` come from
+    the agent or, if it does not answer, from its store.
     """
 
     process: Process | None = None
@@ -211,9 +218,11 @@ class AgentFacts:
 
 @dataclass(frozen=True, slots=True)
 class TlsPair:
-    """A certificate, its key and the authorities of the other side, as files.
+    """The three TLS files of one peer: certificate, key, and authorities of the other
+    side.
 
-    `problem` says what cannot be used; the dates are there when the certificate is.
+    `problem` says why they cannot be used. The dates are known if the certificate can
+    be read.
     """
 
     role: str
@@ -229,9 +238,9 @@ class TlsPair:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTrial:
-    """One endpoint of the metadata service, tried without any identity header.
+    """One endpoint of the metadata service, after one request without identity headers.
 
-    `failed` is the stage that failed: resolve, connect, tls, reply; "" if none did.
+    `failed` is the stage that failed: resolve, connect, tls or reply; "" if none did.
     """
 
     endpoint: str

@@ -1,4 +1,4 @@
-"""What a check has to say. Knows neither where facts come from nor how it is shown."""
+"""What a check reports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How bad: WRONG stops guests now, WARNING will or may, NOTE is for the reader."""
+    """How bad a finding is: WRONG stops guests now, WARNING will or may, NOTE is for
+    information.
+    """
 
     WRONG = "wrong"
     WARNING = "warning"
@@ -16,9 +18,9 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`what` was found, what that `means` for guests, and the command that `mend`s it.
-
-    Where no command can know the cure (another host's fault), `mend` shows more of it.
+    """What was found (`what`), what it means for guests (`means`), and the command that
+    mends it (`mend`). If no command can, as when another host is at fault, `mend` shows
+    more about it.
     """
 
     severity: Severity

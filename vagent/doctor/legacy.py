@@ -1,7 +1,7 @@
-"""What `iptables-legacy-save` prints becomes chains of rules like nftables' own.
+"""Parses `iptables-legacy-save` into chains of rules like nftables' own. Pure.
 
-Only matches that the checks can judge are translated; every other option is a match
-of which nobody can say whether it holds. Pure.
+Only options that the checks can judge are translated. Every other option becomes a
+match of which it is unknown whether it holds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _UNKNOWN: Expression = {"xt": {"type": "match", "name": "?"}}
 
 
 def parse_save(text: str) -> Ruleset:
-    """All tables in it; lines of another form are left out."""
+    """All tables in the output; lines of another form are left out."""
     chains: list[Chain] = []
     rules: dict[tuple[str, str], list[Rule]] = {}
     table = ""

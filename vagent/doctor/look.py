@@ -1,4 +1,6 @@
-"""Collects all facts, in an order in which one helps the next. Changes nothing."""
+"""Collects all facts, those first that are needed to collect others. Changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ from vagent.linklocal.service import LinkLocalService
 from vagent.metadata.upstream.target import target_of
 
 UPSTREAM_DEADLINE = 4.0
-"""Seconds for an endpoint to accept, and again to answer."""
+"""Seconds that an endpoint has to accept a connection, and again to answer."""
 
 
 Family = TypeVar("Family", IPv4Address, IPv6Address)
@@ -36,7 +38,7 @@ Family = TypeVar("Family", IPv4Address, IPv6Address)
 def look(
     apis: Apis, config: AgentConfig, configuration: Configuration, now: datetime
 ) -> HostFacts:
-    """Everything that a sound agent.conf lets us look for."""
+    """All facts, if agent.conf has no errors."""
     agent = look_at_agent(apis, config, configuration.path)
     services = agent.services or ()
     ours = Ours.of(config)
@@ -54,7 +56,7 @@ def look(
 
 
 def look_without_config(configuration: Configuration, now: datetime) -> HostFacts:
-    """agent.conf is refused: only what does not depend on it."""
+    """The facts that do not depend on agent.conf, if it has errors."""
     ours = Ours.of(AgentConfig())
     tools = {name: there(name) for name in ("nft", "ip")}
     trials = tuple(try_kernel(ours.queue_number)) if tools["nft"] else ()
@@ -64,7 +66,7 @@ def look_without_config(configuration: Configuration, now: datetime) -> HostFact
 def _fabric(
     services: Iterable[LinkLocalService], family: type[Family]
 ) -> tuple[Family, ...]:
-    """Endpoints of services of one family, each once."""
+    """The endpoints of services that have addresses of one family, each once."""
     return tuple(
         dict.fromkeys(
             address

@@ -1,4 +1,6 @@
-"""Collects what the agent says of itself or, if it is silent, what it left on disk."""
+"""Collects what the agent tells of itself or, if it does not answer, what it left on
+disk.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from vagent.linklocal.table import ServiceTable
 from vagent.state_directory import holder as state_directory_holder
 
 STORE_DEADLINE = 2.0
-"""Seconds for another process to let go of the store."""
+"""Seconds to wait until another process releases the store."""
 
 
 class Api(Protocol):
@@ -35,23 +37,25 @@ class Api(Protocol):
 
 
 class Apis(Protocol):
-    """All three of them."""
+    """The agent's three HTTP servers."""
 
     @property
     def introspect(self) -> Api:
-        """Pages, traces, readiness."""
+        """Introspection."""
 
     @property
     def port_api(self) -> Api:
-        """Ports."""
+        """The port API."""
 
     @property
     def config_api(self) -> Api:
-        """Services."""
+        """The config API."""
 
 
 def look_at_agent(apis: Apis, config: AgentConfig, conf: str) -> AgentFacts:
-    """Never raises: what cannot be learnt stays unknown."""
+    """Everything about the agent. Never raises: what cannot be found out
+    stays unknown.
+    """
     readiness, silence = _readiness(apis.introspect)
     process = _process(config.introspect)
     table = _asked_table(apis.config_api) if readiness else None
@@ -78,7 +82,7 @@ def look_at_agent(apis: Apis, config: AgentConfig, conf: str) -> AgentFacts:
 
 
 FAST_PATH = b"vagent_datapath_fast_path "
-"""The gauge, as `/metrics` has it."""
+"""The beginning of the gauge's line in `/metrics`."""
 Table = tuple[tuple[LinkLocalService, ...], tuple[str, ...]]
 
 
@@ -124,7 +128,9 @@ def _asked_table(config_api: Api) -> Table | None:
 
 
 def _readiness(introspect: Api) -> tuple[str, str]:
-    """("ready" or why not, "") or, without an answer, ("", why there is none)."""
+    """ "ready" or the reason why not, and ""; or, if nothing answers, "" and the reason
+    for that.
+    """
     try:
         return introspect.call("GET", "/readyz").decode("utf-8", "replace").strip(), ""
     except VagentError as error:
@@ -159,7 +165,7 @@ def _port(raw: Mapping[str, Any]) -> PortFact:
 
 
 def _process(listen: Listen) -> Process | None:
-    """Who listens where introspection should."""
+    """The process that listens where introspection should."""
     try:
         text = Path("/proc/self/net/tcp").read_text()
     except OSError:
@@ -174,7 +180,7 @@ def _process(listen: Listen) -> Process | None:
 
 
 def _holder(state_directory: Path) -> Process | None:
-    """Who has the state directory."""
+    """The process that holds the state directory."""
     pid = state_directory_holder(state_directory)
     if pid is None:
         return None
@@ -186,7 +192,9 @@ def _holder(state_directory: Path) -> Process | None:
 
 
 def _is_stopped(process: Process | None) -> bool:
-    """State T of proc_pid_stat(5), which follows the name in parentheses."""
+    """Has a signal stopped the process? That is state T in proc_pid_stat(5), where it
+    follows the name in parentheses.
+    """
     if process is None:
         return False
     try:
@@ -211,7 +219,7 @@ def _files(process: Process | None) -> tuple[int | None, int | None]:
 
 
 def _commands(conf: str) -> tuple[str, str]:
-    """How the agent is started and restarted on this host."""
+    """The commands that start and restart the agent on this host."""
     folders = ("/etc/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system")
     has_unit = any(Path(folder, "vagent.service").exists() for folder in folders)
     if has_unit and Path("/run/systemd/system").exists():

@@ -1,4 +1,4 @@
-"""Collects what the host's network looks like. Thin: commands and files into values."""
+"""Collects facts about the host's network from commands and files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _OF_AN_INTERFACE = ("rp_filter", "forwarding")
 def look_at_host(
     ours: Ours, fabric: Iterable[IPv4Address], fabric6: Iterable[IPv6Address]
 ) -> Host:
-    """Everything but the agent. `fabric` and `fabric6` are endpoints of services."""
+    """All facts about the host. `fabric` and `fabric6` are endpoints of services."""
     tools = {name: there(name) for name in ("nft", "ip")}
     listeners, queue = look_at_sockets(ours.queue_number, [METADATA_ADDRESS])
     links = _links()
@@ -85,7 +85,7 @@ def _ruleset() -> Ruleset | None:
 
 
 def _legacy() -> Ruleset | None:
-    """Rules of iptables' old kernel interface, which nft does not list."""
+    """The rules of iptables' old kernel interface, which nft does not list."""
     if not _read(_PROC_NET / "ip_tables_names").strip():
         return None
     said = ask(["iptables-legacy-save"])
@@ -129,8 +129,8 @@ def _routes() -> tuple[HostRoute, ...]:
 
 
 def _way(target: IPv4Address, ours: Ours) -> RouteTrial:
-    """Ask the kernel as if a guest's packet had come up: its own routing, reverse path
-    filter, forwarding and policy rules answer.
+    """Ask the kernel what it would do with a guest's packet: routing, reverse path
+    filter, forwarding and policy rules answer as they would for a real one.
     """
     argv = ["ip", "-j", "route", "get", str(target), "from", str(ours.sample)]
     said = ask([*argv, "iif", ours.host_side, "mark", "0x10002"])
@@ -167,7 +167,7 @@ def _sysctls(ours: Ours) -> Mapping[str, str]:
 def look_at_sockets(
     queue_number: int, addresses: Collection[IPv4Address]
 ) -> tuple[tuple[Listener, ...], Queue | None]:
-    """Who listens on these addresses, and who has the queue."""
+    """Which processes listen on these addresses, and which one has the queue."""
     waiting = [
         (bound, protocol)
         for protocol in ("tcp", "udp")
@@ -196,7 +196,7 @@ def _queue(line: QueueLine | None, owner: Process | None) -> Queue | None:
 
 
 def _synchronised() -> bool | None:
-    """The kernel's word on its clock; reading it needs no privilege."""
+    """Whether the kernel's clock is synchronised. Reading that needs no privilege."""
     timex = ctypes.create_string_buffer(_TIMEX_SIZE)
     state = ctypes.CDLL(None, use_errno=True).adjtimex(timex)
     return None if state < 0 else state != _TIME_ERROR

@@ -1,8 +1,10 @@
-"""What a server presents in the TLS handshake, trusted or not: for people to read.
+"""Finds out what a server presents in the TLS handshake, whether it is trusted or not,
+for people to read.
 
-Python's `ssl` tells nothing of a server that it does not trust, and never whose
-certificates a server takes; pyOpenSSL tells both. No certificate of ours is shown and
-nothing is sent. Refuses to know sockets: bytes go out and come in by a function.
+Python's `ssl` tells nothing about a server that it does not trust, and never which
+authorities a server accepts client certificates from; pyOpenSSL tells both. No
+certificate of ours is shown and no request is sent. There is no socket here: a function
+sends bytes and returns those that come back.
 """
 
 from __future__ import annotations
@@ -15,21 +17,22 @@ from cryptography.x509 import Name
 from OpenSSL import SSL
 
 Talk = Callable[[bytes], bytes]
-"""Sends bytes, possibly none, and gives the next ones; none are the end."""
+"""Sends bytes, possibly none, and returns the next ones that come; empty at the end."""
 
 MAX_TURNS = 16
-"""Calls of `Talk`: a server that says more before its handshake is complete drips."""
+"""The most calls of `Talk` for one handshake, against a server that sends it in tiny
+pieces."""
 MAX_AUTHORITIES = 3
-"""Names that are told; what is beyond is counted."""
+"""The most authorities that are listed by name; the rest is counted."""
 MAX_NAME = 100
-"""Characters of a name that are told."""
+"""The most characters of a name that are shown."""
 READ_SIZE = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class Presented:
     """Subject and issuer of the server's certificate, and the subjects of the
-    authorities whose client certificates it says that it takes.
+    authorities from which it accepts client certificates.
     """
 
     subject: str = ""
@@ -37,13 +40,15 @@ class Presented:
     authorities: tuple[str, ...] = ()
 
     def shows(self) -> str:
-        """A clause about its certificate; "" where it showed none."""
+        """A clause about its certificate, for a message; "" if it showed none."""
         if not self.subject:
             return ""
         return f"; it shows {self.subject}, issued by {self.issuer}"
 
     def takes(self) -> str:
-        """A clause about client certificates; "" where it names no authority."""
+        """A clause about client certificates, for a message; "" if it names no
+        authority.
+        """
         if not self.authorities:
             return ""
         more = len(self.authorities) - MAX_AUTHORITIES
@@ -52,7 +57,7 @@ class Presented:
 
 
 def presented(name: str, talk: Talk) -> Presented:
-    """A handshake with the server of this name. Raises what `talk` does."""
+    """What the server of this name presents. Raises what `talk` raises."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     tls = SSL.Connection(context)
     tls.set_tlsext_host_name(name.encode("idna"))
@@ -86,5 +91,5 @@ def _taken(tls: SSL.Connection) -> bytes:
 
 
 def _plain(name: Name) -> str:
-    """Cut, and printable ASCII: the server may be anybody."""
+    """The name, shortened and in printable ASCII: the server may be anybody's."""
     return ascii(name.rfc4514_string()[:MAX_NAME])[1:-1]

@@ -1,7 +1,7 @@
-"""nftables' JSON becomes chains of rules: as much as is needed to follow a packet.
+"""Parses nftables' JSON into chains of rules, as far as is needed to follow a packet.
 
-Expressions stay as libnftables-json(5) has them; `walk` reads those it knows. Refuses
-to know whose the rules are.
+Expressions stay as libnftables-json(5) describes them; `walk` interprets those that it
+knows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _QUOTED = re.compile(r'"?([^\s",]+)"?')
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: `handle` is how nft names it, 0 if it is not nftables'."""
+    """One rule. `handle` is its number in nft, 0 if the rule is not nftables'."""
 
     handle: int
     expressions: tuple[Expression, ...]
@@ -36,9 +36,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A chain. Base chains have a hook, a priority and a policy; others "".
-
-    `devices` are those of a netdev chain, () if they are not known.
+    """A chain. A base chain has a hook, a priority and a policy; in others these are
+    "". `devices` are the interfaces of a netdev chain, () if they are not known.
     """
 
     family: str
@@ -58,8 +57,8 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """All chains of a host; named sets by (family, table, name); tables by (family,
-    name).
+    """All chains of a host, its named sets by (family, table, name), and its tables by
+    (family, name).
     """
 
     chains: tuple[Chain, ...] = ()
@@ -68,7 +67,9 @@ class Ruleset:
 
 
 def parse_ruleset(text: str, devices: Mapping[Key, tuple[str, ...]]) -> Ruleset:
-    """What `nft -j list ruleset` printed. Raises WireError if it is not that."""
+    """Parse what `nft -j list ruleset` printed. Raises WireError if it is something
+    else.
+    """
     try:
         items = json.loads(text)["nftables"]
         rules: dict[Key, list[Rule]] = {}
@@ -89,8 +90,8 @@ def parse_ruleset(text: str, devices: Mapping[Key, tuple[str, ...]]) -> Ruleset:
 
 
 def parse_devices(text: str) -> dict[Key, tuple[str, ...]]:
-    """Devices of netdev chains from `nft list ruleset`: nft 1.0.6 leaves them out of
-    its JSON.
+    """The interfaces of netdev chains, from `nft list ruleset`: nft 1.0.6 leaves them
+    out of its JSON.
     """
     found: dict[Key, tuple[str, ...]] = {}
     family = table = chain = ""
@@ -133,6 +134,8 @@ def _devices(raw: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _tool(family: str, table: str, chain: str) -> str:
-    """iptables-nft's tables have fixed names, and its base chains capital letters."""
+    """The program that manages this chain. iptables-nft's tables have fixed names, and
+    its base chains have names in capital letters.
+    """
     fixed = table in ("filter", "nat", "mangle", "raw", "security")
     return "iptables" if family == "ip" and fixed and chain.isupper() else "nft"

@@ -1,6 +1,6 @@
-"""Who listens, and who has an NFQUEUE: /proc's tables, read as text.
+"""Finds out which processes listen and which one has an NFQUEUE, from /proc.
 
-The parsers are pure; `Owners` looks which process holds a socket.
+The parsers are pure; `owners` looks up which process holds a socket.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 
 class Bound(NamedTuple):
-    """A socket that waits for somebody."""
+    """A listening TCP socket, or an unconnected UDP socket."""
 
     address: IPv4Address
     port: int
@@ -29,7 +29,9 @@ class Bound(NamedTuple):
 
 
 class QueueLine(NamedTuple):
-    """A queue as the kernel shows it. `port_id` is a netlink address, often a pid."""
+    """A line of /proc/net/netfilter/nfnetlink_queue. `port_id` is the owner's netlink
+    address, often its process id.
+    """
 
     number: int
     port_id: int
@@ -65,7 +67,7 @@ def parse_queues(text: str) -> list[QueueLine]:
 
 
 def parse_netlink(text: str) -> dict[int, int]:
-    """Port id -> inode of the netfilter sockets in /proc/net/netlink."""
+    """The inode of each netfilter socket in /proc/net/netlink, by its port id."""
     found = {}
     for line in text.splitlines()[1:]:
         fields = line.split()
@@ -75,7 +77,7 @@ def parse_netlink(text: str) -> dict[int, int]:
 
 
 def owners(wanted: Iterable[int]) -> Mapping[int, Process]:
-    """Inode of a socket -> the process that holds it, as far as /proc lets us see."""
+    """The process that holds each socket, by inode, as far as /proc shows it to us."""
     left = set(wanted) - {0}
     found: dict[int, Process] = {}
     for entry in Path("/proc").iterdir():

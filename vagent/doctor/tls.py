@@ -1,7 +1,7 @@
-"""Looks at TLS files and tries the upstream with them, as a client of its own.
+"""Inspects the TLS files, and tries the upstream with them as a client of its own.
 
-Plain `ssl` instead of the agent's own connection code: a second opinion. No identity
-header is sent, and of a reply only the first bytes are looked at.
+It uses plain `ssl` and not the agent's connection code, as a second opinion. No
+identity header is sent, and only the beginning of the reply is looked at.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from vagent.doctor.presented import READ_SIZE, Presented, presented
 from vagent.metadata.upstream.target import HostPort, Target
 
 _REQUEST = b"GET / HTTP/1.0\r\nHost: %s\r\nUser-Agent: vagentctl-doctor\r\n\r\n"
-"""Nova answers it with the list of its versions, whoever asks."""
+"""Nova answers this with the list of its versions, whoever asks."""
 
 
 def inspect(role: str, cert: Path, key: Path, ca: Path) -> TlsPair:
-    """What the three files hold. Never raises."""
+    """The content of the three files, or the reason why they cannot be used. Never
+    raises.
+    """
     problem = ""
     chain: list[Certificate] = []
     authorities: list[Certificate] = []
@@ -64,7 +66,7 @@ def inspect(role: str, cert: Path, key: Path, ca: Path) -> TlsPair:
 
 
 def try_upstream(target: Target, tls: ClientTls | None, timeout: float) -> Trials:
-    """Each endpoint once."""
+    """Send one request to each endpoint."""
     trials = []
     for endpoint in target.endpoints:
         name = target.name_of(endpoint)
@@ -124,7 +126,9 @@ def _context(files: ClientTls) -> ssl.SSLContext:
 
 
 def _presented(endpoint: HostPort, name: str, timeout: float) -> Presented:
-    """What it shows to somebody who trusts it; nothing where it does not answer."""
+    """What the endpoint presents in a handshake that trusts everybody; nothing if it
+    does not answer.
+    """
     address = (endpoint.host, endpoint.port)
     try:
         with socket.create_connection(address, timeout) as plain:

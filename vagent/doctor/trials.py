@@ -1,8 +1,8 @@
-"""Asks the kernel what it can do by trying, in ways that change nothing.
+"""Finds out what the kernel can do by trying it, without changing anything.
 
-nft checks a transaction and throws it away; where its own queue statement is missing,
-a table without hooks, which no packet meets, takes the xt rule and is deleted again;
-interfaces are made in a network namespace that ends with the command.
+nft checks a transaction without applying it. Where nft's own queue statement is
+missing, the xt rule is put into a table without hooks, which no packet meets, and
+deleted again. Interfaces are made in a network namespace that ends with the command.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _COMPLAINT = re.compile(r"Error: (.*?)(?= table| chain|$)")
 
 
 def try_kernel(queue_number: int) -> Iterator[KernelTrial]:
-    """Every part that the agent needs."""
+    """Try every part of the kernel that the agent needs."""
     for part, option, module, family, body in _NFT:
         script = _TABLE.format(family=family, body=body.format())
         yield KernelTrial(part, option, module, _checked(script))

@@ -1,7 +1,7 @@
-"""Follows a packet of which some things are known through a chain of rules.
+"""Follows a packet, of which some fields are known, through a chain of rules. Pure.
 
-Three answers to every match: yes, no, and nobody can say. So a drop is certain, or
-only possible. Pure; refuses to know which packets matter and whose the rules are.
+A match holds, does not hold, or it is unknown whether it holds. So a drop is either
+certain or possible.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from vagent.doctor.rules import Chain, Expression, Rule, Ruleset
 
 Value = str | int | IPv4Network
 Packet = Mapping[str, Value]
-"""Known fields: `meta iifname`, `ip saddr`, `tcp dport`, `ct state` … A network stands
-for some address in it."""
+"""The known fields of a packet: `meta iifname`, `ip saddr`, `tcp dport`, `ct state` … A
+network stands for some address in it."""
 
 MAX_DEPTH = 16
 """Jumps in a row: the kernel's own NFT_JUMP_STACK_SIZE."""
@@ -43,7 +43,7 @@ _MATCHES = frozenset({"match", "limit", "xt", "ct count", "quota", "fib"})
 
 
 class _After(Enum):
-    """Where a packet goes after a rule."""
+    """What happens to a packet after a rule."""
 
     GO_ON = 1
     RETURN = 2
@@ -52,7 +52,9 @@ class _After(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What ends the packet: a rule of `chain`, or its policy (`rule` None)."""
+    """What stops the packet: a rule of `chain`, or the chain's policy (`rule`
+    is None).
+    """
 
     chain: Chain
     rule: Rule | None
@@ -67,7 +69,7 @@ class Block:
 
 
 def blocks(chain: Chain, packet: Packet, ruleset: Ruleset) -> list[Block]:
-    """What of this base chain stops the packet, or may, in order."""
+    """Everything in this base chain that stops the packet, or may stop it, in order."""
     walker = _Walker(packet, (chain.family, chain.table), ruleset)
     if not walker.follow(chain, 0) and chain.policy == "drop":
         walker.found.append(Block(chain, None, "drops", walker.sure))
@@ -76,8 +78,10 @@ def blocks(chain: Chain, packet: Packet, ruleset: Ruleset) -> list[Block]:
 
 @dataclass(slots=True)
 class _Walker:
-    """`arrives`: the packet certainly got to the chain that we are in. `stays`: nothing
-    of that chain may have let it out so far.
+    """Follows one packet.
+
+    `arrives` is true while the packet has certainly got as far as the current chain.
+    `stays` is true while nothing in that chain may have let the packet leave it.
     """
 
     packet: Packet
@@ -89,11 +93,11 @@ class _Walker:
 
     @property
     def sure(self) -> bool:
-        """Does the packet certainly get to where we are?"""
+        """Has the packet certainly got to the current rule?"""
         return self.arrives and self.stays
 
     def follow(self, chain: Chain, depth: int) -> bool:
-        """Through one chain; True if the packet certainly ends in there."""
+        """Follow the packet through one chain. True if it certainly ends there."""
         for rule in chain.rules:
             match self._apply(chain, rule, depth):
                 case _After.END:
@@ -154,7 +158,7 @@ class _Walker:
         return _After.GO_ON
 
     def _jump(self, name: str, matched: bool | None, depth: int) -> bool:
-        """True if the packet ends in there, should it get there."""
+        """Follow a jump. True if the packet, provided that it jumps, ends there."""
         target = self._chain(name)
         if target is None or depth >= MAX_DEPTH:
             self.stays = False
@@ -197,7 +201,7 @@ class _Walker:
         return not hit if operator == "!=" and hit is not None else hit
 
     def _resolve(self, value: Any) -> Any:
-        """A list for a set, named or not; other values as they are."""
+        """The elements of a set, named or not, as a list; other values unchanged."""
         if isinstance(value, str) and value.startswith("@"):
             return self.ruleset.sets.get((*self.table, value[1:]), value)
         elements = _set_of(value)
@@ -237,7 +241,9 @@ def _set_of(value: Any) -> list[Any] | None:
 
 
 def _equals(known: Value, right: Any) -> bool | None:
-    """Does the known value meet the right-hand side of a match?"""
+    """Does a known value equal the right-hand side of a match? None if that
+    is unknown.
+    """
     elements = _set_of(right)
     if elements is not None:
         answers = [_equals(known, element) for element in elements]

@@ -1,9 +1,9 @@
-"""What each call of the port REST API means: method, path and body in, reply out.
+"""What each call of the port REST API does: method, path and body in, reply out.
 
-Contrail's routes and texts (`port_ipc/rest_server.cc`), two deviations: an array that
-is refused says so (Contrail answers 200), and so does a port whose file cannot be
-written or removed. Own addition: `GET /ports`. Knows no sockets and no HTTP beyond the
-status.
+Routes and texts are Contrail's (`port_ipc/rest_server.cc`), with two deviations: an
+array that is refused is an error (Contrail answers 200), and so is a port whose file
+cannot be written or removed. `GET /ports` is our own addition. Nothing here knows
+sockets, or of HTTP more than the status.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from vagent.ports.port import Port, Registration
 from vagent.ports.registrar import Registrar
 
 MAX_BODY = 4 * 1024 * 1024
-"""Bytes: some 8,000 ports in one array, at about 500 bytes each."""
+"""Bytes of a body: some 8,000 ports in one array, at about 500 bytes each."""
 PART = 256
-"""Ports encoded at a time for `GET /ports`: under 5 ms of the reactor."""
+"""Ports that `GET /ports` encodes before it lets the reactor do other work: under 5 ms.
+"""
 ROUTE = re.compile(
     rf"(?P<verb>[A-Z]+ /(?:port|ports|syncports|enable-port|disable-port))"
     rf"(?:/(?P<id>{UUID.pattern}))?"
@@ -36,7 +37,9 @@ StateOf = Callable[[Registration], str]
 
 @dataclass(frozen=True, slots=True)
 class PortApiReply:
-    """A status and a body; `parts` are the rest of a long one."""
+    """What a call is answered. `parts` are the rest of a body too long to be made at
+    once; `error` is the text of an error, "" for success.
+    """
 
     status: int
     body: bytes
@@ -45,7 +48,7 @@ class PortApiReply:
 
 
 def failed(status: int, message: str) -> PortApiReply:
-    """An error as Contrail spells it: `{"error":"…"}`, compact."""
+    """An error in Contrail's form: `{"error":"…"}`, without blanks."""
     body = json.dumps({"error": message}, separators=(",", ":")).encode()
     return PortApiReply(status, body, error=message)
 
@@ -55,7 +58,7 @@ UNKNOWN = failed(404, "Unknown Request")
 
 
 def state_of_registration(registration: Registration) -> str:
-    """What the registry alone can tell of a port's state."""
+    """A port's state as far as the registry knows it, which knows no taps."""
     port = registration.port
     if port.address is None and port.address6 is None:
         return "Inactive < no-address >"
@@ -63,8 +66,8 @@ def state_of_registration(registration: Registration) -> str:
 
 
 class PortApi:
-    """The calls. `now` gives seconds since the epoch, to stamp ports whose client did
-    not say when.
+    """Answers the calls. `now` gives seconds since the epoch, for ports whose client
+    did not say when they were made.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class PortApi:
         self._state_of = state_of
 
     async def call(self, method: str, path: str, body: bytes) -> PortApiReply:
-        """Answer one call; VagentError never leaves."""
+        """The reply to one call; an error of ours becomes a reply, too."""
         route = ROUTE.fullmatch(f"{method} {path}")
         if route is None:
             return UNKNOWN

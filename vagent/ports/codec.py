@@ -1,7 +1,8 @@
-"""JSON of the port REST API and of the journal <-> Port.
+"""Converts ports from and to JSON, for the port REST API and for the port files.
 
-Members, order and error texts are Contrail's (`port_ipc`); where it is more lenient
-than is safe, `members` says so. Knows neither files nor HTTP, and quotes no body.
+Members, their order and the error texts are Contrail's (`port_ipc`). Where Contrail
+accepts more than is safe, `members` is stricter and says so. Error texts quote nothing
+of the body.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ VM_PORT, NAMESPACE_PORT, REMOTE_PORT = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class PortRecord:
-    """A file of the journal: the port, and the identity it had, if it says so;
-    `further` are those of its further addresses, in their order, as far as it says.
+    """What a port file holds: the port, the identity address that it had, and those of
+    its further addresses in their order, as far as the file names them.
     """
 
     port: Port
@@ -52,15 +53,16 @@ class PortRecord:
     further: tuple[IPv4Address | None, ...] = ()
 
     def identities(self) -> dict[Slot, IPv4Address]:
-        """Which were whose."""
+        """The identity address that each of the port's addresses had."""
         said = zip(self.port.slots, (self.identity, *self.further), strict=False)
         return {slot: identity for slot, identity in said if identity is not None}
 
 
 def decode_ports(body: bytes) -> tuple[Port, ...]:
-    """The ports of a `POST /port` body: one object, or an array of objects.
+    """The ports in the body of a `POST /port`: one object, or an array of objects.
 
-    Raises WireError with Contrail's text; of an array every element must be right.
+    Raises WireError with Contrail's text. An array is refused if one of its elements
+    is.
     """
     value = _parse(body)
     if isinstance(value, dict):
@@ -82,7 +84,9 @@ def decode_ports(body: bytes) -> tuple[Port, ...]:
 
 
 def decode_record(text: bytes) -> PortRecord:
-    """The content of a journal file, ours or one that `vrouter-port-control` wrote."""
+    """The content of a port file, written by us or by `vrouter-port-control`. Raises
+    WireError.
+    """
     value = _parse(text)
     if not isinstance(value, dict):
         raise WireError("Unexpected Json string ==> not an object")
@@ -137,7 +141,7 @@ def decode_port(value: Json) -> Port:
 
 
 def encode_record(registration: Registration) -> bytes:
-    """A journal file: Contrail's members in Contrail's order, then ours."""
+    """The content of a port file: Contrail's members in Contrail's order, then ours."""
     port = registration.port
     link = {"link-state": int(port.link_up)}
     always = port.kind != REMOTE_PORT and port.link_up
@@ -220,7 +224,9 @@ def pretty(value: object) -> bytes:
 
 
 def _tokens(port: Port) -> dict[str, str]:
-    """Not there where nothing was said of it: then the object is Contrail's."""
+    """The member `session-tokens`, left out where no client ever set it: the object
+    then has exactly Contrail's members.
+    """
     said = port.session_tokens
     return {"session-tokens": said.value} if said else {}
 

@@ -1,12 +1,14 @@
-"""Ports on disk, one file each (`<state>/ports/<uuid>`), so that a restart keeps them.
+"""Keeps ports on disk, one file each (`<state>/ports/<uuid>`), over restarts.
 
-A change is on the disk, names in the folder included, before it is acknowledged; one
-that fails leaves the files as they were. A file appears whole or not at all: temporary
-file, fsync, rename, and one fsync of the folder for the whole batch. What a batch
-replaces or removes is kept under another name until then. The file functions run in a
-thread; what they find comes back as values and is reported from the reactor. Other
-programs write here too (`vrouter-port-control`), so a file is read with suspicion:
-regular, small, valid. Knows neither the registry nor HTTP.
+A change is on the disk, the names in the folder included, before it is acknowledged;
+one that fails leaves the files as they were. A file appears whole or not at all: it is
+written under a temporary name, synced and renamed, and the folder is synced once for
+the whole batch. Until then, files that a batch replaces or removes keep a second name.
+The file functions run in a thread; what they find comes back as values and is reported
+from the reactor.
+
+Other programs write here too (`vrouter-port-control`), so only regular, small and valid
+files are read.
 """
 
 from __future__ import annotations
@@ -34,25 +36,28 @@ FOLDER_MODE = 0o750
 MAX_FILE = 64 * 1024
 """Bytes; a port needs about 700."""
 LEFTOVER = re.compile(rf"\.{UUID.pattern}\.(?:tmp|old)")
-"""What a change that was killed leaves behind."""
+"""Names of the files that a change leaves behind if the process is killed meanwhile."""
 SYNCS_AT_ONCE = 16
-"""Threads that wait for the disk; 4 take a third longer, 64 are no faster (ext4)."""
+"""Threads that sync files at the same time; 4 take a third longer, 64 are no faster
+(ext4)."""
 SYNCED_TOGETHER = 128
-"""Files that are given to them at a time, which bounds the memory for it."""
+"""Files that these threads are given at a time, which bounds the memory."""
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What the folder holds: the ports, in order of id, and what was skipped."""
+    """The ports in the folder, in order of id, and the files that were skipped."""
 
     records: tuple[PortRecord, ...]
     skipped: tuple[PortFileSkipped, ...]
 
 
 class Journal:
-    """The folder of port files. It does not order its operations; its caller does."""
+    """The folder of port files. Its caller sees to it that one operation ends before
+    the next begins.
+    """
 
     def __init__(
         self, directory: Path, *, run_in_thread: RunInThread, emit: Emit
@@ -65,8 +70,8 @@ class Journal:
         return f"<Journal {self.directory}>"
 
     async def load(self) -> tuple[PortRecord, ...]:
-        """Every port on disk, at start. A file that cannot be one is reported, and
-        stays; only a folder that cannot be read or made raises StoreError.
+        """Every port on disk, at start. A file that is no valid port is reported and
+        left alone; StoreError is raised only if the folder cannot be read or made.
         """
         contents = await self._run_in_thread(lambda: read_all(self.directory))
         for skipped in contents.skipped:
@@ -74,22 +79,24 @@ class Journal:
         return contents.records
 
     async def write(self, registrations: Sequence[Registration]) -> None:
-        """Write them durably, over what is there. Raises StoreError, and then the files
-        are as they were.
+        """Write these ports' files durably, replacing those that are there. Raises
+        StoreError, and then the files are as they were.
         """
         if registrations:
             await self._run_in_thread(lambda: write_all(self.directory, registrations))
 
     async def delete(self, port_ids: Iterable[str]) -> None:
-        """Remove files durably; absent ones are fine. Raises StoreError, and then all
-        that were there still are.
+        """Remove these ports' files durably; missing ones do not matter. Raises
+        StoreError, and then every file that was there still is.
         """
         ids = tuple(port_ids)
         await self._run_in_thread(lambda: delete_all(self.directory, ids))
 
 
 def read_all(directory: Path) -> Contents:
-    """Read every regular file with a UUID for a name; clear what kills left behind."""
+    """Read every file whose name is a UUID, and remove what killed changes
+    left behind.
+    """
     try:
         make_folder(directory, mode=FOLDER_MODE)
         names = sorted(os.listdir(directory))  # noqa: PTH208 - names, not paths
@@ -113,10 +120,12 @@ def read_all(directory: Path) -> Contents:
 
 
 def write_all(directory: Path, registrations: Sequence[Registration]) -> None:
-    """A file for each. Raises StoreError, and then the files are as they were.
+    """Write one file for each port. Raises StoreError, and then the files are as they
+    were.
 
-    Written first, then synced, some at a time: the file system commits those together
-    that wait together, so 1,000 files cost a third of as many syncs one by one.
+    All are written first and then synced, several at the same time: the file system
+    combines syncs that wait together, so 1,000 files take a third of the time of syncs
+    one by one.
     """
     port_ids = [registration.port.id for registration in registrations]
     change = _Change(directory)
@@ -149,8 +158,8 @@ def write_all(directory: Path, registrations: Sequence[Registration]) -> None:
 
 
 def delete_all(directory: Path, port_ids: Iterable[str]) -> None:
-    """Remove the files. Raises StoreError with the file that would not go, and then all
-    that were there still are.
+    """Remove these ports' files. Raises StoreError, naming the file that could not be
+    removed, and then every file that was there still is.
     """
     change = _Change(directory)
     failing = directory
@@ -168,7 +177,7 @@ def delete_all(directory: Path, port_ids: Iterable[str]) -> None:
 
 
 class _Change:
-    """A change of several files that can be undone until it is known to be durable."""
+    """A change of several files that can be undone until the folder is synced."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -176,7 +185,9 @@ class _Change:
         self._kept: list[str] = []
 
     def replace(self, port_id: str) -> None:
-        """Put the temporary file in the place of the port's, which is never missing."""
+        """Rename a port's temporary file over its file, if there is one: at every
+        moment the port has a whole file.
+        """
         final, old = self._directory / port_id, self._old(port_id)
         if os.path.lexists(final):
             old.unlink(missing_ok=True)
@@ -207,7 +218,9 @@ class _Change:
                 self._old(port_id).unlink(missing_ok=True)
 
     def forget_old(self) -> None:
-        """The change is durable. What cannot be cleared away is at the next start."""
+        """The folder is synced: remove the second names. Those that cannot be removed
+        now are removed at the next start.
+        """
         for port_id in self._kept:
             with suppress(OSError):
                 self._old(port_id).unlink()

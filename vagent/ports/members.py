@@ -1,7 +1,8 @@
-"""Members of a port's JSON object, each read and checked by one function.
+"""Reads and checks the members of a port's JSON object, one function for each kind.
 
-Length first, then content, by allow-list: a tap name ends in kernel rules, every other
-text on an operator's screen. The error texts begin as Contrail's do. Knows no Port.
+The length is checked before the content, and the content against what is allowed: a tap
+name ends up in kernel rules, every other text on an operator's screen. Error texts
+begin as Contrail's do.
 """
 
 from __future__ import annotations
@@ -21,25 +22,28 @@ MAX_TAP = 15
 MAX_NAME = 255
 """Nova's ceiling for a display name."""
 MAX_ADDRESS = 64
-"""Longer than any IPv6 text; what is longer is not a mistyped address."""
+"""Characters; no IPv6 address is longer."""
 MAX_FURTHER = 63
-"""With the main one as many as a tap may have (`tap.MAX_ON_TAP`)."""
+"""A port's further addresses: with its main one they fill what one tap may have
+(`tap.MAX_ON_TAP`)."""
 MAX_MAC = 17
 INT32 = range(-(2**31), 2**31)
 """What Contrail's parser takes for an int."""
 VLANS = range(-1, 4095)
-"""-1 = none (IEEE 802.1Q: 0 to 4094, of which 0 is none, too)."""
+"""VLAN ids; -1 means none, and so does 0 (IEEE 802.1Q: priority tag, no VLAN)."""
 
 TAP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-"""A subset of what the kernel takes: nothing that nft, a shell, a path or a command
-line would read as more than a name (`*` is a wildcard to nft, `-` starts an option)."""
+"""Tap names: fewer than the kernel allows, and none that nft, a shell, a path or a
+command line could read as more than a name (`*` is a wildcard to nft, `-` starts an
+option)."""
 RESERVED_TAPS = frozenset({"lo", "all", "default"})
-"""The host itself, and two names that sysctl reads as every interface."""
+"""No tap has these names: one is the loopback interface, to sysctl the others mean
+every interface."""
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 PLAIN_UUID = re.compile(r"[0-9a-f]{32}")
 MAC = re.compile(r"[0-9a-f]{1,2}(?::[0-9a-f]{1,2}){5}")
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
-"""Characters that break a line, a terminal, UTF-8 or XML 1.0."""
+"""Characters that would break a line, a terminal, UTF-8 or XML 1.0."""
 BROADCAST = IPv4Address("255.255.255.255")
 
 Json = Mapping[str, Any]
@@ -112,7 +116,7 @@ def dashed(plain: str) -> str:
 
 
 def read_name(value: Json, name: str) -> str:
-    """Text that people chose: any script, no control characters."""
+    """A name that people chose: any script, no control characters."""
     text = read_text(value, name, MAX_NAME)
     if CONTROL.search(text):
         raise WireError(f"Invalid or missing field for <{name}>: control character")
@@ -147,7 +151,9 @@ def read_address(value: Json, name: str, family: type[Address]) -> Address | Non
 
 
 def parse_address(text: str, family: type[Address]) -> Address | None:
-    """None for what no guest can have; also for a scope, which may be any text."""
+    """The address; None for a text that is none, and for one that no guest can have. A
+    zone (`%eth0`) is refused because it may be any text.
+    """
     try:
         address = family(text)
     except ValueError:
@@ -163,7 +169,9 @@ def parse_address(text: str, family: type[Address]) -> Address | None:
 
 
 def read_vlans(value: Json) -> tuple[int, int]:
-    """VLAN ids of the frames from the guest, and of those to it."""
+    """The VLAN ids of the frames that the guest sends, and of those that it
+    receives.
+    """
     rx, tx = (read_integer(value, name, VLANS) for name in ("rx-vlan-id", "tx-vlan-id"))
     if (rx > 0) != (tx > 0):
         said, other = ("RX (isolated)", "TX") if rx > 0 else ("TX", "RX (isolated)")
@@ -194,7 +202,7 @@ def read_further(value: Json, name: str) -> tuple[IPv4Address | IPv6Address, ...
 
 
 def read_remark(value: Json, name: str) -> str:
-    """Short plain text; anything else is "", as nobody decides by it."""
+    """A short plain text; anything else becomes "", because nothing depends on it."""
     text = value.get(name)
     if not isinstance(text, str) or len(text) > MAX_NAME or CONTROL.search(text):
         return ""
@@ -202,7 +210,9 @@ def read_remark(value: Json, name: str) -> str:
 
 
 def read_tokens(value: Json, name: str) -> PortTokens:
-    """A mode of session tokens; absent: nothing is said of it."""
+    """The port's mode of session tokens; if the member is absent, the mode that it has
+    stays.
+    """
     if name not in value:
         return PortTokens.UNSAID
     try:

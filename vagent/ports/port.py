@@ -1,4 +1,4 @@
-"""A port: a guest's interface as registered (Contrail's VMI). Valid from birth."""
+"""A port: a guest's interface as it was registered (Contrail's VMI), and checked."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from vagent.ports.identity import identity6_of, read_identity
 Address = IPv4Address | IPv6Address
 
 Slot = tuple[str, Address | None]
-"""What has an index: a port by its id (None), and each of its further addresses."""
+"""Something that has an index of its own: a port by its id (with None), and each of its
+further addresses."""
 
 
 class PortTokens(StrEnum):
-    """What is said of a port's session tokens; the modes are those of agent.conf."""
+    """The mode of a port's session tokens: one of agent.conf's, or one of the
+    next two.
+    """
 
     UNSAID = ""
-    """Nothing: what was said before stays, and to begin with it is DEFAULT."""
+    """The client did not say: the port keeps the mode that it has, at first DEFAULT."""
     DEFAULT = "default"
     """As agent.conf says for all ports."""
     OFF = "off"
@@ -33,11 +36,11 @@ class Port:
     """One guest interface.
 
     UUIDs are lower case with dashes; `tenant_id` is 32 lower-case hex digits without
-    dashes, as Nova compares it, or "" where it was not given. `address` and `address6`
-    are None where the orchestrator did not know them; `further` are more addresses of
-    the guest, of either family. `mac` is lower case with colons.
-    `rx_vlan` is the VLAN id of the guest's frames, `tx_vlan` of those that it gets; -1
-    and 0 stand for none, and both have one or neither.
+    dashes, as Nova compares it, or "" where it was not given. `mac` is lower case with
+    colons. `address` and `address6` are None where the orchestrator does not know them;
+    `further` are more addresses of the guest, of either family. `rx_vlan` is the VLAN
+    id of the frames that the guest sends, `tx_vlan` of those that it receives; 0 and -1
+    mean none, and a port has both or neither.
     """
 
     id: str
@@ -61,13 +64,13 @@ class Port:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """All that are known."""
+        """All addresses that are known, the main ones first."""
         main = (self.address, self.address6)
         return (*(each for each in main if each is not None), *self.further)
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """What of it has an index, in the order of `Registration.indexes`."""
+        """What has an index of its own, in the order of `Registration.indexes`."""
         return ((self.id, None), *((self.id, address) for address in self.further))
 
     @property
@@ -78,13 +81,13 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A port and the identity that stands for it above the tap.
+    """A port, and the identity address that stands for it above its tap.
 
-    `index` numbers the identity inside the identity range (1 is the agent's own
-    address, so guests start at 2) and is the packet mark of the reply path;
-    `identity` is the address itself (Contrail's mdata ip). `further` are the indexes of
-    the port's further addresses, in their order: a reply goes to the address that
-    asked, so each has an identity of its own.
+    `identity` is that address (Contrail's metadata ip), `index` its number in the
+    identity range: 1 is the agent, guests have 2 and up. The index is the packet mark
+    by which a reply finds its guest. `further` are the indexes of the port's further
+    addresses, in their order: a reply has to go to the address that asked, so each has
+    an identity address of its own.
     """
 
     port: Port
@@ -94,15 +97,15 @@ class Registration:
 
     @property
     def indexes(self) -> tuple[int, ...]:
-        """All of the port's."""
+        """All indexes of the port, the main one first."""
         return (self.index, *self.further)
 
     def identity_at(self, index: int) -> IPv4Address:
-        """The identity of one of the port's indexes."""
+        """The identity address that belongs to one of the port's indexes."""
         return self.identity + (index - self.index)
 
     def addresses_at(self, index: int) -> tuple[IPv4Address | None, IPv6Address | None]:
-        """The guest's addresses that one of its indexes stands for."""
+        """The addresses of the guest that one of the port's indexes stands for."""
         if index == self.index:
             return self.port.address, self.port.address6
         address = self.port.further[self.further.index(index)]
@@ -111,9 +114,9 @@ class Registration:
         return None, address
 
     def address_behind(self, source: str) -> Address | None:
-        """The guest's address behind one of its identities, as a socket spells that.
-
-        None where that address is not known, or the identity is not the port's.
+        """The guest's own address, given one of its identity addresses in text form.
+        None where that address is not known, or the identity address is not this
+        port's.
         """
         index, link_local = read_identity(source, self._start)
         if index not in self.indexes:

@@ -1,9 +1,10 @@
-"""A change of ports, step by step: decide, write down, put in force, wait for kernel.
+"""The only way to change ports: decide, write to disk, put in force, wait for the
+kernel.
 
-Whoever changes ports (the REST API, a libvirt hook) goes through here, so that changes
-are in one order and none is in force that a restart would not find. Also Contrail's
-sync: a client says "now I tell you all", and what it did not tell goes after a time.
-Knows no HTTP.
+Whoever changes ports goes through here, so that changes happen one after another and
+every port in force is on disk, where a restart finds it. Contrail's sync is here as
+well: after `POST /syncports` a client registers all its ports again, and those that it
+does not are removed after a time.
 """
 
 from __future__ import annotations
@@ -38,17 +39,17 @@ from vagent.ports.port import Port, Registration, Slot
 from vagent.ports.registry import PortRegistry
 
 SETTLE_DEADLINE = 5.0
-"""Seconds for the kernel to take a change; 1,000 ports take it under one."""
+"""Seconds that a caller waits for the kernel; 1,000 ports take it under one."""
 STALE_AFTER = 60.0
-"""Seconds from a sync to the removal of what was not registered again (Contrail's
-`stale_interface_cleanup_timeout`)."""
+"""Seconds from a sync until ports that were not registered again are removed
+(Contrail's `stale_interface_cleanup_timeout`)."""
 
 Settle = Callable[[], Awaitable[None]]
 """Returns once the kernel has what the registry has."""
 
 
 class Registrar:
-    """The one way to change the registry. `stop` ends its timer."""
+    """Changes ports. `stop` ends its timer."""
 
     def __init__(
         self,
@@ -72,11 +73,12 @@ class Registrar:
         return f"<Registrar {self.registry!r} {len(self._unseen)} unseen since sync>"
 
     async def restore(self) -> int:
-        """Register what the journal holds, at start; how many. Does not settle.
+        """Register the ports that are on disk, at start, and return how many. Does not
+        wait for the kernel.
 
-        A port keeps its identity if its file names it and no other has it; a file that
-        contradicts an earlier one is reported and stays. Raises StoreError only if the
-        folder cannot be read.
+        A port keeps its identity address if its file names one that no other port has.
+        A file that contradicts an earlier one is reported and left alone. Raises
+        StoreError only if the folder cannot be read.
         """
         async with self._lock:
             records = await self._journal.load()
@@ -109,11 +111,12 @@ class Registrar:
         return registrations
 
     async def remove(self, port_ids: Iterable[str]) -> tuple[Registration, ...]:
-        """Take ports out, all or none, durably; those that were there. Unknown ids are
-        fine.
+        """Remove ports durably, all or none. Returns those that there were; unknown ids
+        do not matter.
 
-        Raises StoreError with nothing changed. What the kernel refuses is reported, not
-        raised: it is tried again until the kernel takes it.
+        Raises StoreError with nothing changed. If the kernel does not take the change
+        in time, that is reported and not raised: it is repeated until the kernel takes
+        it.
         """
         async with self._lock:
             removed = await self._take_out(tuple(port_ids))
@@ -146,7 +149,7 @@ class Registrar:
         self._sweep = self._clock.callLater(STALE_AFTER, self._start_sweep)
 
     def stop(self) -> None:
-        """Forget a sync that is under way."""
+        """End a sync that is under way: nothing will be removed."""
         if self._sweep is not None and self._sweep.active():
             self._sweep.cancel()
         self._sweep = None
@@ -188,7 +191,9 @@ class Registrar:
         )
 
     async def _settled(self) -> None:
-        """Wait for the kernel, at most SETTLE_DEADLINE; its own work goes on after."""
+        """Wait until the kernel has the change, at most SETTLE_DEADLINE seconds. After
+        that the work itself goes on. Raises KernelError.
+        """
         try:
             await _shielded(self._settle).addTimeout(SETTLE_DEADLINE, self._clock)
         except DeferredTimeout as error:
@@ -221,7 +226,9 @@ class Registrar:
     async def _take_out_what_goes(
         self, port_ids: tuple[str, ...]
     ) -> tuple[Registration, ...]:
-        """As `_take_out`; if that fails, one by one, without those that do not go."""
+        """As `_take_out`; if that fails, one port at a time, leaving those out whose
+        files cannot be removed.
+        """
         try:
             return await self._take_out(port_ids)
         except StoreError:
@@ -237,7 +244,7 @@ class Registrar:
 
 
 def _has(registration: Registration, wanted: Mapping[Slot, IPv4Address]) -> bool:
-    """Has it the identities that it was to have?"""
+    """Does a port that came back have the identity addresses that its file names?"""
     return all(
         wanted.get(slot) == registration.identity_at(index)
         for slot, index in zip(
@@ -247,7 +254,9 @@ def _has(registration: Registration, wanted: Mapping[Slot, IPv4Address]) -> bool
 
 
 def _shielded(settle: Settle) -> Deferred[None]:
-    """A wait that can be cancelled without cancelling what is waited for."""
+    """A Deferred for `settle` that may be cancelled without cancelling the
+    work itself.
+    """
 
     async def run() -> None:
         await settle()

@@ -1,11 +1,10 @@
-"""The ports that exist, in memory, each with its identity: the desired state.
+"""The ports that exist, each with its identity address, in memory.
 
-A change is decided first (`plan`: nothing but identities set aside), then written to
-the journal by the caller, then put in force (`commit`), so that what is in force is
-what a restart finds. Rules: one identity for each live port; an identity stays with a
-port only while it is the same guest on the same tap; a tap belongs to one instance, or
-a guest could claim the address of a predecessor that nobody removed.
-Knows neither JSON, disk nor kernel.
+A change is decided first (`plan`, which only sets identity numbers aside), then written
+to disk by the caller, then put in force (`commit`): every port in force is one that a
+restart finds. A port has an identity address of its own and keeps it only as long as it
+is the same guest on the same tap. A tap belongs to one instance; otherwise a guest
+could claim the address of an earlier one whose port nobody removed.
 """
 
 from __future__ import annotations
@@ -28,15 +27,18 @@ MAX_PORTS = 16_000
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What subscribers are told. A replaced port is in both, with the same index if it
-    kept its identity.
+    """A change of ports, as subscribers are told of it. A port that was replaced is in
+    both, with the same index if it kept its identity address.
     """
 
     added: tuple[Registration, ...] = ()
     removed: tuple[Registration, ...] = ()
 
     def pairs(self) -> Iterator[tuple[Registration | None, Registration | None]]:
-        """(old, new) for each port: what is removed for good, then the others."""
+        """Old and new registration of each port: first those that are removed, with
+        None as the new one, then the others, with None as the old one of a port that is
+        new.
+        """
         old = {registration.port.id: registration for registration in self.removed}
         new = {registration.port.id: registration for registration in self.added}
         for port_id in old.keys() - new.keys():
@@ -47,9 +49,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What `commit` will put in force: one registration for each port asked for.
+    """A change that was decided: one registration for each port asked for.
 
-    `fresh` holds the numbers set aside for it; `abandon` gives them back.
+    `fresh` are the identity numbers set aside for it; `abandon` gives them back.
     """
 
     registrations: tuple[Registration, ...]
@@ -58,11 +60,7 @@ class Plan:
 
 
 class PortRegistry:
-    """Registrations by port id and by identity.
-
-    `guests` has them by index, each of a port's indexes. Other rooms read it; it is
-    changed here alone.
-    """
+    """The registrations, by port id, by identity address and by index."""
 
     def __init__(self, network: IPv4Network, *, emit: Emit) -> None:
         self.guests: dict[int, Registration] = {}
@@ -99,20 +97,22 @@ class PortRegistry:
         return self._all
 
     def subscribe(self, changed: Callable[[Change], None]) -> None:
-        """Call `changed` after each change that is one; it must not raise."""
+        """Call `changed` after each change that has an effect. It must not raise."""
         self._subscribers.append(changed)
 
     def add(self, ports: Iterable[Port]) -> list[Registration]:
-        """Plan and commit at once; raises what `plan` raises, and then adds none."""
+        """Plan and commit in one step. Raises what `plan` raises, and then adds
+        nothing.
+        """
         plan = self.plan(ports)
         self.commit(plan)
         return list(plan.registrations)
 
     def hold(self, wanted: Mapping[Slot, IPv4Address]) -> dict[Slot, int]:
-        """Set aside the identities that ports had before a restart, by slot.
+        """Set aside the identity addresses that ports had before a restart.
 
-        Returns the numbers to pass to `plan`; of ports that claim one identity the
-        first gets it, and an identity outside the range is forgotten. Call once, before
+        Returns the numbers to pass to `plan`. If several ports name one address, the
+        first gets it; addresses outside the range are ignored. Call it once, before
         anything is added, and plan every port that is returned.
         """
         numbers: dict[int, Slot] = {}
@@ -122,16 +122,18 @@ class PortRegistry:
         return {numbers[index]: index for index in held}
 
     def release(self, index: int) -> None:
-        """Give back a number that `hold` set aside for a port that cannot be added."""
+        """Give back a number that `hold` set aside, for a port that cannot be added."""
         self._pool.give_back(index)
 
     def plan(
         self, ports: Iterable[Port], *, held: Mapping[Slot, int] | None = None
     ) -> Plan:
-        """Decide on ports, all or none; of two with one id the later counts.
+        """Decide what registering these ports would change; all are accepted or none.
+        Of two ports with one id the later counts.
 
-        Raises ConflictError where a tap or its address belongs to another port, and
-        LimitError where there is no room. Commit or abandon it before the next plan.
+        Raises ConflictError where a tap, or an address on it, belongs to another port,
+        and LimitError where there is no room. Commit or abandon a plan before making
+        the next.
         """
         wanted = {port.id: port for port in ports}
         self._check_room(wanted)
@@ -148,7 +150,7 @@ class PortRegistry:
         return Plan(tuple(registrations), self._change_of(registrations), tuple(fresh))
 
     def abandon(self, plan: Plan) -> None:
-        """Forget a plan: its numbers are free again."""
+        """Drop a plan and give its identity numbers back."""
         for index in plan.fresh:
             self._pool.give_back(index)
 
@@ -227,7 +229,9 @@ class PortRegistry:
         held: Mapping[Slot, int],
         fresh: list[int],
     ) -> int:
-        """The one that it has, or had before a restart, or a new one."""
+        """The index of a port or further address: the one that it has, or had before a
+        restart, or a new one.
+        """
         index = known.get(slot)
         if index is None:
             index = held.get(slot)

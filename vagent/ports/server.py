@@ -1,7 +1,7 @@
-"""HTTP of the port REST API (127.0.0.1:9091), in Contrail's form: JSON, reason phrase
-`OK` whatever the status, no headers but type and length.
+"""The port REST API over HTTP, in Contrail's form: JSON, the reason phrase `OK`
+whatever the status, no headers but Content-Type and Content-Length.
 
-What a call means is `api`'s matter.
+What a call does is decided in `api`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class PortDialect:
         self._emit = emit
 
     async def answer(self, request: SiteRequest) -> SiteReply:
-        """The reply to a call; the query never meant anything here."""
+        """The reply to a call. A query is ignored, as in Contrail."""
         reply = await self._api.call(request.method, request.path, request.body)
         return self._site_reply(request, reply)
 
@@ -45,7 +45,7 @@ class PortDialect:
         return self._site_reply(request, failed(denial.status, f"{{ {denial.text} }}"))
 
     def fail(self, request: SiteRequest, error: Exception) -> SiteReply:
-        """500; the caller learns the kind of fault, and no more."""
+        """500 with the kind of fault and no details."""
         what = f"{{ internal error: {type(error).__name__} }}"
         return self._site_reply(request, failed(500, what))
 

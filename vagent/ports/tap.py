@@ -1,8 +1,8 @@
-"""Who may be on a tap, and who is still the same guest: decisions over Port values.
+"""Which ports may share a tap, and when a port still stands for the same guest. Pure.
 
-A tap is what a guest is known by. If two instances were on one, each could take the
-other's address and with it the other's identity, so a port that nobody removed when its
-guest went keeps the next guest out until it is deleted.
+A guest is known by its tap. If ports of two instances were on one tap, each guest could
+use the other's address and would be taken for it. So a port that was not removed when
+its guest went keeps ports of other instances off the tap until it is deleted.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from vagent.errors import ConflictError, LimitError
 from vagent.ports.port import Port, PortTokens
 
 MAX_ON_TAP = 64
-"""Identities of one tap, that is ports and their further addresses: more than any cloud
-gives, and few enough to look at each time one of them changes."""
+"""Identity addresses of one tap, that is ports and their further addresses: more than
+any cloud gives a guest, and few enough to compare whenever one changes."""
 
 Place = tuple[int, IPv4Address | IPv6Address]
-"""A VLAN of the tap (0 for none), and an address in it."""
+"""Where an address is on a tap: the VLAN (0 for none) and the address."""
 
 
 def is_same_guest(old: Port, new: Port) -> bool:
-    """May `new` keep the identity of `old`? An address that was unknown may appear."""
+    """May the new port keep the identity address of the old one? It may if it is the
+    same guest; an address that was not known before may be added.
+    """
     return (
         (old.tap, old.vlan, old.tx_vlan, old.mac, old.instance_id)
         == (new.tap, new.vlan, new.tx_vlan, new.mac, new.instance_id)
@@ -33,11 +35,11 @@ def is_same_guest(old: Port, new: Port) -> bool:
 
 
 def renewed(old: Port, new: Port) -> Port:
-    """What a port of one instance is when it is registered again.
+    """The port to store when one of the same instance is registered again.
 
-    Who says so, and when, is no change, and so is the mode of its session tokens: they
-    are bound to `time`, and stay good. An orchestrator that knows nothing of that mode
-    does not take it away.
+    The client and the time of registration do not count as changes, nor does the mode
+    of session tokens: tokens are bound to the old `time`, which stays, so they remain
+    valid. If the client does not name a mode, the port keeps the one that it has.
     """
     unsaid = new.session_tokens is PortTokens.UNSAID
     tokens = old.session_tokens if unsaid else new.session_tokens
@@ -48,10 +50,9 @@ def renewed(old: Port, new: Port) -> Port:
 
 
 def check_tap(tap: str, ports: Iterable[Port]) -> None:
-    """May all these ports be on this tap together?
+    """Check that these ports may be on this tap together.
 
-    Raises ConflictError, naming the port that is in the way (the earlier one), or
-    LimitError.
+    Raises ConflictError, naming the earlier port that is in the way, or LimitError.
     """
     owner: Port | None = None
     holders: dict[Place, Port] = {}

@@ -1,1 +1,1 @@
-"""Where shared configuration lives: one interface, SQLite behind it."""
+"""The store of what operators provision: its interface, and SQLite behind it."""

@@ -1,5 +1,5 @@
-"""Making files and folders survive a power cut. Every call waits for the disk, so it
-belongs into a thread.
+"""Makes files and folders survive a power cut. Every function waits for the disk, so
+call it in a thread.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ def sync(path: Path) -> None:
 
 
 def make_folder(path: Path, *, mode: int) -> None:
-    """A folder that is there after a power cut, with those above it; one that is there
-    already is left as it is. `mode` is that of the last; in those above it nobody else
-    may write, whatever the umask.
+    """Make a folder, and those above it that are missing, so that they are there after
+    a power cut. A folder that exists is left as it is.
 
-    Raises OSError, also if the path leads through or to something else.
+    `mode` is that of the last one; in those above it only the owner may write, whatever
+    the umask. Raises OSError, NotADirectoryError if something else is in the way.
     """
     if path.is_dir():
         return

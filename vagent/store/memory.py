@@ -1,4 +1,5 @@
-"""A store that forgets: the verified fake of SqliteStore (one contract suite for both).
+"""A store in memory, for tests: the same contract suite runs against it and
+SqliteStore.
 
 Values are kept as JSON text, so nobody can change what is stored by changing a dict.
 """

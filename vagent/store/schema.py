@@ -1,7 +1,7 @@
-"""The tables of vagent.sqlite and their version. Refuses to know what entries mean.
+"""The tables of vagent.sqlite and their version.
 
-Version 1: `entry` holds JSON by (kind, id); `clock` holds the last revision given, so
-that revisions grow even when the newest entry is deleted.
+Version 1: `entry` holds JSON by (kind, id); `clock` holds the last revision that was
+given, so that revisions grow even after the newest entry was deleted.
 """
 
 from __future__ import annotations

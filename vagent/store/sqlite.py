@@ -1,9 +1,9 @@
-"""The embedded store: one SQLite file, touched by one worker thread only.
+"""The store in one SQLite file, which only one worker thread touches.
 
-Each coroutine hands a job to `run_in_thread` and waits; the jobs are plain functions on
-a connection. Watchers are told in the reactor's thread, after the commit. A put whose
-caller went away may still commit, so watchers are told then, too: what they read next
-queues behind it. Refuses to know what the entries mean.
+Each coroutine hands a job to `run_in_thread` and waits; the jobs are plain functions of
+a connection. Watchers are told in the reactor's thread, after the commit. A write whose
+caller was cancelled may still be committed, so watchers are told then, too; what they
+read next comes after it in the worker's queue.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from vagent.store.worker import RunInThread
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process (an operator's sqlite3) to let go of the file."""
 MAX_FILE_BYTES = 1024 * 1024 * 1024
-"""5,000 instances with 64 KiB of user data each fill a third; a runaway writer must not
-fill the host's disk."""
+"""Ceiling of the file, so that a caller gone wild cannot fill the disk of the host;
+5,000 instances with 64 KiB of user data each take a third of it."""
 
 Result = TypeVar("Result")
 
@@ -72,7 +72,9 @@ class SqliteStore:
         self._connection = await self._run(self._connect)
 
     async def close(self) -> None:
-        """Wait for what is under way, fold the WAL into the file and let go of it."""
+        """Finish the jobs given so far, write the WAL back into the file and
+        close it.
+        """
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._run(connection.close)
@@ -152,7 +154,7 @@ class SqliteStore:
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
-        """Name the file in every error that comes from SQLite or the disk."""
+        """Turn errors of SQLite and the disk into StoreError, naming the file."""
         try:
             yield
         except (sqlite3.Error, OSError) as error:
@@ -236,7 +238,9 @@ def _next_revision(sql: sqlite3.Connection) -> int:
 
 @contextmanager
 def _transaction(sql: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing; takes the write lock at once, so that what was read holds."""
+    """A transaction. It takes the write lock at once, so what it reads stays true until
+    it writes.
+    """
     sql.execute("BEGIN IMMEDIATE")
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a configuration store is. Refuses to know what its entries mean."""
+"""What a configuration store is, whatever it stores."""
 
 from __future__ import annotations
 

@@ -11,12 +11,13 @@ from typing import Any
 from vagent.errors import StoreError
 
 MAX_VALUE_BYTES = 1024 * 1024
-"""Of JSON in ASCII. 1,024 services of 1 KiB, or an instance with Nova's largest
-user data (64 KiB) and personality; etcd refuses requests above 1.5 MiB."""
+"""Bytes of a value as JSON in ASCII. 1,024 services of 1 KiB fit, or an instance with
+Nova's largest user data (64 KiB) and personality; etcd refuses requests above 1.5 MiB.
+"""
 MAX_KEY = 255
 """Characters of a kind or an id; a UUID has 36, Contrail's fq_names stay below."""
 MAX_ENTRIES = 16_384
-"""Of one kind: three times the guests that one host carries."""
+"""Entries of one kind: three times the guests that one host carries."""
 
 
 def check_key(kind: str, entry_id: str) -> None:
@@ -45,7 +46,9 @@ def to_text(kind: str, entry_id: str, value: dict[str, Any]) -> str:
 
 
 def from_text(kind: str, entry_id: str, text: object) -> dict[str, Any]:
-    """The value again. Raises StoreError if the medium changed it."""
+    """The value that the text stands for. Raises StoreError if the medium changed the
+    text.
+    """
     try:
         value = json.loads(text) if isinstance(text, str) else None
     except (ValueError, RecursionError):

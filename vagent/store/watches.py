@@ -1,4 +1,4 @@
-"""Who wants to know of changes, by kind. Knows nothing of what changed."""
+"""Subscriptions to changes, by kind of entry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Watches:
         return watch
 
     def tell(self, kind: str) -> None:
-        """Call everybody who watches the kind and has not stopped."""
+        """Call all watchers of the kind that have not stopped."""
         for watch in tuple(self._watches.get(kind, ())):
             if not watch.active:
                 continue

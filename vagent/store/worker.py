@@ -1,7 +1,7 @@
-"""One thread for what blocks: a store's fsync must never stall the reactor.
+"""One thread for calls that block: an fsync must never stall the reactor.
 
-One, not several: jobs run in the order in which they were given, which is what makes
-a read after a write see it.
+It is one thread and not several, so that jobs run in the order in which they were given
+and a read after a write sees the write.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ Result = TypeVar("Result")
 
 
 class RunInThread(Protocol):
-    """Runs a blocking function elsewhere: a Worker, or what stands for one."""
+    """Runs a blocking function in another thread: a Worker, or what a test puts in its
+    place.
+    """
 
     def __call__(self, work: Callable[[], Result], /) -> Awaitable[Result]:
         """What `work` returns or raises."""

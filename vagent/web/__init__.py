@@ -1,1 +1,1 @@
-"""HTTP for operators: who is admitted, the bounded server, and the bounded client."""
+"""HTTP for operators: who is admitted, the bounded server, the bounded client."""

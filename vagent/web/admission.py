@@ -75,7 +75,9 @@ def check_admission(
 
 
 def _read_host(field: str) -> str | None:
-    """The host in a Host field, an IPv6 address in its brackets; None if malformed."""
+    """The host in a Host field, an IPv6 address with its brackets; None if it is
+    malformed.
+    """
     match = _HOST.fullmatch(field)
     if match is None or int(match["port"] or 0) > 65_535:
         return None
@@ -100,7 +102,9 @@ def _is_ipv4(text: str) -> bool:
 
 
 def _is_ipv6(text: str) -> bool:
-    """A zone (`%eth0`) means something on one machine only, and no URL has one."""
+    """Whether it is an IPv6 address without a zone (`%eth0`), which means something on
+    one machine only.
+    """
     try:
         IPv6Address(text)
     except AddressValueError:

@@ -1,6 +1,6 @@
-"""A request to an operator's site and its reply, as values, and what a site asks for.
-
-Nothing here knows Twisted, so a site's meaning is tested without a server.
+"""A request to an operator's site and its reply, as values, and the interface of a
+site's dialect. Nothing here depends on Twisted, so dialects are tested without a
+server.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from vagent.web.admission import Denial
 
 @dataclass(frozen=True, slots=True)
 class SiteRequest:
-    """One request that was read whole.
+    """One request, read completely.
 
-    `path` is as it was sent, escapes included; `query` has no `?`. `authority` is this
-    server as the client calls it, host and port, or its own address if the client did
-    not say. `headers` has lower-case names; the values of one that stands several times
-    are joined by commas (RFC 9110 §5.3).
+    `path` is as it was sent, escapes included; `query` has no `?`. `authority` is host
+    and port of this server as the client calls it, or its own address if the client did
+    not say. `headers` has lower-case names; the values of a header that stands several
+    times are joined by commas (RFC 9110 §5.3).
     """
 
     method: str
@@ -49,7 +49,7 @@ class SiteReply:
 
 
 class Dialect(Protocol):
-    """What one site says: its paths, and the form of its errors."""
+    """What a site adds to the common server: its paths, and the form of its replies."""
 
     async def answer(self, request: SiteRequest) -> SiteReply:
         """The reply to an admitted request."""

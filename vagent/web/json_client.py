@@ -1,9 +1,9 @@
-"""The client of our own APIs and of Contrail's: one request, one bounded reply, one
+"""The client for our own APIs and Contrail's: one request, one bounded reply, one
 deadline. Standard library only.
 
-A connection for each call, no redirects, and no proxies from the environment: the API
-is on this host or next to it. A 401 is answered by authenticating once, as vnc_api
-does. What the calls mean is not known here.
+It makes a connection for each call, follows no redirects and uses no proxies from the
+environment, because the API is on this host or next to it. After a 401 it authenticates
+once and repeats the call, as vnc_api does.
 """
 
 from __future__ import annotations
@@ -125,11 +125,11 @@ class JsonClient:
         return reply
 
     def call(self, method: str, path: str, value: object = None) -> bytes:
-        """As `send`; the body."""
+        """As `send`, giving the body."""
         return self.send(method, path, value).body
 
     def json(self, method: str, path: str, value: object = None) -> Any:
-        """As `send`; the body as JSON."""
+        """As `send`, giving the body as JSON."""
         return self.send(method, path, value).json(self._where(method, path))
 
     def _ask(self, method: str, path: str, body: bytes, etag: str) -> ApiReply:

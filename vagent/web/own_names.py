@@ -28,16 +28,16 @@ def fqdn_of(host_name: str) -> str | None:
 
 
 def in_daemon_thread(work: Callable[[], None]) -> None:
-    """Run it in a thread that a stopped process does not wait for.
-
-    The system's resolver can take half a minute, and a stop must not take as long.
+    """Run it in a thread for which a process that ends does not wait: the system's
+    resolver can take half a minute.
     """
     Thread(target=work, name="vagent-own-name", daemon=True).start()
 
 
 class OwnNames:
-    """localhost, this host's name (whole, and its first label), its FQDN once `start`
-    has looked it up, and `further` names. Asked with `in`, in canonical spelling.
+    """The host names by which this host may be called, to be asked with `in`, in
+    canonical spelling: localhost, its own name (complete, and its first label), its
+    FQDN once `start` has looked it up, and `further` names.
     """
 
     def __init__(

@@ -1,10 +1,9 @@
-"""The HTTP server of the operator's three sites, with its bounds: Twisted at the edge,
-values inside.
+"""The HTTP server of the operator's three sites, on Twisted, with bounds.
 
-Bounded are the body of a request (kept in memory, never spooled to a file), the
-connections, and the time that one may be silent; Twisted itself bounds the head (16
-KiB, 500 fields). Who is admitted is decided in `admission`, what a request means in the
-site's dialect.
+Bounded are the body of a request (which is kept in memory and never spooled to a file),
+the connections, and the time that one may be silent; Twisted itself bounds the head (16
+KiB, 500 fields). Who is admitted is decided in `admission`; what a request means, in
+the site's dialect.
 """
 
 from __future__ import annotations
@@ -28,10 +27,12 @@ IDLE_TIMEOUT = 60.0
 """Seconds without a byte after which a connection is closed. Prometheus scrapes every
 15 to 60, and vnc_api keeps its connections between calls."""
 MAX_CONNECTIONS = 64
-"""Open at a time on one site: with the longest bodies (4 MiB) 256 MiB at the worst."""
+"""Connections of one site at a time: with the longest bodies (4 MiB) they take 256 MiB
+at most."""
 DISCARDED = 4
-"""How many times the longest body is read away, so that a client which sends before it
-reads still sees the 413; who sends more is cut off."""
+"""A body that is too long is read and dropped up to this many times the allowed length,
+so that a client which sends all before it reads still sees the 413. A longer one is cut
+off."""
 
 _log = Logger()
 
@@ -46,7 +47,7 @@ class BoundedRequest(Request):
     _is_client_gone = False
 
     def gotLength(self, length: int | None) -> None:
-        """The head is complete; None means a chunked body.
+        """The head is complete; `length` is None for a chunked body.
 
         Without the content type Twisted does not parse the body as a form, which is
         what `curl -d` calls JSON.
@@ -57,7 +58,7 @@ class BoundedRequest(Request):
             self._cut_off()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Keep what fits and drop the rest, but not without end."""
+        """Keep what fits and drop the rest, but not without limit."""
         site = self.channel.site
         self._received += len(data)
         if self._received <= site.max_body:
@@ -123,7 +124,7 @@ class BoundedRequest(Request):
         return denial
 
     def _cut_off(self) -> None:
-        """Say why to whoever listens, and read no further."""
+        """Answer 413 and close the connection without reading further."""
         if self._is_cut_off:
             return
         self._is_cut_off = True
@@ -222,14 +223,14 @@ class OperatorSite(HTTPFactory):
         return f"<{self._title} {self.connections}/{MAX_CONNECTIONS} connections>"
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A connection that knows its site and reads its requests with bounds."""
+        """A connection that belongs to this site and whose requests are bounded."""
         channel: Any = super().buildProtocol(addr)
         channel.requestFactory = BoundedRequest
         channel.site = self
         return channel
 
     def startFactory(self) -> None:
-        """Open no log file, and start no timer that spells its dates."""
+        """Do not open a log file, nor start a timer that formats dates for it."""
 
     def stopFactory(self) -> None:
         """The server is closed."""
