@@ -190,6 +190,34 @@ class LocalAnswer(RequestEvent):
 
 
 @dataclass(slots=True)
+class CoalescedFailed(RequestEvent):
+    """A request that shared the upstream request of another failed together with it.
+
+    `forwarded` is the number of that other request: why it failed is told of it. Not
+    counted, because one failure of the upstream is counted once.
+    """
+
+    forwarded: int
+    status: int
+
+    def text(self) -> str:
+        """The status, and with which request it failed."""
+        return (
+            f"Metadata for VM : {self.guest} Error : {self.status} together with"
+            f" request {request_id.shown(self.forwarded)}"
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """The fields, both numbers as people and tools see them."""
+        forwarded = request_id.shown(self.forwarded)
+        return {**RequestEvent.facts(self), "forwarded": forwarded}
+
+    def is_fault(self) -> bool:
+        """The guest did not get what it asked for."""
+        return True
+
+
+@dataclass(slots=True)
 class GuestUnknown(LocalAnswer):
     """No port is registered for the connection's source address (404)."""
 

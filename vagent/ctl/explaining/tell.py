@@ -35,6 +35,7 @@ STORIES = {
     "RequestForwarded": "{method} {path} accepted as request {request}",
     "ReplyRelayed": "{status}, {size} bytes to request {request} after {seconds:.3f} s",
     "StaleServed": "the reply is from the cache and expired {seconds_late:.0f} s ago",
+    "CoalescedFailed": "{status}: it shared request {forwarded}, which failed",
     "ServiceUnknown": "refused: there is no metadata service with an endpoint",
     "RequestRefused": "refused with {status}: {reason}",
     "GuestLimited": "refused with {status}: over the guest's quota ({reason})",

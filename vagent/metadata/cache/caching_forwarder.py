@@ -9,7 +9,7 @@ decided before.
 from __future__ import annotations
 
 from vagent.metadata.cache.cache import GuestCache, ResponseCache
-from vagent.metadata.events import GuestLimited, StaleServed
+from vagent.metadata.events import CoalescedFailed, GuestLimited, StaleServed
 from vagent.metadata.guest.connection import DownstreamConnection
 from vagent.metadata.guest.quota import QuotaLimits, status_when_over
 from vagent.metadata.http.response_reader import ResponseHead
@@ -99,6 +99,17 @@ class CachingForwarder:
         forwarded = self._forwarded(connection, connection, body)
         connection.pending = forwarded
         self._pool.submit(forwarded)
+
+    def failed(
+        self, connection: DownstreamConnection, forwarded: ForwardedRequest, status: int
+    ) -> None:
+        """The request upstream that the connection shared has failed."""
+        number = connection.request_id
+        if number != forwarded.request_id:
+            shared = forwarded.request_id
+            self._emit(CoalescedFailed(number, connection.caller, shared, status))
+        close = not connection.request.keep_alive
+        connection.send_local_response(status, close=close)
 
     def store(
         self, cache: GuestCache, key: bytes, head: ResponseHead, content: bytes
@@ -258,8 +269,7 @@ class CoalescedRequest:
         del close  # each connection's own request decides
         for connection in self._end():
             if not self._serve_stale(connection):
-                close = not connection.request.keep_alive
-                connection.send_local_response(status, close=close)
+                self._forwarder.failed(connection, self.forwarded, status)
 
     def reset(self) -> None:
         """The upstream failed in the middle of a large response."""

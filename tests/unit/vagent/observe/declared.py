@@ -1,4 +1,6 @@
-"""Every class of events that the product declares, and a sample of each."""
+"""Every class of events that the product declares, a sample of each, and the list of
+them in docs/traces.md, which this brings up to date when it is run as a program.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from importlib import import_module
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
@@ -18,8 +21,12 @@ from vagent.datapath.trap.decide import Reason, Verdict
 from vagent.kernel.ip_packet import OpeningPacket
 from vagent.metadata.events import Caller
 from vagent.observe.event import Event, event_classes
+from vagent.observe.facts import facts_of
 from vagent.ports.port import Port, Registration
 
+REFERENCE = Path(__file__).parents[4] / "docs" / "traces.md"
+_BEGIN = "<!-- events -->\n\n"
+"""What stands below it is written here."""
 ROOMS = (introspect, provision, vagent)
 ADDRESS = IPv4Address("10.0.0.3")
 PORT = Port("p", "i", "t", "n", "web", "tap", "02:00:00:00:00:01", ADDRESS, None)
@@ -64,3 +71,33 @@ def sample(kind: type[Event]) -> Event:
             hint = get_args(hint)[0]
         values.append(SAMPLES[hint])
     return kind(*values)
+
+
+def summary(kind: type[Event]) -> str:
+    """The first paragraph of the class's docstring, on one line."""
+    paragraph = (kind.__doc__ or "").strip().partition("\n\n")[0]
+    return " ".join(paragraph.split())
+
+
+def reference() -> str:
+    """The table of docs/traces.md, as it should be."""
+    traced = [kind for kind in declared() if kind.buffer]
+    lines = []
+    for buffer in sorted({kind.buffer or "" for kind in traced}):
+        lines += [f"### {buffer}", "", "| event | when | facts |", "|---|---|---|"]
+        for kind in traced:
+            if kind.buffer == buffer:
+                facts = ", ".join(f"`{name}`" for name in facts_of(sample(kind)))
+                lines.append(f"| `{kind.__name__}` | {summary(kind)} | {facts} |")
+        lines.append("")
+    return "\n".join(lines).strip()
+
+
+def documented() -> str:
+    """docs/traces.md as it should be."""
+    before, begin, _ = REFERENCE.read_text("utf-8").partition(_BEGIN)
+    return f"{before}{begin}{reference()}\n"
+
+
+if __name__ == "__main__":
+    REFERENCE.write_text(documented(), "utf-8")

@@ -6,17 +6,21 @@ import json
 import re
 from collections import defaultdict
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 
 from introspect.trace_json import ENTRY_MEMBERS
-from tests.unit.vagent.observe.declared import declared, sample
+from tests.unit.vagent.observe.declared import (
+    REFERENCE,
+    declared,
+    documented,
+    sample,
+    summary,
+)
 from vagent.observe.event import Event, Metric
 from vagent.observe.facts import facts_of
 from vagent.observe.traces import text_of
 
-REFERENCE = Path(__file__).parents[4] / "docs" / "traces.md"
 OF_A_TRACE = set(ENTRY_MEMBERS)
 """What every entry has, so no fact may have its name."""
 
@@ -32,12 +36,6 @@ def by_metric() -> dict[Metric, list[type[Event]]]:
             if metric is not None:
                 found[metric].append(kind)
     return found
-
-
-def summary(kind: type[Event]) -> str:
-    """The first paragraph of the class's docstring, on one line."""
-    paragraph = (kind.__doc__ or "").strip().partition("\n\n")[0]
-    return " ".join(paragraph.split())
 
 
 def test_events_of_events_are_found() -> None:
@@ -107,23 +105,9 @@ def test_who_names_a_guest_names_its_port(kind: type[Event]) -> None:
         assert {"port_id", "tap"} <= facts
 
 
-def reference() -> str:
-    """The table of docs/traces.md, as it should be."""
-    lines = []
-    for buffer in sorted({kind.buffer or "" for kind in TRACED}):
-        lines += [f"### {buffer}", "", "| event | when | facts |", "|---|---|---|"]
-        for kind in TRACED:
-            if kind.buffer == buffer:
-                facts = ", ".join(f"`{name}`" for name in facts_of(sample(kind)))
-                lines.append(f"| `{kind.__name__}` | {summary(kind)} | {facts} |")
-        lines.append("")
-    return "\n".join(lines).strip()
-
-
 def test_the_reference_is_true() -> None:
     """docs/traces.md has every event with its facts: what other programs rely on.
 
-    After a change that is meant, the failure shows what to write there.
+    After a change that is meant: `python -m tests.unit.vagent.observe.declared`.
     """
-    _, _, table = REFERENCE.read_text("utf-8").partition("<!-- events -->\n\n")
-    assert reference() == table.strip()
+    assert REFERENCE.read_text("utf-8") == documented()

@@ -15,8 +15,10 @@ from tests.unit.vagent.metadata.proxy_rig import (
     FakeTransport,
     Rig,
 )
+from vagent.metadata.events import CoalescedFailed, LocalAnswer
 from vagent.metadata.guest.connection import DownstreamConnection
 from vagent.metadata.limits import STALE_SECONDS
+from vagent.metadata.upstream.events import ForwardFailed
 from vagent.metadata.upstream.target import HostPort, Target
 
 CLOSING = GET[:-2] + b"Connection: close\r\n\r\n"
@@ -117,6 +119,22 @@ def test_one_who_leaves_does_not_take_the_others_along() -> None:
     assert "aborted" == rig.upstreams[0].state
     ask(rig, GET)
     assert 2 == sent(rig)
+
+
+def test_a_failure_is_told_of_every_request() -> None:
+    """Why, of the one that was sent; of the others, together with which they failed."""
+    rig = caching()
+    ask(rig, GET, GET, CLOSING)
+    rig.connections[0].dataReceived(b"nonsense\r\n\r\n")
+    told = [each for each in rig.events if isinstance(each, LocalAnswer)]
+    assert [(ForwardFailed, 1)] == [(type(each), each.request) for each in told]
+    shared = [each for each in rig.events if isinstance(each, CoalescedFailed)]
+    assert [(2, 1, 502), (3, 1, 502)] == [
+        (each.request, each.forwarded, each.status) for each in shared
+    ]
+    assert {"request": "0000000000000002", "forwarded": "0000000000000001"}.items() <= (
+        shared[0].facts().items()
+    )
 
 
 def test_a_failure_is_everybodys() -> None:
