@@ -13,8 +13,9 @@ from vagent.config.model import AgentConfig
 from vagent.datapath.datapath import DataPath
 from vagent.linklocal.table import ServiceTable
 from vagent.listeners import Listeners
-from vagent.nova.codec import check_instance
-from vagent.nova.source import PASSWORD_KIND
+from vagent.nova.embedded import EmbeddedServer
+from vagent.nova.vendordata.report import VendorDataReport
+from vagent.nova.vendordata.stored import StoredAnswers
 from vagent.observe.event import Emit
 from vagent.ports.registrar import Registrar
 from vagent.ports.server import port_api_site
@@ -58,8 +59,7 @@ def listen_for_operators(
             emit=emit,
             clock=reactor,
             services=services,
-            check_instance=check_instance,
-            companions=(PASSWORD_KIND,),
+            embedded=EmbeddedServer(VendorDataReport(StoredAnswers(store, emit))),
             endpoints_of=data_path.endpoints_of,
         ),
         "config API",

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable
-from typing import Any
+from collections.abc import Callable, Container, Iterable
 from urllib.parse import parse_qsl
 from uuid import UUID, uuid4
 
@@ -13,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from provision.config_api.contrail import ConfigApi
 from provision.config_api.events import ApiAnswered, ApiFailed
+from provision.config_api.instances import AnyInstance, Embedded, InstanceCalls
 from provision.config_api.reply import (
     MAX_BODY,
     ConfigApiReply,
@@ -38,27 +38,21 @@ def config_api_site(
     emit: Emit,
     clock: IReactorTime,
     services: Callable[[], ServiceTable],
-    check_instance: Callable[[dict[str, Any]], None] = lambda _instance: None,
-    companions: Collection[str] = (),
+    embedded: Embedded | None = None,
     new_uuid: Callable[[], UUID] = uuid4,
     endpoints_of: Callable[[LinkLocalService], Iterable[EndpointState]] = no_endpoints,
 ) -> OperatorSite:
     """The site to listen with.
 
     `names` are the host names by which clients may call it. `services` gives the table
-    in force. `check_instance` raises WireError for an instance that the metadata server
-    could not use. `companions` are kinds of entries that are deleted with an instance.
-    `endpoints_of` gives a service's fabric endpoints and their health.
+    in force. `embedded` stands for the embedded metadata server; without one any object
+    is an instance. `endpoints_of` gives a service's fabric endpoints and their health.
     """
     api = ConfigApi(store, new_uuid=new_uuid)
-    additions = Additions(
-        store,
-        services=services,
-        check_instance=check_instance,
-        companions=companions,
-        endpoints_of=endpoints_of,
-    )
-    dialect = ConfigDialect(api.routes() + additions.routes(), emit)
+    additions = Additions(services=services, endpoints_of=endpoints_of)
+    instances = InstanceCalls(store, embedded or AnyInstance())
+    routes = api.routes() + additions.routes() + instances.routes()
+    dialect = ConfigDialect(routes, emit)
     return OperatorSite(
         "config API", dialect, names=names, max_body=MAX_BODY, clock=clock
     )

@@ -19,6 +19,7 @@ from vagent.ctl import (
     explain,
     flows,
     import_conf,
+    instances,
     introspect,
     ports,
     provision,
@@ -33,6 +34,7 @@ from vagent.web.json_client import NEVER_ANSWERED, ApiError
 GROUPS = (
     ports,
     provision,
+    instances,
     flows,
     introspect,
     data_path,

@@ -180,3 +180,10 @@ def uuid_argument(text: str) -> str:
         return str(UUID(text))
     except ValueError as error:
         raise CommandError(f"{text!r} is not a UUID", code=USAGE) from error
+
+
+def objects_of(value: Any) -> Sequence[Mapping[str, Any]]:
+    """A list of objects in a reply. Raises CommandError if it is something else."""
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return value
+    raise CommandError("the config API answered with something else than a list")

@@ -14,7 +14,7 @@ from typing import Any
 
 from vagent.nova.vendordata.events import StoredAnswersUnreadable
 from vagent.observe.event import Emit
-from vagent.store.store import ConfigStore
+from vagent.store.store import ConfigStore, StoreEntry
 
 KIND = "vendordata"
 """The store's kind of these entries; ids are the instances' UUIDs."""
@@ -64,13 +64,12 @@ class StoredAnswers:
     async def load(self, instance_id: str) -> Known:
         """What is known of the instance. Raises StoreError."""
         entry = await self._store.get(KIND, instance_id)
-        if entry is None:
-            return NOTHING
-        try:
-            return decode(entry.value)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            self._emit(StoredAnswersUnreadable(instance_id))
-            return NOTHING
+        return NOTHING if entry is None else self._decoded(entry)
+
+    async def load_all(self) -> dict[str, Known]:
+        """What is known of each instance, by UUID. Raises StoreError."""
+        entries = await self._store.entries(KIND)
+        return {entry.id: self._decoded(entry) for entry in entries}
 
     async def save(self, instance_id: str, known: Known) -> None:
         """Keep it durably in place of what was there. Raises StoreError."""
@@ -79,6 +78,13 @@ class StoredAnswers:
     async def forget(self, instance_id: str) -> None:
         """Nothing is known of it any more. Raises StoreError."""
         await self._store.delete(KIND, instance_id)
+
+    def _decoded(self, entry: StoreEntry) -> Known:
+        try:
+            return decode(entry.value)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            self._emit(StoredAnswersUnreadable(entry.id))
+            return NOTHING
 
 
 def encode(known: Known) -> dict[str, Any]:

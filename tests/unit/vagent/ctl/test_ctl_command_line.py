@@ -351,11 +351,39 @@ def test_instances_list_show_and_del(run: Run, wire: Wire) -> None:
     wire.answers["GET", "/vagent/instances"] = listed
     wire.answers["GET", f"/vagent/instance/{VM}"] = {"uuid": VM, "name": "web"}
     wire.answers["DELETE", f"/vagent/instance/{VM}"] = {"uuid": VM}
-    assert run("instance", "list")[1].splitlines()[1].split() == [VM, "web", "-"]
+    row = [VM, "web", "-", "-"]
+    assert run("instance", "list")[1].splitlines()[1].split() == row
     assert run("instance", "show", VM)[1] == f"uuid  {VM}\nname  web\n"
     assert run("instance", "del", VM) == (0, "", "")
     code, _out, err = run("instance", "del", PORT)
     assert (code, err) == (1, f"vagentctl: no such instance: {PORT}\n")
+
+
+def test_instances_whose_targets_failed(run: Run, wire: Wire) -> None:
+    """The list names the targets, in JSON, too."""
+    item = {"uuid": VM, "instance": {"name": "web"}, "failed_targets": ["a", "b"]}
+    wire.answers["GET", "/vagent/instances"] = {"instances": [item]}
+    assert run("instance", "list")[1].splitlines()[1].endswith("  a, b")
+    (shown,) = json.loads(run("-o", "json", "instance", "list")[1])
+    assert {"uuid": VM, "name": "web", "failed_targets": ["a", "b"]} == shown
+
+
+def test_instance_vendordata(run: Run, wire: Wire) -> None:
+    """A line for each target; what they said can be forgotten."""
+    path = f"/vagent/instance/{VM}/vendordata"
+    target = {"target": "join", "state": "failed", "since": "then", "detail": "why"}
+    wire.answers["GET", path] = {"uuid": VM, "targets": [target]}
+    wire.answers["DELETE", path] = {"uuid": VM}
+    code, out, err = run("instance", "vendordata", VM)
+    assert (0, "") == (code, err)
+    assert [["target", "state", "since", "detail"], list(target.values())] == [
+        line.split() for line in out.lower().splitlines()
+    ]
+    code, out, err = run("instance", "vendordata", VM, "--forget")
+    said = f"{VM}: targets are asked again by the next request\n"
+    assert (0, "", said) == (code, out, err)
+    assert ("DELETE", path, None) == wire.asked[-1]
+    assert 1 == run("instance", "vendordata", PORT)[0]
 
 
 TRACES = "/vagent/traces"

@@ -1,0 +1,196 @@
+"""Our own calls about instances of the embedded metadata server, under /vagent/.
+
+What makes a good instance, what remains of an older one and what is known of its vendor
+data is asked of the server's own modules, by `Embedded`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from provision.config_api.reply import (
+    ConfigApiReply,
+    ConfigApiRequest,
+    RefusedError,
+    json_object,
+    json_reply,
+)
+from provision.config_api.routes import ApiRoute, expected_revision
+from provision.config_api.vrouter_config import parse_uuid
+from vagent.errors import ConflictError, WireError
+from vagent.store.store import ConfigStore, StoreEntry
+
+INSTANCE = "instance"
+"""Kind in the store; the id is the instance's UUID, lower case with dashes."""
+MAX_ATTEMPTS = 8
+"""Rounds of read, merge and swap: each lost round means that another call won it."""
+
+
+class Embedded(Protocol):
+    """What the embedded metadata server knows of instances."""
+
+    @property
+    def companions(self) -> Collection[str]:
+        """Kinds of entries that go when an instance is deleted."""
+
+    def admitted(
+        self, new: dict[str, Any], stored: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """What is stored for a document that comes in the place of `stored`. Raises
+        WireError for one that could not be served.
+        """
+
+    async def failed_targets(self) -> Mapping[str, Sequence[str]]:
+        """Vendor data targets that gave no valid answer, by UUID. Raises StoreError."""
+
+    async def vendor_data(self, uuid: str) -> list[dict[str, Any]]:
+        """What is known of each target for this instance. Raises StoreError."""
+
+    async def forget_vendor_data(self, uuid: str) -> None:
+        """Its targets are asked again by the next request. Raises StoreError."""
+
+
+class AnyInstance:
+    """For a store without a server: every object is an instance, and nothing else is
+    known.
+    """
+
+    companions = ()
+
+    def admitted(
+        self, new: dict[str, Any], stored: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        del stored
+        return new
+
+    async def failed_targets(self) -> Mapping[str, Sequence[str]]:
+        return {}
+
+    async def vendor_data(self, uuid: str) -> list[dict[str, Any]]:
+        del uuid
+        return []
+
+    async def forget_vendor_data(self, uuid: str) -> None:
+        del uuid
+
+
+class InstanceCalls:
+    """`/vagent/instances`, `/vagent/instance/<uuid>` and what is below it."""
+
+    def __init__(self, store: ConfigStore, embedded: Embedded) -> None:
+        self._store = store
+        self._embedded = embedded
+
+    def routes(self) -> tuple[ApiRoute, ...]:
+        """The routes of these calls."""
+        one = "/vagent/instance/*"
+        return (
+            ApiRoute("GET", "/vagent/instances", self.list_instances),
+            ApiRoute("GET", one, self.read),
+            ApiRoute("PUT", one, self.write),
+            ApiRoute("DELETE", one, self.delete),
+            ApiRoute("GET", f"{one}/vendordata", self.read_vendor_data),
+            ApiRoute("DELETE", f"{one}/vendordata", self.forget_vendor_data),
+        )
+
+    async def list_instances(self, _request: ConfigApiRequest) -> ConfigApiReply:
+        """All instances, each with its UUID, in order of UUID; with those vendor data
+        targets, if any, that gave no valid answer for it.
+        """
+        failed = await self._embedded.failed_targets()
+        items: list[dict[str, Any]] = []
+        for entry in await self._store.entries(INSTANCE):
+            item: dict[str, Any] = {"uuid": entry.id, "instance": entry.value}
+            if entry.id in failed:
+                item["failed_targets"] = list(failed[entry.id])
+            items.append(item)
+        return json_reply({"instances": items})
+
+    async def read(self, _request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
+        """One instance and, as ETag, its revision."""
+        entry = await self._entry(uuid)
+        return json_reply(entry.value, revision=entry.revision)
+
+    async def write(self, request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
+        """Create or replace; If-Match and If-None-Match are honoured (412)."""
+        wanted = parse_uuid(uuid)
+        demanded = expected_revision(request)
+        value = json_object(request.body)
+        for _ in range(MAX_ATTEMPTS):
+            stored = await self._store.get(INSTANCE, wanted)
+            admitted = self._admitted(wanted, value, stored)
+            if request.if_match is not None and demanded is None and stored is None:
+                raise _missing(wanted)
+            seen = 0 if stored is None else stored.revision
+            try:
+                entry = await self._store.put(
+                    INSTANCE,
+                    wanted,
+                    admitted,
+                    expected=seen if demanded is None else demanded,
+                )
+            except ConflictError:
+                if demanded is not None:
+                    raise
+                continue
+            return json_reply({"uuid": wanted}, revision=entry.revision)
+        raise RefusedError(503, f"{MAX_ATTEMPTS} changes came between: try again")
+
+    async def delete(self, _request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
+        """Delete an instance and what is kept for its guest under its UUID (password,
+        vendor data); 404 if there is no such instance.
+        """
+        wanted = parse_uuid(uuid)
+        also = self._embedded.companions
+        if not await self._store.delete(INSTANCE, wanted, also=also):
+            raise _missing(wanted)
+        return json_reply({"uuid": wanted})
+
+    async def read_vendor_data(
+        self, _request: ConfigApiRequest, uuid: str
+    ) -> ConfigApiReply:
+        """Each vendor data target: answered or failed, since when; never an answer."""
+        entry = await self._entry(uuid)
+        targets = await self._embedded.vendor_data(entry.id)
+        return json_reply({"uuid": entry.id, "targets": targets})
+
+    async def forget_vendor_data(
+        self, _request: ConfigApiRequest, uuid: str
+    ) -> ConfigApiReply:
+        """The next request of the guest asks its targets again."""
+        entry = await self._entry(uuid)
+        await self._embedded.forget_vendor_data(entry.id)
+        return json_reply({"uuid": entry.id})
+
+    async def _entry(self, uuid: str) -> StoreEntry:
+        wanted = parse_uuid(uuid)
+        entry = await self._store.get(INSTANCE, wanted)
+        if entry is None:
+            raise _missing(wanted)
+        return entry
+
+    def _admitted(
+        self, wanted: str, value: dict[str, Any], stored: StoreEntry | None
+    ) -> dict[str, Any]:
+        try:
+            admitted = self._embedded.admitted(
+                value, None if stored is None else stored.value
+            )
+        except WireError as error:
+            raise RefusedError(400, f"instance {wanted}: {error}") from None
+        _check_name(value, wanted)
+        return admitted
+
+
+def _check_name(value: dict[str, Any], wanted: str) -> None:
+    """Refuse a document that names another UUID: no guest would ever find it."""
+    named = value.get("uuid", wanted)
+    if not isinstance(named, str) or parse_uuid(named) != wanted:
+        raise RefusedError(
+            400, f"instance {wanted}: uuid: the document is for another instance"
+        )
+
+
+def _missing(uuid: str) -> RefusedError:
+    return RefusedError(404, f"No {INSTANCE} object found for id {uuid}")

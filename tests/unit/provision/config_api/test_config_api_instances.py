@@ -1,0 +1,205 @@
+"""Our own calls about instances, under /vagent/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from provision.config_api.instances import (
+    INSTANCE,
+    MAX_ATTEMPTS,
+    AnyInstance,
+    InstanceCalls,
+)
+from provision.config_api.reply import ConfigApiReply, ConfigApiRequest
+from provision.config_api.routes import dispatch
+from vagent.errors import WireError
+from vagent.store.memory import MemoryStore
+
+ID = "32d0524b-314d-4594-b3a3-607e3f2354f8"
+PATH = f"/vagent/instance/{ID}"
+
+
+class FakeServer:
+    """Refuses what has `bad`; `keeps` stays for good."""
+
+    companions = ("left-behind",)
+
+    def __init__(self) -> None:
+        self.failed: dict[str, Sequence[str]] = {}
+        self.forgotten: list[str] = []
+
+    def admitted(
+        self, new: dict[str, Any], stored: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        if "bad" in new:
+            raise WireError("bad: is not allowed")
+        kept = (stored or {}).get("keeps")
+        return new if kept is None else {**new, "keeps": kept}
+
+    async def failed_targets(self) -> Mapping[str, Sequence[str]]:
+        return self.failed
+
+    async def vendor_data(self, uuid: str) -> list[dict[str, Any]]:
+        return [{"target": "join"}]
+
+    async def forget_vendor_data(self, uuid: str) -> None:
+        self.forgotten.append(uuid)
+
+
+class Calls:
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.embedded = FakeServer()
+        self.routes = InstanceCalls(self.store, self.embedded).routes()
+
+    def __call__(
+        self, method: str, path: str, value: Any = None, **more: Any
+    ) -> ConfigApiReply:
+        body = b"" if value is None else json.dumps(value).encode()
+        replies: list[ConfigApiReply] = []
+        request = ConfigApiRequest(method, path, body=body, **more)
+        Deferred.fromCoroutine(dispatch(self.routes, request)).addCallback(
+            replies.append
+        )
+        return replies[0]
+
+
+@pytest.fixture
+def call() -> Calls:
+    return Calls()
+
+
+def test_write_and_read(call: Calls) -> None:
+    """What was PUT is what GET gives, under one spelling of the UUID."""
+    upper = f"/vagent/instance/{ID.upper().replace('-', '')}"
+    assert json.loads(call("PUT", upper, {"hostname": "a"}).body) == {"uuid": ID}
+    reply = call("GET", PATH)
+    assert (json.loads(reply.body), reply.revision) == ({"hostname": "a"}, 1)
+    stored: list[Any] = []
+    Deferred.fromCoroutine(call.store.entries(INSTANCE)).addCallback(stored.append)
+    assert [entry.id for entry in stored[0]] == [ID]
+
+
+def test_list(call: Calls) -> None:
+    """The list has all instances with their UUIDs."""
+    assert json.loads(call("GET", "/vagent/instances").body) == {"instances": []}
+    call("PUT", PATH, {"hostname": "a"})
+    assert json.loads(call("GET", "/vagent/instances").body) == {
+        "instances": [{"uuid": ID, "instance": {"hostname": "a"}}]
+    }
+
+
+def test_the_list_names_targets_that_failed(call: Calls) -> None:
+    """So that a guest without its vendor data is seen."""
+    call("PUT", PATH, {})
+    call.embedded.failed = {ID: ("join",)}
+    (item,) = json.loads(call("GET", "/vagent/instances").body)["instances"]
+    assert ["join"] == item["failed_targets"]
+
+
+def test_what_an_older_document_leaves(call: Calls) -> None:
+    """The server says what is stored in the place of what there was."""
+    call("PUT", PATH, {"keeps": 1})
+    call("PUT", PATH, {"n": 2})
+    assert {"n": 2, "keeps": 1} == json.loads(call("GET", PATH).body)
+
+
+def test_a_change_that_comes_between(call: Calls) -> None:
+    """The document is admitted again beside what is there by then."""
+    call("PUT", PATH, {"n": 0})
+    put, changes = call.store.put, [{"keeps": 1}, {"keeps": 2}]
+
+    async def racing(*args: Any, **more: Any) -> Any:
+        if changes:
+            await put(INSTANCE, ID, changes.pop(0), expected=None)
+        return await put(*args, **more)
+
+    call.store.put = racing  # type: ignore[method-assign]
+    assert 200 == call("PUT", PATH, {"n": 3}).status
+    assert {"n": 3, "keeps": 2} == json.loads(call("GET", PATH).body)
+    changes[:] = [{"n": number} for number in range(MAX_ATTEMPTS)]
+    assert 503 == call("PUT", PATH, {"n": 4}).status
+
+
+def test_vendor_data(call: Calls) -> None:
+    """Which targets answered, and forgetting it; for instances that there are."""
+    below = f"{PATH}/vendordata"
+    assert 404 == call("GET", below).status == call("DELETE", below).status
+    call("PUT", PATH, {})
+    expected = {"uuid": ID, "targets": [{"target": "join"}]}
+    assert expected == json.loads(call("GET", below).body)
+    assert {"uuid": ID} == json.loads(call("DELETE", below).body)
+    assert [ID] == call.embedded.forgotten
+    assert 405 == call("PUT", below, {}).status
+
+
+def test_without_a_server(call: Calls) -> None:
+    """Any object is an instance, and nothing is known of vendor data."""
+    call.routes = InstanceCalls(call.store, AnyInstance()).routes()
+    assert 200 == call("PUT", PATH, {"bad": 1}).status
+    expected = {"instances": [{"uuid": ID, "instance": {"bad": 1}}]}
+    assert expected == json.loads(call("GET", "/vagent/instances").body)
+    below = f"{PATH}/vendordata"
+    assert {"uuid": ID, "targets": []} == json.loads(call("GET", below).body)
+    assert 200 == call("DELETE", below).status == call("DELETE", PATH).status
+
+
+def test_refused(call: Calls) -> None:
+    """What the metadata server could not use is 400 with its reason, and not stored."""
+    reply = call("PUT", PATH, {"bad": 1})
+    assert (reply.status, reply.body) == (
+        400,
+        f"instance {ID}: bad: is not allowed".encode(),
+    )
+    assert call("PUT", PATH, []).status == 400
+    assert call("PUT", "/vagent/instance/x", {}).status == 400
+    assert call("GET", PATH).status == 404
+
+
+def test_delete(call: Calls) -> None:
+    """Deleting what is not there is 404."""
+    call("PUT", PATH, {})
+    assert call("DELETE", PATH).status == 200
+    assert call("DELETE", PATH).status == 404
+
+
+def test_preconditions(call: Calls) -> None:
+    """If-Match and If-None-Match are honoured."""
+    assert call("PUT", PATH, {}, if_match="*").status == 404
+    assert call("PUT", PATH, {}, if_match='"1"').status == 412
+    assert call("PUT", PATH, {}, if_none_match="*").status == 200
+    assert call("PUT", PATH, {}, if_none_match="*").status == 412
+    assert call("PUT", PATH, {}, if_none_match='"1"').status == 400
+    assert call("PUT", PATH, {"n": 2}, if_match='"1"').status == 200
+    assert call("PUT", PATH, {"n": 3}, if_match='"1"').status == 412
+    assert call("PUT", PATH, {"n": 4}, if_match="*").status == 200
+    assert json.loads(call("GET", PATH).body) == {"n": 4}
+
+
+@pytest.mark.parametrize("name", ["00000000-0000-0000-0000-000000000001", "", 7])
+def test_a_document_for_another_instance_is_refused(call: Calls, name: object) -> None:
+    """It would never be found under its own UUID."""
+    reply = call("PUT", PATH, {"uuid": name})
+    assert reply.status == 400
+    assert call("GET", PATH).status == 404
+
+
+def test_a_document_may_name_its_own_instance(call: Calls) -> None:
+    """In any spelling of the UUID."""
+    assert call("PUT", PATH, {"uuid": ID.upper()}).status == 200
+
+
+def test_delete_takes_what_the_guest_left(call: Calls) -> None:
+    """A new instance of the same UUID must not find it."""
+    call("PUT", PATH, {})
+    left = call.store.put("left-behind", ID, {}, expected=0)
+    Deferred.fromCoroutine(left)
+    call("DELETE", PATH)
+    found: list[object] = []
+    Deferred.fromCoroutine(call.store.entries("left-behind")).addCallback(found.append)
+    assert found == [()]

@@ -1,0 +1,112 @@
+"""`vagentctl instance`: instances of the embedded metadata server."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from vagent.ctl.failure import FAILED, CommandError
+from vagent.ctl.parser import Group
+from vagent.ctl.session import Session, objects_of, uuid_argument
+from vagent.web.json_client import ApiError
+
+INSTANCE_COLUMNS = {"uuid": "uuid", "name": "name", "tenant": "tenant_id"}
+LIST_COLUMNS = {**INSTANCE_COLUMNS, "failed targets": "failed_targets"}
+TARGET_COLUMNS = {
+    "target": "target",
+    "state": "state",
+    "since": "since",
+    "detail": "detail",
+}
+
+
+def register(groups: Any) -> None:
+    """Add the group to the parser."""
+    instance = Group(groups, "instance", "instances of the embedded metadata server")
+    add = instance.command("add", add_instances, "create or replace instances")
+    about = "JSON object with a uuid, or an array of them; - is stdin"
+    add.add_argument("file", metavar="FILE", help=about)
+    delete = instance.command(
+        "del", delete_instances, "remove instances", aliases=["delete"]
+    )
+    delete.add_argument("uuids", nargs="+", metavar="UUID")
+    instance.command("list", list_instances, "all instances")
+    show = instance.command("show", show_instance, "one instance, every member")
+    show.add_argument("uuid", metavar="UUID")
+    about = "which targets of vendor data answered for an instance, and which failed"
+    vendor_data = instance.command("vendordata", show_vendor_data, about)
+    vendor_data.add_argument("uuid", metavar="UUID")
+    about = "forget what they said: the guest's next request asks them again"
+    vendor_data.add_argument("--forget", action="store_true", help=about)
+
+
+def add_instances(session: Session, args: Namespace) -> None:
+    """Create or replace instances, one by one. Stops at the first that is refused, and
+    says which.
+    """
+    text = session.read_input(args.file)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CommandError(f"{args.file}: not JSON: {error}") from error
+    documents = value if isinstance(value, list) else [value]
+    for number, document in enumerate(documents):
+        if not isinstance(document, dict) or not isinstance(document.get("uuid"), str):
+            raise CommandError(f"{args.file}: instance {number}: no uuid")
+    for document in documents:
+        uuid = uuid_argument(document["uuid"])
+        session.config_api.call("PUT", f"/vagent/instance/{uuid}", document)
+    session.show_table(documents, INSTANCE_COLUMNS)
+
+
+def delete_instances(session: Session, args: Namespace) -> None:
+    """Remove instances. Those that do not exist are named at the end."""
+    missing = []
+    for uuid in [uuid_argument(text) for text in args.uuids]:
+        try:
+            session.config_api.call("DELETE", f"/vagent/instance/{uuid}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            missing.append(uuid)
+    if missing:
+        raise CommandError(f"no such instance: {', '.join(missing)}", code=FAILED)
+
+
+def list_instances(session: Session, _args: Namespace) -> None:
+    """Show all instances, each document with its UUID."""
+    reply = session.config_api.json("GET", "/vagent/instances")
+    items = reply.get("instances", []) if isinstance(reply, Mapping) else reply
+    session.show_table([_row(item) for item in objects_of(items)], LIST_COLUMNS)
+
+
+def show_instance(session: Session, args: Namespace) -> None:
+    """Show one instance."""
+    path = f"/vagent/instance/{uuid_argument(args.uuid)}"
+    session.show_record(session.config_api.json("GET", path))
+
+
+def show_vendor_data(session: Session, args: Namespace) -> None:
+    """A line for each target; with --forget nothing but a remark."""
+    uuid = uuid_argument(args.uuid)
+    path = f"/vagent/instance/{uuid}/vendordata"
+    if args.forget:
+        session.config_api.call("DELETE", path)
+        session.say(f"{uuid}: targets are asked again by the next request")
+        return
+    reply = session.config_api.json("GET", path)
+    targets = reply.get("targets", []) if isinstance(reply, Mapping) else reply
+    session.show_table(objects_of(targets), TARGET_COLUMNS)
+
+
+def _row(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The document with its UUID, and with the targets that failed for it."""
+    document = item.get("instance")
+    if not isinstance(document, dict):
+        return item
+    row = {"uuid": item.get("uuid"), **document}
+    if "failed_targets" in item:
+        row["failed_targets"] = item["failed_targets"]
+    return row
