@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
 
+from tests import examples
 from tests.skips import plugin
 
-# A busy machine is slow, which is not what a property is about.
-settings.register_profile(
-    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("patient")
+examples.register()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

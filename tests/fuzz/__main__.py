@@ -13,7 +13,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["vagent.metadata", "vagent.errors"]):
+with atheris.instrument_imports(
+    include=["vagent.metadata", "vagent.kernel", "vagent.errors"]
+):
     from tests.fuzz.promises import PROMISES
 
 CORPUS = Path(__file__).parent / "corpus"

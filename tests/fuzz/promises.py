@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from tests.fuzz.kernel_promises import conntrack, netlink, packet
 from vagent.errors import WireError
 from vagent.metadata.events import Caller
 from vagent.metadata.http.chunked import Chunked
@@ -301,4 +302,7 @@ PROMISES: dict[str, Callable[[bytes], None]] = {
     "reply": reply,
     "chunked": chunked,
     "session": session,
+    "packet": packet,
+    "netlink": netlink,
+    "conntrack": conntrack,
 }

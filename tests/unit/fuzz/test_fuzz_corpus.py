@@ -10,10 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import hot
 from tests.fuzz.promises import PROMISES
 
 CORPUS = Path(__file__).parents[2] / "fuzz" / "corpus"
 FILES = sorted(CORPUS.glob("*/*"))
+FROM_THE_KERNEL = [
+    file for file in FILES if file.parent.name in ("packet", "netlink", "conntrack")
+]
 
 LINES = st.sampled_from(
     [
@@ -67,12 +71,14 @@ def test_every_target_has_a_corpus() -> None:
     assert set(PROMISES) == {file.parent.name for file in FILES}
 
 
+@hot
 @given(message(STARTS))
 def test_requests_of_words_that_matter(data: bytes) -> None:
     """Read whole and byte by byte; accepted means well-formed."""
     PROMISES["requests"](data)
 
 
+@hot
 @given(message(STATUS))
 def test_replies_of_words_that_matter(data: bytes) -> None:
     """The same for what an upstream says."""
@@ -80,10 +86,25 @@ def test_replies_of_words_that_matter(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", PROMISES)
+@hot
 @given(data=st.binary(max_size=200))
 def test_any_bytes(name: str, data: bytes) -> None:
     """Nothing but refusals come of noise."""
     PROMISES[name](data)
+
+
+@pytest.mark.parametrize("file", FROM_THE_KERNEL, ids=lambda file: file.name)
+@hot
+@given(st.data())
+def test_what_comes_from_the_kernel_with_faults(
+    file: Path, data: st.DataObject
+) -> None:
+    """Bytes of a packet or message changed, added or cut away."""
+    content = bytearray(file.read_bytes())
+    at = data.draw(st.integers(0, len(content)))
+    end = data.draw(st.integers(at, min(at + 8, len(content))))
+    content[at:end] = data.draw(st.binary(max_size=8))
+    PROMISES[file.parent.name](bytes(content))
 
 
 SEGMENTS = st.sampled_from(
@@ -104,6 +125,7 @@ SEGMENTS = st.sampled_from(
 )
 
 
+@hot
 @given(st.lists(SEGMENTS, max_size=8).map(b"/".join), st.booleans())
 def test_paths_of_dots_and_escapes(text: bytes, is_absolute: bool) -> None:
     """One reading makes them canonical, or refuses them."""

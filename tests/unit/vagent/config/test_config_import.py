@@ -200,10 +200,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(
-    max_examples=100,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(WORDS, st.text(max_size=3))).map("".join))
 def test_any_text(tmp_path: Path, conf: str) -> None:
     """Whatever the text, the result is within the grammar of agent.conf."""

@@ -358,10 +358,7 @@ ELEMENTS = st.recursive(
     ),
     max_leaves=12,
 )
-QUIET = settings(
-    max_examples=150,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+QUIET = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @QUIET

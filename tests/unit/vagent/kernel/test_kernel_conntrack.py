@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import hot
 from vagent.errors import KernelError, WireError
 from vagent.kernel.conntrack import (
     DST_NAT,
@@ -221,6 +222,7 @@ def test_lengths_that_do_not_hold_are_refused(wrong: bytes) -> None:
         decode_part(wrong)
 
 
+@hot
 @given(st.binary(max_size=300), st.integers(20, len(WHOLE)))
 def test_arbitrary_bytes_are_survived(data: bytes, at: int) -> None:
     """Flows or one of our errors, whatever comes."""

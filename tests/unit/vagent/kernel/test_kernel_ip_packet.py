@@ -17,6 +17,7 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Raw
 
+from tests.examples import hot
 from vagent.errors import WireError
 from vagent.kernel.ip_packet import (
     ICMP6,
@@ -101,6 +102,7 @@ def test_a_total_length_below_the_ports_is_refused() -> None:
         parse(bytes(data))
 
 
+@hot
 @given(st.binary(max_size=80))
 def test_arbitrary_bytes_are_read_or_refused(data: bytes) -> None:
     """No input raises anything but WireError."""
@@ -121,6 +123,7 @@ OPENING6 = OpeningPacket(
 HEADERS6 = 44
 
 
+@hot
 @given(st.binary(max_size=40), st.sampled_from((0, 1, 6, 17)))
 def test_a_plain_header_is_read_as_one_with_options(rest: bytes, protocol: int) -> None:
     """The usual kind has a way of its own; both say the same of the same packet."""
@@ -192,6 +195,7 @@ def test_ipv6_fragments_are_refused(offset: int) -> None:
         parse(data)
 
 
+@hot
 @given(st.binary(max_size=120))
 def test_arbitrary_ipv6_bytes_are_read_or_refused(data: bytes) -> None:
     """No input raises anything but WireError."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import hot
 from vagent.errors import WireError
 from vagent.metadata.http.chunked import Chunked
 from vagent.metadata.limits import MAX_CHUNK_LINE, MAX_TRAILERS
@@ -31,6 +32,7 @@ def test_the_tail_is_not_read() -> None:
     assert tail == chunked.rest
 
 
+@hot
 @given(st.lists(st.integers(0, len(CODED)), max_size=8))
 def test_any_cut(cuts: list[int]) -> None:
     """Where the network cuts does not matter."""
@@ -136,6 +138,7 @@ def test_a_trailer_may_be_longer_than_a_size_line() -> None:
     assert b"" == chunked.rest
 
 
+@hot
 @given(st.binary(max_size=100))
 def test_any_bytes(data: bytes) -> None:
     """Content, patience or WireError; nothing else."""

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.examples import hot
 from vagent.metadata.http.request_head import (
     RequestHead,
     RequestRefusal,
@@ -264,6 +265,7 @@ def test_hopeless_beginnings(partial: bytes, refusal: RequestRefusal | None) -> 
     assert refusal == refuse_partial(partial)
 
 
+@hot
 @given(st.binary(max_size=200))
 @example(b"GET / HTTP/1.1\r\nHost: a")
 def test_any_bytes_are_a_request_or_a_refusal(data: bytes) -> None:
@@ -283,6 +285,7 @@ FIELD = st.tuples(
 )
 
 
+@hot
 @given(st.lists(FIELD, max_size=6))
 def test_forwarded_fields_cannot_break_out(fields: list[tuple[bytes, bytes]]) -> None:
     """Whatever the values, the forwarded block holds allowed names on clean lines."""

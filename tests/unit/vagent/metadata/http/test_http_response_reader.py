@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import hot
 from vagent.errors import WireError
 from vagent.metadata.http import parsed_heads
 from vagent.metadata.http.parsed_heads import (
@@ -40,6 +41,7 @@ def reader(*, head_only: bool = False) -> ResponseReader:
     return made
 
 
+@hot
 @given(st.sampled_from(FRAMED), st.lists(st.integers(0, 80), max_size=6))
 def test_any_cut(data: bytes, cuts: list[int]) -> None:
     """Where the network cuts does not matter."""
@@ -330,6 +332,7 @@ def test_a_head_that_was_rendered_before_changes_no_response(
     ) == whole_response(remembered, content, head_only=head_only, close=close)
 
 
+@hot
 @given(st.binary(max_size=120))
 def test_any_bytes(data: bytes) -> None:
     """Content, patience or WireError; nothing else."""
