@@ -22,6 +22,7 @@ from bench.stage import GUEST, LOOPBACK, TLS_PORT, Stage
 from bench.usage import usage
 from lab.agent import SOURCE
 from lab.namespaces import LabError, inside
+from lab.waiting import wait_for
 
 FEW, MOST = 10, 5000
 ROUNDS = 3
@@ -191,12 +192,11 @@ def _restart(stage: Stage, how: signal.Signals = signal.SIGTERM) -> float:
 
 
 def _await_service(stage: Stage) -> None:
-    end = time.monotonic() + SERVED_DEADLINE
-    while not _is_served():
-        if time.monotonic() > end:
-            said = stage.agent.log.read_text()[-2000:]
-            raise LabError(f"{GUEST} is not served; the agent said:\n{said}")
-        time.sleep(0.005)
+    try:
+        wait_for(_is_served, seconds=SERVED_DEADLINE, pause=0.005)
+    except LabError as failure:
+        said = stage.agent.log.read_text()[-2000:]
+        raise LabError(f"{GUEST} is not served; the agent said:\n{said}") from failure
 
 
 def _is_served() -> bool:

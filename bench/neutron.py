@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from bench.crowd import Member
 from bench.stage import LOOPBACK, Contestant, Stage, Upstream
 from lab.agent import SECRET, SOURCE
 from lab.namespaces import LabError
+from lab.waiting import wait_for
 
 AGENT = "Neutron's agent"
 TUNED = "Neutron's agent, tuned"
@@ -143,8 +143,10 @@ def _haproxy(
 
 
 def _await(socket: Path, serving: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_DEADLINE
-    while not socket.exists():
-        if serving.poll() is not None or time.monotonic() > deadline:
-            raise LabError(f"Neutron's agent does not listen at {os.fspath(socket)}")
-        time.sleep(0.05)
+    wait_for(
+        lambda: socket.exists() or serving.poll() is not None,
+        seconds=START_DEADLINE,
+        pause=0.05,
+    )
+    if not socket.exists():
+        raise LabError(f"Neutron's agent does not listen at {os.fspath(socket)}")

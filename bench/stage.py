@@ -11,7 +11,6 @@ import re
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from bench.crowd import Member, save
 from lab.agent import SECRET, SOURCE, RunningAgent, configuration
 from lab.guests import Lab, Wiring
 from lab.namespaces import LabError, Machine, inside, run
+from lab.waiting import wait_for
 from vagent.config.model import Secret
 from vagent.metadata.guest.identity_headers import signature
 
@@ -221,13 +221,18 @@ class Stage:
         return path
 
     def _await_answer(self, name: str, url: str) -> None:
-        deadline = time.monotonic() + START_DEADLINE
-        while time.monotonic() < deadline:
-            if _curl(self.host, url, "-o", os.devnull, "-w", "%{http_code}") == "200":
-                return
-            time.sleep(0.05)
-        logs = "".join(path.read_text() for path in self.folder.glob("*.log"))
-        raise LabError(f"{name} does not answer at {url}; the logs say:\n{logs}")
+        ask = ("-o", os.devnull, "-w", "%{http_code}")
+        try:
+            wait_for(
+                lambda: _curl(self.host, url, *ask),
+                "200".__eq__,
+                seconds=START_DEADLINE,
+                pause=0.05,
+            )
+        except LabError as failure:
+            logs = "".join(path.read_text() for path in self.folder.glob("*.log"))
+            text = f"{name} does not answer at {url}; the logs say:\n{logs}"
+            raise LabError(text) from failure
 
 
 def _sweep() -> None:
@@ -242,10 +247,11 @@ def _curl(machine: Machine, url: str, *options: str) -> str:
 
 
 def _knock(port: int) -> None:
-    deadline = time.monotonic() + START_DEADLINE
-    while time.monotonic() < deadline:
+    def errno() -> int:
         with socket.socket() as knocking:
-            if knocking.connect_ex((LOOPBACK, port)) == 0:
-                return
-        time.sleep(0.02)
-    raise LabError(f"nothing listens at {LOOPBACK}:{port}")
+            return knocking.connect_ex((LOOPBACK, port))
+
+    try:
+        wait_for(errno, (0).__eq__, seconds=START_DEADLINE)
+    except LabError as failure:
+        raise LabError(f"nothing listens at {LOOPBACK}:{port}") from failure

@@ -8,7 +8,6 @@ import io
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -18,10 +17,11 @@ from xml.sax.saxutils import escape
 from lab.guests import Guest, Lab
 from lab.namespaces import PATIENCE, LabError, inside
 from lab.pki import Authority
+from lab.waiting import wait_for
 
 SOURCE = Path(__file__).resolve().parents[1]
 SECRET = "a-secret-for-the-lab-only"  # noqa: S105 made up, and never leaves the lab
-START_DEADLINE = 90.0 * PATIENCE
+START_DEADLINE = 90.0
 """Seconds from exec to readiness; it takes about one."""
 STOP_DEADLINE = 30.0 * PATIENCE
 
@@ -128,14 +128,20 @@ class RunningAgent:
         self.tool(*port_add(guest))
 
     def _wait_ready(self) -> None:
-        deadline = time.monotonic() + START_DEADLINE
-        while time.monotonic() < deadline:
-            if self.process is None or self.process.poll() is not None:
-                break
-            if inside(self.lab.host.name, _ready):
-                return
-            time.sleep(0.05)
-        raise LabError(f"the agent did not get ready; it said:\n{self.log.read_text()}")
+        process = self.process
+
+        def state() -> str:
+            if process is None or process.poll() is not None:
+                return "ended"
+            return "ready" if inside(self.lab.host.name, _ready) else ""
+
+        try:
+            found = wait_for(state, seconds=START_DEADLINE, pause=0.05)
+        except LabError:
+            found = "late"
+        if found != "ready":
+            said = self.log.read_text()
+            raise LabError(f"the agent did not get ready ({found}); it said:\n{said}")
 
 
 def _ready() -> bool:

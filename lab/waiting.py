@@ -18,6 +18,7 @@ def wait_for(
     accept: Callable[[T], object] = bool,
     *,
     seconds: float = 10.0,
+    pause: float = PAUSE,
 ) -> T:
     """The first value of `what` that is accepted; a machine that is known to be slow
     has more than these seconds. Raises LabError with the value that was last.
@@ -26,5 +27,18 @@ def wait_for(
     while not accept(value := what()):
         if time.monotonic() >= deadline:
             raise LabError(f"not within {seconds * PATIENCE:g} s; at last: {value!r}")
-        time.sleep(PAUSE)
+        time.sleep(pause)
     return value
+
+
+def holds(what: Callable[[], object], *, seconds: float) -> None:
+    """Look for so long whether it is true all the time: what must not happen, for as
+    long as a fault lasts. Raises LabError as soon as it is not true.
+
+    The time is the same on every machine, as the fault's length is part of a test.
+    """
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        if not what():
+            raise LabError(f"true for {passed:.1f} s, and then no more")
+        time.sleep(min(PAUSE, seconds - passed))

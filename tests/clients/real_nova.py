@@ -7,15 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lab.agent import SECRET, SOURCE
 from lab.guests import Lab
 from lab.namespaces import LabError
+from lab.waiting import wait_for
 from tests.clients.facts import FACTS, VENDOR_DATA
 
 HERE = Path(__file__).parent
@@ -124,21 +125,25 @@ class Nova:
 
     def wait_ready(self, lab: Lab) -> None:
         """Return when it answers. Raises LabError."""
-        deadline = time.monotonic() + START_DEADLINE
         pki = self._pki
-        while time.monotonic() < deadline:
-            said = lab.host.run(
-                *("curl", "-s", "-m", "5", "--cacert", str(pki / "ca.crt")),
-                *("--cert", str(pki / "agent.crt"), "--key", str(pki / "agent.key")),
-                f"https://127.0.0.1:{PORT}/",
-                check=False,
+        ask = partial(
+            lab.host.run,
+            *("curl", "-s", "-m", "5", "--cacert", str(pki / "ca.crt")),
+            *("--cert", str(pki / "agent.crt"), "--key", str(pki / "agent.key")),
+            f"https://127.0.0.1:{PORT}/",
+            check=False,
+        )
+        try:
+            wait_for(
+                ask,
+                lambda said: "2009-04-04" in said,
+                seconds=START_DEADLINE,
+                pause=0.1,
             )
-            if "2009-04-04" in said:
-                self._requests.write_text("")
-                return
-            time.sleep(0.1)
-        log = self._folder / "gunicorn.log"
-        raise LabError(f"Nova did not start; it said:\n{log.read_text()}")
+        except LabError as failure:
+            log = (self._folder / "gunicorn.log").read_text()
+            raise LabError(f"Nova did not start; it said:\n{log}") from failure
+        self._requests.write_text("")
 
     def _command(self) -> list[str]:
         pki = self._pki

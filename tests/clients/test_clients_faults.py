@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from lab.waiting import holds
+
 pytestmark = [pytest.mark.system, pytest.mark.usefixtures("nothing_kept")]
 
 FIRST, META_DATA = "/openstack", "/openstack/2018-08-27/meta_data.json"
@@ -35,8 +37,7 @@ def test_first_boot_is_not_lost_while_nova_is_away(
         assert 200 == clients.curl("alice", FIRST)[0]
     with town.unreachable("nova", silent=silent):
         boot = clients.boot("bob")
-        time.sleep(5)
-        assert boot.process.poll() is None, "cloud-init has given up"
+        holds(lambda: boot.process.poll() is None, seconds=5)  # it has not given up
     facts.check_openstack(boot.result(), "bob")
 
 
@@ -93,7 +94,7 @@ def test_a_frozen_nova_is_only_a_delay(town: Any, clients: Any, facts: Any) -> N
     assert 200 == clients.curl("alice", FIRST)[0]
     with town.nova.frozen():
         boots = [clients.boot("alice"), clients.boot("bob")]
-        time.sleep(5)
+        holds(lambda: [boot.process.poll() for boot in boots] == [None] * 2, seconds=5)
     facts.check_openstack(boots[0].result(), "alice")
     facts.check_openstack(boots[1].result(), "bob")
 
@@ -115,7 +116,7 @@ def test_nova_is_killed_at_a_stage_of_a_boot(
     boot = clients.boot("bob")
     town.wait_for_request(path)
     with town.unreachable("nova"):
-        time.sleep(3)
+        holds(lambda: boot.process.poll() is None, seconds=3)
     facts.check_openstack(boot.result(), "bob")
 
 
@@ -131,12 +132,16 @@ def test_vendor_data2_is_lost_rather_than_asked_for_twice(
     if fault is KILLED:
         town.wait_for_request(VENDOR_DATA2)
         with town.unreachable("nova"):
-            time.sleep(3)
+            holds(lambda: 1 == asked_for_it(town), seconds=3)
     result = boot.result()
     facts.check_openstack(result, "bob")
     assert not result["vendor_data2"]
-    asked = [one["path"] for one in town.nova.requests()]
-    assert 1 == asked.count(VENDOR_DATA2)
+    assert 1 == asked_for_it(town)
+
+
+def asked_for_it(town: Any) -> int:
+    """How often Nova saw the request for vendor_data2."""
+    return [one["path"] for one in town.nova.requests()].count(VENDOR_DATA2)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 
+from lab.namespaces import PATIENCE
 from lab.waiting import wait_for
 from tests.system.metadata_rig import (
     CLOSE,
@@ -23,18 +25,21 @@ from tests.system.metadata_rig import (
 def test_thirty_at_once_are_one_upstream(start: Start, upstream: Serving) -> None:
     """A boot's parallel requests for one document cost the upstream one."""
     heads: list[bytes] = []
+    all_asked = threading.Event()
 
-    def slowly(connection: socket.socket, number: int) -> None:
+    def late(connection: socket.socket, number: int) -> None:
         while head := read_head(connection):
             heads.append(head)
-            time.sleep(0.3)
+            assert all_asked.wait(10 * PATIENCE)
             connection.sendall(OK)
 
-    running = start(cache_ttl=15.0)
-    running.target(upstream(slowly).port)
+    running = start(cache_ttl=15.0, response_timeout=10 * PATIENCE)
+    running.target(upstream(late).port)
     asking = [running.connect() for _ in range(30)]
     for one in asking:
         one.sendall(CLOSE)
+    wait_for(lambda: running.snapshot().coalesced == 29)
+    all_asked.set()
     assert all(read_all(one).endswith(b"hello") for one in asking)
     assert running.ask(CLOSE).endswith(b"hello")
     assert 1 == len(heads)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from functools import partial
 from pathlib import Path
 
@@ -74,12 +73,14 @@ def test_worker_is_one_other_thread() -> None:
     threads: set[int] = set()
 
     def job(number: int) -> None:
-        time.sleep(0.001)
         order.append(number)
         threads.add(threading.get_ident())
 
+    all_given = threading.Event()
+    worker(all_given.wait)
     for number in range(20):
         worker(partial(job, number))
+    all_given.set()
     worker.stop()
     assert list(range(20)) == order
     assert len(threads) == 1

@@ -95,9 +95,9 @@ PLANTED = {
     ),
     "a process that serves on the service address": (
         "ip address add 169.254.169.254/32 dev lo; "
-        f"{sys.executable} -c 'import socket, time;"
-        ' s = socket.create_server(("169.254.169.254", 80)); time.sleep(60)\''
-        " >/dev/null 2>&1 & sleep 1",
+        f"{sys.executable} -c 'import signal, socket;"
+        ' s = socket.create_server(("169.254.169.254", 80)); signal.pause()\''
+        " >/dev/null 2>&1 & until ss -ltn | grep -q 169.254.169.254:80; do :; done",
         "listens on 169.254.169.254:80/tcp",
     ),
     "a route into the identity range, with rp_filter": (
@@ -210,13 +210,10 @@ def test_another_program_has_the_queue(idle_site: Any) -> None:
     """With its name, before the agent is started."""
     idle_site.agent.start()
     idle_site.agent.stop()
-    holder = "from netfilterqueue import NetfilterQueue as Q; import time; q = Q();"
-    code = f"{holder} q.bind(8097, print); print(flush=True); time.sleep(60)"
+    holder = "from netfilterqueue import NetfilterQueue as Q; import signal; q = Q();"
+    code = f"{holder} q.bind(8097, print); print(flush=True); signal.pause()"
     idle_site.start_on_host([sys.executable, "-c", code])
-    for _ in range(50):
-        found = [f for f in wrong(idle_site) if f["check"] == "queue"]
-        if found:
-            break
+    found = wait_for(lambda: [f for f in wrong(idle_site) if f["check"] == "queue"])
     assert "NFQUEUE 8097 is taken by python" in found[0]["what"]
     assert found[0]["mend"].startswith("kill ")
 

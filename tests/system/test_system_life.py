@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +19,7 @@ from scapy.packet import Packet
 
 from lab.agent import RunningAgent, configuration
 from lab.namespaces import PATIENCE, inside, run
-from lab.waiting import wait_for
+from lab.waiting import holds, wait_for
 from tests.system.test_system_flows import ECHO, ECHO_SERVER
 from tests.system.test_system_identity import heard, wire
 
@@ -89,8 +88,7 @@ class Talk:
 
     def _say(self) -> None:
         number = 0
-        while not self._ended.is_set():
-            time.sleep(self.PAUSE)
+        while not self._ended.wait(self.PAUSE):
             if len(self.sent) - len(self.echoed) < self.AHEAD:
                 said = f"{number}\n"
                 self.sent += said
@@ -167,6 +165,7 @@ def test_a_clean_stop_without_ports_leaves_nothing(site: Any) -> None:
     assert_nothing_is_left(site)
 
 
+@pytest.mark.kernel
 def test_a_stop_may_be_told_to_leave_nothing(idle_site: Any) -> None:
     """`when-stopped` says `remove`: then the ports do not matter."""
     idle_site.agent.config = configuration(
@@ -179,6 +178,7 @@ def test_a_stop_may_be_told_to_leave_nothing(idle_site: Any) -> None:
     assert_nothing_is_left(idle_site)
 
 
+@pytest.mark.kernel
 def test_the_guard_is_taken_away_on_purpose(site: Any) -> None:
     """`vagentctl data-path remove` says what it took, and a second time that there is
     nothing; it refuses while an agent runs or is frozen. It needs no agent.conf.
@@ -257,6 +257,7 @@ def test_two_interfaces_of_others_are_left_alone(idle_site: Any) -> None:
     assert "eth0@far0" in host.run("ip", "link")
 
 
+@pytest.mark.kernel
 def test_another_identity_range_replaces_the_pair(site: Any, ask: Any) -> None:
     """What a guard of the old range holds is not in the way of the new one."""
     alice = site.alice()
@@ -273,6 +274,7 @@ def test_another_identity_range_replaces_the_pair(site: Any, ask: Any) -> None:
     assert "169.254.64." not in site.lab.host.run("ip", "address")
 
 
+@pytest.mark.kernel
 def test_kill_9_loses_nothing(site: Any, ask: Any) -> None:
     """Ports, identities, services and instances are there after the restart; in
     between, a new flow waits in the dark: neither answered nor leaked nor refused.
@@ -301,13 +303,13 @@ def test_a_connection_made_while_the_agent_is_away_succeeds_later(
     waiting = alice.machine.start(
         [*PATIENT, str(site.folder / "late"), f"http://169.254.169.254{USER_DATA}"]
     )
-    time.sleep(0.5)
-    assert waiting.poll() is None
+    holds(lambda: waiting.poll() is None, seconds=0.5)
     site.agent.start()
     assert 0 == waiting.wait(25 * PATIENCE)
     assert "I am alice\n" == (site.folder / "late").read_text()
 
 
+@pytest.mark.kernel
 def test_a_frozen_agent_is_only_a_delay(site: Any, ask: Any) -> None:
     """STOP and CONT: the queue holds the SYN."""
     alice = site.alice()
@@ -317,8 +319,7 @@ def test_a_frozen_agent_is_only_a_delay(site: Any, ask: Any) -> None:
     waiting = alice.machine.start(
         [*PATIENT, str(site.folder / "late"), f"http://169.254.169.254{USER_DATA}"]
     )
-    time.sleep(0.5)
-    assert waiting.poll() is None
+    holds(lambda: waiting.poll() is None, seconds=0.5)
     site.agent.process.send_signal(signal.SIGCONT)
     assert 0 == waiting.wait(25 * PATIENCE)
     assert "I am alice\n" == (site.folder / "late").read_text()
@@ -425,6 +426,7 @@ def test_a_tap_that_is_renamed_is_the_ports_no_longer(site: Any, ask: Any) -> No
     assert "I am alice\n" == ask(alice, USER_DATA)
 
 
+@pytest.mark.kernel
 def test_rules_that_somebody_flushes_come_back(site: Any, ask: Any) -> None:
     """`nft flush ruleset`, as Debian's nftables.service does at start, is noticed."""
     alice = site.alice()
@@ -437,6 +439,7 @@ def test_rules_that_somebody_flushes_come_back(site: Any, ask: Any) -> None:
     assert "somebody else took them away" in site.agent.log.read_text()
 
 
+@pytest.mark.kernel
 def test_a_deleted_port_is_served_no_more(site: Any, ask: Any) -> None:
     """Its kept-alive connection ends, and a new one is not answered; the neighbour is
     not disturbed.

@@ -13,7 +13,6 @@ from scapy.layers.l2 import Ether
 from lab.agent import configuration
 from lab.fabric import Fabric, Server
 from lab.guests import Guest
-from lab.namespaces import PATIENCE
 from lab.waiting import wait_for
 from tests.system.offers import (
     BOTH,
@@ -71,12 +70,13 @@ def fail_until_down(
     site: Any, guests: tuple[Guest, Guest], kind: str, address: str, dead: str
 ) -> None:
     """Use the service until the agent knows that one endpoint is dead."""
-    deadline = time.monotonic() + NOTICED * PATIENCE
-    while health(site)[dead][kind] != "down":
-        assert time.monotonic() < deadline, f"{dead} is not down: {health(site)}"
+
+    def used() -> str:
         for guest in guests:
             answered(guest, kind, address, 7)
-        time.sleep(0.2)
+        return health(site)[dead][kind]
+
+    wait_for(used, "down".__eq__, seconds=NOTICED, pause=0.2)
 
 
 @pytest.mark.parametrize(
@@ -179,6 +179,7 @@ CHECK = """<endpoint-check><services>echo</services><interval>0.5</interval>
 <rise>2</rise><fall>2</fall></endpoint-check>"""
 
 
+@pytest.mark.kernel
 def test_checks_find_out_before_a_guest_does(
     idle_site: Any, servers: tuple[Server, Server]
 ) -> None:

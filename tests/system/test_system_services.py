@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -60,6 +60,7 @@ def serve(idle_site: Any) -> Iterator[Callable[[str], None]]:
         process.wait()
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("by_name", [False, True], ids=["address", "name"])
 def test_a_service_of_this_host(
     site: Any, serve: Callable[[str], None], *, by_name: bool
@@ -79,6 +80,7 @@ def test_a_service_of_this_host(
             assert "host" == answered(guest, kind, SERVICE4, 7)
 
 
+@pytest.mark.kernel
 def test_an_ipv6_service_of_this_host(site: Any, serve: Callable[[str], None]) -> None:
     """At an address of the host, without any forwarding."""
     lo = ("ip", "address", "add", f"{HOST6}/128", "dev", "lo")
@@ -93,6 +95,7 @@ def test_an_ipv6_service_of_this_host(site: Any, serve: Callable[[str], None]) -
         assert "host" == answered(alice, kind, SERVICE6, 7)
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("address", BOTH)
 def test_services_of_other_machines(
     site: Any, servers: tuple[Server, Server], address: str
@@ -126,6 +129,7 @@ def test_services_of_other_machines(
     assert expected == tuple(row[each] for each in shown)
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("address", BOTH)
 def test_a_change_of_one_service_leaves_the_others_alone(
@@ -146,17 +150,24 @@ def test_a_change_of_one_service_leaves_the_others_alone(
     ]
     withdraw(site, "doomed", address, 8)
     offer(site, "moved", address, 9, at(one, address), fabric_port=7778)
-    time.sleep(1)
+    doomed.settimeout(1)
+    wait_for(lambda: has_ended(doomed))
     assert b"one AGAIN" == told(kept, b"again")
-    for flow in (doomed, moved):
-        flow.settimeout(1)
-    with pytest.raises(OSError, match=r"timed out|reset|refused|Broken pipe"):
-        told(doomed)
-    assert "one" == answered(alice, kind, address, 9)
+    assert "one" == wait_for(partial(answered, alice, kind, address, 9), "one".__eq__)
     with pytest.raises(ConnectionRefusedError), OPEN[kind](alice, address, 8) as flow:
         told(flow)
     for flow in (kept, doomed, moved):
         flow.close()
+
+
+def has_ended(flow: socket.socket) -> bool:
+    """Is there no answer any more?"""
+    try:
+        told(flow)
+    except OSError as failure:
+        said = str(failure)
+        return re.search(r"timed out|reset|refused|Broken pipe", said) is not None
+    return False
 
 
 @pytest.fixture
@@ -235,6 +246,7 @@ transact(encode_end(0, 0), "everything")
 """
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_flow_that_the_kernel_forgot_goes_on(
     site: Any, servers: tuple[Server, Server], kind: str
@@ -253,6 +265,7 @@ def test_a_flow_that_the_kernel_forgot_goes_on(
         assert 1 == len(json.loads(text))
 
 
+@pytest.mark.kernel
 def test_a_flow_from_before_the_service_becomes_one_of_it(
     site: Any, servers: tuple[Server, Server]
 ) -> None:

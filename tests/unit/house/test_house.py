@@ -179,3 +179,18 @@ def test_a_docstring_says_something() -> None:
     listed = {name: int(most) for name, (most,) in table("only_references.txt").items()}
     found = {str(path): says_nothing(path) for path in sources()}
     assert {} == {name: n for name, n in found.items() if n > listed.get(name, 0)}
+
+
+def test_nothing_sleeps_where_it_can_wait() -> None:
+    """What tests and tools wait for they look at (lab/waiting.py). The files of
+    pauses.txt make pauses that are a rate, or a time that is the subject itself.
+    """
+    rooms = ("tests", "lab", "demo", "bench")
+    files = chain.from_iterable((CHECKOUT / room).rglob("*.py") for room in rooms)
+    texts = {str(path.relative_to(CHECKOUT)): path.read_text() for path in files}
+    found = {name: text.count("time.sleep(") for name, text in texts.items()}
+    del found[str(Path(__file__).relative_to(CHECKOUT))]
+    listed = table("pauses.txt")
+    allowed = {name: int(count) for name, (count, _) in listed.items()}
+    assert allowed == {name: count for name, count in found.items() if count}
+    assert [] == [name for name, (_, why) in listed.items() if not why]
