@@ -43,7 +43,9 @@ setup(
         ],
         "test": [
             "pytest>=8,<10",
-            "hypothesis>=6.100,<7",
+            "pytest-xdist>=3.6,<4",
+            "pytest-cov>=6,<8",
+            "hypothesis>=6.130,<7",
             "keystoneauth1>=5.6,<6",
             "setuptools>=77,<85",
         ],
