@@ -18,14 +18,27 @@ SECONDS ?= 60
 MINUTES ?= 30
 SAMPLE ?= 100
 
-.PHONY: help demo demo-stop test test-stock-kernel test-clients fuzz mutants lint bench install clean
+# Tests that use a kernel or other programs: two at a time, but those that may not be.
+SYSTEM_TESTS := tests/clients tests/system
+# pytest, with what `make test` wants of a run.
+PYTEST := $(BIN)/python -m pytest --hypothesis-profile=checked
+# A target that is made ready further to what `make test` needs: CI's second kernel.
+ALSO ?=
+
+.PHONY: help demo demo-stop test checked ready test-unit test-system coverage \
+	test-stock-kernel stock-kernel test-release test-debian13 test-clients \
+	properties fuzz mutants lint bench install clean
 
 help:
 	@echo "make demo          show the main job with real packets (root); KEEP=1 leaves it running"
 	@echo "make demo-stop     stop what KEEP=1 left running"
 	@echo "make test          lint and every test, on this kernel (root)"
-	@echo "make test-stock-kernel   the system tests on Debian's own kernel, emulated (root)"
+	@echo "make test-unit     of these, only what needs neither root nor network; branch coverage"
+	@echo "make test-stock-kernel   what depends on the kernel, on Debian's own, emulated (root)"
+	@echo "make test-release  what is tried once per release, besides what CI runs (root)"
 	@echo "make test-clients  of these, only: real Nova, cloud-init, botocore (root)"
+	@echo "make coverage      branch coverage of each room; raises the floors in tests/coverage"
+	@echo "make properties    the properties of the tests, with ten times as many examples, new ones"
 	@echo "make fuzz          look for input that breaks a parser's promise; SECONDS=60, TARGETS="
 	@echo "make mutants       do the unit tests notice faults that are put in? MINUTES=30, SAMPLE=100 (percent), MODULES="
 	@echo "make lint          ruff, mypy, direction of imports"
@@ -39,22 +52,57 @@ demo: $(VENV)/.run
 demo-stop: $(VENV)/.run
 	@$(BIN)/python -m demo --stop
 
-test: lint
-	@.ci/debian-packages $(TEST_PACKAGES) $(BENCH_PACKAGES)
-	@tests/clients/install $(PYTHON)
-	@tests/virtual_machine/build $(VIRTUAL_MACHINE)
-	@.ci/python-environment $(PYTHON) $(NEUTRON) $(NEUTRON_PACKAGE)
-	$(BIN)/python -m pytest
+# What is installed meanwhile takes as long as lint and unit tests.
+test: $(VENV)/.test
+	@.ci/timed "lint, unit tests and installing, side by side" \
+		$(MAKE) --no-print-directory --jobs=2 --output-sync=target checked ready
+	@$(MAKE) --no-print-directory test-system ALSO=
 
-test-stock-kernel: $(VENV)/.run
+checked: lint
+	@$(MAKE) --no-print-directory test-unit
+
+ready: $(VENV)/.run
+	@.ci/debian-packages $(TEST_PACKAGES) $(BENCH_PACKAGES)
+	@.ci/timed "installing what tests use" sh -c \
+		'tests/clients/install $(PYTHON) && \
+		tests/virtual_machine/build $(VIRTUAL_MACHINE) && \
+		.ci/python-environment $(PYTHON) $(NEUTRON) $(NEUTRON_PACKAGE)'
+	@$(if $(ALSO),$(MAKE) --no-print-directory $(ALSO))
+
+test-unit: $(VENV)/.test
+	@mkdir -p var
+	@.ci/timed "unit and contract tests" \
+		$(PYTEST) --numprocesses=auto --cov --cov-report= tests/unit tests/contract
+	@$(BIN)/python -m tests.coverage
+
+test-system: $(VENV)/.test ready
+	@.ci/timed "system tests, two at a time" \
+		$(PYTEST) --numprocesses=2 --dist=loadgroup -m "not alone" $(SYSTEM_TESTS)
+	@.ci/timed "system tests that are alone on the machine" \
+		$(PYTEST) -m alone $(SYSTEM_TESTS)
+
+coverage: $(VENV)/.test
+	@mkdir -p var
+	$(PYTEST) --numprocesses=auto --cov --cov-report= tests/unit tests/contract
+	@$(BIN)/python -m tests.coverage --raise
+
+test-stock-kernel: stock-kernel
+	@.ci/timed "tests on Debian's own kernel" \
+		tests/stock_kernel/run $(STOCK_KERNEL) $(BIN)/python $(TESTS)
+
+stock-kernel: $(VENV)/.run
 	@.ci/debian-packages $(STOCK_KERNEL_PACKAGES)
-	@tests/stock_kernel/build $(STOCK_KERNEL) $(BIN)/python
-	@tests/stock_kernel/run $(STOCK_KERNEL) $(BIN)/python $(TESTS)
+	@.ci/timed "building Debian with its own kernel" \
+		tests/stock_kernel/build $(STOCK_KERNEL) $(BIN)/python
 
 test-clients: $(VENV)/.test
 	@.ci/debian-packages $(TEST_PACKAGES)
 	@tests/clients/install $(PYTHON)
 	$(BIN)/python -m pytest tests/clients
+
+properties: $(VENV)/.test
+	@.ci/timed "properties, many examples" $(BIN)/python -m pytest tests/unit \
+		-m hypothesis --hypothesis-profile=release --numprocesses=auto
 
 fuzz: $(VENV)/.fuzz
 	@$(BIN)/python -m tests.fuzz $(SECONDS) $(TARGETS)

@@ -25,9 +25,12 @@ MISSING = [
     if not shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin")
 ]
 # Not marked `system`: the other kernel's disk has none of the rivals.
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"{MISSING} not installed; make test does it"
-)
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"{MISSING} not installed; make test does it"
+    ),
+]
 DEADLINE = 600.0 * PATIENCE
 """Seconds for a quick run; it takes one or two minutes, Neutron's part included."""
 CONTESTANTS = {

@@ -226,6 +226,7 @@ TIMED_OUT = 28
 """curl's exit code."""
 
 
+@pytest.mark.kernel
 def test_a_client_beyond_the_hop_limit_hears_nothing_or_why(
     idle_site: Any, ask: Any, behind: Any
 ) -> None:

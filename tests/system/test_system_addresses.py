@@ -53,6 +53,7 @@ def with_addresses(site: Any, guest: Guest) -> dict[str, Any]:
     return register(site, guest, *MORE, *MORE6)
 
 
+@pytest.mark.kernel
 def test_each_address_is_answered_as_itself(site: Any, ask: Any) -> None:
     """The guest gets its own from each, Nova is told which one asked, and a neighbour
     with the same addresses is somebody else.
@@ -164,6 +165,7 @@ def test_what_a_port_is_told_is_one_sum(idle_site: Any) -> None:
     assert 10 <= told < 2 * 10, "each address has its own rate"
 
 
+@pytest.mark.kernel
 def test_a_first_further_address_leaves_the_flows_alone(site: Any) -> None:
     """Those of the main address, when what it may open becomes a sum with another."""
     guest = alice(site)

@@ -29,7 +29,7 @@ from vagent.datapath.system import LinuxSystem
 from vagent.errors import KernelError
 from vagent.kernel.nf_tables import NftMessage, add_elements, encode
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
 NAMES = Names.of(DataPathConfig(), listener_port=8097, guest_rate=1000)
 FEATURES = Features(nft_queue=False, ip6_tables=True, ipv6=True, vlan=True)

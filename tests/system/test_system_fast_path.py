@@ -31,7 +31,7 @@ from vagent.kernel import tc as traffic_control
 from vagent.kernel.bpf_assembler import Code, Op
 from vagent.kernel.conntrack import Tracked, encode_dump
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
 NO_SWITCH = openvswitch.missing()
 SERVICE = ("169.254.1.7", 7)

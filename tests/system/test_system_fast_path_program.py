@@ -31,7 +31,7 @@ from vagent.datapath.fast_path.program import (
 from vagent.kernel import bpf
 from vagent.kernel.bpf import BpfMap, MapKind
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
 PASS, REDIRECT = 0xFFFFFFFF, 7
 LOOPBACK = 1

@@ -14,7 +14,7 @@ from lxml import etree
 from lab.namespaces import PATIENCE, inside
 from lab.waiting import wait_for
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
 ECHO = ("169.254.1.7", 7)
 ECHO_SERVER = """

@@ -22,7 +22,7 @@ from lab.waiting import wait_for
 from tests.system.test_system_identity import heard, wire
 from tests.system.test_system_life import port_state
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
 SERVICE = "169.254.169.254"
 SERVICE6 = "fd00:ec2::254"

@@ -42,7 +42,7 @@ from tests.system.test_system_ipv6 import bob
 from tests.system.test_system_vlan import introduce, needs_vlan
 
 __all__ = ["open_site"]
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
 NARROW = 1280
 """The least MTU of IPv6 (RFC 8200 5)."""

@@ -17,7 +17,7 @@ from lab.namespaces import PATIENCE, inside
 if TYPE_CHECKING:
     from lab.guests import Guest
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
 SERVICE = "169.254.169.254"
 BROADCAST = "ff:ff:ff:ff:ff:ff"

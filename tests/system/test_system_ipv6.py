@@ -28,7 +28,7 @@ from lab.namespaces import PATIENCE
 from lab.waiting import wait_for
 from tests.system.test_system_identity import heard, wire
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
 LINK_LOCAL = "fe80::a9fe:a9fe"
 EC2 = "fd00:ec2::254"

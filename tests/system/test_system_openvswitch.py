@@ -16,6 +16,7 @@ from lab.openvswitch import Switch
 MISSING = openvswitch.missing()
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.kernel,
     pytest.mark.skipif(bool(MISSING), reason=f"{MISSING}; see make test-stock-kernel"),
 ]
 

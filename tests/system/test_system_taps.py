@@ -17,7 +17,7 @@ from lab.waiting import wait_for
 from tests.system.test_system_identity import heard, wire
 from tests.system.test_system_ipv6 import EC2, alice, ask6
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
 USER_DATA = "/latest/user-data"
 PORT = 4242

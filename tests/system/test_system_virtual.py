@@ -21,7 +21,7 @@ from lab.virtual import VirtualMachine, leasing
 from lab.waiting import wait_for
 from tests.system.test_system_life import port_state
 
-pytestmark = pytest.mark.virtual
+pytestmark = [pytest.mark.virtual, pytest.mark.alone]
 
 BUILT = SOURCE / "var" / "virtual-machine"
 ADDRESS = "10.0.0.7"

@@ -47,7 +47,7 @@ from tests.system.test_system_ipv6 import (
 from tests.system.test_system_life import port_state
 
 MISSING = vlan.missing()
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.kernel]
 needs_vlan = pytest.mark.skipif(
     bool(MISSING), reason=f"{MISSING}; see make test-stock-kernel"
 )

@@ -9,7 +9,7 @@ import pytest
 from lab.guests import Guest, Wiring
 from lab.namespaces import LabError
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
 USER_DATA = "/latest/user-data"
 EXIT_CODE = ("-w", "%{exitcode}")

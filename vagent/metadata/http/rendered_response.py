@@ -11,18 +11,22 @@ _CLOSE = b"Connection: close\r\n"
 class RenderedResponse:
     """A response with status 200.
 
-    `data` is its head and body as a GET gets it on a connection that stays open; `size`
-    counts the body.
+    `data` is its head and body as a GET gets it on a connection that stays open; the
+    body begins at `body_at`.
     """
 
     data: bytes
-    size: int
+    body_at: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.data) - self.body_at
 
     def variant(self, *, head_only: bool, close: bool) -> bytes:
         """The response to a HEAD, or one after which the connection closes."""
-        body_at = len(self.data) - self.size
-        data = self.data[:body_at] if head_only else self.data
+        data = self.data[: self.body_at] if head_only else self.data
         if close:
-            end = body_at - 2
+            end = self.body_at - 2
             data = data[:end] + _CLOSE + data[end:]
         return data
