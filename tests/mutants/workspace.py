@@ -22,7 +22,7 @@ only_mutate = {modules}
 also_copy = {others}
 do_not_mutate_patterns = ['{unmutated}']
 pytest_add_cli_args_test_selection = ["{tests}"]
-pytest_add_cli_args = ["-p", "no:cacheprovider"]
+pytest_add_cli_args = ["-p", "no:cacheprovider", "--hypothesis-profile=ci"]
 timeout_multiplier = 10.0
 use_git_change_detection = false
 """
