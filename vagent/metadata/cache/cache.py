@@ -139,7 +139,7 @@ class ResponseCache:
             return
         data = whole_response(head, content, head_only=False, close=False)
         entry = CacheEntry(
-            RenderedResponse(data, len(data) - len(content)),
+            RenderedResponse(data, len(content)),
             fresh_until=now + self.ttl,
             stale_until=now + max(self.ttl, STALE_SECONDS),
         )

@@ -49,13 +49,16 @@ class CachingForwarder:
     def respond(self, connection: DownstreamConnection, body: bytes) -> None:
         """Answer the connection's request, now or when the upstream has answered."""
         request, cache = connection.request, self._cache
-        key, registration = _key(connection), connection.registration
+        key, registration = request.key, connection.registration
         if not key or not cache.ttl or registration is None:
             if self._admits(connection):
                 if not request.is_safe:
                     cache.drop(connection.main_identity)
                 self.forward(connection, body)
             return
+        prefix = connection.identity.cache_prefix
+        if prefix:
+            key = prefix + key
         guest_cache, entry = cache.look_up(
             connection.main_identity, registration, key, connection.started
         )
@@ -301,10 +304,3 @@ class CoalescedRequest:
     def _abandon(self) -> None:
         self._close()
         self.forwarded.abandon()
-
-
-def _key(connection: DownstreamConnection) -> bytes:
-    """The key for the cache; b"" where the response is never cached."""
-    key = connection.request.key
-    prefix = connection.identity.cache_prefix
-    return prefix + key if key and prefix else key

@@ -69,8 +69,10 @@ class GuestQuota:
         The bucket is stored as the time at which it will be full again (the generic
         cell rate algorithm), so nothing has to refill it.
         """
-        ahead = max(self._full_at - now, 0.0)
-        if ahead > limits.burst_tolerance:
+        ahead = self._full_at - now
+        if ahead < 0.0:
+            ahead = 0.0
+        elif ahead > limits.burst_tolerance:
             return False
         self._full_at = now + ahead + limits.interval
         return True

@@ -11,22 +11,18 @@ _CLOSE = b"Connection: close\r\n"
 class RenderedResponse:
     """A response with status 200.
 
-    `data` is its head and body as a GET gets it on a connection that stays open; the
-    body begins at `body_at`.
+    `data` is its head and body as a GET gets it on a connection that stays open; `size`
+    counts the body.
     """
 
     data: bytes
-    body_at: int
-
-    @property
-    def size(self) -> int:
-        """Bytes of the body."""
-        return len(self.data) - self.body_at
+    size: int
 
     def variant(self, *, head_only: bool, close: bool) -> bytes:
         """The response to a HEAD, or one after which the connection closes."""
-        data = self.data[: self.body_at] if head_only else self.data
+        body_at = len(self.data) - self.size
+        data = self.data[:body_at] if head_only else self.data
         if close:
-            end = self.body_at - 2
+            end = body_at - 2
             data = data[:end] + _CLOSE + data[end:]
         return data
