@@ -65,7 +65,7 @@ def refuse(denial: Denial) -> PageReply:
 
 
 def _xml(ask: PageRequest, body: bytes) -> PageReply:
-    # A browser shows XML with a style sheet that it may not load as an empty page.
+    # A browser that may not load the style sheet would show XML as an empty page.
     is_browser = wants_html(ask.accept, "")
     return PageReply(200, PLAIN if is_browser else sandesh.CONTENT_TYPE, body)
 

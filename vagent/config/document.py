@@ -70,8 +70,8 @@ def parse(data: bytes, findings: Findings) -> etree._Element:
     with suppress(etree.XMLSyntaxError):
         root = etree.fromstring(text.encode(), parser)
     if root is None:
-        # Out of lxml's `except`: its exception quotes the file, and holds the log of
-        # earlier parsers too.
+        # Raised outside the `except` block, so that lxml's exception, which quotes the
+        # file, is not attached as the cause.
         for line, what in _faults(parser.error_log, scan):
             findings.refuse(Place(line, "/"), f"not well-formed: {what}")
         raise findings.error()
@@ -88,7 +88,7 @@ def _decoded(data: bytes, findings: Findings) -> str:
     except UnicodeDecodeError as error:
         wrong_at = error.start
     if wrong_at is not None:
-        # Out of the `except`: a UnicodeDecodeError carries the whole file.
+        # Raised outside the `except` block: a UnicodeDecodeError holds the whole file.
         line = data.count(b"\n", 0, wrong_at) + 1
         got = f"byte 0x{data[wrong_at]:02x} at offset {wrong_at}"
         findings.refuse_file(f"got {got}; allowed: UTF-8 text", line=line)

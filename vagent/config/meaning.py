@@ -63,7 +63,7 @@ def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConf
         agent.section("metadata-proxy"),
         findings,
         conf,
-        # What it serves beside Nova's documents is asked for by clients with tokens.
+        # The embedded server's clients include those that ask for a token first.
         tokens=SessionMode.OPTIONAL if is_served_here else SessionMode.OFF,
     )
     server = (

@@ -44,7 +44,7 @@ def _used(parent: Declared) -> list[str]:
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:
     """The known name that looks most like it."""
-    # Late: an agent whose file is right never needs it.
+    # Imported here, because an agent whose file is right never needs it.
     from difflib import get_close_matches
 
     return get_close_matches(name[:MAX_SHOWN], known, n=1, cutoff=0.0)[0]

@@ -102,7 +102,7 @@ def main(
     except (CommandError, ApiError) as error:
         return _complain(error, errors)
     except BrokenPipeError:
-        # the reader (`| head`) has enough; Python must not flush again at exit
+        # The reader (`| head`) has ended. Python must not flush again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:

@@ -43,7 +43,7 @@ def remove_data_path(session: Session, args: Namespace) -> None:
     Raises CommandError while an agent runs.
     """
     needs_root("data-path remove")
-    # lxml and the data path: only commands that need them pay for them
+    # Imported late: lxml and the data path are slow to load.
     from vagent.doctor.facts import Ours
 
     ours = Ours.of(_config(session, args.name))

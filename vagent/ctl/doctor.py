@@ -76,7 +76,7 @@ def needs_root(command: str) -> None:
 
 def collect(session: Session, now: datetime) -> HostFacts:
     """Collect the facts that the checks need."""
-    # lxml, cryptography and the data path: only these commands pay for them
+    # Imported late: lxml, cryptography and the data path are slow to load.
     from vagent.config.read import read_config
     from vagent.doctor.look import look, look_without_config
 

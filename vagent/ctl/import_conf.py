@@ -24,7 +24,7 @@ def register(groups: Any) -> None:
 
 def import_file(session: Session, args: Namespace) -> None:
     """XML to stdout; what was left out or changed, and why, to stderr."""
-    # lxml: only this command pays for it
+    # Imported late: lxml is slow to load.
     from vagent.config.import_conf import import_conf
 
     try:

@@ -130,7 +130,7 @@ class Session:
             ) from error
         except OSError as error:
             raise CommandError(f"{path}: {error.strerror}", code=BAD_CONFIG) from error
-        # lxml and a schema: only commands that need the file pay for them
+        # Imported late: lxml and the schema are slow to load.
         from vagent.config.read import read_config
 
         try:

@@ -112,7 +112,7 @@ def _table(table: ServiceTable) -> Table:
 def _asked_table(config_api: Api) -> Table | None:
     try:
         reply = config_api.json("GET", "/vagent/services")
-        # What the agent says of their endpoints' health is no member of an entry.
+        # The health of endpoints is not part of an entry of the service table.
         entries = [
             {name: value for name, value in entry.items() if name != "endpoints"}
             for entry in reply["services"]

@@ -135,8 +135,8 @@ def _way(target: IPv4Address, ours: Ours) -> RouteTrial:
     argv = ["ip", "-j", "route", "get", str(target), "from", str(ours.sample)]
     said = ask([*argv, "iif", ours.host_side, "mark", "0x10002"])
     if not said.ok:
-        # Since Linux 6.13 every refusal is "Invalid argument"; the host's own way tells
-        # a missing route apart.
+        # Since Linux 6.13 every refusal is "Invalid argument". If the host itself has
+        # no route either, that is the reason.
         own = ask(["ip", "route", "get", str(target)])
         return RouteTrial(target, said=own.error or said.error or "refused")
     try:

@@ -71,7 +71,7 @@ def presented(name: str, talk: Talk) -> Presented:
                 break
             tls.bio_write(received)
         except SSL.Error:
-            break  # what it said before that is all that is wanted
+            break  # what the server sent before the failure is enough
         else:
             break
     certificate = tls.get_peer_certificate(as_cryptography=True)

@@ -75,7 +75,7 @@ def try_upstream(target: Target, tls: ClientTls | None, timeout: float) -> Trial
             try:
                 context = _context(files_of(tls, endpoint.host, name))
             except (OSError, ssl.SSLError):
-                continue  # what is wrong with them is said where they are inspected
+                continue  # `inspect` reports what is wrong with the files
         trials.append(_try(endpoint, name, context, timeout))
     return tuple(trials)
 
@@ -120,7 +120,7 @@ def _context(files: ClientTls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(files.ca_cert)
-    # An empty password, lest a protected key asks the terminal.
+    # With an empty password, OpenSSL does not ask for one on the terminal.
     context.load_cert_chain(files.client_cert, files.client_key, password="")
     return context
 

@@ -136,7 +136,7 @@ class _Walker:
         if verb:
             certain = self.sure and matched is True
             self.found.append(Block(chain, rule, verb, certain))
-            # A drop that may not happen leaves no other way out than to go on.
+            # If it is unknown whether the drop happens, the packet may go on.
             return _After.END if matched is True else _After.GO_ON
         if kind == "accept":
             return self._leave(matched, _After.END)

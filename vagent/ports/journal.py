@@ -214,7 +214,7 @@ class _Change:
         for port_id in self._kept:
             with suppress(OSError):
                 self._old(port_id).rename(self._directory / port_id)
-                # Where both names are one file still, rename(2) leaves both.
+                # If both names still are the same file, rename(2) does nothing.
                 self._old(port_id).unlink(missing_ok=True)
 
     def forget_old(self) -> None:

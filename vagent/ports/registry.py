@@ -201,7 +201,7 @@ class PortRegistry:
         for port in wanted.values():
             coming.setdefault(port.tap, []).append(port)
         for tap, ports in coming.items():
-            # Not a difference of sets, which would look at all that is wanted.
+            # A difference of sets would go through all of `wanted` for each tap.
             there = self._on_tap.get(tap, ())
             staying = [self._by_id[i].port for i in there if i not in wanted]
             check_tap(tap, [*staying, *ports])
