@@ -1,7 +1,7 @@
 """Page values become HTML5 for people: no script, nothing fetched from anywhere.
 
 Elements are built as a tree and serialised by lxml, so text cannot become markup;
-every text passes `legal` first. Refuses to know what a page is about.
+characters that XML forbids are replaced first (`legal`).
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ NAVIGATION = (
     ("Traces", ("/Snh_SandeshTraceBufferListRequest", "/Snh_SandeshTraceRequest")),
     ("Statistics", ("/Snh_StatisticsInfo",)),
 )
-"""Title, and the paths that belong to it; the first is where it leads."""
+"""The menu: titles, and the paths that belong to each. It links to the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What surrounds a page: where it is, when it was taken, who answers.
+    """What stands around a page: the menu, its date, the version of the agent.
 
     `path` is the path without the query; `xml` leads to the same page as XML, "" where
     there is none; `when` is a readable time.

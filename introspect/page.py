@@ -1,7 +1,7 @@
 """What a page is: Sandesh parts for tools, and blocks for people.
 
-Both are frozen snapshots; no renderer ever sees a live object. A page that gives no
-blocks is shown from its parts. Refuses to know markup.
+Both are frozen values, so what is written is the state of one moment. A page without
+blocks of its own is shown to people from its parts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from introspect.schema import Attribute, attributes
 
 Tone = Literal["", "good", "bad", "quiet", "code", "whole"]
-"""How a cell wants to be read."""
+"""How the text of a cell is styled: `code` and `whole` are kept on one line."""
 
 
 @dataclass(frozen=True, slots=True)

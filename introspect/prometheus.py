@@ -1,7 +1,4 @@
-"""A statistics snapshot becomes Prometheus text (exposition format 0.0.4).
-
-Refuses to know what is counted.
-"""
+"""A statistics snapshot becomes Prometheus text (exposition format 0.0.4)."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ _NOT_NAME = re.compile("[^a-zA-Z0-9_]")
 
 
 def exposition(snapshot: Snapshot, *, version: str) -> bytes:
-    """The whole page. Names get the prefix `vagent_`; lines end in LF."""
+    """The body of `/metrics`. Names get the prefix `vagent_`; lines end in LF."""
     lines = [*_head("build_info", "Version of the agent.", "gauge")]
     lines.append(_sample("build_info", 1, f'version="{_label(version)}"'))
     for counter in snapshot.counters:

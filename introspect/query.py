@@ -2,7 +2,7 @@
 
 Exact names count first; a pair with an unknown name fills the field of its position
 (`?x=Metadata`); empty values are skipped but keep their place. `format` is ours and
-takes no place. Refuses to know what the arguments mean.
+takes no place.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Page values become Sandesh XML, byte for byte as Contrail's agent writes it.
 
-A stylesheet instruction, no XML declaration, no white space between elements; the
-four escapes that Contrail knows. Characters that XML forbids become U+FFFD, which
-Contrail forgets. Refuses to know what a page means.
+It begins with a stylesheet instruction, has no XML declaration and no white space
+between elements, and escapes `&`, `'`, `<` and `>`. Unlike Contrail's it is always
+well-formed: characters that XML forbids become U+FFFD.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 _ESCAPES = {"&": "&amp;", "'": "&apos;", "<": "&lt;", ">": "&gt;"}
 _ESCAPED = re.compile("[&'<>]")
 _SPECIAL = re.compile("[^ -%(-;=?-~]")
-"""Not harmless ASCII: worth a closer look."""
+"""Text without any of these needs neither escape nor replacement."""
 
 
 def document(parts: Sequence[object], *, is_list: bool = False) -> bytes:

@@ -1,8 +1,7 @@
-"""How a frozen dataclass says what it is in Sandesh: one attribute per field.
+"""Sandesh types as frozen dataclasses: each field carries its Sandesh attributes.
 
-The class is named after the Sandesh type and its fields stand in declaration order,
-which is the order on the wire; identifiers may jump, as they do in Contrail's .sandesh
-files. Refuses to know XML and HTML.
+A class has the name of its Sandesh type, and its fields stand in the order that they
+have on the wire. Identifiers may jump, as they do in Contrail's .sandesh files.
 """
 
 from __future__ import annotations

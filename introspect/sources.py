@@ -43,8 +43,9 @@ def no_endpoints(_service: LinkLocalService) -> Iterable[EndpointState]:
 class Sources:
     """Everything that introspection shows.
 
-    `metadata_port` is the bound port. `port_state` is `Active` or a reason as Contrail
-    writes it (`Inactive < no-dev >`). `ready` is None, or why the agent is not ready.
+    `metadata_port` is the port that the proxy listens on. `port_state` is `Active` or,
+    as Contrail writes it, why not (`Inactive < no-dev >`). `ready` is None, or says why
+    the agent is not ready.
     `proxy` is None without a metadata proxy. `flows` reads one port's flows or all from
     the kernel, later; it raises KernelError and LimitError.
     `endpoints_of` gives a service's fabric endpoints and how they are.

@@ -1,7 +1,7 @@
 """Flows of guests for people and for vagentctl, page by page in order of their keys.
 
-Each page is a fresh reading of the kernel; a page goes on after the key that the one
-before ended with, so none is told twice, whatever came or went in between.
+Each page is a fresh reading of the kernel. It goes on after the key with which the one
+before it ended, so no flow is shown twice, whatever came or went in between.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def registered(sources: Sources, port_id: str) -> Registration | None:
 async def reading(
     sources: Sources, registration: Registration | None
 ) -> FlowList | Page:
-    """What the kernel has, or the page that says why that is not known."""
+    """The flows that the kernel has, or a page that says why they are not known."""
     try:
         return await sources.flows(registration)
     except (KernelError, LimitError) as error:
@@ -151,8 +151,8 @@ def shown(
     port_id: str = "",
     more: bool = False,
 ) -> Page:
-    """Any page of flows: its own parts for tools, the same table for people, who go on
-    after the last row that they see.
+    """A page of flows: `parts` for tools, and a table for people. Its link to the next
+    page goes on after the last row.
     """
     many = "more than " if read.is_cut else ""
     seen = flows[:ROWS]

@@ -1,6 +1,6 @@
 """The metadata proxy: its counters, its latency, and clearing the counters.
 
-`responses` counts responses; Contrail's counts relayed pieces (contrail.md §1.7).
+`metadata_responses` counts replies; Contrail's counts the pieces that it relays.
 """
 
 from __future__ import annotations

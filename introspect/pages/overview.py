@@ -22,7 +22,7 @@ from introspect.sources import Sources
 from introspect.trace_json import PATH
 
 LATEST = 8
-"""Decisions on the front page: what fits below the tiles."""
+"""Entries of traces on the front page: what fits below the tiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def init_state(sources: Sources, _arguments: Mapping[str, str]) -> Page:
 
 
 def overview(sources: Sources, modules: tuple[str, ...]) -> Page:
-    """The ways to all pages, with their headline numbers."""
+    """Links to all pages, with the most important number of each."""
     reason = sources.ready()
     return Page(
         "Overview",

@@ -59,7 +59,7 @@ def statistics_info(sources: Sources, _arguments: Mapping[str, str]) -> Page:
 
 
 def figure(value: float) -> str:
-    """A gauge's value without needless digits."""
+    """A gauge's value: whole numbers without decimals, others with 6 digits."""
     if math.isfinite(value) and value == int(value):
         return str(int(value))
     return "unknown" if math.isnan(value) else f"{value:.6g}"

@@ -2,7 +2,7 @@
 
 For journald a line starts with its syslog priority, `<N>` (sd-daemon(3)); on a
 terminal it starts with the time. A failure's traceback is folded into its line.
-Twisted's own lines are written where they are warnings, or where all is wanted.
+Twisted's own messages are written if they are warnings, or at level debug.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PRIORITIES = {
 
 
 _FRAMEWORK = ("twisted", "log_legacy")
-"""Namespaces of what Twisted says itself."""
+"""Namespaces of Twisted's own messages."""
 
 
 @implementer(ILogObserver)
@@ -47,7 +47,7 @@ class LineLog:
         self._tty = stream.isatty()
 
     def __call__(self, event: LogEvent) -> None:
-        """Write one event. A stream that is gone is nobody's failure."""
+        """Write one event. A closed stream or a broken pipe is ignored."""
         level = event.get("log_level") or LogLevel.info
         if level < self._level or self._is_chatter(event, level):
             return
@@ -59,7 +59,7 @@ class LineLog:
             return
 
     def _is_chatter(self, event: LogEvent, level: LogLevel) -> bool:
-        """Twisted tells of each factory and port it opens; that is for debugging."""
+        """Is it one of Twisted's messages about each port that it opens or closes?"""
         if level > LogLevel.info or self._level <= LogLevel.debug:
             return False
         return str(event.get("log_namespace", "")).startswith(_FRAMEWORK)

@@ -23,7 +23,7 @@ from vagent.observe.statistics import Statistics
 from vagent.observe.traces import TRACE_SIZE, TraceBuffers, text_of
 
 LOG_LINES_PER_SECOND = 20
-"""Per class of events. Enough to see what happens; a flood is what counters are for."""
+"""For each class of events: enough to see what happens. Counters show the rest."""
 
 MAX_PLACES = 4
 """Frames shown of a failure: enough to find it, short enough for one line."""
@@ -33,14 +33,14 @@ _LEVELS = ("debug", "info", "warn", "error", "critical")
 
 @dataclass(slots=True)
 class BackgroundFailed(Event):
-    """Work that nobody waits for failed. `work` names it, from a closed set."""
+    """Work in the background failed. `work` names it, from a closed set."""
 
     work: str
     error: str
 
     counter = Metric(
         "background_failures_total",
-        "Work that nobody waits for and that failed, by what it was for.",
+        "Work in the background that failed, by what it was for.",
     )
     buffer = "Agent"
     sandesh = "AgentTrace"
@@ -101,7 +101,7 @@ class Observer:
     def own(self, deferred: Deferred[Any], why: str) -> None:
         """Take a Deferred that nobody awaits: its failure becomes an event.
 
-        A cancelled one is over without a word. `why` names the work, from a closed set.
+        One that was cancelled is not reported. `why` names the work, from a closed set.
         """
         deferred.addCallbacks(_forget, self._failed, errbackArgs=(why,))
 
@@ -180,7 +180,7 @@ def _texts(metric: Metric) -> tuple[str, str]:
 
 
 def _forget(_result: object) -> None:
-    """Ends a chain: an owned Deferred's result is nobody's business."""
+    """Drop the result of work that nobody waits for."""
 
 
 def describe(error: BaseException | None) -> str:

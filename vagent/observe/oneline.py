@@ -2,8 +2,8 @@
 
 The only place where text for traces and logs is made safe. What a terminal, a log
 reader or an XML parser could take for its own (controls, line separators, bidi
-overrides, surrogates, non-characters) is shown as a visible escape. Refuses to know
-where the text came from: all of it is treated as hostile.
+overrides, surrogates, non-characters) is shown as a visible escape. All text is
+treated as hostile, wherever it came from.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 MAX_CHARACTERS = 1_024
-"""Longest text of one event: a line of 8 KiB URL is a nuisance, 500 of them a leak."""
+"""Longest text of one event: a guest may send URLs of 8 KiB, and 500 are kept."""
 
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _UNSAFE = re.compile(

@@ -1,8 +1,8 @@
-"""Counters, gauges and latency histograms, without a global registry.
+"""Counters, gauges and latency histograms of one agent, without a global registry.
 
-Counting is a dictionary increment; reading makes a frozen snapshot. A counter has at
-most one label, `reason`, and a bounded number of its values, so no guest can grow it.
-Refuses to know Prometheus and Sandesh: renderers take the snapshot.
+Counting is a dictionary increment; reading makes a frozen snapshot, which renderers
+write. A counter has at most one label, `reason`, with a bounded number of values, so
+that no guest can make it grow.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from itertools import accumulate
 MAX_NAMES = 512
 """Counters, gauges and histograms together; all are named in code, so more is a bug."""
 MAX_LABELS = 64
-"""Reasons per counter. They come from closed sets; the largest we know has 20."""
+"""Values of `reason` for each counter. They come from closed sets of up to 20."""
 OTHER = "other"
-"""Takes the counts that exceed either ceiling."""
+"""Counter, or reason of a counter, for what exceeds one of these two limits."""
 OTHER_SECONDS = "other_seconds"
-"""Takes the durations of histograms beyond the ceiling."""
+"""Histogram for the durations of histograms beyond MAX_NAMES."""
 LATENCY_BUCKETS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1),
     *(0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
@@ -29,7 +29,7 @@ LATENCY_BUCKETS = (
 
 
 class Counts(dict[str, int]):
-    """Counts by reason ("" for none). `add` is the hot path."""
+    """Counts by reason ("" for none)."""
 
     __slots__ = ()
 
@@ -129,12 +129,12 @@ class Statistics:
     def counter(self, name: str, about: str = "") -> Counts:
         """The counter of that name, made if need be. Its `add` counts."""
         if name not in self._counters and self._is_full():
-            name, about = OTHER, "Counts of counters beyond the ceiling."
+            name, about = OTHER, "Sum of all counters that there was no room for."
         self._describe(name, about)
         return self._counters.setdefault(name, Counts())
 
     def gauge(self, name: str, read: Callable[[], float], about: str = "") -> None:
-        """Let `read` tell the value whenever somebody looks. Raises ValueError beyond
+        """A gauge whose value is read whenever somebody looks. Raises ValueError beyond
         MAX_NAMES.
         """
         if name not in self._gauges and self._is_full():
@@ -147,12 +147,15 @@ class Statistics:
         that all others share.
         """
         if name not in self._histograms and self._is_full():
-            name, about = OTHER_SECONDS, "Durations of histograms beyond the ceiling."
+            name, about = (
+                OTHER_SECONDS,
+                "Durations of histograms that there was no room for.",
+            )
         self._describe(name, about)
         return self._histograms.setdefault(name, Histogram())
 
     def snapshot(self) -> Snapshot:
-        """Everything, frozen. Never raises: a gauge that fails reads NaN."""
+        """Everything as it is now. Never raises: a gauge that fails reads NaN."""
         about = self._about
         return Snapshot(
             counters=tuple(

@@ -1,7 +1,8 @@
-"""A tap of our own with a guest of our own behind it, for the length of one request.
+"""A throw-away guest behind a throw-away tap, for the time of one request.
 
-The guest is a network namespace without a name, held by one thread: when the thread or
-the process ends, however it does, the kernel takes namespace and tap away.
+The guest is a network namespace without a name that one thread has entered. When the
+thread or the process ends, killed or not, the kernel deletes the namespace and with it
+the tap.
 """
 
 from __future__ import annotations
