@@ -21,6 +21,10 @@ MAX_REQUEST_BODY = 64 * 1024
 MAX_CHUNK_LINE = 256
 """Room for a size of eight hex digits and an extension, which no client sends."""
 
+MAX_CHUNK_OVERHEAD = 8 * 1024
+"""Bytes of a request's chunked body that are not content: size lines, line ends and
+trailers. Enough for 1,600 chunks, which take a millisecond to decode."""
+
 MAX_TRAILERS = 4 * 1024
 """All trailers of a body together; they are checked and dropped."""
 
@@ -44,8 +48,23 @@ MAX_PIPELINED = 16 * 1024
 """What a guest may send behind an unanswered request until its socket is no longer
 read."""
 
+MAX_REQUESTS_PER_TURN = 4
+"""Requests of one connection that are answered in one turn of the reactor, if answers
+are at hand. 64 connections of a guest that pipelines cost the others some 6 ms."""
+
+OVER_RATE_SECONDS = 0.5
+"""A connection is not read for so long after a refusal for the guest's rate."""
+
 MAX_GUEST_CONNECTIONS_TOTAL = 8192
 """Half of the file descriptors that a service has by default on Debian."""
+
+RESERVED = 8
+"""The last eighth of all connections, and of the places in which requests wait for an
+upstream connection, is kept for guests with few of them."""
+
+FEW_CONNECTIONS = 4
+FEW_WAITING = 2
+"""What is few: cloud-init asks for one document at a time, over one connection."""
 
 MAX_TURNED_AWAY = 16
 """So many connections beyond a guest's limit are answered 503; more are reset."""

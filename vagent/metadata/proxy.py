@@ -36,7 +36,12 @@ from vagent.metadata.guest.quota import GuestQuotas, QuotaLimits
 from vagent.metadata.http.request_head import RequestHead, RequestRefusal
 from vagent.metadata.imds_v2.events import TokenIssued, TokenMissed, TokenRefused
 from vagent.metadata.imds_v2.sessions import Allow, Deny, IssueToken, Sessions
-from vagent.metadata.limits import MAX_GUEST_CONNECTIONS_TOTAL, MAX_TURNED_AWAY
+from vagent.metadata.limits import (
+    FEW_CONNECTIONS,
+    MAX_GUEST_CONNECTIONS_TOTAL,
+    MAX_TURNED_AWAY,
+    RESERVED,
+)
 from vagent.metadata.request_id import NONE
 from vagent.metadata.snapshot import (
     ProxySnapshot,
@@ -52,6 +57,7 @@ from vagent.metadata.upstream.target import Target
 from vagent.observe.event import Emit
 from vagent.ports.port import Registration
 from vagent.transport.deadlines import Deadlines
+from vagent.transport.turns import Turns
 
 Identify = Callable[[str], Registration | None]
 """Who has this identity address? A dictionary look-up, called for each request."""
@@ -109,7 +115,9 @@ class MetadataProxy:
         self._target: Target | None = None
         self._has_target = False
         self._emptied: Deferred[None] | None = None
-        self.factory: IProtocolFactory = DownstreamFactory(self, self._deadlines)
+        self.factory: IProtocolFactory = DownstreamFactory(
+            self, self._deadlines, Turns(reactor)
+        )
         self.request_done = self._forwarder.request_done
 
     def set_target(self, target: Target | None) -> None:
@@ -180,8 +188,12 @@ class MetadataProxy:
         quota = connection.quota = self._quotas.of(identity)
         quota.connections.add(connection)
         self._connections += 1
-        surplus = len(quota.connections) - self._config.max_guest_connections
-        if surplus <= 0 and self._connections <= MAX_GUEST_CONNECTIONS_TOTAL:
+        own = len(quota.connections)
+        surplus = own - self._config.max_guest_connections
+        most = MAX_GUEST_CONNECTIONS_TOTAL
+        if own > FEW_CONNECTIONS:
+            most -= most // RESERVED
+        if surplus <= 0 and self._connections <= most:
             return Admission.ACCEPTED
         quota.limited += 1
         self._emit(GuestCut(NONE, self._caller(connection), "too-many-connections"))
@@ -209,13 +221,14 @@ class MetadataProxy:
             connection, registration
         ):
             return
+        elif not connection.quota.take_token(self._limits, connection.started):
+            self._emit(RequestParsed())
+            connection.is_over_rate = True
+            self._forwarder.refuse(connection, "too-fast")
         elif not self._has_target:
             self._emit(RequestParsed())
             self._emit(ServiceUnknown(number, connection.caller, request.method))
             connection.send_local_response(503, close=not request.keep_alive)
-        elif not connection.quota.take_token(self._limits, connection.started):
-            self._emit(RequestParsed())
-            self._forwarder.refuse(connection, "too-fast")
         elif not (
             connection.has_sessions and self._is_stopped(connection, registration)
         ):

@@ -43,11 +43,14 @@ from vagent.metadata.limits import (
     LINGER_SECONDS,
     MAX_LINGERED,
     MAX_PIPELINED,
+    MAX_REQUESTS_PER_TURN,
     MIN_DRAIN_RATE,
+    OVER_RATE_SECONDS,
 )
 from vagent.metadata.request_id import NONE
 from vagent.ports.port import Registration
 from vagent.transport.deadlines import NEVER, Deadlines
+from vagent.transport.turns import Turns
 from vagent.transport.wire import READ_SIZE, Wire
 
 
@@ -56,13 +59,14 @@ class Phase(Enum):
 
     READING = "between requests, or reading one"
     RESPONDING = "waiting for the response to a request, or sending it"
+    PAUSED = "not read for a while, because the guest asks too often"
     LINGERING = "answered for the last time; draining what the guest still sends"
     CLOSED = "closing or closed"
 
 
 # Looked up by its class a member costs 70 ns in Python 3.11, eight times a request.
 _READING, _RESPONDING = Phase.READING, Phase.RESPONDING
-_LINGERING, _CLOSED = Phase.LINGERING, Phase.CLOSED
+_PAUSED, _LINGERING, _CLOSED = Phase.PAUSED, Phase.LINGERING, Phase.CLOSED
 _NOTHING = RequestStage.NOTHING
 
 _STAGE_SECONDS = {
@@ -77,15 +81,20 @@ class DownstreamFactory(Factory):
 
     noisy = False
 
-    def __init__(self, callbacks: DownstreamCallbacks, deadlines: Deadlines) -> None:
+    def __init__(
+        self, callbacks: DownstreamCallbacks, deadlines: Deadlines, turns: Turns
+    ) -> None:
         self._callbacks = callbacks
         self._deadlines = deadlines
+        self._turns = turns
         self._parse = RequestHeadParser().parse
 
     def buildProtocol(self, addr: IAddress | None) -> DownstreamConnection:
         """One for each connection; it asks its transport for the peer's address."""
         del addr
-        return DownstreamConnection(self._callbacks, self._deadlines, self._parse)
+        return DownstreamConnection(
+            self._callbacks, self._deadlines, self._turns, self._parse
+        )
 
 
 @implementer(IHalfCloseableProtocol)
@@ -94,22 +103,26 @@ class DownstreamConnection(Protocol):
 
     The proxy notes here who the guest is: `source` is the identity address that the
     connection comes from, `main_identity` that of the port (the same, unless the port
-    has several addresses), `is_far` whether it came over more hops than allowed.
+    has several addresses), `is_far` whether it came over more hops than allowed,
+    `is_over_rate` that the connection shall pause after the next response.
     """
 
     def __init__(
         self,
         callbacks: DownstreamCallbacks,
         deadlines: Deadlines,
+        turns: Turns,
         parse: Callable[[bytes], RequestHead | RequestRefusal],
     ) -> None:
         self._callbacks = callbacks
         self._deadlines = deadlines
+        self._turns = turns
         self._phase: Phase = _READING
         self._reader = RequestReader(parse)
         self._stage: RequestStage = _NOTHING
         self._is_paused = False
         self._is_advancing = False
+        self._waits_turn = False
         self._has_ended = False
         self._lingered = 0
         self.deadline = NEVER
@@ -120,7 +133,7 @@ class DownstreamConnection(Protocol):
         self.identity: GuestIdentity
         self.pending: PendingResponse | None = None
         self.registration: Registration | None = None
-        self.has_sessions = self.is_far = False
+        self.has_sessions = self.is_far = self.is_over_rate = False
         self.request_id = NONE
         self.started = 0.0
 
@@ -143,7 +156,9 @@ class DownstreamConnection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Bytes of the guest."""
         phase = self._phase
-        if phase is _READING and not (self._wire.pending or self._is_advancing):
+        if phase is _READING and not (
+            self._wire.pending or self._is_advancing or self._waits_turn
+        ):
             self._advance(data)
         elif phase is _LINGERING:
             self._lingered += len(data)
@@ -151,14 +166,14 @@ class DownstreamConnection(Protocol):
                 self.reset()
         else:
             self._reader.feed(data)
-            if self._reader.size > MAX_PIPELINED and not self._is_paused:
-                self._is_paused = True
-                cast("Any", self.transport).pauseProducing()
+            if self._reader.size > MAX_PIPELINED:
+                self._stop_reading()
 
     def readConnectionLost(self) -> None:
         """The guest will send no more; what it asked is still answered."""
         self._has_ended = True
-        if self._phase is not _RESPONDING and not self._wire.pending:
+        is_busy = self._phase is _RESPONDING or self._waits_turn
+        if not is_busy and not self._wire.pending:
             self._close()
 
     def writeConnectionLost(self) -> None:
@@ -181,6 +196,10 @@ class DownstreamConnection(Protocol):
         if self._wire.pending:
             self._callbacks.connection_reset(self, "slow-reader")
             self.reset()
+        elif self._phase is _PAUSED:
+            self._phase, self._stage = _READING, _NOTHING
+            self.deadline = self._deadlines.now() + IDLE_SECONDS
+            self._go_on()
         elif self._phase is not _READING:
             self.reset()
         elif self._stage is _NOTHING:
@@ -263,29 +282,62 @@ class DownstreamConnection(Protocol):
                 self._close()
             return
         self._phase = _READING
-        if self._wire.pending:
+        if self.is_over_rate:
+            self._pause()
+        if self._wire.pending or self._phase is _PAUSED:
             return
         self._stage = _NOTHING
         self.deadline = self._deadlines.now() + IDLE_SECONDS
         if self._reader.size or self._is_paused or self._has_ended:
             self._go_on()
 
+    def _pause(self) -> None:
+        """Read nothing for a while. So the requests of a guest over its rate cost less
+        than those that are served, however many it sends.
+        """
+        self.is_over_rate = False
+        self._phase = _PAUSED
+        self._stop_reading()
+        if not self._wire.pending:
+            self.deadline = self._deadlines.now() + OVER_RATE_SECONDS
+
+    def _stop_reading(self) -> None:
+        if not self._is_paused:
+            self._is_paused = True
+            cast("Any", self.transport).pauseProducing()
+
     def _go_on(self) -> None:
         """Read what came behind the request that was just answered."""
+        if self._waits_turn:
+            return
         if self._is_paused:
             self._is_paused = False
             cast("Any", self.transport).resumeProducing()
         if self._is_advancing:
             return  # `_advance`, which called this through `_next`, goes on itself
         self._advance()
-        if self._has_ended and self._phase is _READING:
+        if self._has_ended and self._phase is _READING and not self._waits_turn:
             self._close()
 
+    def _take_turn(self) -> None:
+        """Others had their turn: go on with the requests that are here."""
+        self._waits_turn = False
+        if self._phase is _READING and not self._wire.pending:
+            self._go_on()
+
     def _advance(self, data: bytes = b"") -> None:
-        """Take one whole request after another, until one has to wait for an answer."""
+        """Take one whole request after another, until one has to wait for an answer, or
+        so many were answered that it is the turn of others.
+        """
         self._is_advancing = True
+        left = MAX_REQUESTS_PER_TURN
         try:
             while self._phase is _READING and not self._wire.pending:
+                if left <= 0 and self._reader.size:
+                    self._waits_turn = True
+                    self._turns.later(self._take_turn)
+                    return
+                left -= 1
                 found = self._reader.take(data)
                 data = b""
                 if found is None:
@@ -360,6 +412,8 @@ class DownstreamConnection(Protocol):
         if self._phase is _RESPONDING:
             if self.pending is not None:
                 self.pending.guest_caught_up()
+        elif self._phase is _PAUSED:
+            self.deadline = self._deadlines.now() + OVER_RATE_SECONDS
         elif self._phase is _LINGERING:
             self.deadline = self._deadlines.now() + LINGER_SECONDS
             self._wire.finish()

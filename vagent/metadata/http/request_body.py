@@ -9,7 +9,7 @@ from __future__ import annotations
 from vagent.errors import WireError
 from vagent.metadata.http.chunked import Chunked
 from vagent.metadata.http.request_head import RequestRefusal
-from vagent.metadata.limits import MAX_REQUEST_BODY
+from vagent.metadata.limits import MAX_CHUNK_OVERHEAD, MAX_REQUEST_BODY
 
 
 class RequestBody:
@@ -43,9 +43,10 @@ class RequestBody:
             return RequestRefusal(400, str(error))
         self.rest = self._chunked.rest
         surplus = self._raw - len(self.rest or b"")
-        # A chunk of one byte takes six; twice the ceiling allows for small ones.
-        if self._size > MAX_REQUEST_BODY or surplus > 2 * MAX_REQUEST_BODY:
+        if self._size > MAX_REQUEST_BODY:
             return RequestRefusal(413, "body too long")
+        if surplus - self._size > MAX_CHUNK_OVERHEAD:
+            return RequestRefusal(413, "too many small chunks")
         return None
 
     @property

@@ -80,14 +80,18 @@ class RequestRefusal:
     method: bytes = b""
 
 
-def refuse_partial(head: bytes) -> RequestRefusal | None:
-    """Is the beginning of a head already wrong? None: wait for the rest of it."""
-    line_end = head.find(b"\r\n")
-    if (line_end < 0 and len(head) > MAX_REQUEST_LINE) or line_end > MAX_REQUEST_LINE:
+def refuse_partial(head: bytes, scanned: int = 0) -> RequestRefusal | None:
+    """Is this beginning of a head already hopeless? Called while its end is missing.
+
+    The first `scanned` bytes were found good before, so a head that comes byte by byte
+    is not searched from its start each time.
+    """
+    longest = MAX_REQUEST_LINE + len(b"\r\n")
+    if len(head) > MAX_REQUEST_LINE and head.find(b"\r\n", 0, longest) < 0:
         return RequestRefusal(414, "request line too long")
     if len(head) > MAX_REQUEST_HEAD:
         return RequestRefusal(431, "head too long")
-    if _BARE_LF.search(head):
+    if _BARE_LF.search(head, max(scanned - 1, 0)):
         return RequestRefusal(400, "bare line feed")
     return None
 

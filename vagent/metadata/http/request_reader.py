@@ -35,18 +35,23 @@ class RequestReader:
     It cannot be used after a refusal: where a next request begins is then unknown.
     """
 
-    __slots__ = ("_body", "_buffer", "_parse", "_request", "stage")
+    __slots__ = ("_at", "_body", "_buffer", "_parse", "_request", "_scanned", "stage")
 
     def __init__(self, parse: Callable[[bytes], RequestHead | RequestRefusal]) -> None:
         self._parse = parse
+        # Bytes from `_at` on are not taken yet. Of those, the first `_scanned` hold no
+        # end of a head: what comes later is looked through, not all from its start.
         self._buffer = b""
+        self._at = 0
+        self._scanned = 0
         self._request: RequestHead | None = None
         self._body: RequestBody | None = None
         self.stage: RequestStage = _NOTHING
 
     def feed(self, data: bytes) -> None:
         """Keep what arrived until it is taken."""
-        self._buffer = self._buffer + data if self._buffer else data
+        at, self._at = self._at, 0
+        self._buffer = self._buffer[at:] + data if at < len(self._buffer) else data
 
     def take(
         self, data: bytes = b""
@@ -56,9 +61,9 @@ class RequestReader:
         `data` is fed first.
         """
         if data:
-            self._buffer = self._buffer + data if self._buffer else data
+            self.feed(data)
         if self._request is None:
-            if not self._buffer:
+            if self._at == len(self._buffer):
                 self.stage = _NOTHING
                 return None
             request = self._take_head()
@@ -73,12 +78,12 @@ class RequestReader:
 
     def discard(self) -> None:
         """Forget what was fed."""
-        self._buffer = b""
+        self._buffer, self._at = b"", 0
 
     @property
     def size(self) -> int:
         """Bytes that were fed and are not part of a request taken."""
-        return len(self._buffer)
+        return len(self._buffer) - self._at
 
     @property
     def wants_continue(self) -> bool:
@@ -92,25 +97,28 @@ class RequestReader:
         )
 
     def _take_head(self) -> RequestHead | RequestRefusal | None:
-        buffer = self._buffer
-        if buffer.startswith(b"\r\n"):
-            buffer = buffer[2:]  # RFC 9112 §2.2: one empty line before a request
-        end = buffer.find(b"\r\n\r\n") + 4
+        buffer, at = self._buffer, self._at
+        if buffer.startswith(b"\r\n", at):
+            at += 2  # RFC 9112 §2.2: one empty line before a request
+        scanned, self._scanned = self._scanned, 0
+        end = buffer.find(b"\r\n\r\n", at + max(scanned - 3, 0)) + 4
         if end < 4:
-            self.stage = RequestStage.HEAD if buffer else _NOTHING
-            return refuse_partial(buffer)
+            head = buffer[at:]
+            self._scanned = len(head)
+            self.stage = RequestStage.HEAD if head else _NOTHING
+            return refuse_partial(head, scanned)
         self.stage = _NOTHING
-        if end == len(buffer):
-            self._buffer = b""
+        self._at = end
+        if at == 0 and end == len(buffer):
             return self._parse(buffer)
-        self._buffer = buffer[end:]
-        return self._parse(buffer[:end])
+        return self._parse(buffer[at:end])
 
     def _take_body(
         self, request: RequestHead
     ) -> tuple[RequestHead, bytes] | RequestRefusal | None:
         body = self._body
-        data, self._buffer = self._buffer, b""
+        data = self._buffer[self._at :]
+        self.discard()
         if body is None or not data:
             return None
         refusal = body.feed(data)

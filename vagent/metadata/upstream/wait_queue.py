@@ -1,13 +1,15 @@
 """The queue of requests that wait for an upstream connection, up to a ceiling.
 
-How many of them can be one guest's is bounded before, by its quota (`in_flight`).
+How many of them can be one guest's is bounded before, by its quota (`in_flight`). The
+last eighth of the places is for guests of which few requests wait.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
-from vagent.metadata.limits import MAX_WAITING
+from vagent.metadata.limits import FEW_WAITING, MAX_WAITING, RESERVED
 from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 from vagent.transport.deadlines import Deadlines
@@ -22,14 +24,20 @@ class WaitQueue:
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
         self._requests: dict[ForwardedRequest, None] = {}
+        self._by_port: Counter[str] = Counter()
         self.size = 0
         self.needing_fresh = 0
 
     def add(self, request: ForwardedRequest) -> bool:
-        """Let it wait until `hold_until`; False when the queue is full."""
-        if self.size >= MAX_WAITING:
+        """Let it wait until `hold_until`; False: there is no place for its guest."""
+        port = request.caller.port_id
+        most = MAX_WAITING
+        if self._by_port[port] >= FEW_WAITING:
+            most -= most // RESERVED
+        if self.size >= most:
             return False
         self._requests[request] = None
+        self._by_port[port] += 1
         self.size += 1
         self.needing_fresh += request.needs_fresh
         request.deadline = request.hold_until
@@ -42,6 +50,10 @@ class WaitQueue:
             del self._requests[request]
             self.size -= 1
             self.needing_fresh -= request.needs_fresh
+            port = request.caller.port_id
+            self._by_port[port] -= 1
+            if not self._by_port[port]:
+                del self._by_port[port]
             self._deadlines.unwatch(request)
 
     def first(

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 
 from tests.unit.vagent.metadata.proxy_rig import (
     GET,
@@ -13,6 +15,8 @@ from tests.unit.vagent.metadata.proxy_rig import (
     REGISTRATION,
     Rig,
 )
+from vagent.metadata import proxy as proxy_module
+from vagent.metadata.limits import FEW_CONNECTIONS, RESERVED
 
 
 def sent(rig: Rig) -> list[bytes]:
@@ -83,3 +87,29 @@ def test_a_port_that_goes_takes_its_connections_along() -> None:
     ]
     rig.proxy.forget("169.254.64.9")
     assert "open" == other[1].state
+
+
+def test_the_last_connections_are_for_guests_with_few(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Idle connections of many guests do not shut the others out."""
+    monkeypatch.setattr(proxy_module, "MAX_GUEST_CONNECTIONS_TOTAL", 64)
+    rig = Rig(max_guest_connections=64)
+    guests = [rig.guest("169.254.64.2") for _ in range(64 - 64 // RESERVED)]
+    assert {"open"} == {transport.state for _, transport in guests}
+    refused, transport = rig.guest("169.254.64.2")
+    assert transport.sent.startswith(b"HTTP/1.1 503 ")
+    refused.connectionLost(Failure(ConnectionDone()))
+    modest = [rig.guest("169.254.64.3")[1] for _ in range(FEW_CONNECTIONS + 1)]
+    assert [b""] * FEW_CONNECTIONS == [one.sent for one in modest[:-1]]
+    assert modest[-1].sent.startswith(b"HTTP/1.1 503 ")
+
+
+def test_requests_count_where_there_is_no_service_too() -> None:
+    """A guest over its rate is paused, whatever it would have been answered."""
+    rig = Rig(guest_request_rate=0.1, guest_request_burst=2)
+    rig.proxy.set_target(None)
+    guest, transport = rig.guest()
+    guest.dataReceived(GET * 3)
+    assert ["no-service", "no-service", "too-fast"] == rig.labels()
+    assert "paused" == transport.reading

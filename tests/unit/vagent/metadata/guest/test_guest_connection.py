@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from tests.unit.vagent.metadata.proxy_rig import (
@@ -11,6 +11,7 @@ from tests.unit.vagent.metadata.proxy_rig import (
     HELLO,
     Rig,
 )
+from tests.unit.vagent.transport.one_turn import one_turn
 from vagent.metadata.limits import (
     BODY_SECONDS,
     DRAIN_SECONDS,
@@ -19,6 +20,7 @@ from vagent.metadata.limits import (
     LINGER_SECONDS,
     MAX_LINGERED,
     MAX_PIPELINED,
+    MAX_REQUESTS_PER_TURN,
     MAX_TURNED_AWAY,
 )
 from vagent.metadata.upstream.target import HostPort, Target
@@ -142,13 +144,47 @@ def test_pipelined_bytes_are_bounded() -> None:
     assert transport.sent.startswith(HELLO + HELLO + b"HTTP/1.1 4")
 
 
-def test_many_pipelined_refusable_requests_do_not_recurse() -> None:
-    """A thousand requests that are answered at once use a loop, not the stack."""
+def test_pipelined_requests_take_turns() -> None:
+    """Those that are answered at once are answered a few in each turn of the reactor,
+    so that one guest that sends thousands holds nobody up, and all in the end.
+    """
+    rig = Rig()
+    rig.proxy.set_target(None)
+    guests = [rig.guest() for _ in range(2)]
+    for guest, _ in guests:
+        guest.dataReceived(GET * 100)
+    for turn in range(1, 100 // MAX_REQUESTS_PER_TURN):
+        expected = turn * MAX_REQUESTS_PER_TURN
+        for _, transport in guests:
+            assert expected == transport.sent.count(b"HTTP/1.1 503 ")
+        one_turn(rig.clock)
+    assert all(100 == one.sent.count(b"HTTP/1.1 503 ") for _, one in guests)
+
+
+def test_who_waits_for_a_turn_is_answered_before_the_end() -> None:
+    """The guest has ended its side meanwhile; what comes meanwhile waits as well."""
     rig = Rig()
     rig.proxy.set_target(None)
     guest, transport = rig.guest()
-    guest.dataReceived(GET * 1000)
-    assert 1000 == transport.sent.count(b"HTTP/1.1 503 ")
+    guest.dataReceived(GET * (MAX_REQUESTS_PER_TURN + 1))
+    guest.dataReceived(GET)
+    guest.readConnectionLost()
+    assert "open" == transport.state
+    one_turn(rig.clock)
+    assert MAX_REQUESTS_PER_TURN + 2 == transport.sent.count(b"HTTP/1.1 503 ")
+    assert "closed" == transport.state
+
+
+def test_a_connection_that_closes_has_no_turn() -> None:
+    """Nothing is answered, and nothing breaks."""
+    rig = Rig()
+    rig.proxy.set_target(None)
+    guest, transport = rig.guest()
+    guest.dataReceived(GET * 100)
+    guest.connectionLost(Failure(ConnectionDone()))
+    transport.take()
+    one_turn(rig.clock)
+    assert b"" == transport.sent
 
 
 def test_refusal_half_closes_and_drains() -> None:

@@ -16,13 +16,14 @@ from vagent.metadata.guest.quota import (
     QuotaLimits,
     status_when_over,
 )
-from vagent.metadata.limits import MAX_QUOTAS
+from vagent.metadata.limits import MAX_QUOTAS, OVER_RATE_SECONDS
 from vagent.metadata.snapshot import (
     MAX_GUEST_ROWS,
     GuestLimits,
     GuestSnapshot,
     conspicuous,
 )
+from vagent.transport.deadlines import TICK_SECONDS
 
 ELSEWHERE = b"GET /latest/whoami HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -104,9 +105,10 @@ def test_accounts_are_bounded() -> None:
 
 def test_too_fast() -> None:
     """503 or 429 with Retry-After, the connection stays, the upstream sees nothing;
-    connecting again does not help, waiting does.
+    connecting again does not help, waiting does. After a refusal the connection is not
+    read for a while, so refusing costs less than serving.
     """
-    rig = Rig(guest_request_rate=1.0, guest_request_burst=2)
+    rig = Rig(guest_request_rate=0.1, guest_request_burst=2)
     guest, transport = rig.guest()
     for _ in range(2):
         guest.dataReceived(GET)
@@ -114,8 +116,13 @@ def test_too_fast() -> None:
         transport.take()
     guest.dataReceived(GET)
     assert transport.take().startswith(b"HTTP/1.1 503 ")
-    guest.dataReceived(ELSEWHERE)
+    assert "paused" == transport.reading
+    guest.dataReceived(ELSEWHERE * 2)
+    rig.advance(OVER_RATE_SECONDS - TICK_SECONDS)
+    assert b"" == transport.sent
+    rig.advance(TICK_SECONDS)
     reply = transport.take()
+    assert 1 == reply.count(b"HTTP/1.1 ")
     assert reply.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
     assert b"Retry-After: 1\r\n" in reply
     guest.connectionLost(Failure(ConnectionLost()))
@@ -123,7 +130,8 @@ def test_too_fast() -> None:
     guest.dataReceived(GET)
     assert transport.take().startswith(b"HTTP/1.1 503 ")
     _, other = rig.guest("169.254.64.3")
-    rig.advance(1.0)
+    rig.advance(10.0)
+    assert "on" == transport.reading
     guest.dataReceived(GET)
     rig.connections[0].dataReceived(HELLO)
     assert HELLO == transport.take()

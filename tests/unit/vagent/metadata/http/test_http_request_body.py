@@ -6,7 +6,7 @@ import pytest
 
 from vagent.metadata.http.request_body import RequestBody
 from vagent.metadata.http.request_head import RequestRefusal
-from vagent.metadata.limits import MAX_REQUEST_BODY
+from vagent.metadata.limits import MAX_CHUNK_OVERHEAD, MAX_REQUEST_BODY
 
 
 def test_known_length_in_pieces_with_a_tail() -> None:
@@ -41,8 +41,8 @@ def test_chunked_ceiling(surplus: int, status: int) -> None:
 
 def test_tiny_chunks_do_not_buy_time() -> None:
     """One-byte chunks reach a ceiling of their own."""
-    refusal = RequestBody(None).feed(b"1\r\na\r\n" * 22000)
-    assert RequestRefusal(413, "body too long") == refusal
+    refusal = RequestBody(None).feed(b"1\r\na\r\n" * (MAX_CHUNK_OVERHEAD // 5 + 1))
+    assert RequestRefusal(413, "too many small chunks") == refusal
 
 
 @pytest.mark.parametrize("pieces", [1, 7])
@@ -52,15 +52,16 @@ def test_tiny_chunks_do_not_buy_time() -> None:
 def test_the_coding_s_own_bytes_have_a_ceiling(
     pieces: int, surplus: int, *, is_refused: bool
 ) -> None:
-    """n-1, n, n+1 bytes of small chunks, however they are cut."""
-    size = 2 * MAX_REQUEST_BODY + surplus
-    coded = b"1;x\r\na\r\n" * (size // 8 - 1)
-    coded += b"1;" + b"x" * (size - len(coded) - 7) + b"\r\na\r\n"
-    assert size == len(coded)
+    """n-1, n, n+1 bytes that are no content, however they are cut."""
+    size = MAX_CHUNK_OVERHEAD + surplus
+    count = size // 7 - 1
+    coded = b"1;x\r\na\r\n" * count
+    coded += b"1;" + b"x" * (size - 7 * count - 6) + b"\r\na\r\n"
+    assert size == len(coded) - coded.count(b"a")
     body = RequestBody(None)
-    step = size // pieces + 1
-    refusals = [body.feed(coded[n : n + step]) for n in range(0, size, step)]
-    expected = RequestRefusal(413, "body too long") if is_refused else None
+    step = len(coded) // pieces + 1
+    refusals = [body.feed(coded[n : n + step]) for n in range(0, len(coded), step)]
+    expected = RequestRefusal(413, "too many small chunks") if is_refused else None
     assert [None] * (pieces - 1) + [expected] == refusals
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from vagent.metadata.http import request_reader
 from vagent.metadata.http.request_head import (
     RequestHead,
     RequestRefusal,
@@ -139,3 +140,24 @@ def test_a_head_of_nothing_is_refused() -> None:
     one = reader()
     one.feed(b"\r\n" * 3)
     assert isinstance(one.take(), RequestRefusal)
+
+
+def test_a_head_that_comes_byte_by_byte_is_searched_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or 16 KiB in single bytes would cost the square of that."""
+    looked: list[tuple[int, int]] = []
+
+    def refuse_partial(head: bytes, scanned: int) -> None:
+        looked.append((len(head), scanned))
+
+    monkeypatch.setattr(request_reader, "refuse_partial", refuse_partial)
+    one = reader()
+    for at in range(len(GET) - 1):
+        assert one.take(GET[at : at + 1]) is None
+    assert [(n + 1, n) for n in range(len(GET) - 1)] == looked
+    found = one.take(GET[-1:])
+    assert isinstance(found, tuple)
+    assert b"/a" == found[0].path
+    assert one.take(GET[:1]) is None
+    assert (1, 0) == looked[-1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from ipaddress import IPv4Address
 from itertools import count
 from typing import Any
@@ -28,6 +30,12 @@ PORT = Port("p", "i", "t", "", "", "tap", "", IPv4Address("10.0.0.3"), None)
 REGISTRATION = Registration(PORT, 2, IPv4Address("169.254.64.2"))
 
 
+@cache
+def registered(source: str) -> Registration:
+    """Each source is another port's."""
+    return replace(REGISTRATION, port=replace(PORT, id=f"port of {source}"))
+
+
 class Transport(StringTransport):
     """StringTransport with what TCP adds."""
 
@@ -46,7 +54,7 @@ class Rig:
         self.events: list[Event] = []
         self.proxy = MetadataProxy(
             MetadataProxyConfig(shared_secret=Secret(b"s"), cache_ttl=0.0, **changes),
-            identify=lambda _: REGISTRATION,
+            identify=registered,
             emit=self.events.append,
             reactor=self.reactor,
             request_ids=count(1),

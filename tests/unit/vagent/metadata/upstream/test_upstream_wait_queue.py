@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 
 from vagent.metadata.events import Caller
 from vagent.metadata.http.request_head import RequestHead, parse_request_head
-from vagent.metadata.limits import MAX_WAITING
+from vagent.metadata.limits import FEW_WAITING, MAX_WAITING, RESERVED
 from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 from vagent.metadata.upstream.wait_queue import WaitQueue
@@ -19,7 +19,9 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
 
 
-def request(head: bytes = GET, *avoid: CircuitBreaker) -> ForwardedRequest:
+def request(
+    head: bytes = GET, *avoid: CircuitBreaker, port: str = ""
+) -> ForwardedRequest:
     """One that may wait for ten seconds."""
     parsed = parse_request_head(head)
     assert isinstance(parsed, RequestHead)
@@ -30,7 +32,7 @@ def request(head: bytes = GET, *avoid: CircuitBreaker) -> ForwardedRequest:
         parsed,
         b"",
         request_id=1,
-        caller=Caller("", "", ""),
+        caller=Caller(port, "", ""),
         identity_headers=b"",
     )
     made.avoid = avoid
@@ -83,12 +85,25 @@ def test_a_used_connection_does_not_suit_all() -> None:
 @pytest.mark.parametrize("surplus", [0, 1])
 def test_it_has_a_ceiling(surplus: int) -> None:
     """At MAX_WAITING the next one is refused; one that leaves makes room."""
-    queue = queue_of(*(request() for _ in range(MAX_WAITING - 1 + surplus)))
-    refused = request()
+    ports = map(str, range(2 * MAX_WAITING))
+    waiting = MAX_WAITING - 1 + surplus
+    queue = queue_of(*(request(port=next(ports)) for _ in range(waiting)))
+    refused = request(port=next(ports))
     assert (not surplus) is queue.add(refused)
     assert MAX_WAITING == queue.size
     queue.remove(next(iter(queue)))
-    assert queue.add(request())
+    assert queue.add(request(port=next(ports)))
+
+
+def test_the_last_places_are_for_guests_of_which_few_requests_wait() -> None:
+    """One guest, or many, that take what they may leave room for the others."""
+    rest = MAX_WAITING // RESERVED
+    queue = queue_of(*(request(port="greedy") for _ in range(MAX_WAITING - rest)))
+    assert not queue.add(request(port="greedy"))
+    modest = [request(port="modest") for _ in range(FEW_WAITING + 1)]
+    assert [True] * FEW_WAITING + [False] == [queue.add(one) for one in modest]
+    queue.remove(modest[0])
+    assert queue.add(modest[-1])
 
 
 def test_who_waits_is_told_when_its_time_is_up() -> None:
