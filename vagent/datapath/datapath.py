@@ -49,7 +49,7 @@ NOT_YET = "Inactive < kernel-pending >"
 
 
 class DataPath:
-    """Everything between the taps and the listener.
+    """The data path of one host, between the taps and the listener.
 
     `guests` has the registered ports by index; the registry changes it. `health`
     chooses among the endpoints of a service, by what `checks` and the flows of guests
@@ -183,10 +183,10 @@ class DataPath:
         self._recount.at_once()
 
     async def stop(self) -> None:
-        """Leave rules and interfaces as a guard, closed for new flows, where there are
-        ports to guard; else take away everything that is ours, as far as the kernel
-        lets us. Another agent's rules of the same name are not: whoever has the queue
-        owns them.
+        """Where there are ports to guard, leave rules and interfaces in force, which
+        then let no new flow in; else take away everything that is ours, as far as the
+        kernel lets us. What has our name is another agent's if that has the queue, and
+        then stays.
         """
         self._applier.stop()
         self.watch.stop()
@@ -206,8 +206,8 @@ class DataPath:
                 await self._system.run_ip(f"link del {self._names.guest_side}\n")
 
     async def settle(self) -> None:
-        """Return when the kernel serves what is registered and provisioned now. Raises
-        KernelError when it refused.
+        """Return when the kernel serves what is registered and provisioned now, and the
+        flows of what went have ended. Raises KernelError when it refused the rules.
         """
         await self._applier.settled()
 
@@ -222,11 +222,11 @@ class DataPath:
         self._look_at(dict.fromkeys(each.port.tap for each in concerned))
 
     def services_changed(self, services: Iterable[LinkLocalService]) -> None:
-        """The provisioned services are these now."""
+        """These services are provisioned now."""
         self._services = Services.of(services, self._names, self._services)
         self._verdicts.follow(self._services)
-        self._health.follow(self._services.fabric())
-        self._passive_check.follow(self._services.offered())
+        self._health.follow(self._services.fabric)
+        self._passive_check.follow(self._services.offered)
         self._checks.follow(self._services)
         self._applier.offer(self._services)
 
@@ -248,7 +248,9 @@ class DataPath:
         return NOT_YET
 
     def _guards(self) -> bool:
-        """Are there ports to guard, and rules that do, be they of an agent before?"""
+        """Are there ports to guard, and rules that guard them, ours or those of an
+        earlier agent?
+        """
         return (
             self._when_stopped is WhenStopped.GUARD
             and self._owned
@@ -298,15 +300,17 @@ class DataPath:
         self._emit(PortState(port.id, port.tap, state))
 
     def _why_not(self, port: Port) -> str:
-        """Why a port cannot be served at any tap, or "". A guest has a link-local
-        address, where IPv6 is, whatever is registered.
+        """Why a port cannot be served at any tap, or "". Where the host has IPv6 every
+        guest has an address, the link-local one.
         """
         if port.address is None and not self._features.ipv6:
             return NO_ADDRESS
         return NO_VLAN if port.vlan and not self._features.vlan else ""
 
     def _takes_link_local(self, index: int, port: Port) -> bool:
-        """One port of a tap, VLAN and MAC does: the first."""
+        """Is the link-local address of this tap, VLAN and MAC the port's? It is that of
+        the first port among several.
+        """
         return self._features.ipv6 and not any(
             other < index and _is_beside(self._guests[other].port, port)
             for other in self._at_tap[port.tap]
@@ -319,7 +323,7 @@ class DataPath:
         return None if ifindex is None else Tag(port.rx_vlan, port.tx_vlan, ifindex)
 
     def _forget(self, registration: Registration, kept: Collection[int]) -> None:
-        """The port is not at this place any more; indexes that it keeps stay wanted."""
+        """The port is no longer at this tap; it may keep some of its indexes."""
         indexes = self._at_tap[registration.port.tap]
         indexes.difference_update(registration.indexes)
         if not indexes:

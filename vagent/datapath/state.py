@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
 from vagent.config.metadata_address import METADATA_ADDRESS, METADATA_ADDRESSES6
@@ -121,6 +121,22 @@ class Services:
     addresses: frozenset[Address]
     endpoints: frozenset[NatEndpoint]
     offers: dict[tuple[int, int], Offer]
+    offered: frozenset[int] = field(init=False, compare=False)
+    """The numbers of all endpoints to which a service leads."""
+    fabric: tuple[NatEndpoint, ...] = field(init=False, compare=False)
+    """The endpoints with these numbers, without the local listener."""
+
+    def __post_init__(self) -> None:
+        offered = frozenset(
+            number for offer in self.offers.values() for number in offer.endpoints
+        )
+        object.__setattr__(self, "offered", offered)
+        fabric = tuple(
+            each
+            for each in self.endpoints
+            if each.number in offered and each.number != LISTENER
+        )
+        object.__setattr__(self, "fabric", fabric)
 
     def without_ipv6(self) -> Services:
         """The same without IPv6 addresses and endpoints, for a host without IPv6."""
@@ -128,21 +144,6 @@ class Services:
             frozenset(each for each in self.addresses if each.version == 4),
             frozenset(each for each in self.endpoints if each.address.version == 4),
             self.offers,
-        )
-
-    def offered(self) -> frozenset[int]:
-        """The numbers of all endpoints to which a service leads."""
-        return frozenset(
-            number for offer in self.offers.values() for number in offer.endpoints
-        )
-
-    def fabric(self) -> tuple[NatEndpoint, ...]:
-        """The same endpoints without the local listener."""
-        offered = self.offered()
-        return tuple(
-            each
-            for each in self.endpoints
-            if each.number in offered and each.number != LISTENER
         )
 
     @classmethod

@@ -93,6 +93,7 @@ class Applier:
         """Replace whatever is in the kernel by the wanted state. Raises KernelError."""
         self._features = features
         self._host_mac = host_mac
+        self.offer(self._wanted_services)
         self._running = True
         try:
             await self._replace_all()
@@ -119,8 +120,9 @@ class Applier:
         self._kick()
 
     def offer(self, services: Services) -> None:
-        """Want these services."""
-        self._wanted_services = services
+        """Want these services, as far as this host carries their IP version."""
+        carries_all = self._features.ipv6
+        self._wanted_services = services if carries_all else services.without_ipv6()
         self._kick()
 
     def end_flows_of(self, index: int) -> None:
@@ -224,7 +226,7 @@ class Applier:
         await self._system.run_nft(
             ruleset(
                 self._names,
-                self._carried(services),
+                services,
                 wanted.values(),
                 host_mac=self._host_mac,
                 features=self._features,
@@ -282,7 +284,7 @@ class Applier:
     async def _change_services(self) -> None:
         began = self._clock.seconds()
         old, new = self._applied_services, self._wanted_services
-        script = change_of_services(self._names, self._carried(old), self._carried(new))
+        script = change_of_services(self._names, old, new)
         if script:
             await self._let_kernel_answer(new)
             await self._system.run_nft(script)
@@ -290,12 +292,9 @@ class Applier:
         self._report(f"{len(new.offers)} services", began)
 
     async def _let_kernel_answer(self, services: Services) -> None:
-        commands = proxies(self._names, self._carried(services))
+        commands = proxies(self._names, services)
         if commands:
             await self._system.run_ip(commands)
-
-    def _carried(self, services: Services) -> Services:
-        return services if self._features.ipv6 else services.without_ipv6()
 
     def _to_hold(self, indexes: Iterable[int], gone: Iterable[Attachment]) -> set[int]:
         """Which of these indexes must not be served before flows have ended."""
@@ -308,7 +307,7 @@ class Applier:
 
     def _serve(self, services: Services) -> None:
         """The kernel has these services now; flows to endpoints that went must end."""
-        gone = self._applied_services.offered() - services.offered()
+        gone = self._applied_services.offered - services.offered
         self._applied_services = services
         self._fast_path.serve(services.addresses)
         self._ends.owe_endpoints(gone)

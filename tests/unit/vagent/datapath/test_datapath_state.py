@@ -21,7 +21,7 @@ def test_the_metadata_address_is_guarded_without_any_service(names: Names) -> No
     assert {METADATA_ADDRESS, *METADATA_ADDRESSES6} == services.addresses
     assert frozenset({METADATA_ADDRESS}) == services.without_ipv6().addresses
     assert {} == services.offers
-    assert frozenset() == services.offered()
+    assert frozenset() == services.offered
 
 
 def test_metadata_leads_to_the_listener(
@@ -153,9 +153,9 @@ def test_fabric_endpoints_are_those_that_services_lead_to(
 ) -> None:
     """Not the listener, and none that only stood in an earlier table."""
     before = Services.of([dns], names, None)
-    assert {FIRST_FABRIC, FIRST_FABRIC + 1} == {e.number for e in before.fabric()}
+    assert {FIRST_FABRIC, FIRST_FABRIC + 1} == {e.number for e in before.fabric}
     fewer = replace(dns, fabric_addresses=dns.fabric_addresses[1:])
     services = Services.of([fewer, metadata], names, before)
-    assert [FIRST_FABRIC + 1] == [each.number for each in services.fabric()]
+    assert [FIRST_FABRIC + 1] == [each.number for each in services.fabric]
     nobody = Services(services.addresses, services.endpoints, {})
-    assert () == nobody.fabric()
+    assert () == nobody.fabric

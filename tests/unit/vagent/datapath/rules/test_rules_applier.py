@@ -261,7 +261,7 @@ def test_the_fast_path_hears_of_what_is_served(bench: Bench, alice: Attachment) 
     assert call.fast_path.attached(alice) not in order.mock_calls
     bench.turn()
     assert order.mock_calls == [
-        call.fast_path.serve(bench.services.addresses),
+        call.fast_path.serve(bench.services.without_ipv6().addresses),
         call.fast_path.attached(alice),
     ]
     order.reset_mock()
@@ -282,7 +282,7 @@ def test_the_fast_path_hears_of_services(
     with_dns = Services.of([dns], names, bench.services)
     bench.applier.offer(with_dns)
     bench.turn()
-    bench.fast_path.serve.assert_called_with(with_dns.addresses)
+    bench.fast_path.serve.assert_called_with(with_dns.without_ipv6().addresses)
     bench.applier.offer(Services.of([], names, with_dns))
     bench.turn()
     assert [each.args for each in bench.fast_path.end.call_args_list] == (

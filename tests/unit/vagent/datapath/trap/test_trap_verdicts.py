@@ -88,7 +88,7 @@ class Bench:
             clock=self.clock,
         )
         self.verdicts.follow(services)
-        self.health.follow(services.fabric())
+        self.health.follow(services.fabric)
 
     def find(self, _packet: object) -> None:
         raise KernelError("not now")
