@@ -1,7 +1,7 @@
-"""The operating system as the data path sees it: a small seam, and the real thing.
+"""What the data path asks of the operating system: the interface, and Linux behind it.
 
-Commands run as children of the reactor, so that a slow kernel transaction never holds
-up a request; each has a deadline.
+nft and ip run as child processes of the reactor, each with a deadline, so that a slow
+kernel transaction never holds up a request.
 """
 
 from __future__ import annotations
@@ -31,20 +31,23 @@ from vagent.kernel.nf_tables import NftMessage
 from vagent.store.worker import RunInThread
 
 COMMAND_DEADLINE = 60.0
-"""Seconds for one transaction: one of 5,000 ports takes about one. The first loads
-the kernel's modules, half a minute in an emulated machine."""
+"""Seconds for one command: a transaction of 5,000 ports takes about one. The first also
+loads kernel modules, which takes half a minute in an emulated machine."""
 MAX_MESSAGE = 2000
-"""Characters of a tool's complaint that are kept: it repeats the line it means."""
+"""Characters kept of what a command says on standard error: nft repeats the line that
+it does not like, which may be long."""
 MAX_ANSWER = 1 << 20
-"""Bytes of a tool's answer that are kept: our counters take a few hundred each, other
-tables' are listed with them."""
+"""Bytes kept of a command's output. Our counters take a few hundred each, and those of
+other tables are listed with them."""
 _SIOCGIFADDR, _SIOCGIFNETMASK, _SIOCGIFHWADDR = 0x8915, 0x891B, 0x8927
 _IFNAMSIZ = 16
 _QUEUE_DROPPED, _USER_DROPPED = 5, 6
 
 
 def counters_of(listed: bytes, table: str) -> dict[str, int]:
-    """Packets by counter, out of what `nft -j list counters` says of all tables."""
+    """Packets of each counter of the tables with this name, from the output of
+    `nft -j list counters`, which has those of all tables.
+    """
     try:
         items = json.loads(listed)["nftables"]
     except (ValueError, KeyError, TypeError) as failure:
@@ -53,15 +56,16 @@ def counters_of(listed: bytes, table: str) -> dict[str, int]:
     for item in items:
         counter = item.get("counter", {})
         if counter.get("table") == table:
-            # The tables of both families have counters of one name.
+            # The tables of IPv4 and IPv6 have counters with the same names.
             name = counter["name"]
             found[name] = found.get(name, 0) + int(counter["packets"])
     return found
 
 
 def drops_in(table: str, queue_number: int) -> int:
-    """The dropped packets of a queue, out of /proc/net/netfilter/nfnetlink_queue:
-    number, port id, waiting, copy mode, copy range, dropped full, dropped by user…
+    """Packets that a queue has dropped, from /proc/net/netfilter/nfnetlink_queue. Its
+    columns are: number, port id, waiting, copy mode, copy range, dropped because the
+    queue was full, dropped because the program was slow, ….
     """
     for line in table.splitlines():
         fields = line.split()
@@ -71,58 +75,58 @@ def drops_in(table: str, queue_number: int) -> int:
 
 
 class System(Protocol):
-    """What the data path asks of the operating system. All of it raises KernelError."""
+    """The operating system. Every method may raise KernelError."""
 
     async def run_nft(self, script: str, *, check: bool = False) -> None:
-        """One nftables transaction: all of it, or nothing. With `check` always nothing:
-        the kernel only says whether it would.
+        """Run an nft script as one transaction: all of it, or nothing. With `check`
+        nothing is done; KernelError then says that it would fail.
         """
 
     async def transact(self, messages: Sequence[NftMessage]) -> None:
-        """One nf_tables transaction of messages: all of it, or nothing."""
+        """Send messages as one nf_tables transaction: all of them, or none."""
 
     async def run_ip(self, batch: str) -> None:
-        """iproute2 commands, a line each; the first failure ends them."""
+        """Run iproute2 commands, one a line, up to the first that fails."""
 
     async def counters(self, table: str) -> dict[str, int]:
-        """Packets counted by the named counters of our tables, by name."""
+        """Packets by the name of each counter, for our tables of this name."""
 
     def queue_drops(self, queue_number: int) -> int:
-        """Packets that the kernel could not queue: full, or nobody reading fast."""
+        """Packets that NFQUEUE has dropped because the agent was too slow."""
 
     def send_frame(self, ifindex: int, frame: bytes) -> None:
-        """Send an Ethernet frame out of an interface: towards the guest of a tap."""
+        """Send an Ethernet frame out of an interface; at a tap it goes to the guest."""
 
     async def end_flows(self, mark: int, mask: int) -> None:
         """Delete the flows whose conntrack mark, under the mask, is `mark`."""
 
     def find_flow(self, packet: OpeningPacket) -> Tracked | None:
-        """The flow that a packet opened; None where there is none, or it is not ours.
-        Raises WireError, too.
+        """The flow that a packet opened; None where conntrack has none, or it has no
+        mark and so is not ours. Raises WireError, too.
         """
 
     def ifindex(self, name: str) -> int | None:
-        """Index of an interface, None when there is none of that name."""
+        """Index of the interface with this name, None where there is none."""
 
     def linked(self, name: str) -> int:
-        """Ifindex of the interface that this one is tied to, as the two ends of a veth
-        are to each other, and a VLAN interface to what it is on; 0 where there is none.
+        """Ifindex of the other end of a veth, or of the interface that a VLAN interface
+        is on; 0 where there is none.
         """
 
     def mac(self, name: str) -> str:
         """Hardware address of an interface."""
 
     def address(self, name: str) -> IPv4Interface | None:
-        """IPv4 address of an interface, None when it has none or is not there."""
+        """IPv4 address of an interface, None where it has none or is not there."""
 
     def has_sysctl(self, key: str) -> bool:
         """Is there such a key below /proc/sys?"""
 
     def read_sysctl(self, key: str) -> str:
-        """What one key below /proc/sys says."""
+        """The value of a key below /proc/sys, without white space around it."""
 
     def write_sysctl(self, key: str, value: str) -> None:
-        """Set one key below /proc/sys, written with slashes."""
+        """Set a key below /proc/sys; keys are written with slashes."""
 
 
 class LinuxSystem:
@@ -244,14 +248,14 @@ class LinuxSystem:
 
 
 def _ask_interface(name: str, what: int) -> bytes:
-    """An ifreq of netdevice(7): 16 bytes of name, then what was asked for."""
+    """An ifreq of netdevice(7): 16 bytes of name, then the answer to the ioctl."""
     request = struct.pack("256s", name.encode()[: _IFNAMSIZ - 1])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         return fcntl.ioctl(probe.fileno(), what, request)
 
 
 class _Child(ProcessProtocol):
-    """Feeds a script to a command and keeps the beginning of its complaint."""
+    """Gives a script to a command, and keeps the beginning of what it says."""
 
     def __init__(self, name: str, text: str) -> None:
         self.ended: Deferred[bytes] = Deferred()

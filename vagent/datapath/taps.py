@@ -1,4 +1,8 @@
-"""Which interfaces of the host exist now, as the kernel announces them."""
+"""Hears from the kernel which interfaces of the host come, go or get another name.
+
+A message only says that a name deserves a look; what is there is looked up afresh. When
+messages were lost (ENOBUFS) every name deserves one.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +18,20 @@ from vagent.kernel.rtnl_link import LINK_GROUP, LinkChange, links_in
 
 MAX_BATCH = 128
 """Messages per turn of the reactor; a host that starts 1,000 guests sends thousands."""
-
-
 _BUFFER = 4 * 1024 * 1024
 _READ = 65536
 
 
 class LinkNames:
-    """The names that interfaces have, because a message about a renamed one does not
-    say what its name was. As many as the host has interfaces.
+    """Remembers the name of each interface of the host: a message about one that was
+    renamed does not say what its name was before.
     """
 
     def __init__(self, links: Iterable[tuple[int, str]] = ()) -> None:
         self._names = dict(links)
 
     def take(self, link: LinkChange) -> set[str]:
-        """The names that deserve a look after this message."""
+        """Which names deserve a look after this message."""
         before = self._names.pop(link.ifindex, link.name)
         if not link.is_gone:
             self._names[link.ifindex] = link.name
@@ -38,8 +40,8 @@ class LinkNames:
 
 @implementer(IReadDescriptor)
 class LinkMonitor:
-    """Calls `changed` with the names that may have come, gone or been renamed; None
-    means any.
+    """Calls `changed` with the names of interfaces that may have come or gone; None
+    means that it may be any.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class LinkMonitor:
         self._names = LinkNames()
 
     def open(self) -> None:
-        """Subscribe. From here on no change is missed."""
+        """Subscribe; no change is missed from now on."""
         link = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0
         )

@@ -36,9 +36,10 @@ RETRY_AFTER = 1.0
 
 
 class Applier:
-    """Holds the wanted and the applied state. Nothing happens before `start`.
+    """Holds what is wanted and what the kernel has. Nothing happens before `start`.
 
-    `refresh` is called before the whole state is tried again: taps may have gone.
+    `refresh` is called before the whole state is tried again, because taps may have
+    gone meanwhile.
     """
 
     def __init__(
@@ -81,12 +82,12 @@ class Applier:
         )
 
     def is_applied(self, index: int) -> bool:
-        """Does the kernel serve this attachment as it is wanted?"""
+        """Does the kernel serve this index as it is wanted?"""
         wanted = self._wanted.get(index)
         return wanted is not None and self._applied.get(index) == wanted
 
     def applied(self, index: int) -> Attachment | None:
-        """The attachment that the kernel serves under this index."""
+        """The attachment that the kernel serves under this index, if any."""
         return self._applied.get(index)
 
     async def start(self, features: Features, host_mac: str) -> None:
@@ -107,20 +108,20 @@ class Applier:
         self._started = False
 
     def attach(self, attachment: Attachment) -> None:
-        """Want this attachment, in place of what has its index."""
+        """Serve this attachment from now on, in place of any other with its index."""
         self._want(attachment.index, attachment)
 
     def detach(self, index: int) -> None:
-        """Want no attachment with this index."""
+        """Serve this index no more."""
         self._want(index, None)
 
     def put_back(self) -> None:
-        """The kernel has lost our rules: replace everything by what is wanted."""
+        """The kernel has lost our rules: write everything that is wanted."""
         self._replace = True
         self._kick()
 
     def offer(self, services: Services) -> None:
-        """Want these services, as far as this host carries their IP version."""
+        """Serve these from now on, as far as this host serves their IP version."""
         carries_all = self._features.ipv6
         self._wanted_services = services if carries_all else services.without_ipv6()
         self._kick()

@@ -1,8 +1,8 @@
-"""What the kernel's rules do without the agent, looked at from time to time.
+"""Reads our nftables counters and the drops of NFQUEUE from time to time.
 
-Named counters of our tables and the queue's drops become numbers for the pages, and a
-trace line where packets were refused since the last look. Counters that are not there
-any more mean that somebody took our tables away (`nft flush ruleset`).
+They tell what the rules do without the agent: numbers for the pages, and a trace where
+packets were refused since the last look. Counters that are not there any more mean that
+somebody has deleted our tables (`nft flush ruleset`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vagent.datapath.system import System
 from vagent.observe.event import Emit
 
 INTERVAL = 5.0
-"""Seconds between two looks: one child process of some 5 ms each."""
+"""Seconds between two looks; each takes a child process, some 5 ms."""
 COUNTERS = (
     "spoofed",
     "claimed",
@@ -32,15 +32,16 @@ COUNTERS = (
     "untranslated",
     "from_host",
 )
-"""Named counters of our tables (`vagent.datapath.rules.render`)."""
+"""The named counters of our tables."""
 QUEUE_DROPS = "queue_drops"
-_ASKED_FOR = frozenset({"refused"})
-"""Consequences of verdicts that were traced already."""
+_FROM_VERDICTS = frozenset({"refused"})
+"""Counters of what the agent's own verdicts bring about, which are traced already."""
 
 
 class KernelWatch:
-    """Looks every INTERVAL from `start` to `stop`. `packets` is the last picture;
-    `lost` is called when our tables are gone, `looked` each time.
+    """Looks every INTERVAL seconds from `start` to `stop`. `packets` holds the numbers
+    of the last look. `lost` is called when our tables are gone, `looked` after each
+    look.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class KernelWatch:
         return f"<KernelWatch {self.packets}>"
 
     def read(self, name: str) -> Callable[[], float]:
-        """A gauge's call-back for one of the numbers."""
+        """A function that returns one of the numbers, for a gauge."""
         return lambda: self.packets[name]
 
     def start(self) -> None:
@@ -76,13 +77,13 @@ class KernelWatch:
         self._next = self._clock.callLater(INTERVAL, self._begin)
 
     def stop(self) -> None:
-        """End it; a look under way tells nobody any more."""
+        """Begin no look any more."""
         self._running = False
         if self._next is not None and self._next.active():
             self._next.cancel()
 
     async def look(self) -> None:
-        """Read once, and report what is new."""
+        """Read the counters once, and report what is new."""
         try:
             fresh = await self._system.counters(self._names.table)
             fresh[QUEUE_DROPS] = self._system.queue_drops(self._names.queue_number)
@@ -94,9 +95,9 @@ class KernelWatch:
             self._lost()
         for name, before in self.packets.items():
             now = fresh.get(name, 0)
-            # Rules that were replaced count from zero again.
+            # After the rules were replaced the kernel counts from zero.
             grown = now - before if now >= before else now
-            if grown and name not in _ASKED_FOR:
+            if grown and name not in _FROM_VERDICTS:
                 self._emit(KernelRefused(name, grown, INTERVAL))
             self.packets[name] = now
 

@@ -1,4 +1,4 @@
-"""What this kernel can do, asked once, kept as data."""
+"""What this kernel can do: asked once, at the start."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from vagent.errors import KernelError
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """`nft_queue`: nftables has its own `queue` statement (CONFIG_NFT_QUEUE). Where it
-    is missing, the xt target NFQUEUE does the same. `ip6_tables`: nftables has tables
-    for IPv6; `ipv6`: this host carries it. `vlan`: it can put a VLAN tag on a reply.
-    `ct_timeout`: flows can have time-outs of their own (CONFIG_NF_CONNTRACK_TIMEOUT);
-    else they age as the host's do.
+    """`nft_queue`: nftables has a `queue` statement (CONFIG_NFT_QUEUE); where it is
+    missing, the xt target NFQUEUE does the same. `ip6_tables`: nftables has tables for
+    IPv6. `ipv6`: this host serves IPv6. `vlan`: it can put a VLAN tag on a reply.
+    `ct_timeout`: conntrack has time-out policies for single flows
+    (CONFIG_NF_CONNTRACK_TIMEOUT); without them guests' flows age as the host's do.
     """
 
     nft_queue: bool
@@ -25,8 +25,8 @@ class Features:
 
 
 async def probe(system: System, table: str) -> Features:
-    """Ask the kernel, changing nothing. Raises KernelError when nftables itself is
-    missing or refused.
+    """Ask the kernel, and change nothing. Raises KernelError where nftables itself is
+    missing or not allowed.
     """
     await system.run_nft(f"table ip {table}_probe {{ }}\n", check=True)
     return Features(

@@ -1,6 +1,6 @@
 """Opens IPv6 on the host's side of the veth pair, or says why this host has none.
 
-IPv4 does not depend on it: whatever is refused here is a reason, never a failure.
+IPv4 does not depend on it: what the kernel refuses here is a reason, not a failure.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ _SETTINGS = (
     ("proxy_ndp", "1"),
     ("disable_ipv6", "0"),
 )
-"""The interface has one address, ours: no router and no link-local address. As a proxy
-the kernel answers guests who ask for a service address, agent or not; it does so on
-interfaces that forward, and what is forwarded from this one the rules decide."""
+"""The interface gets one address, ours, and none from a router or of link-local scope.
+As a proxy the kernel answers guests' solicitations of service addresses, whether or not
+the agent runs. It does so only on interfaces that forward; the rules decide what is
+really forwarded from this one."""
 
 
 async def open_ipv6(names: Names, features: Features, system: System) -> str:
-    """Make the interface ready, with the listener's address, and ask the kernel whether
-    it would take the rules. Why not, or "".
+    """Prepare the interface, with the listener's address, and check that the kernel
+    would take the rules. Why this host cannot serve IPv6, or "".
     """
     if not features.ip6_tables:
         return "nftables has no tables for IPv6 in this kernel"
@@ -52,8 +53,8 @@ async def open_ipv6(names: Names, features: Features, system: System) -> str:
 async def _open(names: Names, features: Features, system: System, here: str) -> None:
     for key, value in _SETTINGS:
         system.write_sysctl(f"{here}/{key}", value)
-    # Since Linux 6.17 an interface may forward without all others. What comes back from
-    # other machines needs net.ipv6.conf.all.forwarding: the operator's to set.
+    # Since Linux 6.17 an interface may forward alone. What other machines reply still
+    # needs net.ipv6.conf.all.forwarding, which the operator has to set.
     if system.has_sysctl(f"{here}/force_forwarding"):
         system.write_sysctl(f"{here}/force_forwarding", "1")
     await system.run_ip(

@@ -1,7 +1,7 @@
 """Ports come and go: attachments become the messages of one nf_tables transaction.
 
-`render` writes the same as text where everything is replaced; tests hold both against
-each other on a real kernel. Pure: values in, values out.
+`render` writes the same as text where everything is replaced; a test applies both to a
+real kernel and compares. Pure: values in, values out.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def change_of_ports(
     *,
     ipv6: bool,
 ) -> list[NftMessage]:
-    """Detach and attach ports. `kept_taps` are the ifindexes of taps with other
-    attachments before and after, whose chain must not be touched. `ipv6` says whether
-    this host carries it.
+    """Take out what has gone, and put in what has come. The chains of `kept_taps`, by
+    ifindex, are not touched: others are attached there before and after. `ipv6` says
+    whether the host has IPv6.
     """
     families = {PORT_OF: INET if ipv6 else IPV4}
     gone, come = tuple(gone), tuple(come)
@@ -69,7 +69,7 @@ def _change(
     attachments: Sequence[Attachment],
     families: Mapping[str, int],
 ) -> list[NftMessage]:
-    """Message by message, so that what is made of many ports is never there at once."""
+    """In slices of MAX_ELEMENTS attachments, to save memory where there are many."""
     return [
         message
         for start in range(0, len(attachments), MAX_ELEMENTS)
@@ -98,8 +98,8 @@ def _change_some(
 
 
 def _elements(attachment: Attachment) -> list[tuple[str, bytes, bytes]]:
-    """Map, key and value of each element; addresses and what stands for them in the
-    order of the wire, marks and interface indexes in the order of the host.
+    """Map, key and value of each element. Addresses and identities are in network byte
+    order, marks and interface indexes in that of the host.
     """
     elements = (
         _untagged_elements(attachment)

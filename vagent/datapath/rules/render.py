@@ -1,4 +1,4 @@
-"""State becomes nftables statements. Pure: text in, text out, one transaction each.
+"""The wanted state as nftables text: each function gives one transaction. Pure.
 
 What the chains do, in the order in which a packet meets them:
 
@@ -15,8 +15,8 @@ What the chains do, in the order in which a packet meets them:
                      contain: nothing that was not translated goes any further
     guest side       to_vm: an identity becomes the guest's address, MAC and tap again
 
-The netdev table does not know services' ports: every packet to a guarded address goes
-up, so that the agent can refuse at once what is not provisioned, and nothing leaks.
+The netdev table has the addresses of services, not their ports: every packet to such an
+address goes up. So what is not provisioned is refused at once, and nothing leaks.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def ruleset(
 ) -> str:
     """Replace everything that is ours by the given state, in one transaction.
 
-    `host_mac` is that of the host side of the veth pair. Without nft's own queue
-    statement the queue rule is left for the xt target, which nft cannot write. Where
-    IPv6 is not carried, services and attachments must have none.
+    `host_mac` is that of the host's side of the veth pair. The rules that nft cannot
+    write, of `netlink_rules`, are to follow. Where the host has no IPv6, services and
+    attachments must have none.
     """
     nft_queue, ipv6 = features.nft_queue, features.ipv6
     parts = [
@@ -80,7 +80,7 @@ def ruleset(
 
 
 def removal(names: Names, features: Features) -> str:
-    """Take away everything that is ours, whether or not it is there."""
+    """Delete all our tables, whether or not they are there."""
     return "".join(
         f"table {family} {names.table}\ndelete table {family} {names.table}\n"
         for family in ("netdev", "ip", *["ip6", "inet"] * features.ip6_tables)
@@ -88,7 +88,9 @@ def removal(names: Names, features: Features) -> str:
 
 
 def change_of_services(names: Names, old: Services, new: Services) -> str:
-    """Go from one set of services to another; other services are left alone."""
+    """Go from one set of services to another. What is in both is not touched; "" where
+    nothing changes.
+    """
     table = names.table
     parts = [
         f"delete element {_table_of(endpoint.address)} {table} endpoints"
@@ -130,34 +132,39 @@ def _add_addresses(names: Names, addresses: Iterable[Address]) -> list[str]:
 
 
 def _about(address: IPv6Address) -> tuple[str, ...]:
-    """What neighbour discovery may say of a service address: only ask for it."""
-    # nft 1.0.6 has no "icmpv6 taddr"; the target is at byte 8 of all of these, what a
-    # redirect is about at byte 24.
+    """Rules for neighbour discovery about a service address: guests may ask for it, and
+    not claim it.
+    """
+    # nft 1.0.6 has no "icmpv6 taddr". The target is at byte 8 of solicitation and
+    # advertisement, the redirected address at byte 24 of a redirect.
     target, about = f"@th,64,128 {int(address):#x}", f"@th,192,128 {int(address):#x}"
     solicit = f"icmpv6 type nd-neighbor-solicit {target}"
     return (
         f"icmpv6 type nd-neighbor-advert {target} counter name claimed drop",
         f"icmpv6 type nd-redirect {about} counter name claimed drop",
         f"{solicit} ip6 saddr :: counter name claimed drop",
-        # Asked again, a guest sends to the address itself, which is no address of this
-        # host: the kernel takes it where it took the first.
+        # To ask again, a guest sends to the address itself, which the host does not
+        # have: so it is sent on to the group, as the first solicitation was.
         f"{solicit} ip6 daddr set {solicited_node(address)} goto trap6",
     )
 
 
 def _advertised(address: IPv6Address) -> str:
-    """The kernel answers from an address of its own; guests hear the service itself."""
+    """The rule by which the kernel's advertisement, sent from the listener's address,
+    gets the service address as its source.
+    """
     return f"@th,64,128 {int(address):#x} ip6 saddr set {address}"
 
 
 def solicited_node(address: IPv6Address) -> IPv6Address:
-    """The group that a question for this address is sent to (RFC 4291 2.7.1)."""
+    """The multicast group for solicitations of this address (RFC 4291 2.7.1)."""
     return IPv6Address(_SOLICITED_NODE | int(address) & 0xFFFFFF)
 
 
 def proxies(names: Names, services: Services) -> str:
-    """iproute2 commands that let the kernel answer for service addresses of IPv6. One
-    that is no longer a service's harms nobody: no question for it gets there.
+    """iproute2 commands that make the kernel answer solicitations of IPv6 service
+    addresses, as a proxy. An entry of a former service does no harm: no solicitation
+    for it gets up to here any more.
     """
     return "".join(
         f"neigh replace proxy {address} dev {names.host_side}\n"
@@ -274,8 +281,8 @@ def _tagged_elements(attachment: Attachment, tag: Tag) -> list[tuple[str, str]]:
 def _attach(
     names: Names, attachments: Iterable[Attachment], *, ipv6: bool
 ) -> list[str]:
-    """One statement for each map and for each tap: nft takes half the time that it
-    takes with one for each element.
+    """One statement for each map, and one chain for each tap. With a statement for each
+    element nft would take twice the time.
     """
     table = names.table
     families = {PORT_OF: opening_family(ipv6=ipv6)}

@@ -23,37 +23,39 @@ from vagent.errors import KernelError
 from vagent.observe.event import Emit
 
 COPY_RANGE = 128
-"""Bytes of each packet that the kernel copies: the longest IPv4 header (60) and the
-ports, with room for an IPv6 header with extensions."""
+"""Bytes of each packet that the kernel copies: enough for the longest IPv4 header (60)
+and the ports, or for an IPv6 header with extensions and the ports."""
 MAX_BATCH = 64
-"""Packets per turn of the reactor (about 1 ms), so that a flood of opening packets
-cannot keep requests that are already being served from their turn."""
+"""Packets per turn of the reactor, about 1 ms: a flood of opening packets must not keep
+requests waiting."""
 RECEIVE_BUFFER = 4 * 1024 * 1024
-"""Bytes of netlink receive buffer: a full queue of 4,096 packets of 128 bytes with
-their kernel overhead."""
+"""Bytes of the netlink socket's receive buffer: room for a full queue of 4,096 packets,
+each with 128 bytes and the kernel's overhead."""
 
 
 class TrappedPacket(Protocol):
-    """What the queue's library hands over."""
+    """A packet as the library of the queue hands it over."""
 
     def get_payload(self) -> bytes:
         """The first COPY_RANGE bytes of the packet, from the IP header on."""
 
     def get_mark(self) -> int:
-        """Mark that the packet came with."""
+        """The mark that the packet came with."""
 
     def set_mark(self, mark: int) -> None:
-        """Mark that the packet carries after its verdict."""
+        """Set the mark with which the packet goes on."""
 
     def accept(self) -> None:
-        """Let it go on."""
+        """Let the packet go on."""
 
     def drop(self) -> None:
-        """End it."""
+        """Drop the packet."""
 
 
 class _Batch:
-    """A socket, as the library's `run_socket` uses one, that runs dry on purpose."""
+    """A socket for the library's `run_socket`, which reads until there is nothing left.
+    It says so after `left` packets, so that the reactor gets its turn.
+    """
 
     def __init__(self, queue_socket: socket.socket, emit: Emit) -> None:
         self._socket = queue_socket
@@ -106,7 +108,7 @@ class PacketTrap:
         return f"<PacketTrap queue {self._number} {state}>"
 
     def open(self) -> None:
-        """Bind the queue and start to read. Raises KernelError."""
+        """Bind the queue and begin to read. Raises KernelError."""
         queue = NetfilterQueue()
         try:
             queue.bind(
@@ -127,7 +129,7 @@ class PacketTrap:
         self._reactor.addReader(self)
 
     def close(self) -> None:
-        """Stop reading and unbind; the kernel drops what is still queued."""
+        """Stop reading and unbind the queue; the kernel drops what is in it."""
         if self._queue is None:
             return
         self._reactor.removeReader(self)
@@ -152,7 +154,7 @@ class PacketTrap:
         self._queue.run_socket(cast("socket.socket", self._batch))
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor gave the descriptor up (shutdown, or an error on it)."""
+        """The reactor dropped the descriptor, at shutdown or after an error."""
         self.close()
 
     def _take(self, packet: TrappedPacket) -> None:
