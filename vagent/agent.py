@@ -106,7 +106,7 @@ class Agent:
             run_in_thread=self._flow_worker,
             now=time.time,  # noqa: TID251  conntrack dates flows by it
             clock=time.monotonic,
-            carried=self._fast_path.carried,
+            fast_path_traffic=self._fast_path.traffic,
         )
         self._health = EndpointHealth(
             config.endpoint_check,

@@ -14,20 +14,17 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from vagent.datapath.fast_path.program import (
-    AGAIN,
+from vagent.datapath.fast_path.entry import (
     KEY_SIZE,
-    THRESHOLD,
     VALUE_SIZE,
     Match,
     Pair,
     Way,
-    at_fabric,
-    at_tap,
     decode_count,
     encode_entry,
     encode_match,
 )
+from vagent.datapath.fast_path.program import AGAIN, THRESHOLD, at_fabric, at_tap
 from vagent.kernel import bpf
 from vagent.kernel.bpf import BpfMap, MapKind
 
@@ -114,15 +111,15 @@ class Programs:
         self.entries = BpfMap(MapKind.HASH, key=KEY_SIZE, value=VALUE_SIZE, entries=8)
         self.lease = BpfMap(MapKind.ARRAY, key=4, value=8, entries=1)
         self.services = BpfMap(MapKind.HASH, key=4, value=1, entries=8)
-        self.seen = BpfMap(MapKind.LRU_HASH, key=KEY_SIZE, value=8, entries=64)
-        self.told = BpfMap(MapKind.QUEUE, key=0, value=KEY_SIZE, entries=8)
+        self.counted = BpfMap(MapKind.LRU_HASH, key=KEY_SIZE, value=8, entries=64)
+        self.candidates = BpfMap(MapKind.QUEUE, key=0, value=KEY_SIZE, entries=8)
         self.tap = bpf.load(
             at_tap(
                 entries=self.entries.descriptor,
                 lease=self.lease.descriptor,
                 services=self.services.descriptor,
-                seen=self.seen.descriptor,
-                told=self.told.descriptor,
+                counted=self.counted.descriptor,
+                candidates=self.candidates.descriptor,
             )
         )
         self.fabric = bpf.load(
@@ -146,7 +143,13 @@ class Programs:
         return there, back
 
     def close(self) -> None:
-        for each in (self.entries, self.lease, self.services, self.seen, self.told):
+        for each in (
+            self.entries,
+            self.lease,
+            self.services,
+            self.counted,
+            self.candidates,
+        ):
             each.close()
         os.close(self.tap)
         os.close(self.fabric)
@@ -322,28 +325,30 @@ def repeat(programs: Programs, make: Callable[[], Frame], times: int) -> None:
     run(programs.tap, make().packed(), times)
 
 
-def test_flows_with_many_packets_are_told(programs: Programs) -> None:
+def test_flows_with_many_packets_become_candidates(programs: Programs) -> None:
     """Once, and again after many more; not those that are nobody's service."""
     repeat(programs, Frame, THRESHOLD - 1)
-    assert programs.told.take() is None
+    assert programs.candidates.take() is None
     repeat(programs, Frame, 1)
-    assert programs.told.take() == encode_match(Match(LOOPBACK, GUEST_MAC, UDP, ASKED))
+    assert programs.candidates.take() == encode_match(
+        Match(LOOPBACK, GUEST_MAC, UDP, ASKED)
+    )
     repeat(programs, Frame, AGAIN - 1)
-    assert programs.told.take() is None
+    assert programs.candidates.take() is None
     repeat(programs, Frame, 1)
-    assert programs.told.take() is not None
+    assert programs.candidates.take() is not None
     other = ASKED._replace(destination=IPv4Address("192.0.2.1"))
     repeat(programs, lambda: Frame(pair=other), AGAIN)
-    assert programs.told.take() is None
+    assert programs.candidates.take() is None
 
 
-def test_the_queue_of_those_that_are_told_is_bounded(programs: Programs) -> None:
-    """What does not fit is told again later."""
+def test_the_queue_of_candidates_is_bounded(programs: Programs) -> None:
+    """What does not fit is put there later."""
     for port in range(5000, 5010):
         pair = ASKED._replace(source_port=port)
         repeat(programs, lambda pair=pair: Frame(pair=pair), THRESHOLD)  # type: ignore[misc]
     found = 0
-    while programs.told.take() is not None:
+    while programs.candidates.take() is not None:
         found += 1
     assert found == 8
 

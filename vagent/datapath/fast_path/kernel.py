@@ -1,4 +1,4 @@
-"""What the fast path asks of the kernel: a small seam, and the real thing."""
+"""What the fast path asks of the kernel: the interface, and Linux behind it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,8 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Protocol
 
-from vagent.datapath.fast_path.program import (
-    KEY_SIZE,
-    VALUE_SIZE,
-    Count,
-    at_fabric,
-    at_tap,
-    decode_count,
-)
+from vagent.datapath.fast_path.entry import KEY_SIZE, VALUE_SIZE, Count, decode_count
+from vagent.datapath.fast_path.program import at_fabric, at_tap
 from vagent.errors import KernelError
 from vagent.kernel import bpf, netlink
 from vagent.kernel import rtnl_route as route
@@ -28,61 +22,63 @@ from vagent.kernel.ip_packet import OpeningPacket
 from vagent.kernel.rtnl_route import Hop
 
 LEASE = 3.0
-"""Seconds without a turn of the agent after which every packet takes the way through
-the rules again: the agent was killed, or is stuck."""
+"""Seconds without renewal after which no entry holds any more, and every packet takes
+the usual way: the agent was killed, or is stuck."""
 MAX_ENTRIES = 1024
-"""Two for each flow that the fast path may carry at a time."""
+"""Entries: two for each flow that the fast path may carry at a time."""
 MAX_ADDRESSES = 1024
-"""Service addresses; flows to further ones take the usual way."""
-MAX_SEEN = 8192
-"""Flows of all guests whose packets are counted, the latest ones; 1 MiB."""
-MAX_TOLD = 256
-"""Of them that wait to be looked at; the rest is told again after some packets."""
+"""Service addresses that are known to the programs; flows to others take the usual
+way."""
+MAX_COUNTED = 8192
+"""Flows without an entry whose packets are counted, the latest of all guests; 1 MiB."""
+MAX_CANDIDATES = 256
+"""Length of the queue of candidate flows. A flow that finds no room in it is put there
+again after some packets."""
 
 
 class FastPathKernel(Protocol):
-    """All of it raises KernelError."""
+    """Every method may raise KernelError."""
 
     def open(self) -> None:
-        """Load what will be attached. What an earlier agent left goes first."""
+        """Load the programs. What an earlier agent left is taken away first."""
 
     def close(self) -> None:
-        """Take away all that is attached."""
+        """End the lease, and take away all that is attached."""
 
     def clear(self) -> int:
-        """Take away what any agent of this name has attached; at how many interfaces
-        it was.
+        """Take away what an agent with this name and queue has attached; at how many
+        interfaces it was.
         """
 
     def attach_tap(self, ifindex: int) -> None:
-        """Look at what comes from a guest."""
+        """Run the program for taps at this interface."""
 
     def attach_fabric(self, ifindex: int) -> None:
-        """Look at what comes from the fabric there."""
+        """Run the program for the fabric at this interface."""
 
     def detach(self, ifindex: int) -> None:
-        """Look no more; the interface may be gone."""
+        """Take our program away from an interface, which may be gone."""
 
     def serve(self, addresses: Iterable[IPv4Address]) -> None:
-        """Look only at packets to these."""
+        """Let the programs look only at packets to these addresses."""
 
     def has_lapsed(self) -> bool:
-        """Is the lease over?"""
+        """Has the lease run out?"""
 
     def renew(self) -> None:
-        """Entries hold for LEASE seconds from now."""
+        """Let entries hold for LEASE seconds from now."""
 
-    def told(self) -> bytes | None:
-        """The match of a flow that has many packets, None when there is no more."""
+    def next_candidate(self) -> bytes | None:
+        """The key of the next flow with many packets; None where there is none."""
 
     def put(self, key: bytes, entry: bytes) -> None:
-        """Let an entry hold."""
+        """Write an entry."""
 
     def count(self, key: bytes) -> Count | None:
-        """What it has seen."""
+        """The counters of an entry; None where there is no such entry."""
 
     def delete(self, key: bytes) -> None:
-        """It holds no more, if it did."""
+        """Delete an entry, if it is there."""
 
     def find(self, packet: OpeningPacket) -> Tracked | None:
         """Conntrack's flow that this packet opened; None where there is none. Raises
@@ -90,21 +86,25 @@ class FastPathKernel(Protocol):
         """
 
     def keep(self, packet: OpeningPacket, status: int, seconds: int) -> None:
-        """Let conntrack's flow live so long from now, seen or not; its status."""
+        """Let conntrack keep a flow with this status for so many seconds from now."""
 
     def hop(self, source: IPv4Address, destination: IPv4Address) -> Hop | None:
-        """Where a packet of this identity is forwarded to, None where not simply."""
+        """How a packet from this identity is forwarded; None unless that is plain
+        forwarding over Ethernet.
+        """
 
     def link_mtu(self, ifindex: int) -> int | None:
-        """Bytes of IP that an Ethernet interface takes."""
+        """The MTU of an Ethernet interface, in bytes of IP; None where it is of another
+        kind, or down.
+        """
 
     def has_ipsec(self) -> bool:
         """Has this host any IPsec policy?"""
 
 
 class LinuxFastPath:
-    """The kernel of this host. Our filters are told from all others' by their name, and
-    by a handle made of the queue's number: agents on one host have other queues.
+    """The kernel of this host. Our filters are known by their name and by a handle made
+    of the queue's number, which is different for each agent of a host.
     """
 
     def __init__(self, *, queue_number: int, name: str, host_side: str) -> None:
@@ -124,8 +124,12 @@ class LinuxFastPath:
             ),
             "lease": BpfMap(MapKind.ARRAY, key=4, value=8, entries=1),
             "services": BpfMap(MapKind.HASH, key=4, value=1, entries=MAX_ADDRESSES),
-            "seen": BpfMap(MapKind.LRU_HASH, key=KEY_SIZE, value=8, entries=MAX_SEEN),
-            "told": BpfMap(MapKind.QUEUE, key=0, value=KEY_SIZE, entries=MAX_TOLD),
+            "counted": BpfMap(
+                MapKind.LRU_HASH, key=KEY_SIZE, value=8, entries=MAX_COUNTED
+            ),
+            "candidates": BpfMap(
+                MapKind.QUEUE, key=0, value=KEY_SIZE, entries=MAX_CANDIDATES
+            ),
         }
         numbers = {name: each.descriptor for name, each in self._maps.items()}
         self._tap_program = bpf.load(at_tap(**numbers))
@@ -175,8 +179,8 @@ class LinuxFastPath:
     def renew(self) -> None:
         self._lease(time.monotonic_ns() + int(LEASE * 1e9))
 
-    def told(self) -> bytes | None:
-        return self._maps["told"].take()
+    def next_candidate(self) -> bytes | None:
+        return self._maps["candidates"].take()
 
     def put(self, key: bytes, entry: bytes) -> None:
         self._maps["entries"].write(key, entry)

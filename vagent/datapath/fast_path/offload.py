@@ -1,9 +1,10 @@
-"""Which flows take the fast path, and for how long; off unless it is opened.
+"""Puts flows with many packets onto the fast path, and takes them off it again.
 
-The kernel's programs tell of a flow when it has many packets. If conntrack knows it as
-one that goes to a fabric endpoint, both its directions get an entry, by which they skip
-the rules, conntrack and routing. Entries are only ever a short cut: they hold while the
-agent renews their lease, and what has none takes the usual way, which goes on to exist.
+The kernel's programs report a flow as a candidate when it has had many packets. If
+conntrack has it as one that goes to a fabric endpoint, each of its directions gets an
+entry, by which its packets skip the rules, conntrack and routing. An entry is only a
+short cut: it holds while the agent renews the lease, and packets without an entry take
+the usual way, which stays as it is.
 """
 
 from __future__ import annotations
@@ -11,19 +12,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from vagent.datapath.fast_path.events import (
-    FastPathFlow,
-    FastPathMissing,
-    FastPathTapLeftOut,
-)
-from vagent.datapath.fast_path.kernel import MAX_ENTRIES, FastPathKernel
-from vagent.datapath.fast_path.program import (
+from vagent.datapath.fast_path.candidate import Tries, why_not
+from vagent.datapath.fast_path.entry import (
     Match,
     Pair,
     Way,
@@ -31,13 +27,16 @@ from vagent.datapath.fast_path.program import (
     encode_entry,
     encode_match,
 )
+from vagent.datapath.fast_path.events import (
+    FastPathFlow,
+    FastPathMissing,
+)
+from vagent.datapath.fast_path.kernel import MAX_ENTRIES, FastPathKernel
+from vagent.datapath.fast_path.tap_programs import TapPrograms
 from vagent.datapath.flows.flow import FastPathTraffic, FlowId
 from vagent.datapath.names import SERVICE_MAC
 from vagent.datapath.state import (
-    INDEX_BITS,
     INDEX_MASK,
-    LISTENER,
-    REFUSE,
     TCP_AGES,
     UDP_AGES,
     Address,
@@ -45,12 +44,6 @@ from vagent.datapath.state import (
 )
 from vagent.errors import KernelError, WireError
 from vagent.kernel.conntrack import (
-    DYING,
-    ESTABLISHED,
-    HELPED,
-    OFFLOADED,
-    SEEN_REPLY,
-    SEQUENCE_ADJUSTED,
     Tracked,
     Traffic,
 )
@@ -60,31 +53,36 @@ from vagent.observe.event import Emit
 from vagent.ports.port import Registration
 
 TURN = 0.1
-"""Seconds between two turns; one with nothing to do is two short system calls."""
+"""Seconds between two turns. A turn with nothing to do takes two short system calls."""
 CHECK = 2.0
-"""Seconds between two looks at what a flow's entries rely on: conntrack and routing."""
+"""Seconds between two checks of what the entries of a flow rely on: its flow in
+conntrack, and the route to its endpoint."""
 IDLE = 30.0
-"""Seconds without a packet after which a flow gives its place to another."""
+"""Seconds without a packet after which a flow leaves the fast path."""
 MAX_FLOWS = MAX_ENTRIES // 2
-"""Each costs a look of some 0.14 ms every CHECK seconds: 4 % of a CPU for all."""
+"""Flows on the fast path at a time. A check takes some 0.14 ms, so those of all of them
+take 4 % of a CPU."""
 MAX_FLOWS_OF_GUEST = 64
-"""So that no eight guests take all places."""
-MAX_TRIES_OF_GUEST = 16
-"""A second: each asks conntrack, and the next packets ask again."""
+"""Flows of one guest on the fast path: eight guests would be needed to fill it."""
 MAX_PER_TURN = 64
-"""Flows that are told, taps that are attached, flows that are looked at: up to nine
-milliseconds of a turn each."""
+"""Candidates, taps to attach, and flows to check, each in one turn: up to nine
+milliseconds for each kind."""
 MAX_PAST = 1024
-"""Flows whose packets of former times on the fast path are remembered for lists."""
+"""Flows that left the fast path whose traffic there is remembered for flow lists."""
 
 AGES = {TCP: TCP_AGES["established"], UDP: UDP_AGES["replied"]}
+"""Seconds for which conntrack keeps a flow of the fast path, whose packets it does not
+see."""
 
 _SERVICE_MAC = bytes.fromhex(SERVICE_MAC.replace(":", ""))
-_ODD = SEQUENCE_ADJUSTED | DYING | HELPED | OFFLOADED
 
 
 class OffloadOutcome(StrEnum):
-    """What came of a flow; the label of a counter."""
+    """What becomes of a candidate, and why a flow leaves; the label of a counter.
+
+    CLOSED: its connection ends. CHANGED: conntrack or routing is not what it was.
+    REVOKED: its port or endpoint went. LAPSED: the agent did not renew the lease.
+    """
 
     TAKEN = "taken"
     REFUSED = "refused"
@@ -96,11 +94,17 @@ class OffloadOutcome(StrEnum):
 
 
 class _EntryStaysError(KernelError):
-    """The kernel keeps an entry: then no lease may be renewed."""
+    """The kernel did not delete an entry: the lease must not be renewed any more."""
 
 
 @dataclass(slots=True)
 class _Flow:
+    """A flow on the fast path, and what its entries rely on.
+
+    `there` and `back` are the keys of its entries; `checked` is when they were looked
+    at last, `active` when they had carried more `packets` than before.
+    """
+
     packet: OpeningPacket
     tracked: Tracked
     guest: Registration
@@ -114,46 +118,11 @@ class _Flow:
     packets: int = 0
 
 
-@dataclass(slots=True)
-class _Tries:
-    """By guest, in the second that began at `since`."""
-
-    since: float = 0.0
-    made: Counter[int] = field(default_factory=Counter)
-
-    def may(self, guest: int, now: float) -> bool:
-        if now - self.since >= 1.0:
-            self.since = now
-            self.made.clear()
-        self.made[guest] += 1
-        return self.made[guest] <= MAX_TRIES_OF_GUEST
-
-
-def why_not(match: Match, index: int, tracked: Tracked | None) -> str:
-    """Why a flow stays where it is, or "". `index` is that of the attachment which has
-    the tap, MAC and address of the match.
-    """
-    if tracked is None:
-        return "conntrack does not have it"
-    if tracked.mark & INDEX_MASK != index:
-        return "it is another's"
-    if tracked.mark >> INDEX_BITS in (0, LISTENER, REFUSE):
-        return "it ends on this host"
-    if tracked.status & _ODD:
-        return "somebody else looks into it"
-    if not tracked.status & SEEN_REPLY:
-        return "it was not answered"
-    if match.protocol == TCP and tracked.tcp_state != ESTABLISHED:
-        return "it is not established"
-    if tracked.reply.source.version != 4 or tracked.reply.source.is_loopback:
-        return "it ends on this host"
-    return ""
-
-
 class FastPath:
-    """Everything is a no-op before `open`, and after the kernel refused.
+    """The flows on the fast path. `guests` has the registered ports by index.
 
-    `guests` has the registered ports by index.
+    It is off before `open`, and after the kernel has refused something: then nothing is
+    done.
     """
 
     def __init__(
@@ -169,13 +138,11 @@ class FastPath:
         self._emit = emit
         self._clock = clock
         self._is_open = False
-        self._attachments: dict[tuple[int, bytes, IPv4Address], Attachment] = {}
-        self._taps: Counter[int] = Counter()
-        self._to_attach: dict[int, None] = {}
+        self._taps = TapPrograms(kernel, emit=emit)
         self._fabric: set[int] = set()
         self._flows: dict[bytes, _Flow] = {}
         self._of_guest: Counter[int] = Counter()
-        self._tries = _Tries()
+        self._tries = Tries()
         self._past: dict[FlowId, FastPathTraffic] = {}
         self._next: IDelayedCall | None = None
 
@@ -187,17 +154,19 @@ class FastPath:
 
     @property
     def is_open(self) -> bool:
-        """Is it in use?"""
+        """Is the fast path in use?"""
         return self._is_open
 
     def clear(self) -> None:
-        """Take away what an agent left that used it."""
-        # Where nothing can be listed nothing can be; and what is left is without lease.
+        """Take away what an earlier agent left in the kernel."""
+        # Where nothing can be listed nothing is there; what stays has no lease.
         with suppress(KernelError):
             self._kernel.clear()
 
     def open(self) -> None:
-        """Begin. Where the kernel refuses, that is told, and nothing else changes."""
+        """Begin. Where the kernel refuses, an event tells it, and flows go the usual
+        way.
+        """
         try:
             self._kernel.open()
             self._kernel.renew()
@@ -208,7 +177,7 @@ class FastPath:
         self._next = self._clock.callLater(TURN, self._turn)
 
     def close(self) -> None:
-        """End it: every flow goes the usual way."""
+        """Let every flow go the usual way, and take the programs away."""
         if self._next is not None and self._next.active():
             self._next.cancel()
         was_open, self._is_open = self._is_open, False
@@ -219,39 +188,23 @@ class FastPath:
 
     def attached(self, attachment: Attachment) -> None:
         """The rules serve this attachment now."""
-        key = _place(attachment)
-        if not self._is_open or key is None:
-            return
-        is_known = key in self._attachments
-        self._attachments[key] = attachment
-        if is_known:
-            return
-        self._taps[attachment.ifindex] += 1
-        if self._taps[attachment.ifindex] == 1:
-            self._to_attach[attachment.ifindex] = None
+        if self._is_open:
+            self._taps.add(attachment)
 
     def detached(self, attachment: Attachment) -> None:
-        """They do no more; `end` ends its flows."""
-        key = _place(attachment)
-        if key is None or self._attachments.get(key) != attachment:
-            return
-        del self._attachments[key]
-        self._taps[attachment.ifindex] -= 1
-        if not self._taps[attachment.ifindex]:
-            del self._taps[attachment.ifindex]
-            if attachment.ifindex in self._to_attach:
-                del self._to_attach[attachment.ifindex]
-            else:
-                self._guarded(lambda: self._kernel.detach(attachment.ifindex))
+        """The rules serve it no more. `end` is called for its flows."""
+        self._guarded(lambda: self._taps.remove(attachment))
 
     def serve(self, addresses: Iterable[Address]) -> None:
-        """Services are at these addresses now."""
+        """Services have these addresses now."""
         if self._is_open:
             chosen = [each for each in addresses if isinstance(each, IPv4Address)]
             self._guarded(lambda: self._kernel.serve(chosen))
 
     def end(self, mark: int, mask: int) -> None:
-        """The flows with this mark, under the mask, are about to be ended."""
+        """Take the flows whose mark, under the mask, is `mark` off the fast path:
+        conntrack is about to end them.
+        """
         ending = [
             flow
             for flow in self._flows.values()
@@ -259,8 +212,8 @@ class FastPath:
         ]
         self._guarded(lambda: self._end_all(ending, OffloadOutcome.REVOKED))
 
-    def carried(self) -> dict[FlowId, FastPathTraffic]:
-        """What it carried, by conntrack's id and opening tuple."""
+    def traffic(self) -> dict[FlowId, FastPathTraffic]:
+        """What it has carried of each flow."""
         found = dict(self._past)
         with suppress(KernelError):
             for flow in self._flows.values():
@@ -297,32 +250,25 @@ class FastPath:
     def _work(self) -> None:
         now = self._clock.seconds()
         if self._kernel.has_lapsed():
-            # Nobody looked for a while: conntrack may have given ports to others.
+            # The agent was away: conntrack may have given ports of a flow to another.
             self._end_all([*self._flows.values()], OffloadOutcome.LAPSED)
-        self._attach_taps()
-        told = self._told()
-        if (told or self._flows) and self._kernel.has_ipsec():
+        self._taps.attach_waiting(MAX_PER_TURN)
+        candidates = self._candidates()
+        if (candidates or self._flows) and self._kernel.has_ipsec():
             self._end_all([*self._flows.values()], OffloadOutcome.CHANGED)
-            told = []
-        for key in told:
+            candidates = []
+        for key in candidates:
             self._consider(key, now)
         due = [each for each in self._flows.values() if now - each.checked >= CHECK]
         for flow in sorted(due, key=lambda each: each.checked)[:MAX_PER_TURN]:
             self._check(flow, now)
         self._kernel.renew()
 
-    def _attach_taps(self) -> None:
-        for ifindex in [*self._to_attach][:MAX_PER_TURN]:
-            del self._to_attach[ifindex]
-            try:
-                self._kernel.attach_tap(ifindex)
-            except KernelError as failure:
-                self._emit(FastPathTapLeftOut(str(failure)))
-
-    def _told(self) -> list[bytes]:
+    def _candidates(self) -> list[bytes]:
+        """The keys of flows with many packets, at most MAX_PER_TURN."""
         found: list[bytes] = []
         while len(found) < MAX_PER_TURN:
-            key = self._kernel.told()
+            key = self._kernel.next_candidate()
             if key is None:
                 break
             found.append(key)
@@ -330,12 +276,11 @@ class FastPath:
 
     def _consider(self, key: bytes, now: float) -> None:
         match = decode_match(key)
-        place = match.ifindex, match.mac, match.pair.source
-        attachment = self._attachments.get(place)
+        attachment = self._taps.attachment_of(match)
         if attachment is None or key in self._flows:
             return
         guest = self._guests.get(attachment.index)
-        if guest is None or not self._tries.may(guest.index, now):
+        if guest is None or not self._tries.take(guest.index, now):
             return
         try:
             why = self._take(match, attachment, guest, now)
@@ -349,7 +294,7 @@ class FastPath:
     def _take(
         self, match: Match, attachment: Attachment, guest: Registration, now: float
     ) -> str:
-        """Why not, or ""."""
+        """Put a flow onto the fast path. Why that is not possible, or ""."""
         if len(self._flows) >= MAX_FLOWS:
             return f"there are {MAX_FLOWS} flows already"
         if self._of_guest[guest.index] >= MAX_FLOWS_OF_GUEST:
@@ -437,14 +382,14 @@ class FastPath:
         flow.checked = now
 
     def _keep(self, packet: OpeningPacket, tracked: Tracked) -> None:
-        """As long as a flow that is seen: what it had, unless that was because it is
-        young, or something was not acknowledged.
+        """Let conntrack keep the flow although it does not see its packets: for as long
+        as a flow that is answered, or for the time-out that it has, if that is longer.
         """
         seconds = max(tracked.timeout, AGES[packet.protocol])
         self._kernel.keep(packet, tracked.status, seconds)
 
     def _still_holds(self, flow: _Flow) -> bool:
-        """Are conntrack's flow and the way to its endpoint what they were?"""
+        """Are the flow in conntrack and the route to its endpoint what they were?"""
         match, before = decode_match(flow.there), flow.tracked
         try:
             tracked = self._kernel.find(flow.packet)
@@ -499,11 +444,3 @@ class FastPath:
         if count is None:
             return past
         return Traffic(past.packets + count.packets, past.bytes + count.bytes)
-
-
-def _place(attachment: Attachment) -> tuple[int, bytes, IPv4Address] | None:
-    """Where its packets come from; None where they never match."""
-    if attachment.address is None or attachment.tag is not None:
-        return None
-    mac = bytes.fromhex(attachment.mac.replace(":", ""))
-    return attachment.ifindex, mac, attachment.address

@@ -1,43 +1,39 @@
-"""The fast path's programs for the kernel, and what their maps hold: pure.
+"""The fast path's two eBPF programs, one for taps and one for the fabric's interfaces.
 
-One program stands at the taps, one at the fabric's interfaces, at traffic control's
-ingress hook. A packet that matches an entry exactly is translated and sent on; every
-other goes the way that it goes without them. They translate IPv4, TCP and UDP, without
-tags, options and fragments, and pass on what opens or ends a connection.
+They run at traffic control's ingress hook. A packet that matches an entry exactly is
+translated and sent on; every other packet goes the way that it goes without them. They
+translate TCP and UDP over IPv4, without VLAN tag, options and fragments. What opens or
+ends a connection goes the usual way.
 """
 
 from __future__ import annotations
 
 import socket
-import struct
-import sys
-from ipaddress import IPv4Address
-from typing import NamedTuple
 
+from vagent.datapath.fast_path import entry
 from vagent.kernel.bpf_assembler import Code, If, Op, Size
 from vagent.kernel.ip_packet import TCP, UDP
 
-KEY_SIZE, VALUE_SIZE = 24, 112
 THRESHOLD = 64
-"""Packets of a flow before it is told: a question to a name server takes two, and its
-translation by the kernel's rules is done before an entry would be made."""
+"""Packets of a flow after which it is put into the queue of candidates. For short flows
+an entry is not worth while: a question to a name server takes two packets."""
 AGAIN = 1024
-"""It is told again after as many as this, a power of two."""
+"""Packets after which it is put there again. A power of two."""
 
 _LOOKUP, _UPDATE, _CLOCK, _REPLACE_L4, _REDIRECT, _REDIRECT_NEIGH, _PUSH = (
     *(1, 2, 5, 11, 23),
     *(152, 87),
 )
 _PSEUDO_HEADER, _ZERO_MEANS_NONE = 0x10, 0x20
-"""Of `bpf_l4_csum_replace`: addresses are part of it; UDP may have none."""
+"""Flags of `bpf_l4_csum_replace`: the pseudo header changes; 0 means no checksum."""
 _PASS = 0xFFFFFFFF
-"""TC_ACT_UNSPEC: whatever would come without the program."""
+"""TC_ACT_UNSPEC: go on as if there were no program."""
 
-# Of struct __sk_buff (linux/bpf.h).
+# Offsets in struct __sk_buff (linux/bpf.h).
 _LENGTH, _PACKET_TYPE, _PROTOCOL, _HAS_TAG, _IFINDEX = 0, 4, 16, 20, 40
 _DATA, _DATA_END, _SEGMENT = 76, 80, 176
 
-# Of the frame: Ethernet, IPv4 without options, ports.
+# Offsets in the frame: Ethernet, IPv4 without options, ports.
 _ETHERNET = 14
 _TO_MAC, _FROM_MAC = 0, 6
 _VERSION, _TOTAL, _FRAGMENT, _TTL, _NEXT, _IP_SUM = 14, 16, 20, 22, 23, 24
@@ -48,147 +44,18 @@ _UDP_END, _TCP_END = 42, 54
 _OPENS_OR_ENDS = 0x07
 """FIN, SYN, RST."""
 
-# Of an entry. Counters first: the program adds to them.
-_PACKETS, _BYTES, _CLOSED, _OUT, _MTU = 0, 8, 16, 20, 24
-_IP_DIFF, _ADDRESS_DIFF, _PORT_DIFF, _ADDRESSES, _NEW_PORTS = 28, 32, 36, 40, 48
-_NEXT_HOP, _NEXT_HOP_SIZE, _MACS, _OTHER = 52, 20, 72, 88
-_VALUE = struct.Struct("=QQIIIIII4s4s4sI4s12x12s4x24s")
-_KEY = struct.Struct("=I6sBx4s4s4s")
-_COUNTERS = struct.Struct("=QQI")
-
-# Of the stack.
+# Offsets on the stack.
 _AT_KEY, _AT_DESTINATION, _AT_ONE = -24, -8, -32
 
 
-class Way(NamedTuple):
-    """How a packet leaves: `mtu` of IP bytes, `next_hop` on the fabric, or the MAC
-    addresses to and from at a tap.
-    """
+def at_tap(
+    *, entries: int, lease: int, services: int, counted: int, candidates: int
+) -> bytes:
+    """The program for taps, with its maps by descriptor.
 
-    ifindex: int
-    mtu: int
-    next_hop: IPv4Address | None = None
-    to_mac: bytes = bytes(6)
-    from_mac: bytes = bytes(6)
-
-
-class Pair(NamedTuple):
-    """Where packets of one direction come from and go to."""
-
-    source: IPv4Address
-    destination: IPv4Address
-    source_port: int
-    destination_port: int
-
-    @property
-    def addresses(self) -> bytes:
-        """Both, as in the header."""
-        return self.source.packed + self.destination.packed
-
-    @property
-    def ports(self) -> bytes:
-        """Both, as in the header."""
-        return struct.pack("!HH", self.source_port, self.destination_port)
-
-    def reversed(self) -> Pair:
-        """Of an answer."""
-        return Pair(
-            self.destination, self.source, self.destination_port, self.source_port
-        )
-
-
-class Match(NamedTuple):
-    """Which packets: those of `pair` that come in at an interface from a MAC address
-    (none at the fabric's: routers change).
-    """
-
-    ifindex: int
-    mac: bytes
-    protocol: int
-    pair: Pair
-
-
-class Count(NamedTuple):
-    """What an entry has seen; `is_closed`: the connection is about to end."""
-
-    packets: int
-    bytes: int
-    is_closed: bool
-
-
-def encode_match(match: Match) -> bytes:
-    """The key of an entry, and what is told of a flow."""
-    pair = match.pair
-    return _KEY.pack(
-        match.ifindex,
-        match.mac,
-        match.protocol,
-        pair.source.packed,
-        pair.destination.packed,
-        pair.ports,
-    )
-
-
-def decode_match(key: bytes) -> Match:
-    """The reverse, of KEY_SIZE bytes."""
-    ifindex, mac, protocol, source, destination, ports = _KEY.unpack(key)
-    pair = Pair(
-        IPv4Address(source), IPv4Address(destination), *struct.unpack("!HH", ports)
-    )
-    return Match(ifindex, mac, protocol, pair)
-
-
-def encode_entry(old: Pair, new: Pair, way: Way, other: bytes) -> bytes:
-    """An entry that has seen nothing; `other` is the key of the way back."""
-    addresses = _difference(old.addresses, new.addresses)
-    return _VALUE.pack(
-        0,
-        0,
-        0,
-        way.ifindex,
-        way.mtu,
-        _folded(_folded(addresses + _one_hop_less(), 32), 16),
-        addresses,
-        _difference(old.ports, new.ports),
-        new.source.packed,
-        new.destination.packed,
-        new.ports,
-        socket.AF_INET,
-        bytes(4) if way.next_hop is None else way.next_hop.packed,
-        way.to_mac + way.from_mac,
-        other,
-    )
-
-
-def decode_count(value: bytes) -> Count:
-    """What an entry of VALUE_SIZE bytes has seen."""
-    packets, count, closed = _COUNTERS.unpack_from(value)
-    return Count(packets, count, bool(closed))
-
-
-def _difference(old: bytes, new: bytes) -> int:
-    """What a checksum grows by, in ones' complement (RFC 1624)."""
-    words = struct.Struct(f"={len(old) // 4}I")
-    grown = sum(word ^ 0xFFFFFFFF for word in words.unpack(old))
-    return _folded(grown + sum(words.unpack(new)), 32)
-
-
-def _one_hop_less() -> int:
-    """The same, of the word with the time to live."""
-    return 0xFFFFFFFF ^ int.from_bytes(b"\1\0", sys.byteorder)
-
-
-def _folded(number: int, bits: int) -> int:
-    while number >> bits:
-        number = (number & (1 << bits) - 1) + (number >> bits)
-    return number
-
-
-def at_tap(*, entries: int, lease: int, services: int, seen: int, told: int) -> bytes:
-    """The program of the taps, for maps by descriptor.
-
-    It looks only at packets to `services`, counts in `seen` those without an entry, and
-    puts the match of a flow that has many into the queue `told`.
+    It looks only at packets to the addresses in `services`. In `counted` it counts the
+    packets of flows without an entry, and puts the key of one that has many into the
+    queue `candidates`.
     """
     code = Code()
     _read(code)
@@ -200,22 +67,22 @@ def at_tap(*, entries: int, lease: int, services: int, seen: int, told: int) -> 
     _look_up(code, services, _AT_DESTINATION)
     code.jump_if(If.EQUAL, 0, 0, "pass")
     _translate(code, entries, lease, absent="count")
-    code.load(Size.WORD, 1, 9, _OUT)
+    code.load(Size.WORD, 1, 9, entry.OUT)
     code.take(Op.MOV, 2, 9)
-    code.put(Op.ADD, 2, _NEXT_HOP)
-    code.put(Op.MOV, 3, _NEXT_HOP_SIZE)
+    code.put(Op.ADD, 2, entry.NEXT_HOP)
+    code.put(Op.MOV, 3, entry.NEXT_HOP_SIZE)
     code.put(Op.MOV, 4, 0)
     code.call(_REDIRECT_NEIGH)
     code.leave()
-    _count(code, seen, told)
+    _count(code, counted, candidates)
     _pass(code)
     return code.assembled()
 
 
 def at_fabric(*, entries: int, lease: int) -> bytes:
-    """The program of the fabric's interfaces."""
+    """The program for the fabric's interfaces, with its maps by descriptor."""
     code = Code()
-    # Only frames for this host itself.
+    # Only frames that are sent to this host.
     code.load(Size.WORD, 2, 1, _PACKET_TYPE)
     code.jump_if(If.UNEQUAL, 2, 0, "pass")
     _read(code)
@@ -223,7 +90,7 @@ def at_fabric(*, entries: int, lease: int) -> bytes:
     code.store_number(Size.WORD, 10, _AT_KEY + 4, 0)
     _complete_key(code)
     _translate(code, entries, lease, absent="pass", to_guest=True)
-    code.load(Size.WORD, 1, 9, _OUT)
+    code.load(Size.WORD, 1, 9, entry.OUT)
     code.put(Op.MOV, 2, 0)
     code.call(_REDIRECT)
     code.leave()
@@ -232,8 +99,8 @@ def at_fabric(*, entries: int, lease: int) -> bytes:
 
 
 def _read(code: Code) -> None:
-    """Is it a packet that can be translated? Registers: 6 the context, 7 and 8 where
-    the frame begins and ends. The key is made but for interface and MAC address.
+    """Pass what cannot be translated, and write the key except for interface and MAC
+    address. Register 6 is the context, 7 and 8 point to the frame's beginning and end.
     """
     code.take(Op.MOV, 6, 1)
     code.load(Size.WORD, 1, 6, _PROTOCOL)
@@ -254,8 +121,8 @@ def _read(code: Code) -> None:
     code.jump_if(If.UNEQUAL, 2, TCP, "pass")
     _need(code, _TCP_END)
     code.label("known")
-    # From the end: to a verifier that lets no pointer be seen (without CAP_PERFMON,
-    # Linux 6.1), the lower half of a double word may be written last, not first.
+    # In this order, because the verifier of Linux 6.1, where the program lacks
+    # CAP_PERFMON, accepts a double word only if its lower half is written last.
     for offset, field in ((20, _PORTS), (16, _DESTINATION), (12, _SOURCE)):
         code.load(Size.WORD, 1, 7, field)
         code.store(Size.WORD, 10, _AT_KEY + offset, 1)
@@ -270,11 +137,11 @@ def _complete_key(code: Code) -> None:
 def _translate(
     code: Code, entries: int, lease: int, *, absent: str, to_guest: bool = False
 ) -> None:
-    """Find the entry (register 9), and rewrite the packet as it says."""
+    """Find the entry, whose address is then in register 9, and translate the packet."""
     _look_up(code, entries, _AT_KEY)
     code.jump_if(If.EQUAL, 0, 0, absent)
     code.take(Op.MOV, 9, 0)
-    code.load(Size.WORD, 1, 9, _CLOSED)
+    code.load(Size.WORD, 1, 9, entry.CLOSED)
     code.jump_if(If.UNEQUAL, 1, 0, "pass")
     code.call(_CLOCK)
     code.map_value(1, lease)
@@ -282,10 +149,10 @@ def _translate(
     code.jump_by(If.GREATER, 0, 1, "pass")
     _fit(code, entries)
     code.put(Op.MOV, 1, 1)
-    code.count(9, _PACKETS, 1)
+    code.count(9, entry.PACKETS, 1)
     code.load(Size.WORD, 1, 6, _LENGTH)
     code.put(Op.ADD, 1, -_ETHERNET)
-    code.count(9, _BYTES, 1)
+    code.count(9, entry.BYTES, 1)
     _rewrite_header(code)
     if to_guest:
         _for_guest(code)
@@ -293,8 +160,8 @@ def _translate(
 
 
 def _fit(code: Code, entries: int) -> None:
-    """Is it as long as it says, and does it fit through the way out? A TCP packet that
-    opens or ends a connection closes both entries instead.
+    """Pass a packet that is shorter than its header says, or too long for the way out.
+    A TCP packet that opens or ends a connection closes both entries and is passed.
     """
     code.load(Size.HALF, 1, 7, _TOTAL)
     code.jump_if(If.EQUAL, 1, 0, "pass")  # longer than a header can say
@@ -303,7 +170,7 @@ def _fit(code: Code, entries: int) -> None:
     code.load(Size.WORD, 2, 6, _LENGTH)
     code.put(Op.ADD, 2, -_ETHERNET)
     code.jump_by(If.GREATER, 1, 2, "pass")
-    code.load(Size.WORD, 3, 9, _MTU)
+    code.load(Size.WORD, 3, 9, entry.MTU)
     code.load(Size.WORD, 4, 6, _SEGMENT)
     code.load(Size.BYTE, 1, 7, _NEXT)
     code.jump_if(If.EQUAL, 1, TCP, "tcp")
@@ -325,25 +192,25 @@ def _fit(code: Code, entries: int) -> None:
     code.put(Op.ADD, 2, _PORTS - _ETHERNET)
     code.jump("compare")
     code.label("close")
-    code.store_number(Size.WORD, 9, _CLOSED, 1)
+    code.store_number(Size.WORD, 9, entry.CLOSED, 1)
     code.take(Op.MOV, 2, 9)
-    code.put(Op.ADD, 2, _OTHER)
+    code.put(Op.ADD, 2, entry.OTHER)
     code.map(1, entries)
     code.call(_LOOKUP)
     code.jump_if(If.EQUAL, 0, 0, "pass")
-    code.store_number(Size.WORD, 0, _CLOSED, 1)
+    code.store_number(Size.WORD, 0, entry.CLOSED, 1)
     code.jump("pass")
     code.label("compare")
     code.jump_by(If.GREATER, 2, 3, "pass")
 
 
 def _rewrite_header(code: Code) -> None:
-    """Addresses, ports, time to live and the header's own checksum; no call in here.
-    Register 8 is the protocol after it.
+    """Write addresses, ports, time to live and the IP header's checksum. There is no
+    call in here. Register 8 is then the protocol.
     """
     code.load(Size.HALF, 1, 7, _IP_SUM)
     code.put(Op.XOR, 1, 0xFFFF)
-    code.load(Size.WORD, 2, 9, _IP_DIFF)
+    code.load(Size.WORD, 2, 9, entry.IP_DIFF)
     code.take(Op.ADD, 1, 2)
     for _ in range(2):
         code.take(Op.MOV, 2, 1)
@@ -355,22 +222,22 @@ def _rewrite_header(code: Code) -> None:
     code.load(Size.BYTE, 1, 7, _TTL)
     code.put(Op.ADD, 1, -1)
     code.store(Size.BYTE, 7, _TTL, 1)
-    _copy(code, _ADDRESSES, _SOURCE, 2)
-    _copy(code, _NEW_PORTS, _PORTS, 1)
+    _copy(code, entry.ADDRESSES, _SOURCE, 2)
+    _copy(code, entry.NEW_PORTS, _PORTS, 1)
     code.load(Size.BYTE, 8, 7, _NEXT)
 
 
 def _for_guest(code: Code) -> None:
-    _copy(code, _MACS, _TO_MAC, 3)
+    _copy(code, entry.MACS, _TO_MAC, 3)
 
 
 def _rewrite_checksum(code: Code) -> None:
-    """TCP's or UDP's. The kernel does it: it alone knows whether the sender left it to
-    the hardware, in which case the ports are not in it yet.
+    """Update TCP's or UDP's checksum, by the kernel's helper: the kernel alone knows
+    whether the sender has left it to the hardware, and it is incomplete yet.
     """
     for label, diff, flags in (
-        ("addresses", _ADDRESS_DIFF, _PSEUDO_HEADER),
-        ("ports", _PORT_DIFF, 0),
+        ("addresses", entry.ADDRESS_DIFF, _PSEUDO_HEADER),
+        ("ports", entry.PORT_DIFF, 0),
     ):
         code.put(Op.MOV, 2, _TCP_SUM)
         code.put(Op.MOV, 5, flags)
@@ -384,12 +251,12 @@ def _rewrite_checksum(code: Code) -> None:
         code.call(_REPLACE_L4)
 
 
-def _count(code: Code, seen: int, told: int) -> None:
+def _count(code: Code, counted: int, candidates: int) -> None:
     code.label("count")
-    _look_up(code, seen, _AT_KEY)
+    _look_up(code, counted, _AT_KEY)
     code.jump_if(If.UNEQUAL, 0, 0, "again")
     code.store_number(Size.DOUBLE, 10, _AT_ONE, 1)
-    code.map(1, seen)
+    code.map(1, counted)
     _at_stack(code, 2, _AT_KEY)
     _at_stack(code, 3, _AT_ONE)
     code.put(Op.MOV, 4, 0)
@@ -400,7 +267,7 @@ def _count(code: Code, seen: int, told: int) -> None:
     code.count_and_tell(0, 0, 1)
     code.put(Op.AND, 1, AGAIN - 1)
     code.jump_if(If.UNEQUAL, 1, THRESHOLD - 1, "pass")
-    code.map(1, told)
+    code.map(1, candidates)
     _at_stack(code, 2, _AT_KEY)
     code.put(Op.MOV, 3, 0)
     code.call(_PUSH)
@@ -413,7 +280,7 @@ def _pass(code: Code) -> None:
 
 
 def _need(code: Code, length: int) -> None:
-    """So much of the frame is at hand."""
+    """Pass a frame that has fewer bytes than this at hand."""
     code.take(Op.MOV, 1, 7)
     code.put(Op.ADD, 1, length)
     code.jump_by(If.GREATER, 1, 8, "pass")
@@ -437,8 +304,8 @@ def _at_stack(code: Code, to: int, offset: int) -> None:
 
 
 def _swap(code: Code, register: int) -> None:
-    """16 bits of the network's order become a little-endian machine's, the only kind
-    that `bpf` knows; register 3 is lost.
+    """Turn 16 bits from network byte order into that of the machine, which is always
+    little-endian here (`bpf`). Register 3 is lost.
     """
     code.take(Op.MOV, 3, register)
     code.put(Op.RSH, 3, 8)

@@ -1,7 +1,7 @@
-"""What a flow is, and how conntrack's entries become flows: pure, on snapshots.
+"""Conntrack's entries become flows of guests: pure.
 
-A flow is ours when its mark names an index and its opener is the identity of that
-index; the mark, the registered ports and the provisioned services say the rest.
+An entry is a guest's flow when its mark has an index and the identity address with that
+index opened it. The rest follows from the mark, the registered ports and the services.
 """
 
 from __future__ import annotations
@@ -28,27 +28,28 @@ from vagent.ports.identity import index_of
 from vagent.ports.port import Registration
 
 MAX_FLOWS = 16_384
-"""Flows of one reading: what `max-system-flows` is by default; about 14 MiB while they
-are held. One port's flows fit eight times over (`max-vm-flows` is 2,048)."""
+"""Flows in one list, as many as `max-system-flows` is by default: some 14 MiB. One port
+may have an eighth of that (`max-vm-flows` is 2,048)."""
 
 TCP_STATES = (
     *("NONE", "SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT"),
     *("LAST_ACK", "TIME_WAIT", "CLOSE", "SYN_SENT2"),
 )
-"""By conntrack's number (linux/netfilter/nf_conntrack_tcp.h)."""
+"""In the order of conntrack's numbers (linux/netfilter/nf_conntrack_tcp.h)."""
 
 _ENDED = {TCP_STATES.index("TIME_WAIT"), TCP_STATES.index("CLOSE")}
-"""The kernel remembers these for up to two minutes; they are nobody's load."""
+"""States of connections that have ended, which the kernel remembers for a while. They
+do not count for a guest's ceiling."""
 
 Key = tuple[int, int, int, int, int, int]
 FlowId = tuple[int, Tuple]
-"""Conntrack's id and opening tuple: one alone may be used again."""
+"""Conntrack's id and the opening tuple: each alone may be another flow's later."""
 
 
 @dataclass(frozen=True, slots=True)
 class FastPathTraffic:
-    """What of a flow went by the fast path, which conntrack did not see; `is_on_it`:
-    it is there now.
+    """What a flow has carried on the fast path, where conntrack did not see it;
+    `is_on_it` says whether it is there now.
     """
 
     sent: Traffic
@@ -63,11 +64,12 @@ _NONE = FastPathTraffic(Traffic(0, 0), Traffic(0, 0), is_on_it=False)
 class Flow:
     """One flow of a guest to a service.
 
-    `registration` is None where the port has gone and its flows are about to; `service`
-    is "" where none is provisioned there any more. `number` is the endpoint's (1 is
-    the local metadata listener); `host` and `host_port` are what the endpoint sees.
-    `state` is TCP's, or UNREPLIED, REPLIED, ASSURED. `timeout` and `age` are seconds,
-    `start` microseconds since the epoch; `Tracked` says what the kernel may not tell.
+    `registration` is None where the port has gone and its flows are about to be ended;
+    `service` is "" where none is provisioned there any more. `number` is that of the
+    endpoint (1 is the local metadata listener). `host` and `host_port` are the source
+    that the endpoint sees. `state` is TCP's, or UNREPLIED, REPLIED, ASSURED. `timeout`
+    and `age` are in seconds, `start` in microseconds since the epoch. What is None is
+    not known to the kernel (`Tracked` says when).
     """
 
     id: int
@@ -106,8 +108,8 @@ class Flow:
 
     @property
     def key(self) -> Key:
-        """Order of flows, different for any two: index, source port, port, protocol,
-        IP version, service address.
+        """Sort key, different for any two flows: index, source port, port, protocol, IP
+        version, service address.
         """
         return (
             self.index,
@@ -121,19 +123,21 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class FlowList:
-    """Flows in order of their keys; `is_cut` when there were more than MAX_FLOWS."""
+    """Flows in the order of their keys. `is_cut`: there are more than MAX_FLOWS."""
 
     flows: tuple[Flow, ...] = ()
     is_cut: bool = False
 
 
 def lives(tracked: Tracked) -> bool:
-    """Is it more than the memory of a connection that has ended?"""
+    """Is this flow more than what the kernel remembers of an ended connection?"""
     return tracked.tcp_state not in _ENDED
 
 
 def of_guests(tracked: Iterable[Tracked], network: IPv4Network) -> Iterator[Tracked]:
-    """Those that an identity opened and the agent marked: others use marks too."""
+    """The flows of guests: those that an identity opened, with the mark of the agent.
+    Other programs use marks, too.
+    """
     start = int(network.network_address)
     for each in tracked:
         source = each.original.source
@@ -144,21 +148,25 @@ def of_guests(tracked: Iterable[Tracked], network: IPv4Network) -> Iterator[Trac
 
 
 def of_port(tracked: Iterable[Tracked], indexes: Collection[int]) -> Iterator[Tracked]:
-    """Those that one port opened, from any of its addresses."""
+    """The flows with any of these indexes, which are one port's."""
     return (each for each in tracked if each.mark & INDEX_MASK in indexes)
 
 
-def told(
+def flow_list(
     tracked: Iterable[Tracked],
     guests: Mapping[int, Registration],
     services: ServiceTable,
     now: float,
-    carried: Mapping[FlowId, FastPathTraffic] = MappingProxyType({}),
+    fast_path: Mapping[FlowId, FastPathTraffic] = MappingProxyType({}),
 ) -> FlowList:
-    """What they are: at most MAX_FLOWS, in order."""
+    """Tracked flows of guests as a list, at most MAX_FLOWS. `now` is in seconds since
+    the epoch.
+    """
     coming = iter(tracked)
     flows = [
-        _flow(each, guests, services, now, carried.get((each.id, each.original), _NONE))
+        _flow(
+            each, guests, services, now, fast_path.get((each.id, each.original), _NONE)
+        )
         for each in islice(coming, MAX_FLOWS)
     ]
     flows.sort(key=lambda flow: flow.key)
@@ -170,7 +178,7 @@ def _flow(
     guests: Mapping[int, Registration],
     services: ServiceTable,
     now: float,
-    carried: FastPathTraffic,
+    fast_path: FastPathTraffic,
 ) -> Flow:
     original, reply = tracked.original, tracked.reply
     index = tracked.mark & INDEX_MASK
@@ -193,23 +201,25 @@ def _flow(
         host_port=reply.destination_port,
         state=_state(tracked),
         timeout=tracked.timeout,
-        sent=_sum(tracked.sent, carried.sent),
-        received=_sum(tracked.received, carried.received),
+        sent=_sum(tracked.sent, fast_path.sent),
+        received=_sum(tracked.received, fast_path.received),
         start=None if start is None else start // 1000,
         age=None if start is None else max(0, int(now - start / 1e9)),
-        is_on_fast_path=carried.is_on_it,
+        is_on_fast_path=fast_path.is_on_it,
     )
 
 
 def _sum(seen: Traffic | None, carried: Traffic) -> Traffic | None:
-    """None where the kernel does not count: half of it would mislead."""
+    """All traffic of one direction; None where the kernel does not count: a part of it
+    would mislead.
+    """
     if seen is None:
         return None
     return Traffic(seen.packets + carried.packets, seen.bytes + carried.bytes)
 
 
 def _name(service: LinkLocalService | None, tracked: Tracked) -> str:
-    """Metadata is served at IPv6 addresses that nobody provisioned, too."""
+    """The name of the service. Metadata has IPv6 addresses that nobody provisioned."""
     if service is not None:
         return service.name
     is_implied = tracked.original.destination.version == 6
@@ -226,5 +236,5 @@ def _state(tracked: Tracked) -> str:
 
 
 def after(flows: Sequence[Flow], key: Key) -> Sequence[Flow]:
-    """Those that come after a key: the next page, whatever came or went since."""
+    """The flows behind a key: the next page of a list, whatever came or went since."""
     return [flow for flow in flows if flow.key > key]

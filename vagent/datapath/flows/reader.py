@@ -1,8 +1,7 @@
-"""Reads the flow table of the kernel: a thin socket, a thread, and ceilings.
+"""Reads the kernel's flow table, in a thread: the dump blocks.
 
-The dump blocks, so it runs in a thread, on snapshots of ports and services; the thread
-lets go of the interpreter with every datagram (about 1 ms), so the reactor keeps its
-turns. Refuses to know what a flow is.
+The thread works on copies of the ports and services. It releases the interpreter with
+each datagram, after about 1 ms, so the reactor keeps its turns.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from vagent.datapath.flows.flow import (
     FastPathTraffic,
     FlowId,
     FlowList,
+    flow_list,
     lives,
     of_guests,
     of_port,
-    told,
 )
 from vagent.datapath.state import INDEX_MASK
 from vagent.errors import KernelError, LimitError, WireError
@@ -31,29 +30,28 @@ from vagent.ports.port import Registration
 from vagent.store.worker import RunInThread
 
 MAX_READINGS = 4
-"""Readings that may wait for the thread: some operators at once, not a polling loop
-that is faster than the kernel."""
+"""Readings that may wait for the thread: enough for some operators at one time, and a
+limit for programs that ask faster than the kernel answers."""
 DEADLINE = 5.0
 """Seconds for one dump; 5,000 flows take about 0.3."""
 _READ = 8_192
-"""Bytes of one read, and so of one of the kernel's answers (it would send 32 KiB): 34
-flows, after which the reactor gets its turn."""
+"""Bytes of one read. The kernel makes no longer datagrams then, though it could send
+32 KiB: after some 34 flows the reactor gets its turn."""
 
 
 class Dump(Protocol):
-    """Asks the kernel."""
+    """Asks the kernel for flows: `kernel_dump`, or a fake of the tests."""
 
     def __call__(
         self, question: bytes, /, *, clock: Callable[[], float]
     ) -> Iterator[Tracked]:
-        """What it answers, as it answers. Raises KernelError."""
+        """Yield the flows of the answer as they come. Raises KernelError."""
 
 
 class FlowReader:
-    """Reads them. `guests` has the registered ports by index. `now` gives seconds since
-    the epoch, `clock` those of a clock that nobody can set, both from the thread too;
-    `carried` is what the fast path carried,
-    called from the reactor's.
+    """Reads and counts flows. `guests` has the registered ports by index. `now` gives
+    seconds since the epoch, `clock` those of a clock that nobody can set; both are
+    called in the thread, too. `fast_path_traffic` tells what the fast path has carried.
     """
 
     def __init__(
@@ -65,7 +63,7 @@ class FlowReader:
         run_in_thread: RunInThread,
         now: Callable[[], float],
         clock: Callable[[], float],
-        carried: Callable[[], Mapping[FlowId, FastPathTraffic]] = dict,
+        fast_path_traffic: Callable[[], Mapping[FlowId, FastPathTraffic]] = dict,
         dump: Dump | None = None,
     ) -> None:
         self._network = network
@@ -75,7 +73,7 @@ class FlowReader:
         self._run_in_thread = run_in_thread
         self._now = now
         self._clock = clock
-        self._carried = carried
+        self._fast_path_traffic = fast_path_traffic
         self._readings = 0
 
     def __repr__(self) -> str:
@@ -90,9 +88,9 @@ class FlowReader:
             )
         # The thread reads a copy: the table may change meanwhile.
         guests, services = dict(self._guests), self._services()
-        carried = self._carried()
+        fast_path = self._fast_path_traffic()
 
-        # The kernel can pick one index, or give all.
+        # The kernel can filter by one index, or give all flows.
         single = None if registration and registration.further else registration
 
         def work() -> FlowList:
@@ -104,7 +102,7 @@ class FlowReader:
             tracked = of_guests(self._dump(question, clock=self._clock), self._network)
             if registration is not None:
                 tracked = of_port(tracked, registration.indexes)
-            return told(tracked, guests, services, self._now(), carried)
+            return flow_list(tracked, guests, services, self._now(), fast_path)
 
         self._readings += 1
         try:
@@ -113,7 +111,7 @@ class FlowReader:
             self._readings -= 1
 
     async def count(self) -> dict[int, int]:
-        """How many live flows each port has, by its index. Raises KernelError."""
+        """How many flows that have not ended each index has. Raises KernelError."""
 
         def work() -> dict[int, int]:
             question = encode_dump(family=socket.AF_UNSPEC)
@@ -124,7 +122,7 @@ class FlowReader:
 
 
 def kernel_dump(question: bytes, *, clock: Callable[[], float]) -> Iterator[Tracked]:
-    """Ask the kernel and yield as it answers; blocks. Raises KernelError."""
+    """Ask the kernel, and yield the flows as they come. Blocks. Raises KernelError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
         link.settimeout(DEADLINE)
         try:
@@ -138,7 +136,9 @@ def kernel_dump(question: bytes, *, clock: Callable[[], float]) -> Iterator[Trac
 def received(
     receive: Callable[[int], bytes], *, clock: Callable[[], float]
 ) -> Iterator[Tracked]:
-    """The flows of all datagrams up to the last. Raises KernelError and WireError."""
+    """Read datagrams up to the last one of the dump, and yield their flows. Raises
+    KernelError and WireError.
+    """
     end = clock() + DEADLINE
     while True:
         part = decode_part(receive(_READ))

@@ -16,7 +16,7 @@ from typing import Any, get_args, get_type_hints
 import introspect
 import provision
 import vagent
-from vagent.datapath.fast_path.program import Match, Pair
+from vagent.datapath.fast_path.entry import Match, Pair
 from vagent.datapath.trap.decide import Reason, Verdict
 from vagent.kernel.ip_packet import OpeningPacket
 from vagent.metadata.events import Caller

@@ -9,6 +9,8 @@ from ipaddress import IPv4Address
 import pytest
 from twisted.internet.task import Clock
 
+from vagent.datapath.fast_path.candidate import MAX_TRIES_OF_GUEST
+from vagent.datapath.fast_path.entry import Count, Match, Pair, encode_match
 from vagent.datapath.fast_path.events import (
     FastPathFlow,
     FastPathMissing,
@@ -20,11 +22,9 @@ from vagent.datapath.fast_path.offload import (
     MAX_FLOWS,
     MAX_FLOWS_OF_GUEST,
     MAX_PAST,
-    MAX_TRIES_OF_GUEST,
     TURN,
     FastPath,
 )
-from vagent.datapath.fast_path.program import Count, Match, Pair, encode_match
 from vagent.datapath.state import (
     ENDPOINT_MASK,
     INDEX_BITS,
@@ -114,7 +114,7 @@ class Kernel:
         self.renewed += 1
         self.lapsed = False
 
-    def told(self) -> bytes | None:
+    def next_candidate(self) -> bytes | None:
         return self.queue.pop(0) if self.queue else None
 
     def put(self, key: bytes, entry: bytes) -> None:
@@ -576,8 +576,8 @@ def test_what_was_carried_in_former_times_is_bounded(bench: Bench) -> None:
         if port % MAX_TRIES_OF_GUEST == 0:
             bench.turn(1.0)
         if port == 4000 + MAX_PAST - 1:
-            assert ended == list(bench.fast_path.carried())
-    assert ended[1:] == list(bench.fast_path.carried())
+            assert ended == list(bench.fast_path.traffic())
+    assert ended[1:] == list(bench.fast_path.traffic())
 
 
 def test_two_flows_do_not_share_a_way_back(bench: Bench) -> None:
@@ -596,17 +596,17 @@ def test_what_was_carried_is_remembered(bench: Bench) -> None:
     key, packet = bench.take()
     name = 4000, bench.kernel.flows[packet].original
     bench.kernel.counts[key] = Count(5, 700, is_closed=False)
-    carried = bench.fast_path.carried()[name]
+    carried = bench.fast_path.traffic()[name]
     assert carried.sent == Traffic(5, 700)
     assert carried.received == Traffic(0, 0)
     assert carried.is_on_it
     bench.fast_path.end(2, INDEX_MASK)
-    assert bench.fast_path.carried()[name].sent == Traffic(5, 700)
-    assert not bench.fast_path.carried()[name].is_on_it
+    assert bench.fast_path.traffic()[name].sent == Traffic(5, 700)
+    assert not bench.fast_path.traffic()[name].is_on_it
     bench.kernel.queue.append(key)
     bench.turn()
     bench.kernel.counts[key] = Count(1, 50, is_closed=False)
-    assert bench.fast_path.carried()[name].sent == Traffic(6, 750)
+    assert bench.fast_path.traffic()[name].sent == Traffic(6, 750)
 
 
 def test_a_flow_is_told_of_its_port(bench: Bench) -> None:

@@ -14,8 +14,8 @@ from vagent.datapath.flows.flow import (
     FastPathTraffic,
     Flow,
     after,
+    flow_list,
     of_guests,
-    told,
 )
 from vagent.datapath.state import LISTENER, REFUSE
 from vagent.kernel.conntrack import ASSURED, SEEN_REPLY, Tracked, Traffic, Tuple
@@ -62,7 +62,7 @@ def tracked(index: int = 2, source_port: int = 33000, **more: Any) -> Tracked:
 
 def one(each: Tracked, by_index: Any = None, services: Any = SERVICES) -> Flow:
     known = {2: ALICE} if by_index is None else by_index
-    (flow,) = told([each], known, services, NOW).flows
+    (flow,) = flow_list([each], known, services, NOW).flows
     return flow
 
 
@@ -163,14 +163,14 @@ def test_marks_of_others_are_not_ours(other: Tracked) -> None:
 def test_flows_up_to_the_ceiling_are_told(count: int, is_cut: bool) -> None:
     """All of them, and nothing says that there are more."""
     many = (tracked(source_port=number) for number in range(count))
-    found = told(many, {}, EMPTY, NOW)
+    found = flow_list(many, {}, EMPTY, NOW)
     assert (count, is_cut) == (len(found.flows), found.is_cut)
 
 
 def test_more_flows_than_the_ceiling_are_cut() -> None:
     """The rest is not even asked for."""
     coming = iter(range(MAX_FLOWS + 10))
-    found = told((tracked(source_port=n) for n in coming), {}, EMPTY, NOW)
+    found = flow_list((tracked(source_port=n) for n in coming), {}, EMPTY, NOW)
     assert MAX_FLOWS == len(found.flows)
     assert found.is_cut
     assert MAX_FLOWS + 1 == next(coming)
@@ -179,7 +179,7 @@ def test_more_flows_than_the_ceiling_are_cut() -> None:
 def test_flows_are_in_order_and_pages_go_on_after_a_key() -> None:
     """By guest, then by port; a key that is gone does not matter."""
     many = [tracked(index, port) for index in (3, 2) for port in (9, 8)]
-    found = told(many, {}, EMPTY, NOW).flows
+    found = flow_list(many, {}, EMPTY, NOW).flows
     assert [(2, 8), (2, 9), (3, 8), (3, 9)] == [f.key[:2] for f in found]
     assert list(found[2:]) == after(found, found[1].key)
     assert list(found[2:]) == after(found, (2, 9_999, 0, 0, 0, 0))
@@ -193,13 +193,13 @@ def test_what_the_fast_path_carried_counts() -> None:
             Traffic(7, 70), Traffic(6, 60), is_on_it=True
         )
     }
-    (flow,) = told([each], {}, SERVICES, NOW, carried).flows
+    (flow,) = flow_list([each], {}, SERVICES, NOW, carried).flows
     assert (flow.sent, flow.received) == (Traffic(12, 570), Traffic(10, 460))
     assert flow.is_on_fast_path
     for other in (tracked(id=8), tracked(source_port=1)):
-        (flow,) = told([other], {}, SERVICES, NOW, carried).flows
+        (flow,) = flow_list([other], {}, SERVICES, NOW, carried).flows
         assert flow.sent is None
         assert not flow.is_on_fast_path
-    (flow,) = told([tracked()], {}, SERVICES, NOW, carried).flows
+    (flow,) = flow_list([tracked()], {}, SERVICES, NOW, carried).flows
     assert flow.sent is None
     assert flow.is_on_fast_path
