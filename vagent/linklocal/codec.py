@@ -1,11 +1,11 @@
-"""JSON of a link-local service, both ways: Contrail's LinklocalServiceEntryType.
+"""JSON of a link-local service, read and written: Contrail's LinklocalServiceEntryType.
 
-Three strengths, from lax to strict. `wire_entry` spells what somebody typed.
-`conform_entry` converts types as Contrail's API server does before it stores an entry,
-and no more: unknown keys are refused, ports become integers, addresses stay text.
-`decode_entry` gives the meaning, or says why there is none.
+There are three steps, each stricter than the one before. `wire_entry` writes an entry
+as an operator typed it. `conform_entry` converts types as Contrail's API server does
+before it stores an entry: unknown keys are refused, ports become integers, addresses
+stay text. `decode_entry` makes a service of it, or says why that is not possible.
 
-Refuses to know HTTP, the store and Twisted: the operator's script shares this module.
+No HTTP, no store and no Twisted here: the operator's script shares this module.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def wire_entry(
     fabric_port: int = 0,
     fabric_dns_name: str = "",
 ) -> dict[str, Any]:
-    """The JSON object of an entry; ungiven parts as Contrail sends them."""
+    """The JSON object of an entry. What is not given is as Contrail's script sends
+    it.
+    """
     return {
         "linklocal_service_name": name,
         "linklocal_service_ip": address,
@@ -67,7 +69,7 @@ def wire_entry(
 
 
 def encode_entry(service: LinkLocalService) -> dict[str, Any]:
-    """The JSON object of a service; `decode_entry` gives the service back."""
+    """The JSON object of a service: the reverse of `decode_entry`."""
     return wire_entry(
         name=service.name,
         address=str(service.address),
@@ -103,7 +105,7 @@ def conform_entries(raw: object) -> list[dict[str, Any]]:
 
 
 def raw_entries(raw: object) -> list[object]:
-    """The list inside a `linklocal_services` property, its entries unread."""
+    """The list of a `linklocal_services` property; its entries are not looked at."""
     if raw is None:
         return []
     if not isinstance(raw, dict):
@@ -170,7 +172,7 @@ def parse_service_address(text: str) -> IPv4Address | IPv6Address:
 
 
 def parse_fabric_address(text: str) -> IPv4Address | IPv6Address:
-    """Where a service really is; loopback means the host of the agent.
+    """The address of a server that provides a service; loopback is the agent's host.
 
     Raises WireError for what no server can listen on.
     """
@@ -204,7 +206,7 @@ def _address(field: str, text: str) -> IPv4Address | IPv6Address:
 def _fabric_addresses(
     texts: list[str], skipped: Callable[[str], None]
 ) -> tuple[IPv4Address | IPv6Address, ...]:
-    """Each address once, in the order given."""
+    """The addresses in the order given, without repetitions."""
     addresses: dict[IPv4Address | IPv6Address, None] = {}
     for text in texts[:MAX_FABRIC_ADDRESSES]:
         try:
@@ -241,7 +243,9 @@ def _as_number(field: str, value: object) -> int | None:
 
 
 def _as_texts(field: str, value: object) -> list[str]:
-    """One text is a list of one; old scripts send [[]] for none."""
+    """A list of texts. A single text is a list of one; [[]] is what old scripts send
+    for an empty list.
+    """
     if value is None:
         return []
     items = value if isinstance(value, list) else [value]
@@ -256,7 +260,7 @@ _CONVERSIONS: dict[str, Callable[[str, object], Any]] = {
 
 
 def _show(value: object) -> str:
-    """A refused value for a message: short, on one line."""
+    """A refused value as text for an error message: short, and on one line."""
     try:
         text = repr(value)
     except ValueError:  # an integer of more than 4,300 digits

@@ -1,7 +1,6 @@
-"""Looks a name up with twisted.names, whose answers carry their TTL.
+"""Looks up a DNS name with twisted.names, which tells the TTL of an answer.
 
-The system's hosts file and resolv.conf are honoured; the system's own resolver does
-not tell how long an answer holds.
+The system's own resolver does not. Its hosts file and resolv.conf are used here, too.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from vagent.linklocal.resolution import DnsAnswer
 
 
 class DnsLookup:
-    """Call it with a name. The resolver is made at the first call: most hosts never
-    need one, and importing it costs some MiB.
+    """A look-up that is called with a name. The resolver is made by the first call:
+    most hosts never need it, and its import takes some MiB.
     """
 
     def __init__(self, *, reactor: Any) -> None:
@@ -23,7 +22,9 @@ class DnsLookup:
         self._resolver: Any = None
 
     async def __call__(self, name: str, version: int) -> DnsAnswer:
-        """IPv4 or IPv6 addresses of a name. Raises what twisted.names raises."""
+        """The addresses of a name, of IP version 4 or 6. Raises what twisted.names
+        does.
+        """
         from twisted.names import client, dns, hosts, resolve
 
         if self._resolver is None:

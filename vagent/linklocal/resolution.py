@@ -1,8 +1,7 @@
-"""Services known by a DNS name get their fabric addresses, and keep them.
+"""Finds the fabric addresses of services that are provisioned by a DNS name.
 
-A name is asked for again when its TTL is over; when that fails, the last good answer
-stays in force (Contrail clears it) and the name is asked for again soon. Which entry
-gets which addresses is pure; how a name is looked up is a call-back.
+A name is looked up again when its TTL has passed. If that fails the last good answer
+stays in force (Contrail clears it), and the name is looked up again soon.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ from vagent.observe.event import Emit
 Address = IPv4Address | IPv6Address
 
 MIN_TTL = 5.0
-"""Seconds: a name server that says 0 must not be asked for every flow."""
+"""Seconds for which an answer holds at least, also one with a TTL of 0."""
 MAX_TTL = 900.0
-"""Seconds: as often as Contrail asks whatever the TTL, so that a wrong long TTL of a
-fabric service heals within the time that operators know."""
+"""Seconds for which an answer holds at most. Contrail asks every 900 s whatever the
+TTL; so a wrong answer with a long TTL goes within the time that operators know."""
 RETRY_AFTER = 10.0
-"""Seconds after a failure; a name server that is down is noticed by others, too."""
+"""Seconds from a failed look-up to the next one."""
 LOOKUP_DEADLINE = 15.0
-"""Seconds for one look-up, retries of the resolver included."""
+"""Seconds for one look-up, with the retries of the resolver."""
 MAX_ADDRESSES = 64
-"""Of one name: as many as an entry may list itself."""
+"""Addresses of one name that are used: as many as an entry may list itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +45,14 @@ Lookup = Callable[[str, int], Awaitable[DnsAnswer]]
 answer.
 """
 Name = tuple[str, int]
-"""A name and the IP version of the service's address: nothing is translated between."""
+"""A DNS name, and the IP version of the service's address: the endpoints must be of the
+same version."""
 
 
 def names_in(services: Iterable[LinkLocalService]) -> frozenset[Name]:
-    """DNS names on which a service depends: those of entries without addresses. The
-    metadata proxy resolves its own, when it connects.
+    """The DNS names that must be looked up: those of services without fabric addresses.
+    That of the metadata service is left out: the metadata proxy looks it up when it
+    connects.
     """
     return frozenset(
         _name_of(service)
@@ -66,7 +67,7 @@ def filled(
     services: Iterable[LinkLocalService],
     answers: Mapping[Name, tuple[Address, ...]],
 ) -> tuple[LinkLocalService, ...]:
-    """The services with the addresses of their names, where these are known."""
+    """The services, each with the addresses of its name where these are known."""
     return tuple(
         replace(service, fabric_addresses=answers[_name_of(service)])
         if not service.fabric_addresses and _name_of(service) in answers
@@ -80,8 +81,8 @@ def _name_of(service: LinkLocalService) -> Name:
 
 
 class NameFollower:
-    """Tells `changed` the services to carry: at once when the list is given, and again
-    whenever a name's addresses are others.
+    """Calls `changed` with the services and their fabric addresses: at once when
+    `follow` is called, and again whenever the addresses of a name have changed.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class NameFollower:
         return f"<NameFollower {self._answers}>"
 
     def follow(self, services: Iterable[LinkLocalService]) -> None:
-        """These are the services now; names of others are forgotten."""
+        """These services are provisioned now; names of others are forgotten."""
         self._services = tuple(services)
         before, self._wanted = self._wanted, names_in(self._services)
         for name in before - self._wanted:
@@ -116,7 +117,7 @@ class NameFollower:
             self._ask(name)
 
     def stop(self) -> None:
-        """Ask for nothing any more."""
+        """Look up nothing any more."""
         before, self._wanted = self._wanted, frozenset()
         for name in before:
             self._forget(name)

@@ -1,4 +1,4 @@
-"""A link-local service: an address and port for guests, and where it really is."""
+"""A link-local service: the address and port for guests, and its fabric endpoints."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The services in force: an immutable table by (address, port), Contrail's order.
+"""The services in force: an immutable table, in Contrail's order of (address, port).
 
-`ServiceTable.of` decides which entries count; what is left out is an event and a line
-in `left_out`, never a silent loss. Refuses to know where entries come from.
+`ServiceTable.of` decides which entries of the list are in force. Each one that is not
+is reported by an event and stands in `left_out`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit
 
 MAX_SERVICES = 1024
-"""Each service is a route, an ARP answer and map elements at every tap, replaced in
-one transaction; a store value of 1 MiB leaves 1 KiB for each. Known sites have < 50."""
+"""Services of one host. Each is an ARP reply and elements of maps, which one
+transaction replaces; and the list in the store, of at most 1 MiB, has 1 KiB for each.
+Known sites have fewer than 50."""
 
 INVALID, DUPLICATE, EXCESS = "invalid", "duplicate", "excess"
 REASONS = (INVALID, DUPLICATE, EXCESS)
-"""Why an entry is left out: no meaning; its (address, port) is taken; too many."""
+"""Why an entry is not in force: it is invalid; another has its address and port; there
+are more than MAX_SERVICES."""
 
 Key = tuple[IPv4Address | IPv6Address, int]
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """An entry, by its position in the list from 1, that is not in force, and why."""
+    """An entry that is not in force, and why. `position` counts from 1."""
 
     position: int
     name: str
@@ -39,10 +41,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class ServiceTable:
-    """Services ordered by (address, port), IPv4 first; one per (address, port).
-
-    There is no protocol in the key: an entry serves TCP and UDP.
-    """
+    """Services by (address, port), IPv4 first. A service is for both TCP and UDP."""
 
     services: tuple[LinkLocalService, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
@@ -56,7 +55,9 @@ class ServiceTable:
 
     @classmethod
     def of(cls, raw_entries: Iterable[object], emit: Emit) -> ServiceTable:
-        """Of duplicates the first wins; an entry without meaning is left out."""
+        """The table of these entries. Invalid ones are left out; of several with one
+        address and port the first counts.
+        """
         taken: dict[Key, LinkLocalService] = {}
         left_out: list[LeftOut] = []
         for position, raw in enumerate(raw_entries, start=1):
@@ -73,7 +74,7 @@ class ServiceTable:
     def at(
         self, address: IPv4Address | IPv6Address, port: int
     ) -> LinkLocalService | None:
-        """The service offered there, or None."""
+        """The service at this address and port, or None."""
         return self._by_key.get((address, port))
 
     def metadata(self) -> LinkLocalService | None:

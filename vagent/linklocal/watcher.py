@@ -1,8 +1,7 @@
-"""Follows the list of services in the store and tells of each new table.
+"""Follows the list of services in the store, and reports each new table.
 
-One read at a time: a change that arrives during a read causes one more read, however
-many they were. When the store fails or holds nonsense the last good table stays.
-Refuses to know what the table is for.
+There is one read at a time; changes that come during a read cause one more read. When
+the store fails, or its content cannot be read, the last good table stays in force.
 """
 
 from __future__ import annotations
@@ -58,7 +57,9 @@ class ServiceWatcher:
         self._refresh()
 
     def stop(self) -> Deferred[None] | None:
-        """Stop following; fires when a read under way has ended."""
+        """Stop following. The Deferred fires when a read under way has ended; None
+        where there is none.
+        """
         self._running = False
         if self._watch is not None:
             self._watch.stop()
@@ -86,7 +87,7 @@ class ServiceWatcher:
             self._refresh()
 
     async def _follow(self) -> None:
-        """Read once; `_read_ended` decides whether once more."""
+        """Read the list once; `_read_ended` reads it again if it has changed since."""
         self._stale = False
         try:
             entry = await self._store.get(KIND, OBJECT_ID)
