@@ -60,7 +60,11 @@ class Plan:
 
 
 class PortRegistry:
-    """The registrations, by port id, by identity address and by index."""
+    """The registrations, by port id, by identity address and by index.
+
+    `guests` has them by each of their indexes. Other rooms read this table; it is
+    changed here alone.
+    """
 
     def __init__(self, network: IPv4Network, *, emit: Emit) -> None:
         self.guests: dict[int, Registration] = {}
