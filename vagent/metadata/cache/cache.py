@@ -47,8 +47,8 @@ class CacheEntry:
 class GuestCache:
     """The cached responses of one registration, and its requests that others can join.
 
-    Both by `cache_key`. `bytes` is what the entries count for; when the clock reaches
-    `stale_until`, none of them is of use.
+    Both are found by their `cache_key`. `bytes` is what the entries count for; after
+    `stale_until` (the clock's seconds) none of them is of use.
     """
 
     __slots__ = (

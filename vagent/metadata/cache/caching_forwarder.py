@@ -280,7 +280,7 @@ class CoalescedRequest:
         return self._forwarder.serve_stale(connection, self._cache, self._key)
 
     def _end(self) -> list[DownstreamConnection]:
-        """Those that wait, for the last time."""
+        """Let nobody join any more; returns the connections that waited."""
         self._close()
         connections, self._waiting = self._waiting, []
         return connections

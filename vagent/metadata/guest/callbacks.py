@@ -1,7 +1,7 @@
 """What a guest's connection calls while it serves its requests.
 
-The proxy implements the one interface, whatever a response comes from the other; both
-are in rooms above this one.
+The proxy implements one interface, requests that wait for the upstream the other. Both
+are in rooms above this one, which therefore does not import them.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from vagent.ports.port import Port, Registration
 
 @dataclass(frozen=True, slots=True)
 class GuestIdentity:
-    """A guest as one of its addresses shows it.
+    """Who a guest is when it asks from one of its addresses.
 
     `caller` is for events, `headers` are the four header lines. `cache_prefix` keeps
     responses to this address apart from those to the port's other addresses, because
@@ -76,7 +76,7 @@ def identity_headers(secret: Secret, port: Port, address: str) -> bytes:
 class GuestIdentities:
     """Remembers one identity for each port and address family, at most MAX_IDENTITIES.
 
-    A guest has many link-local addresses at will, so they share the place of IPv6.
+    Not one for each address: a guest can have any number of link-local addresses.
     """
 
     def __init__(self, secret: Secret) -> None:

@@ -1,4 +1,4 @@
-"""Attempts to connect that are under way."""
+"""Connects to upstream endpoints, for waiting requests and for health checks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from vagent.metadata.upstream.endpoint import UpstreamEndpoint
 from vagent.metadata.upstream.health_check import Probe
 
 Connected = Callable[[UpstreamEndpoint, UpstreamConnection, Probe | None], None]
-"""Takes a new connection, and the health check that it was opened for."""
+"""Called with a new connection, and the health check that it was opened for."""
 NotConnected = Callable[[UpstreamEndpoint, str], None]
-"""Takes the reason why there is none."""
+"""Called with the reason why there is no connection."""
 
 
 class ConnectAttempts:

@@ -1,7 +1,7 @@
 """One connection to an upstream. It carries one request at a time.
 
-What it sees is told to the request that it carries, and to the pool, which keeps the
-endpoint's circuit breaker and reuses the connection.
+It reports to that request, and to the pool, which keeps the endpoint's circuit breaker
+and gives the connection to the next request.
 """
 
 from __future__ import annotations

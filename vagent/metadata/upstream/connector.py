@@ -34,8 +34,8 @@ _CONNECT_ERRORS = (
 )
 
 SILENCE_SHARE = 0.5
-"""Of the connect timeout. So a pooled connection whose endpoint is dead, and then a
-connect to another endpoint, together stay within the 10 s that cloud-init waits."""
+"""Of the connect timeout. So a pooled connection to an endpoint that is gone, and a
+connect to another one after that, stay within the 10 s that cloud-init waits."""
 
 
 class UpstreamConnector:

@@ -37,7 +37,7 @@ class EndpointSnapshot:
 
 
 class UpstreamEndpoint:
-    """An endpoint. Its connections tell `pool` what becomes of them.
+    """An endpoint. Its connections report to `pool`.
 
     Its certificate must be for `name`; `host` is the Host field of its requests,
     without the port where that is `default_port`. `is_named`: its address is a name,

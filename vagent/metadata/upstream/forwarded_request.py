@@ -57,7 +57,7 @@ class RequestPool(Protocol):
         """Is an endpoint up that has not failed this request?"""
 
     def report(self, request: ForwardedRequest, reason: str, detail: str) -> None:
-        """Tell that the request ends without a response, and why."""
+        """Report that the request ends without a response, and why."""
 
 
 class ForwardedRequest:

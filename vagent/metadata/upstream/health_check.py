@@ -62,7 +62,7 @@ class HealthChecks:
     """Checks every endpoint each `interval` seconds; 0 turns it off.
 
     `connect` opens a connection for a probe, which afterwards is pooled as any other;
-    `probed` is told "" or what was wrong.
+    `probed` is called with "" or with what was wrong.
     """
 
     def __init__(

@@ -130,7 +130,7 @@ class ConnectionPool:
         )
 
     def report(self, request: ForwardedRequest, reason: str, detail: str) -> None:
-        """Tell that the request ends without a response, and why."""
+        """Report that the request ends without a response, and why."""
         self._emit(ForwardFailed(request.request_id, request.caller, reason, detail))
 
     # What a connection calls.
@@ -339,7 +339,7 @@ class ConnectionPool:
     def _note(
         self, endpoint: UpstreamEndpoint, outcome: EndpointOutcome, reason: str
     ) -> None:
-        """Tell the endpoint's circuit breaker what was seen, and report a change."""
+        """Pass what was seen to the circuit breaker; report a change of state."""
         breaker = endpoint.breaker
         before = breaker.state
         if not breaker.note(outcome, self._deadlines.now()):

@@ -1,4 +1,4 @@
-"""Kept and shared replies on real sockets, with upstreams that come and go."""
+"""Cached and shared responses on real sockets, with upstreams that come and go."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_an_upstream_that_dies_is_covered_for_a_while(
     assert 503 == status_of(running.ask(CLOSE, guest=3))
 
 
-def test_a_kept_reply_is_given_to_any_client_of_the_guest(
+def test_a_cached_response_is_given_to_any_client_of_the_guest(
     start: Start, upstream: Serving
 ) -> None:
     """HTTP/1.0, HEAD and keep-alive get what they asked, from one upstream request."""
