@@ -47,6 +47,8 @@ setup(
             "pytest-cov>=6,<8",
             "hypothesis>=6.130,<7",
             "keystoneauth1>=5.6,<6",
+            "prometheus-client>=0.20,<1",
+            "pyroute2>=0.9,<0.10",
             "setuptools>=77,<85",
         ],
         "fuzz": [

@@ -7,6 +7,7 @@ import re
 
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from introspect.prometheus import exposition
 from vagent.observe.statistics import Statistics
@@ -81,3 +82,52 @@ def test_no_text_breaks_a_line(name: str, reason: str, about: str) -> None:
     statistics.counter(name, about).add(reason)
     lines = text(statistics, version=reason).split("\n")
     assert not [line for line in lines[:-1] if not LINE.fullmatch(line)]
+
+
+def test_prometheus_reads_what_was_counted() -> None:
+    """Its own parser: names, types, help, labels, values, and the buckets' bounds."""
+    statistics = Statistics()
+    statistics.counter("requests_total", "Requests.").add("", 3)
+    refused = statistics.counter("refused_total", "Refusals; by reason, \\ and all.")
+    refused.add('a "late" one\n', 2)
+    statistics.gauge("flows", lambda: 41.5, "Flows.")
+    statistics.histogram("wait_seconds", "Waiting.").observe(0.25)
+    read = {
+        each.name: each for each in text_string_to_metric_families(text(statistics))
+    }
+    assert {
+        "vagent_build_info": ("gauge", "Version of the agent."),
+        "vagent_requests": ("counter", "Requests."),
+        "vagent_refused": ("counter", "Refusals; by reason, \\ and all."),
+        "vagent_flows": ("gauge", "Flows."),
+        "vagent_wait_seconds": ("histogram", "Waiting."),
+    } == {name: (each.type, each.documentation) for name, each in read.items()}
+    samples = {
+        (each.name, *each.labels.values()): each.value
+        for family in read.values()
+        for each in family.samples
+    }
+    assert {
+        ("vagent_build_info", "1.2.3"): 1,
+        ("vagent_requests_total",): 3,
+        ("vagent_refused_total", 'a "late" one\n'): 2,
+        ("vagent_flows",): 41.5,
+        ("vagent_wait_seconds_sum",): 0.25,
+        ("vagent_wait_seconds_count",): 1,
+    } == {key: value for key, value in samples.items() if "bucket" not in key[0]}
+    below = [value for key, value in samples.items() if "bucket" in key[0]]
+    assert below == sorted(below)
+    assert {0, 1} == set(below)
+    assert 1 == samples["vagent_wait_seconds_bucket", "+Inf"]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_prometheus_reads_any_label_as_it_was(reason: str) -> None:
+    """Only what no UTF-8 can spell is lost."""
+    statistics = Statistics()
+    statistics.counter("x_total").add(reason)
+    (_info, counted) = text_string_to_metric_families(text(statistics))
+    labels = {"reason": reason} if reason else {}
+    assert [("vagent_x_total", labels, 1.0)] == [
+        (each.name, each.labels, each.value) for each in counted.samples
+    ]
