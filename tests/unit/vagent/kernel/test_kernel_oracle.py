@@ -57,8 +57,8 @@ from vagent.datapath.state import Attachment
 from vagent.kernel import conntrack, nf_tables, rtnl_link, rtnl_route, tc
 from vagent.kernel.conntrack import Tracked, Traffic, Tuple
 from vagent.kernel.ip_packet import TCP, UDP, OpeningPacket
-from vagent.kernel.nf_tables import NETDEV, Element, Step
-from vagent.kernel.rtnl_link import Link
+from vagent.kernel.nf_tables import NETDEV, Element, NftMessage
+from vagent.kernel.rtnl_link import LinkChange
 from vagent.kernel.rtnl_route import Hop
 
 GUEST, SERVICE = "169.254.64.2", "169.254.1.53"
@@ -123,7 +123,7 @@ def messages(batch: bytes) -> Iterator[bytes]:
         offset += (length + 3) & ~3
 
 
-def transaction(steps: list[Step]) -> list[tuple[int, int, Any]]:
+def transaction(steps: list[NftMessage]) -> list[tuple[int, int, Any]]:
     """The steps of a batch as pyroute2 reads them, numbers of nf_tables."""
     begin, *found, end = messages(bytes(nf_tables.encode(steps)))
     edge = {"nfgen_family": 0, "version": 0, "res_id": NFNL_SUBSYS_NFTABLES}
@@ -404,9 +404,10 @@ def test_interfaces() -> None:
     new = encoded(ifinfmsg, rtnl.RTM_NEWLINK, **told)
     gone = encoded(ifinfmsg, rtnl.RTM_DELLINK, **told)
     assert 3 == rtnl_link.linked_in(new)
-    assert [Link(7, "tap7", is_gone=False), Link(7, "tap7", is_gone=True)] == [
-        *rtnl_link.links_in(new + gone)
-    ]
+    assert [
+        LinkChange(7, "tap7", is_gone=False),
+        LinkChange(7, "tap7", is_gone=True),
+    ] == [*rtnl_link.links_in(new + gone)]
 
 
 def test_the_way_of_a_packet(monkeypatch: pytest.MonkeyPatch) -> None:
