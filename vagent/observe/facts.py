@@ -25,9 +25,12 @@ def facts_of(event: Event) -> dict[str, Fact]:
 
 
 def plain(value: object) -> Fact:
-    """A value as JSON has it. What JSON has no form for becomes text on one line."""
+    """A value as JSON has it. What JSON has no form for becomes text on one line.
+
+    A member of an enum is its text, or its name where it has none.
+    """
     if isinstance(value, Enum):
-        return plain(value.value)
+        return value.value if isinstance(value.value, str) else value.name
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

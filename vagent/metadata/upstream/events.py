@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vagent.metadata.events import LocalAnswer, MetadataEvent, printable
+from vagent.metadata.upstream.circuit_breaker import BreakerState
 from vagent.observe.event import Event, Metric
-
-UP = "UP"
-"""The state of an endpoint that is used; the others are `SUSPECT` and `DOWN`."""
 
 
 @dataclass(slots=True)
@@ -87,17 +85,17 @@ class UpstreamEndpointChanged(MetadataEvent):
     )
     level = "warn"
     endpoint: str
-    state: str
+    state: BreakerState
     detail: str
 
     def label(self) -> str:
         """The new state."""
-        return self.state
+        return self.state.name
 
     def text(self) -> str:
         """Which endpoint, what now, why."""
-        return f"Metadata upstream {self.endpoint} is {self.state}: {self.detail}"
+        return f"Metadata upstream {self.endpoint} is {self.state.name}: {self.detail}"
 
     def is_fault(self) -> bool:
         """Unless it came back."""
-        return self.state != UP
+        return self.state is not BreakerState.UP

@@ -347,9 +347,7 @@ class ConnectionPool:
         self.is_down = _all_down(self._endpoints)
         if _DOWN in (before, breaker.state):
             self._emit(
-                UpstreamEndpointChanged(
-                    str(endpoint.address), breaker.state.name, reason
-                )
+                UpstreamEndpointChanged(str(endpoint.address), breaker.state, reason)
             )
         elif breaker.state is BreakerState.SUSPECT:
             self._emit(UpstreamEndpointFailed(str(endpoint.address), reason))

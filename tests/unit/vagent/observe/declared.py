@@ -20,6 +20,7 @@ from vagent.datapath.fast_path.entry import Match, Pair
 from vagent.datapath.trap.decide import Reason, Verdict
 from vagent.kernel.ip_packet import OpeningPacket
 from vagent.metadata.events import Caller
+from vagent.metadata.upstream.circuit_breaker import BreakerState
 from vagent.observe.event import Event, event_classes
 from vagent.observe.facts import facts_of
 from vagent.ports.port import Port, Registration
@@ -45,6 +46,7 @@ SAMPLES: dict[Any, Any] = {
     Registration: Registration(PORT, 2, IPv4Address("169.254.64.2")),
     OpeningPacket: OpeningPacket(6, 0xA9FE4002, 0xA9FEA9FE, 4000, 80),
     Verdict: Verdict(1, Reason.METADATA, "metadata"),
+    BreakerState: BreakerState.DOWN,
     Match: Match(11, bytes(6), 17, PAIR),
 }
 """A value for each type that a field of an event has."""

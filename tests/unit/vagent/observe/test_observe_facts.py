@@ -43,7 +43,7 @@ class Asked(Event):
         (math.nan, None),
         (math.inf, None),
         (Reason.LATE, "late"),
-        (Number.ONE, 1),
+        (Number.ONE, "ONE"),
         (IPv4Address("10.0.0.3"), "10.0.0.3"),
         (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02 00:00:00+00:00"),
         (b"/a\xff\n", "/a\\xff\\n"),
