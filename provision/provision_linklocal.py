@@ -22,6 +22,7 @@ if not __package__:  # run as a file: make the checkout importable
 from provision.script.keystone import SETTINGS_FILE, Keystone
 from provision.script.objects import ConfigObjects
 from provision.script.options import Options, read_options
+from vagent.console import quiet_when_unread
 from vagent.errors import VagentError, WireError
 from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY, raw_entries
 from vagent.web.json_client import (
@@ -40,6 +41,7 @@ _PARENT_TYPE = "global-system-config"
 Entries = list[Any]
 
 
+@quiet_when_unread
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the result is the exit code (see --help)."""
     try:

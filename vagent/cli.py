@@ -17,6 +17,7 @@ from twisted.logger import Logger, globalLogBeginner
 from vagent import __version__
 from vagent.config.model import AgentConfig
 from vagent.config.read import Loaded, read_config
+from vagent.console import quiet_when_unread
 from vagent.errors import ConfigError, KernelError, StoreError, VagentError
 from vagent.observe.logs import LineLog
 from vagent.observe.observer import Observer, describe
@@ -31,6 +32,7 @@ STOP_DEADLINE = 20.0
 _log = Logger("vagent")
 
 
+@quiet_when_unread
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `vagent`; the exit code."""
     arguments = _parser().parse_args(argv)

@@ -7,12 +7,12 @@ Each group of commands is a module with a function `register`.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from vagent.console import quiet_when_unread
 from vagent.ctl import (
     data_path,
     doctor,
@@ -24,7 +24,7 @@ from vagent.ctl import (
     ports,
     provision,
 )
-from vagent.ctl.failure import FAILED, USAGE, CommandError, exit_code
+from vagent.ctl.failure import USAGE, CommandError, exit_code
 from vagent.ctl.parser import shared_options
 from vagent.ctl.session import Session
 from vagent.ctl.table import printable
@@ -76,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@quiet_when_unread
 def main(
     argv: Sequence[str] | None = None,
     *,
@@ -101,10 +102,6 @@ def main(
         session.stdout.flush()
     except (CommandError, ApiError) as error:
         return _complain(error, errors)
-    except BrokenPipeError:
-        # The reader (`| head`) has ended. Python must not flush again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
     except KeyboardInterrupt:
         return 130
     return 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
-from uuid import NAMESPACE_URL, uuid4, uuid5
+from uuid import NAMESPACE_URL, uuid5
 
-from vagent.ctl.failure import CommandError
+from vagent.ctl.failure import USAGE, CommandError
 from vagent.ctl.parser import Group
 from vagent.ctl.session import Session, uuid_argument
+from vagent.ports.members import parse_address
 from vagent.ports.port import PortTokens
 from vagent.web.json_client import ApiError
 
@@ -51,7 +54,8 @@ def register(groups: Any) -> None:
     add.add_argument("--name", help="a name for people (default: the tap)")
     add.add_argument("--network", default=NO_NETWORK, metavar="UUID",
                      help="its network (default: a stand-in for none)")  # fmt: skip
-    add.add_argument("--uuid", help="the port (default: a new random UUID)")
+    add.add_argument("--uuid", help="the port (default: the same for the same instance,"
+                     " tap and VLAN)")  # fmt: skip
     add.add_argument("--type", choices=TYPES, default="vm",
                      help="what is behind it (default: vm)")  # fmt: skip
     add.add_argument("--session-tokens", choices=TOKENS,
@@ -66,7 +70,9 @@ def register(groups: Any) -> None:
 
 def add_port(session: Session, args: Namespace) -> None:
     """Register a port, and show it."""
-    port_id = uuid_argument(args.uuid) if args.uuid else str(uuid4())
+    port_id = uuid_argument(args.uuid) if args.uuid else _same_again(args)
+    _check(args.ip, "--ip", like="10.0.0.5", is_right=_is_ipv4)
+    _check(args.ip6, "--ip6", like="2001:db8::5", is_right=_is_ipv6)
     ip, *further = args.ip or ["0.0.0.0"]  # noqa: S104 - Contrail's "unknown"
     ip6, *further6 = args.ip6 or ["None"]
     session.port_api.call(
@@ -117,6 +123,37 @@ def show_port(session: Session, args: Namespace) -> None:
 
 def _show(session: Session, port_id: str) -> None:
     session.show_record(session.port_api.json("GET", f"/port/{port_id}"))
+
+
+def _check(
+    texts: list[str], option: str, *, like: str, is_right: Callable[[str], bool]
+) -> None:
+    """The port API takes what is no address for "unknown", as Contrail does; here it is
+    a slip of the keyboard. Raises CommandError.
+    """
+    for text in texts:
+        if not is_right(text):
+            raise CommandError(
+                f"{option} {text}: not an address that a guest can have; give it as"
+                f" {like}, without a prefix length",
+                code=USAGE,
+            )
+
+
+def _is_ipv4(text: str) -> bool:
+    return parse_address(text, IPv4Address) is not None
+
+
+def _is_ipv6(text: str) -> bool:
+    return parse_address(text, IPv6Address) is not None
+
+
+def _same_again(args: Namespace) -> str:
+    """The UUID of a port that is added without one: who repeats the command registers
+    the same port, not another one beside it.
+    """
+    instance = uuid_argument(args.instance)
+    return str(uuid5(NAMESPACE_URL, f"vagent:{instance}:{args.tap}:{args.vlan}"))
 
 
 def _tokens(mode: str | None) -> dict[str, str]:

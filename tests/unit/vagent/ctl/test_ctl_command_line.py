@@ -137,16 +137,43 @@ def test_port_add_with_addresses_and_a_vlan(run: Run, wire: Wire) -> None:
 
 
 def test_port_add_is_accepted_by_the_codec(run: Run, wire: Wire) -> None:
-    """The defaults are good; the port's UUID is new each time."""
+    """The defaults are good. The same call twice is the same port; another instance,
+    tap or VLAN is another.
+    """
     from vagent.ports.codec import decode_port
 
     wire.answers["POST", "/port"] = {}
     needed = ("--instance", VM, "--tap", "tap1", "--mac", "02:00:00:00:00:01")
     for _ in range(2):
         run("port", "add", *needed)
+    for other in (["--instance", PORT], ["--tap", "tap2"], ["--vlan", "7"]):
+        run("port", "add", *needed, *other)
     ports = [decode_port(body) for method, _path, body in wire.asked if body]
-    assert ports[0].id != ports[1].id
+    assert ports[0] == ports[1]
+    assert 4 == len({port.id for port in ports})
     assert (ports[0].address, ports[0].tenant_id) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--ip", "10.0.0.5/24"),
+        ("--ip", "10.0.0"),
+        ("--ip", "fd00::5"),
+        ("--ip", "0.0.0.0"),
+        ("--ip6", "fd00::5/64"),
+        ("--ip6", "10.0.0.5"),
+    ],
+)
+def test_port_add_refuses_what_is_no_address(
+    run: Run, wire: Wire, option: str, text: str
+) -> None:
+    """The API would register the port without an address, as Contrail's does."""
+    needed = ("--instance", VM, "--tap", "tap1", "--mac", "02:00:00:00:00:01")
+    code, _out, err = run("port", "add", *needed, option, text)
+    assert 2 == code
+    assert f"{option} {text}: not an address that a guest can have" in err
+    assert [] == wire.asked
 
 
 @pytest.mark.parametrize("mode", ["default", "off", "optional", "required", "audit"])
