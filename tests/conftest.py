@@ -12,6 +12,10 @@ from tests.skips import plugin
 examples.register()
 
 
+TOGETHER = ("tests/clients/", "tests/system/test_packaging.py")
+"""Their tests share a real Nova, and what was built of this tree."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--expected-skips FILE`."""
     plugin.add_option(parser)
@@ -19,19 +23,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `--dist=loadgroup`: the next test to whoever is idle, but all that use the
-    one real Nova to one process. (Groups that are marked come to nothing with this
+    """With `--dist=loadgroup`: the next test to whoever is idle, but all of a folder or
+    file of TOGETHER to one process. (Groups that are marked come to nothing with this
     pytest and this pytest-xdist, which set and read different names.)
     """
     if config.getoption("dist") != "loadgroup":
         return None
     from xdist.scheduler import LoadScopeScheduling  # only where it is installed
 
-    class TogetherWithNova(LoadScopeScheduling):  # type: ignore[misc]  # untyped
+    class Together(LoadScopeScheduling):  # type: ignore[misc]  # untyped
         def _split_scope(self, nodeid: str) -> str:
-            return "Nova" if nodeid.startswith("tests/clients/") else nodeid
+            return next((n for n in TOGETHER if nodeid.startswith(n)), nodeid)
 
-    return TogetherWithNova(config, log)
+    return Together(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:
