@@ -27,7 +27,7 @@ class FlowEnds:
 
     @property
     def any_owed(self) -> bool:
-        """Is there any flow whose end the kernel was not told, or refused?"""
+        """Is the end of any flows still owed?"""
         return bool(self._owed)
 
     def owe_index(self, index: int) -> None:

@@ -29,7 +29,7 @@ USUAL_INTERVAL = 15.0
 RECENT = 2_048
 """Flows let in last that are remembered come in two generations of this size. Together
 they are as many as the queue holds by default, so of two packets in it the first is
-still known when the second is judged."""
+still known when the second gets its verdict."""
 RESERVED = 8
 SHARE = 64
 """The last eighth of the host's flows is reserved for guests that have less than a

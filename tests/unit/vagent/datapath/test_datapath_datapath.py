@@ -1,0 +1,264 @@
+"""Ports and services reach the kernel, and what went leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, cast
+from unittest.mock import create_autospec, patch
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from tests.walks.machine import Machine, Queue
+from vagent.config.model import (
+    DataPathConfig,
+    EndpointCheckConfig,
+    LinkLocalFlowsConfig,
+    WhenStopped,
+)
+from vagent.datapath.datapath import (
+    ACTIVE,
+    NO_ADDRESS,
+    NO_DEVICE,
+    NO_VLAN,
+    NOT_YET,
+    DataPath,
+)
+from vagent.datapath.endpoints.active_check import EndpointChecks
+from vagent.datapath.endpoints.health import EndpointHealth
+from vagent.datapath.events import GuardStays
+from vagent.datapath.fast_path.offload import FastPath
+from vagent.datapath.names import Names
+from vagent.datapath.trap.flow_limits import FlowLimits
+from vagent.errors import KernelError
+from vagent.kernel.nf_tables import NftMessage
+from vagent.linklocal.service import LinkLocalService
+from vagent.observe.event import Event
+from vagent.ports.port import Port
+from vagent.ports.registry import PortRegistry
+
+_QUEUE = "vagent.datapath.trap.nfqueue.NetfilterQueue"
+ALICE = Port(
+    id="alice",
+    instance_id="a",
+    tenant_id="t",
+    network_id="",
+    display_name="",
+    tap="tap1",
+    mac="02:00:00:00:00:01",
+    address=IPv4Address("10.0.0.5"),
+    address6=None,
+    further=(IPv4Address("10.0.0.6"),),
+)
+BOB = replace(ALICE, id="bob", instance_id="b", tap="tap2", further=())
+
+
+class Host:
+    """The operating system: taps by name, and what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.taps = {"tap1": 11, "tap2": 12, "tap3": 13}
+        self.scripts: list[str] = []
+        self.commands: list[str] = []
+        self.ended: list[int] = []
+        self.refuses_scripts = False
+
+    async def run_nft(self, script: str, *, check: bool = False) -> None:
+        if self.refuses_scripts:
+            raise KernelError("no")
+        self.scripts.append(script)
+
+    async def transact(self, messages: Sequence[NftMessage]) -> None:
+        self.scripts.append("\n".join(text for each in messages for text in each.about))
+
+    async def run_ip(self, batch: str) -> None:
+        self.commands.append(batch)
+
+    async def end_flows(self, mark: int, mask: int) -> None:
+        self.ended.append(mark)
+
+    def find_flow(self, packet: object) -> None:
+        raise AssertionError(packet)
+
+    def ifindex(self, name: str) -> int | None:
+        return self.taps.get(name)
+
+    def mac(self, name: str) -> str:
+        return "02:00:00:00:00:07"
+
+
+class Bench:
+    """A data path without IPv6 and VLANs, with the registry of its ports."""
+
+    def __init__(self, *, when_stopped: WhenStopped = WhenStopped.GUARD) -> None:
+        config = DataPathConfig(when_stopped=when_stopped)
+        self.host, self.machine = Host(), Machine()
+        self.events: list[Event] = []
+        self.alive: dict[int, int] = {}
+        self.limits = FlowLimits(LinkLocalFlowsConfig())
+        emit = self.events.append
+        self.registry = PortRegistry(config.identity_range, emit=emit)
+        guests = self.registry.guests
+        self.data_path = DataPath(
+            config,
+            Names.of(config, listener_port=8097, guest_rate=1000),
+            guests=guests,
+            limits=self.limits,
+            count_flows=self.count,
+            system=cast("Any", self.host),
+            health=EndpointHealth(
+                EndpointCheckConfig(), pick=max, guests=guests, emit=emit
+            ),
+            checks=create_autospec(EndpointChecks, instance=True),
+            fast_path=create_autospec(FastPath, instance=True),
+            emit=emit,
+            reactor=self.machine,
+            clock=self.machine,
+        )
+        self.registry.subscribe(self.data_path.ports_changed)
+
+    async def count(self) -> dict[int, int]:
+        return self.alive
+
+    def start(self) -> None:
+        with patch(_QUEUE, Queue):
+            done = Deferred.fromCoroutine(self.data_path.start())
+        assert (True, []) == (done.called, failures(done))
+
+    def add(self, *ports: Port) -> None:
+        """Register, and let the kernel follow."""
+        self.registry.add(ports)
+        self.machine.advance(0)
+
+    def state(self, port_id: str) -> str:
+        registration = self.registry.get(port_id)
+        assert registration is not None
+        return self.data_path.state(registration)
+
+    def stop(self) -> list[object]:
+        """Stop; what failed."""
+        return failures(Deferred.fromCoroutine(self.data_path.stop()))
+
+
+def failures(done: Deferred[None]) -> list[object]:
+    found: list[object] = []
+    done.addErrback(lambda failure: found.append(failure.value))
+    return found
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    made.start()
+    yield made
+    made.stop()
+
+
+def test_a_port_is_served_at_its_tap(bench: Bench) -> None:
+    """With all its addresses; where the tap is not there it waits."""
+    bench.add(ALICE, replace(BOB, tap="nowhere"))
+    assert (ACTIVE, NO_DEVICE) == (bench.state("alice"), bench.state("bob"))
+    assert "tap tap1" in bench.host.scripts[-1]
+    assert "map port_of" in bench.host.scripts[-1]
+
+
+def test_until_the_kernel_has_it_a_port_is_pending(bench: Bench) -> None:
+    """The tap is there, the rules are not yet."""
+    bench.registry.add([ALICE])
+    settled = Deferred.fromCoroutine(bench.data_path.settle())
+    assert (NOT_YET, False) == (bench.state("alice"), settled.called)
+    bench.machine.advance(0)
+    assert (ACTIVE, True) == (bench.state("alice"), settled.called)
+
+
+def test_what_this_host_cannot_serve_says_why(bench: Bench) -> None:
+    """Without IPv6 a port needs an IPv4 address; here is no VLAN either."""
+    only6 = replace(ALICE, address=None, address6=IPv6Address("2001:db8::5"))
+    bench.add(only6, replace(BOB, rx_vlan=100, tx_vlan=100))
+    assert (NO_ADDRESS, NO_VLAN) == (bench.state("alice"), bench.state("bob"))
+
+
+def test_who_goes_takes_flows_and_counts_along(bench: Bench) -> None:
+    """Of each of its identities."""
+    bench.add(ALICE)
+    (registration,) = bench.registry.registrations()
+    bench.registry.remove("alice")
+    bench.machine.advance(0)
+    assert [*registration.indexes] == sorted(bench.host.ended)
+    assert "chain in_11" in bench.host.scripts[-1]
+
+
+def test_two_ports_may_change_their_taps_in_one_call(bench: Bench) -> None:
+    """One of them gets the tap that the other one leaves."""
+    bench.add(ALICE, BOB)
+    guests = bench.registry.guests
+    before = dict(guests)
+    bench.add(replace(BOB, tap="tap3"), replace(ALICE, tap="tap2"))
+    assert (ACTIVE, ACTIVE) == (bench.state("alice"), bench.state("bob"))
+    assert {"tap2", "tap3"} == {each.port.tap for each in guests.values()}
+    assert sorted(before) == sorted(bench.host.ended)
+
+
+def test_a_tap_that_comes_and_goes_is_followed(bench: Bench) -> None:
+    """What the kernel tells of interfaces is looked up."""
+    bench.add(ALICE)
+    bench.host.taps["tap1"] = 99
+    bench.data_path._look_at({"tap1", "of-nobody"})  # what the monitor calls
+    bench.machine.advance(0)
+    assert "chain in_99 at device tap1" in bench.host.scripts[-1]
+    del bench.host.taps["tap1"]
+    bench.data_path._look_at(None)
+    bench.machine.advance(0)
+    assert NO_DEVICE == bench.state("alice")
+
+
+def test_services_reach_the_kernel_with_their_endpoints(
+    bench: Bench, dns: LinkLocalService
+) -> None:
+    """And their health is known."""
+    bench.data_path.services_changed([dns])
+    bench.machine.advance(0)
+    assert "192.0.2.53" in bench.host.scripts[-1]
+    states = bench.data_path.endpoints_of(dns)
+    assert [*dns.fabric_addresses] == sorted(each.endpoint.address for each in states)
+    bench.data_path.services_changed([])
+    bench.machine.advance(0)
+    assert () == bench.data_path.endpoints_of(dns)
+    assert 2 == len(bench.host.ended)
+
+
+def test_flows_that_an_earlier_agent_left_are_ended_or_counted() -> None:
+    """Those of no port end; those of a port count for it from the start."""
+    bench = Bench()
+    bench.registry.add([BOB])
+    (index,) = bench.registry.guests
+    bench.alive = {index: 3, 77: 1}
+    bench.start()
+    bench.machine.advance(0)
+    assert [77] == bench.host.ended
+    assert 3 == bench.limits.counts().now
+    bench.stop()
+
+
+def test_a_stop_leaves_a_guard_where_there_are_ports(bench: Bench) -> None:
+    """Rules and interfaces stay; that is told."""
+    bench.add(BOB)
+    before = [*bench.host.scripts]
+    assert [] == bench.stop()
+    assert (before, []) == (bench.host.scripts, bench.host.commands)
+    assert GuardStays(1) in bench.events
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_stop_takes_all_away_as_far_as_it_can(*, refuses: bool) -> None:
+    """Rules that the kernel does not let go do not keep the interfaces."""
+    bench = Bench(when_stopped=WhenStopped.REMOVE)
+    bench.start()
+    bench.add(BOB)
+    bench.host.refuses_scripts = refuses
+    assert refuses == bool(bench.stop())
+    assert ["link del vagent0\n"] == bench.host.commands
+    if not refuses:
+        assert "delete table netdev vagent" in bench.host.scripts[-1]
