@@ -22,7 +22,10 @@ from lab.guests import Guest, Lab, Wiring
 from lab.waiting import wait_for
 from tests.clients import real_nova
 from tests.clients.facts import FACTS, Facts, document
+from tests.clients.real_keystone import Keystone
 from tests.clients.real_nova import HERE, INSTALLED, Nova
+from tests.clients.real_novajoin import Novajoin
+from tests.clients.who_target import WhoTarget
 
 PACKAGES = INSTALLED / "cloud-init" / "usr" / "lib" / "python3" / "dist-packages"
 PORTS = {"embedded": 8775, "nova": real_nova.PORT}
@@ -222,6 +225,37 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         yield town
     finally:
         town.close()
+
+
+@pytest.fixture(scope="session")
+def keystone(built: Town) -> Iterator[Keystone]:
+    """A Keystone with the accounts of Nova and novajoin; setting it up takes some 20 s,
+    so there is one for all tests, which leave it as they find it.
+    """
+    made = Keystone(built.lab, built.folder / "keystone")
+    try:
+        made.set_up()
+        yield made
+    finally:
+        made.kill()
+
+
+@pytest.fixture(scope="session")
+def novajoin(built: Town, keystone: Keystone) -> Iterator[Novajoin]:
+    """A novajoin that takes the agent for Nova."""
+    made = Novajoin(built.lab, built.folder / "novajoin")
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture(scope="session")
+def who(built: Town, keystone: Keystone) -> Iterator[WhoTarget]:
+    """A target that says who asked."""
+    made = WhoTarget(built.lab, built.folder / "who")
+    made.start()
+    yield made
+    made.kill()
 
 
 @pytest.fixture(scope="module")
