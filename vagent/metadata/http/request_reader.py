@@ -50,8 +50,8 @@ class RequestReader:
 
     def feed(self, data: bytes) -> None:
         """Keep what arrived until it is taken."""
-        at, self._at = self._at, 0
-        self._buffer = self._buffer[at:] + data if at < len(self._buffer) else data
+        self._buffer = self._buffer[self._at :] + data if self._buffer else data
+        self._at = 0
 
     def take(
         self, data: bytes = b""
@@ -60,10 +60,12 @@ class RequestReader:
 
         `data` is fed first.
         """
-        if data:
+        if not self._buffer:
+            self._buffer = data
+        elif data:
             self.feed(data)
         if self._request is None:
-            if self._at == len(self._buffer):
+            if not self._buffer:
                 self.stage = _NOTHING
                 return None
             request = self._take_head()
@@ -101,16 +103,18 @@ class RequestReader:
         if buffer.startswith(b"\r\n", at):
             at += 2  # RFC 9112 §2.2: one empty line before a request
         scanned, self._scanned = self._scanned, 0
-        end = buffer.find(b"\r\n\r\n", at + max(scanned - 3, 0)) + 4
+        start = at + scanned - 3 if scanned > 3 else at
+        end = buffer.find(b"\r\n\r\n", start) + 4
         if end < 4:
             head = buffer[at:]
             self._scanned = len(head)
             self.stage = RequestStage.HEAD if head else _NOTHING
             return refuse_partial(head, scanned)
         self.stage = _NOTHING
+        if end == len(buffer):
+            self._buffer, self._at = b"", 0  # an idle connection keeps no head
+            return self._parse(buffer[at:] if at else buffer)
         self._at = end
-        if at == 0 and end == len(buffer):
-            return self._parse(buffer)
         return self._parse(buffer[at:end])
 
     def _take_body(

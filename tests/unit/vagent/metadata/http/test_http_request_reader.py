@@ -121,6 +121,15 @@ def test_what_is_discarded_is_gone() -> None:
     assert (None, 0) == (one.take(), one.size)
 
 
+def test_an_idle_connection_keeps_no_request() -> None:
+    """A head may hold a session token, and idle connections are many."""
+    one = reader()
+    for data in (GET, b"\r\n" + GET, GET + GET, POST, CHUNKED):
+        one.feed(data)
+        assert found_in(one)
+        assert b"" == one._buffer
+
+
 def test_heads_are_read_by_the_parser_that_is_given() -> None:
     """So that recent ones can be remembered."""
     parsed: list[bytes] = []
