@@ -14,9 +14,9 @@ from tests.walks.walks import WALKS, record, table
 
 MOST = {
     "trapped packet to verdict": (10, 23),
-    "request to upstream": (23, 101),
+    "request to upstream": (22, 72),
     "service to kernel": (32, 127),
-    "who is this guest?": (4, 24),
+    "who is this guest?": (4, 16),
 }
 """Files and stays of each walk. They may only fall: lower them with the walk."""
 
