@@ -33,6 +33,7 @@ from vagent.datapath.fast_path.events import (
 )
 from vagent.datapath.fast_path.kernel import MAX_ENTRIES, FastPathKernel
 from vagent.datapath.fast_path.tap_programs import TapPrograms
+from vagent.datapath.fast_path.traffic import TrafficCounts
 from vagent.datapath.flows.flow import FastPathTraffic, FlowId
 from vagent.datapath.names import SERVICE_MAC
 from vagent.datapath.state import (
@@ -45,7 +46,6 @@ from vagent.datapath.state import (
 from vagent.errors import KernelError, WireError
 from vagent.kernel.conntrack import (
     Tracked,
-    Traffic,
 )
 from vagent.kernel.ip_packet import TCP, UDP, OpeningPacket
 from vagent.kernel.rtnl_route import Hop
@@ -67,8 +67,6 @@ MAX_FLOWS_OF_GUEST = 64
 MAX_PER_TURN = 64
 """Candidates, taps to attach, and flows to check, each in one turn: up to nine
 milliseconds for each kind."""
-MAX_PAST = 1024
-"""Flows that left the fast path whose traffic there is remembered for flow lists."""
 
 AGES = {TCP: TCP_AGES["established"], UDP: UDP_AGES["replied"]}
 """Seconds for which conntrack keeps a flow of the fast path, whose packets it does not
@@ -143,7 +141,7 @@ class FastPath:
         self._flows: dict[bytes, _Flow] = {}
         self._of_guest: Counter[int] = Counter()
         self._tries = Tries()
-        self._past: dict[FlowId, FastPathTraffic] = {}
+        self._traffic = TrafficCounts(kernel)
         self._next: IDelayedCall | None = None
 
     def __repr__(self) -> str:
@@ -214,11 +212,12 @@ class FastPath:
 
     def traffic(self) -> dict[FlowId, FastPathTraffic]:
         """What it has carried of each flow."""
-        found = dict(self._past)
+        found = self._traffic.past()
         with suppress(KernelError):
             for flow in self._flows.values():
-                key = flow.tracked.id, flow.tracked.original
-                found[key] = self._sum(flow, is_on_it=True)
+                found[flow.tracked.id, flow.tracked.original] = self._traffic.of(
+                    flow.tracked, flow.there, flow.back, is_on_it=True
+                )
         return found
 
     def _turn(self) -> None:
@@ -421,26 +420,12 @@ class FastPath:
         if not self._of_guest[flow.guest.index]:
             del self._of_guest[flow.guest.index]
         try:
-            past = self._sum(flow, is_on_it=False)
+            traffic = self._traffic.of(
+                flow.tracked, flow.there, flow.back, is_on_it=False
+            )
             for key in (flow.there, flow.back):
                 self._kernel.delete(key)
         except KernelError as failure:
             raise _EntryStaysError(str(failure)) from failure
-        self._past[flow.tracked.id, flow.tracked.original] = past
-        while len(self._past) > MAX_PAST:
-            del self._past[next(iter(self._past))]
+        self._traffic.keep(flow.tracked, traffic)
         self._emit(FastPathFlow(outcome, decode_match(flow.there), "", flow.guest))
-
-    def _sum(self, flow: _Flow, *, is_on_it: bool) -> FastPathTraffic:
-        none = Traffic(0, 0)
-        past = self._past.get((flow.tracked.id, flow.tracked.original))
-        sent, received = (past.sent, past.received) if past else (none, none)
-        return FastPathTraffic(
-            self._more(sent, flow.there), self._more(received, flow.back), is_on_it
-        )
-
-    def _more(self, past: Traffic, key: bytes) -> Traffic:
-        count = self._kernel.count(key)
-        if count is None:
-            return past
-        return Traffic(past.packets + count.packets, past.bytes + count.bytes)

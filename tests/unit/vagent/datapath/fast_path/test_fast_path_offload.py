@@ -21,10 +21,10 @@ from vagent.datapath.fast_path.offload import (
     IDLE,
     MAX_FLOWS,
     MAX_FLOWS_OF_GUEST,
-    MAX_PAST,
     TURN,
     FastPath,
 )
+from vagent.datapath.fast_path.traffic import MAX_PAST
 from vagent.datapath.state import (
     ENDPOINT_MASK,
     INDEX_BITS,
