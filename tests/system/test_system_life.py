@@ -432,6 +432,7 @@ def test_rules_that_somebody_flushes_come_back(site: Any, ask: Any) -> None:
     alice = site.alice()
     site.introduce(alice)
     site.provision()
+    assert "I am alice\n" == ask(alice, USER_DATA)
     site.lab.host.run("nft", "flush", "ruleset")
     wait_for(
         lambda: ask(alice, USER_DATA, timeout=1), "I am alice\n".__eq__, seconds=20
