@@ -62,6 +62,17 @@ def test_the_fault_is_found_behind_attributes_of_any_length() -> None:
     assert Acknowledgement(3, 17, 44) == acknowledgement(fault(long, offset))
 
 
+@pytest.mark.parametrize("size", [3, 6_000])
+def test_what_an_attribute_holds_is_no_attribute(size: int) -> None:
+    """Though it looks like the place of a fault."""
+    fake = attribute(1, struct.pack("=HHI", 8, 2, 7) * size)
+    offset = attribute(2, struct.pack("=I", 44))
+    header = struct.pack("=iIHHII", -17, 99, 0, 0, 200, 0)
+    body = header + fake + offset
+    reply = struct.pack("=IHHII", 16 + len(body), 2, 0x300, 200, 0) + body
+    assert Acknowledgement(200, 17, 44) == acknowledgement(reply)
+
+
 @pytest.mark.parametrize("flags", [0, 0x100, 0x200])
 def test_both_flags_announce_attributes(flags: int) -> None:
     """Of a message that is not cut they do not stand where they are looked for."""
@@ -126,6 +137,8 @@ def test_messages_and_attributes_are_read_as_far_as_they_hold() -> None:
         assert attributes_in((first + second)[:cut]) == {4: b"abc"}
     assert attributes_in(struct.pack("=HH", 3, 4)) == {}
     assert attributes_in(struct.pack("=HH", 4, 4)) == {4: b""}
+    long = bytes(0x9000)
+    assert attributes_in(attribute(6, long) + second) == {6: long, 5: b"defg"}
     assert attributes_in(attribute(0xFFFF, b"a") + second) == {
         0x3FFF: b"a",
         5: b"defg",
