@@ -238,3 +238,13 @@ def test_sweeping_drops_empty_caches_unless_something_is_in_flight() -> None:
     put(cache, b"k", b"x", peer="169.254.64.3")
     assert cache.sweep(STALE_SECONDS) is None
     assert guest_cache(cache, "169.254.64.3") is not waiting
+
+
+@pytest.mark.parametrize("length", [5, 7, None])
+def test_a_cached_response_has_its_own_length(length: int | None) -> None:
+    """Whatever the upstream announced: it may have come in chunks."""
+    cache = ResponseCache(15.0)
+    cache.store(guest_cache(cache), b"k", replace(HEAD, length=length), b"hello", 0.0)
+    entry = fresh(cache, 0.0)
+    assert entry is not None
+    assert b"\r\nContent-Length: 5\r\n\r\nhello" in entry.response.data

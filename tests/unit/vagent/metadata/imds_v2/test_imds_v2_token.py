@@ -141,5 +141,7 @@ def test_another_identity_is_another_holder() -> None:
 
 def test_tokens_that_guests_hold_stay_good() -> None:
     """Another version of the agent reads them: the same statement is the same token."""
-    assert b"i\0p\0t\0\0002" == HOLDER
-    assert b"AgcwMTIzNDU2Nzg57NJQt8aUeaAhRVL9F00nsM8lHk-i16K5OWBGOoma" == TOKEN
+    holder = holder_of(REGISTRATION)
+    assert b"i\0p\0t\0\0002" == holder
+    token = mint_token(KEY, 7, nonce=NONCE, expires=100, holder=holder)
+    assert b"AgcwMTIzNDU2Nzg57NJQt8aUeaAhRVL9F00nsM8lHk-i16K5OWBGOoma" == token
