@@ -44,11 +44,15 @@ from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.request_id import request_ids
 from vagent.metadata.upstream.target import target_of
 from vagent.nova.authority import Authority
+from vagent.nova.embedded import EmbeddedServer
 from vagent.nova.server import metadata_site
 from vagent.nova.source import StoredInstances, StoredPasswords
 from vagent.nova.tls import TlsFactory
 from vagent.nova.tls_files import server_contexts
 from vagent.nova.vendordata.compose import answer_deadline, vendor_data_of
+from vagent.nova.vendordata.report import VendorDataReport
+from vagent.nova.vendordata.stored import StoredAnswers
+from vagent.nova.vendordata.vendor_data import NoVendorData, VendorData
 from vagent.observe.event import event_classes
 from vagent.observe.observer import Observer
 from vagent.operator_side import listen_for_operators
@@ -159,6 +163,7 @@ class Agent:
             clock=reactor,
             now=time.time,  # noqa: TID251  certificates end by it
         )
+        self._vendor_data: VendorData = NoVendorData()
         self._instances = StoredInstances(self._store, emit)
         self._first_services: Deferred[None] = Deferred()
         self._names_of_services = NameFollower(
@@ -261,6 +266,15 @@ class Agent:
         if config is None:
             return
         vendordata = self._config.vendordata
+        self._vendor_data = vendor_data_of(
+            vendordata,
+            store=self._store,
+            instances=self._instances,
+            credentials=self._account(),
+            emit=self._observer.emit,
+            reactor=self._reactor,
+            now=time.time,  # noqa: TID251  must mean something after a restart
+        )
         site: IProtocolFactory = metadata_site(
             self._instances,
             StoredPasswords(self._store),
@@ -268,15 +282,7 @@ class Agent:
             entropy=os.urandom,
             emit=self._observer.emit,
             reactor=self._reactor,
-            vendor_data=vendor_data_of(
-                vendordata,
-                store=self._store,
-                instances=self._instances,
-                credentials=self._account(),
-                emit=self._observer.emit,
-                reactor=self._reactor,
-                now=time.time,  # noqa: TID251  must mean something after a restart
-            ),
+            vendor_data=self._vendor_data,
             answer_deadline=answer_deadline(vendordata),
         )
         contexts = server_contexts(config, self._observer.emit)
@@ -308,6 +314,12 @@ class Agent:
             services=lambda: self._services.table,
             data_path=self._data_path,
             sources=self._sources(),
+            embedded=EmbeddedServer(
+                VendorDataReport(StoredAnswers(self._store, self._observer.emit)),
+                instances=self._instances,
+                vendor_data=self._vendor_data,
+                entropy=os.urandom,
+            ),
             emit=self._observer.emit,
             reactor=self._reactor,
         )

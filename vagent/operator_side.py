@@ -14,8 +14,6 @@ from vagent.datapath.datapath import DataPath
 from vagent.linklocal.table import ServiceTable
 from vagent.listeners import Listeners
 from vagent.nova.embedded import EmbeddedServer
-from vagent.nova.vendordata.report import VendorDataReport
-from vagent.nova.vendordata.stored import StoredAnswers
 from vagent.observe.event import Emit
 from vagent.ports.registrar import Registrar
 from vagent.ports.server import port_api_site
@@ -32,6 +30,7 @@ def listen_for_operators(
     services: Callable[[], ServiceTable],
     data_path: DataPath,
     sources: Sources,
+    embedded: EmbeddedServer,
     emit: Emit,
     reactor: Any,
 ) -> None:
@@ -59,7 +58,7 @@ def listen_for_operators(
             emit=emit,
             clock=reactor,
             services=services,
-            embedded=EmbeddedServer(VendorDataReport(StoredAnswers(store, emit))),
+            embedded=embedded,
             endpoints_of=data_path.endpoints_of,
         ),
         "config API",

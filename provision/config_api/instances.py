@@ -6,6 +6,7 @@ data is asked of the server's own modules, by `Embedded`.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -50,6 +51,11 @@ class Embedded(Protocol):
     async def forget_vendor_data(self, uuid: str) -> None:
         """Its targets are asked again by the next request. Raises StoreError."""
 
+    async def drive(self, uuid: str) -> Mapping[str, bytes]:
+        """The files of its config drive, none if it cannot be served. Raises
+        StoreError, and WireError where its vendor data are an error.
+        """
+
 
 class AnyInstance:
     """For a store without a server: every object is an instance, and nothing else is
@@ -74,6 +80,10 @@ class AnyInstance:
     async def forget_vendor_data(self, uuid: str) -> None:
         del uuid
 
+    async def drive(self, uuid: str) -> Mapping[str, bytes]:
+        del uuid
+        return {}
+
 
 class InstanceCalls:
     """`/vagent/instances`, `/vagent/instance/<uuid>` and what is below it."""
@@ -92,6 +102,7 @@ class InstanceCalls:
             ApiRoute("DELETE", one, self.delete),
             ApiRoute("GET", f"{one}/vendordata", self.read_vendor_data),
             ApiRoute("DELETE", f"{one}/vendordata", self.forget_vendor_data),
+            ApiRoute("GET", f"{one}/drive", self.read_drive),
         )
 
     async def list_instances(self, _request: ConfigApiRequest) -> ConfigApiReply:
@@ -162,6 +173,20 @@ class InstanceCalls:
         entry = await self._entry(uuid)
         await self._embedded.forget_vendor_data(entry.id)
         return json_reply({"uuid": entry.id})
+
+    async def read_drive(self, _request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
+        """The files of a config drive of the instance, in base64 by their paths."""
+        entry = await self._entry(uuid)
+        try:
+            files = await self._embedded.drive(entry.id)
+        except WireError as error:
+            raise RefusedError(503, f"instance {entry.id}: {error}") from None
+        if not files:
+            raise RefusedError(409, f"instance {entry.id}: it cannot be served")
+        content = {
+            path: base64.b64encode(content).decode() for path, content in files.items()
+        }
+        return json_reply({"uuid": entry.id, "files": content})
 
     async def _entry(self, uuid: str) -> StoreEntry:
         wanted = parse_uuid(uuid)

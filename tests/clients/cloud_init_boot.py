@@ -1,9 +1,10 @@
 """Runs in a guest: one datasource of Debian's cloud-init, as a first boot would ask it.
 
-`cloud_init_boot.py PACKAGES FOLDER OpenStack|Ec2|Ec2-aws`: prints what it found as
-JSON. Ec2-aws takes the cloud for Amazon's, which always asks for a session token. Only
-DMI is faked (there is no virtual machine to ask) and what DNS says of names that do not
-exist (nothing). Nothing is written outside FOLDER.
+`cloud_init_boot.py PACKAGES FOLDER OpenStack|ConfigDrive|Ec2|Ec2-aws`: prints what it
+found as JSON. A config drive is in FOLDER/lib/seed/config_drive, as if it was mounted.
+Ec2-aws takes the cloud for Amazon's, which always asks for a session token. Only DMI is
+faked (there is no virtual machine to ask) and what DNS says of names that do not exist
+(nothing). Nothing is written outside FOLDER.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ sys.path.insert(0, PACKAGES)
 
 from cloudinit import distros, dmi, helpers, util  # noqa: E402 - found by the line above
 from cloudinit.sources import (  # noqa: E402
+    DataSourceConfigDrive,
     DataSourceEc2,
     DataSourceOpenStack,
     InvalidMetaDataException,
@@ -43,6 +45,8 @@ def datasource() -> Any:
     distro = distros.fetch("debian")("debian", {}, paths)
     if KIND == "Ec2":
         return DataSourceEc2.DataSourceEc2(SETTINGS, distro, paths)
+    if KIND == "ConfigDrive":
+        return DataSourceConfigDrive.DataSourceConfigDrive(SETTINGS, distro, paths)
     return DataSourceOpenStack.DataSourceOpenStack(SETTINGS, distro, paths)
 
 
@@ -69,7 +73,7 @@ def main() -> None:
             "zone": source.availability_zone,
             "metadata": source.metadata,
         }
-    if found and KIND == "OpenStack":
+    if found and KIND in ("OpenStack", "ConfigDrive"):
         result |= {
             "vendor_data": source.vendordata_pure,
             "vendor_data2": source.vendordata2_pure,

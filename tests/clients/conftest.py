@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -178,10 +179,14 @@ class Clients:
         body, _, status = said.rpartition("\n")
         return int(status), body
 
-    def boot(self, name: str, kind: str = "OpenStack") -> Boot:
-        """Start cloud-init's datasource."""
+    def boot(
+        self, name: str, kind: str = "OpenStack", *, drive: Path | None = None
+    ) -> Boot:
+        """Start cloud-init's datasource, with the files of a config drive."""
         folder = self._folder / f"boot-{len(self._boots)}"
         folder.mkdir()
+        if drive is not None:
+            shutil.copytree(drive, folder / "lib" / "seed" / "config_drive")
         process = self._town.guests[name].machine.start(
             [
                 str(INSTALLED / "guest" / "bin" / "python"),

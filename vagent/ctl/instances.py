@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from vagent.ctl.config_drive import image_of, write_image
 from vagent.ctl.failure import FAILED, CommandError
 from vagent.ctl.parser import Group
 from vagent.ctl.session import Session, objects_of, uuid_argument
@@ -40,6 +43,10 @@ def register(groups: Any) -> None:
     vendor_data.add_argument("uuid", metavar="UUID")
     about = "forget what they said: the guest's next request asks them again"
     vendor_data.add_argument("--forget", action="store_true", help=about)
+    about = "write a config drive of an instance: an ISO 9660 image labelled config-2"
+    drive = instance.command("config-drive", write_drive, about)
+    drive.add_argument("uuid", metavar="UUID")
+    drive.add_argument("file", metavar="FILE")
 
 
 def add_instances(session: Session, args: Namespace) -> None:
@@ -99,6 +106,17 @@ def show_vendor_data(session: Session, args: Namespace) -> None:
     reply = session.config_api.json("GET", path)
     targets = reply.get("targets", []) if isinstance(reply, Mapping) else reply
     session.show_table(objects_of(targets), TARGET_COLUMNS)
+
+
+def write_drive(session: Session, args: Namespace) -> None:
+    """Make the image of what the embedded server answers for this instance."""
+    path = f"/vagent/instance/{uuid_argument(args.uuid)}/drive"
+    reply = session.config_api.json("GET", path)
+    files = reply.get("files") if isinstance(reply, Mapping) else None
+    if not isinstance(files, dict):
+        raise CommandError("the config API answered without files")
+    content = {name: base64.b64decode(text) for name, text in files.items()}
+    write_image(Path(args.file), image_of(content))
 
 
 def _row(item: Mapping[str, Any]) -> Mapping[str, Any]:

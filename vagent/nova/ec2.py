@@ -42,7 +42,7 @@ def lookup(instance: Instance, path: tuple[str, ...], address: str) -> NovaReply
     version = VERSIONS[-1] if path[0] == "latest" else path[0]
     if version not in VERSIONS:
         return None
-    node: Node = _tree(instance, version, address)
+    node: Node = tree(instance, version, address)
     for name in path[1:]:
         if not isinstance(node, dict) or name not in node:
             return None
@@ -50,11 +50,13 @@ def lookup(instance: Instance, path: tuple[str, ...], address: str) -> NovaReply
     return text_reply(node if isinstance(node, bytes) else _print(node))
 
 
-def _tree(instance: Instance, version: str, address: str) -> dict[str, Node]:
-    tree: dict[str, Node] = {"meta-data": _meta_data(instance, version, address)}
+def tree(instance: Instance, version: str, address: str = "") -> dict[str, Node]:
+    """All that a version (or `latest`) has of an instance."""
+    version = VERSIONS[-1] if version == "latest" else version
+    nodes: dict[str, Node] = {"meta-data": _meta_data(instance, version, address)}
     if instance.user_data is not None:
-        tree["user-data"] = instance.user_data
-    return tree
+        nodes["user-data"] = instance.user_data
+    return nodes
 
 
 def _meta_data(instance: Instance, version: str, address: str) -> dict[str, Node]:

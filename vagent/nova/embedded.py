@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vagent.errors import WireError
 from vagent.nova.boot_roles import with_boot_roles
 from vagent.nova.codec import check_instance
-from vagent.nova.source import PASSWORD_KIND
+from vagent.nova.drive import drive_files
+from vagent.nova.openstack import Entropy
+from vagent.nova.source import PASSWORD_KIND, InstanceSource
 from vagent.nova.vendordata.report import VendorDataReport
 from vagent.nova.vendordata.stored import KIND as VENDOR_DATA_KIND
+from vagent.nova.vendordata.vendor_data import VendorData, VendorDataError
 
 
 class EmbeddedServer:
@@ -21,8 +25,18 @@ class EmbeddedServer:
 
     companions = (PASSWORD_KIND, VENDOR_DATA_KIND)
 
-    def __init__(self, report: VendorDataReport) -> None:
+    def __init__(
+        self,
+        report: VendorDataReport,
+        *,
+        instances: InstanceSource,
+        vendor_data: VendorData,
+        entropy: Entropy,
+    ) -> None:
         self._report = report
+        self._instances = instances
+        self._vendor_data = vendor_data
+        self._entropy = entropy
 
     def admitted(
         self, new: dict[str, Any], stored: Mapping[str, Any] | None
@@ -44,3 +58,23 @@ class EmbeddedServer:
     async def forget_vendor_data(self, uuid: str) -> None:
         """Its targets are asked again by the next request. Raises StoreError."""
         await self._report.forget(uuid)
+
+    async def drive(self, uuid: str) -> dict[str, bytes]:
+        """The files of a config drive; {} for an instance that cannot be served.
+
+        Targets are asked unless their answers are kept. Raises StoreError, and
+        WireError in the hard failure mode if one does not answer.
+        """
+        instance = await self._instances.get(uuid)
+        if instance is None:
+            return {}
+        try:
+            dynamic = await self._vendor_data.dynamic(instance)
+        except VendorDataError as error:
+            raise WireError(f"vendor data: {error}") from error
+        static = {"static": dict(self._vendor_data.static(instance))}
+        return drive_files(
+            instance,
+            vendor_data2=static | dict(dynamic) | static,
+            entropy=self._entropy,
+        )

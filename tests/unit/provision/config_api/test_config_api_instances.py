@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -32,6 +33,7 @@ class FakeServer:
     def __init__(self) -> None:
         self.failed: dict[str, Sequence[str]] = {}
         self.forgotten: list[str] = []
+        self.files: dict[str, bytes] = {"openstack/latest/user_data": bytes(range(256))}
 
     def admitted(
         self, new: dict[str, Any], stored: Mapping[str, Any] | None
@@ -49,6 +51,11 @@ class FakeServer:
 
     async def forget_vendor_data(self, uuid: str) -> None:
         self.forgotten.append(uuid)
+
+    async def drive(self, uuid: str) -> Mapping[str, bytes]:
+        if self.failed:
+            raise WireError("vendor data: join: late")
+        return self.files
 
 
 class Calls:
@@ -138,6 +145,24 @@ def test_vendor_data(call: Calls) -> None:
     assert 405 == call("PUT", below, {}).status
 
 
+def test_a_config_drive(call: Calls) -> None:
+    """Its files, whatever bytes they are; or why there is none."""
+    below = f"{PATH}/drive"
+    assert 404 == call("GET", below).status
+    call("PUT", PATH, {})
+    reply = json.loads(call("GET", below).body)
+    assert ID == reply["uuid"]
+    assert call.embedded.files == {
+        path: base64.b64decode(text) for path, text in reply["files"].items()
+    }
+    call.embedded.failed = {ID: ("join",)}
+    failed = call("GET", below)
+    expected = f"instance {ID}: vendor data: join: late".encode()
+    assert (503, expected) == (failed.status, failed.body)
+    call.embedded.failed, call.embedded.files = {}, {}
+    assert 409 == call("GET", below).status
+
+
 def test_without_a_server(call: Calls) -> None:
     """Any object is an instance, and nothing is known of vendor data."""
     call.routes = InstanceCalls(call.store, AnyInstance()).routes()
@@ -146,6 +171,7 @@ def test_without_a_server(call: Calls) -> None:
     assert expected == json.loads(call("GET", "/vagent/instances").body)
     below = f"{PATH}/vendordata"
     assert {"uuid": ID, "targets": []} == json.loads(call("GET", below).body)
+    assert 409 == call("GET", f"{PATH}/drive").status
     assert 200 == call("DELETE", below).status == call("DELETE", PATH).status
 
 

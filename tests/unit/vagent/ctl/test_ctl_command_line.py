@@ -413,6 +413,19 @@ def test_instance_vendordata(run: Run, wire: Wire) -> None:
     assert 1 == run("instance", "vendordata", PORT)[0]
 
 
+def test_instance_config_drive(run: Run, wire: Wire, tmp_path: Path) -> None:
+    """The image is there, and nothing is said."""
+    pytest.importorskip("pycdlib", reason="it is not installed")
+    path = f"/vagent/instance/{VM}/drive"
+    files = {"openstack/latest/user_data": "AAEC"}
+    wire.answers["GET", path] = {"uuid": VM, "files": files}
+    image = tmp_path / "drive.iso"
+    assert (0, "", "") == run("instance", "config-drive", VM, str(image))
+    assert b"\0\1\2" in image.read_bytes()
+    wire.answers["GET", path] = {"uuid": VM}
+    assert 1 == run("instance", "config-drive", VM, str(image))[0]
+
+
 TRACES = "/vagent/traces"
 ENTRIES = [
     {

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from vagent.errors import WireError
+from vagent.nova.codec import decode_instance
 from vagent.nova.embedded import EmbeddedServer
+from vagent.nova.instance import Instance
 from vagent.nova.vendordata.report import VendorDataReport
 from vagent.nova.vendordata.stored import Failure, Known, StoredAnswers
+from vagent.nova.vendordata.vendor_data import NoVendorData, VendorDataError
 from vagent.observe.event import Event
 from vagent.store.memory import MemoryStore
 
 UUID = "1a2b3c00-0000-4000-8000-000000000003"
 DOCUMENT = {"uuid": UUID, "tenant_id": "7e000000000040008000000000000001"}
+
+
+class Instances:
+    """One instance."""
+
+    async def get(self, instance_id: str) -> Instance | None:
+        return decode_instance(DOCUMENT) if instance_id == UUID else None
+
+
+class VendorDataOfNobody(NoVendorData):
+    """Fails while `error` is set."""
+
+    error: Exception | None = None
+
+    async def dynamic(self, instance: Instance) -> Mapping[str, Any]:
+        if self.error is not None:
+            raise self.error
+        return {"join": {"ipaotp": "x"}}
 
 
 def now(coroutine: Any) -> Any:
@@ -33,7 +56,12 @@ def stored() -> StoredAnswers:
 @pytest.fixture
 def server(stored: StoredAnswers) -> EmbeddedServer:
     """Of that store."""
-    return EmbeddedServer(VendorDataReport(stored))
+    return EmbeddedServer(
+        VendorDataReport(stored),
+        instances=Instances(),
+        vendor_data=VendorDataOfNobody(),
+        entropy=bytes,
+    )
 
 
 def test_documents_are_checked(server: EmbeddedServer) -> None:
@@ -61,3 +89,21 @@ def test_vendor_data(server: EmbeddedServer, stored: StoredAnswers) -> None:
     now(server.forget_vendor_data(UUID))
     assert [] == now(server.vendor_data(UUID))
     assert {} == now(server.failed_targets())
+
+
+def test_a_config_drive(server: EmbeddedServer) -> None:
+    """It has what targets said; nothing for an instance that cannot be served."""
+    files = now(server.drive(UUID))
+    found = json.loads(files["openstack/latest/vendor_data2.json"])
+    assert {"static": {}, "join": {"ipaotp": "x"}} == found
+    assert {} == now(server.drive(UUID.replace("3", "4")))
+
+
+def test_no_drive_without_its_vendor_data(
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the hard failure mode."""
+    monkeypatch.setattr(VendorDataOfNobody, "error", VendorDataError("join: late"))
+    failure = now(server.drive(UUID))
+    assert isinstance(failure.value, WireError)
+    assert "vendor data: join: late" == str(failure.value)
