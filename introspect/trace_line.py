@@ -11,7 +11,9 @@ from vagent.observe.traces import TraceEntry
 
 
 def trace_line(entry: TraceEntry) -> str:
-    """The line; harmless in XML and on a terminal."""
+    """The entry as Contrail writes it. The entry's text has no control characters, so
+    the line can be put into XML and printed on a terminal.
+    """
     kind = type(entry.event)
     source, line = source_of(kind)
     sandesh = kind.sandesh or entry.name

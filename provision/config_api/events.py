@@ -31,7 +31,7 @@ class ApiAnswered(ConfigApiEvent):
     status: int
 
     def label(self) -> str:
-        """The status: the server gives about ten."""
+        """The HTTP status; the server uses about ten."""
         return str(self.status)
 
     def text(self) -> str:
@@ -40,7 +40,7 @@ class ApiAnswered(ConfigApiEvent):
         return f"{method} {ascii(self.path[:_SHOWN])[1:-1]} {self.status}"
 
     def is_fault(self) -> bool:
-        """Where it was refused or failed."""
+        """True where the request was refused or failed."""
         return self.status >= 400
 
 

@@ -49,7 +49,9 @@ class Embedded(Protocol):
         """What is known of each target for this instance. Raises StoreError."""
 
     async def forget_vendor_data(self, uuid: str) -> None:
-        """Its targets are asked again by the next request. Raises StoreError."""
+        """Forget the stored answers: the guest's next request asks the targets again.
+        Raises StoreError.
+        """
 
     async def drive(self, uuid: str) -> Mapping[str, bytes]:
         """The files of its config drive, none if it cannot be served. Raises

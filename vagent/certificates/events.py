@@ -29,7 +29,7 @@ class TlsFilesRefused(CertificateEvent):
     detail: str
 
     def text(self) -> str:
-        """Which file and what is wrong with it."""
+        """Names the file and says what is wrong with it."""
         return f"Metadata TLS files cannot be used: {self.detail}"
 
 
@@ -45,7 +45,7 @@ class TlsFilesLoaded(CertificateEvent):
     until: datetime
 
     def text(self) -> str:
-        """Which certificate is presented and until when it is valid."""
+        """Names the certificate that is presented, and says until when it is valid."""
         return (
             f"Metadata TLS client certificate {self.subject}, "
             f"valid until {self.until.isoformat()}"
@@ -68,11 +68,11 @@ class CertificateEnds(CertificateEvent):
     stage: str
 
     def label(self) -> str:
-        """How near the end is, of a closed set."""
+        """The warning that is due (a value of `ExpiryStage`), one of a closed set."""
         return self.stage
 
     def text(self) -> str:
-        """Which file, whose, until when."""
+        """Names the file and the certificate's subject, and says when it expires."""
         until = f"{self.until:%Y-%m-%d %H:%M} UTC"
         return f"Metadata certificate {self.path} ({self.subject}) ends on {until}"
 
@@ -91,7 +91,7 @@ class CertificateEnded(CertificateEvent):
     until: datetime
 
     def text(self) -> str:
-        """Which file, whose, since when."""
+        """Names the file and the certificate's subject, and says when it expired."""
         return (
             f"Metadata certificate {self.path} ({self.subject}) "
             f"ended on {self.until:%Y-%m-%d %H:%M} UTC: connections with it fail"

@@ -17,7 +17,9 @@ unused at any time; then the one that expires last counts."""
 
 
 class ExpiryStage(Enum):
-    """How near the expiry is; the value is what counters show."""
+    """How much time is left before a certificate expires; the value is what counters
+    show.
+    """
 
     FAR = ""
     MONTH = "30-days"
@@ -47,7 +49,9 @@ class Ending:
 
 
 def stage_of(ending: Ending, now: datetime) -> ExpiryStage:
-    """The last stage that has begun."""
+    """The stage for the time that is left: ENDED, WEEK (7 days), MONTH (30 days) or
+    FAR.
+    """
     left = ending.until - now
     return next((stage for limit, stage in _STAGES if left <= limit), ExpiryStage.FAR)
 

@@ -93,7 +93,9 @@ class CertificateWatch:
             self._timer.cancel()
 
     def look(self) -> None:
-        """Check all files, and report new stages."""
+        """Read all files again, and report each certificate that has come nearer to its
+        expiry by a stage (30 days, 7 days, expired).
+        """
         kinds: dict[Path, set[str]] = {}
         for kind, paths in self._files().items():
             for path in paths:

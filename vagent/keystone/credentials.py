@@ -1,4 +1,4 @@
-"""What a call of another service shows of us, and who gives it."""
+"""The header fields that authenticate the agent at other services: an interface."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ class CredentialsError(VagentError):
 
 
 class CallCredentials(Protocol):
-    """Gives the headers of the agent's own account."""
+    """Gives the header fields with which the agent authenticates at other services, as
+    its own Keystone account.
+    """
 
     async def headers(self) -> Headers:
-        """Headers that are good for a while. Raises CredentialsError."""
+        """Header fields that the other service will accept for some time. Raises
+        CredentialsError.
+        """
 
     def refused(self, headers: Headers) -> None:
-        """A service does not take these: the next ones must be others."""
+        """A service has refused these header fields: `headers` must get new ones."""

@@ -34,7 +34,7 @@ class ServiceLeftOut(LinkLocalEvent):
     detail: str
 
     def label(self) -> str:
-        """Why, from a closed set."""
+        """Why the service was left out, one of a closed set."""
         return self.reason
 
     def text(self) -> str:

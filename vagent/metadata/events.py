@@ -159,12 +159,12 @@ class StaleServed(RequestEvent):
     seconds_late: float
 
     def text(self) -> str:
-        """For whom, and how much too late."""
+        """Says which guest got the stale response, and how long ago it expired."""
         late = max(self.seconds_late, 0.0)
         return f"Metadata for VM : {self.guest} Stale by {late:.1f} s"
 
     def is_fault(self) -> bool:
-        """The upstream is at fault."""
+        """True: the upstream has failed."""
         return True
 
 
@@ -185,7 +185,7 @@ class LocalAnswer(RequestEvent):
     counter = OWN_ERRORS
 
     def is_fault(self) -> bool:
-        """The guest did not get what it asked for."""
+        """True: the guest did not get what it asked for."""
         return True
 
 
@@ -201,7 +201,9 @@ class CoalescedFailed(RequestEvent):
     status: int
 
     def text(self) -> str:
-        """The status, and with which request it failed."""
+        """The status, and the number of the upstream request whose failure this request
+        shared.
+        """
         return (
             f"Metadata for VM : {self.guest} Error : {self.status} together with"
             f" request {request_id.shown(self.forwarded)}"
@@ -213,7 +215,7 @@ class CoalescedFailed(RequestEvent):
         return {**RequestEvent.facts(self), "forwarded": forwarded}
 
     def is_fault(self) -> bool:
-        """The guest did not get what it asked for."""
+        """True: the guest did not get what it asked for."""
         return True
 
 
@@ -222,7 +224,7 @@ class GuestUnknown(LocalAnswer):
     """No port is registered for the connection's source address (404)."""
 
     def label(self) -> str:
-        """Always the same."""
+        """Always the same reason."""
         return "unknown-guest"
 
     def text(self) -> str:
@@ -237,7 +239,7 @@ class ServiceUnknown(LocalAnswer):
     method: bytes
 
     def label(self) -> str:
-        """Always the same."""
+        """Always the same reason."""
         return "no-service"
 
     def text(self) -> str:
@@ -258,7 +260,7 @@ class RequestRefused(LocalAnswer):
     method: bytes
 
     def label(self) -> str:
-        """The status, of a closed set."""
+        """The status, one of a closed set."""
         return f"refused-{self.status}"
 
     def text(self) -> str:
@@ -284,11 +286,11 @@ class GuestLimited(LocalAnswer):
     reason: str
 
     def label(self) -> str:
-        """Which limit, of a closed set."""
+        """The limit that the guest reached, one of a closed set."""
         return self.reason
 
     def text(self) -> str:
-        """The status and which limit."""
+        """The status, and the limit that the guest reached."""
         return f"Error: {self.status} {self.reason}; Request for VM : {self.guest}"
 
 
@@ -299,9 +301,9 @@ class GuestCut(LocalAnswer):
     reason: str
 
     def label(self) -> str:
-        """Which limit, of a closed set."""
+        """Why the connection was closed, one of a closed set."""
         return self.reason
 
     def text(self) -> str:
-        """Who and why."""
+        """Says whose connection was closed, and why."""
         return f"Metadata for VM : {self.guest} Error : {self.reason}"

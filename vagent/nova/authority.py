@@ -49,7 +49,9 @@ class Authority:
         self._secret = secret
 
     def admit(self, headers: Mapping[str, bytes]) -> Claim | NovaFault:
-        """The claim of a request, or why it is refused (lower-case header names)."""
+        """The instance and tenant that a request is for, or why the request is refused.
+        `headers` are by name in lower case.
+        """
         instance = headers.get("x-instance-id")
         if instance is None:
             return NO_INSTANCE

@@ -37,11 +37,11 @@ class NovaAnswered(NovaEvent):
     reason: str
 
     def label(self) -> str:
-        """The class of the status."""
+        """The class of the status, such as 2xx."""
         return f"{self.status // 100}xx"
 
     def text(self) -> str:
-        """What was asked, for which instance, and what became of it."""
+        """Says what was asked, for which instance, and with which outcome."""
         path = self.target.split(b"?")[0].decode("latin-1")
         why = f" ({self.reason})" if self.reason else ""
         return (
@@ -50,7 +50,7 @@ class NovaAnswered(NovaEvent):
         )
 
     def is_fault(self) -> bool:
-        """Where it was refused or failed."""
+        """True where the request was refused or failed."""
         return self.status >= 400
 
 
@@ -70,7 +70,7 @@ class NovaRefused(Event):
     reason: str
 
     def label(self) -> str:
-        """Why, of a closed set."""
+        """Why the request was refused, one of a closed set."""
         return self.reason
 
 
@@ -137,7 +137,7 @@ class NovaTlsReloaded(NovaEvent):
         return "metadata server took new certificates"
 
     def is_fault(self) -> bool:
-        """Where they could not be used."""
+        """True where the new files could not be used."""
         return bool(self.detail)
 
 
@@ -156,7 +156,7 @@ class NovaHandshakeFailed(NovaEvent):
         return f"metadata server: {self.peer}: {self.detail}"
 
     def is_fault(self) -> bool:
-        """The client is not served."""
+        """True: the client is not served."""
         return True
 
 

@@ -67,8 +67,8 @@ class Event:
         return dict(_facts(self))
 
     def is_fault(self) -> bool:
-        """Does it tell of something that went wrong? What is logged as a warning or an
-        error does, unless the class knows better.
+        """Whether something went wrong. By default that is so for events that are
+        logged as a warning or worse; a class may decide otherwise.
         """
         return self.level in ("warn", "error", "critical")
 

@@ -47,7 +47,7 @@ class BackgroundFailed(Event):
     level = "error"
 
     def label(self) -> str:
-        """What the work was for."""
+        """The purpose of the work that failed."""
         return self.work
 
     def text(self) -> str:

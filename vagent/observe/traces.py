@@ -48,7 +48,7 @@ class TraceEntry:
 
     @property
     def is_fault(self) -> bool:
-        """Does it tell of something that went wrong?"""
+        """Whether something went wrong."""
         return self.event.is_fault()
 
 

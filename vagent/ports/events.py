@@ -74,7 +74,7 @@ class PortRequestRefused(PortEvent):
     detail: str
 
     def label(self) -> str:
-        """The status, from a closed set."""
+        """The status, one of a closed set."""
         return str(self.status)
 
     def text(self) -> str:

@@ -171,19 +171,21 @@ class BoundedRequest(Request):
 
 
 class SiteChannel(HTTPChannel):
-    """A connection, counted by its site."""
+    """A connection of an operator's client, which counts against its site's
+    MAX_CONNECTIONS.
+    """
 
     site: OperatorSite
 
     def connectionMade(self) -> None:
-        """Count it; hang up if it is one too many."""
+        """Count the connection; close it if the site has MAX_CONNECTIONS already."""
         super().connectionMade()
         self.site.connections += 1
         if self.site.connections > MAX_CONNECTIONS:
             self.loseConnection()
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # its default is a global
-        """It counts no more."""
+        """The connection is closed: count it no longer."""
         self.site.connections -= 1
         super().connectionLost(reason)
 

@@ -25,16 +25,16 @@ class FabricEndpointEvent(FlowEvent):
     detail: str
 
     def label(self) -> str:
-        """The new health, of a closed set."""
+        """The new health, one of a closed set."""
         return self.health
 
     def text(self) -> str:
-        """Which endpoint, what now, why."""
+        """Names the endpoint and says its new health and the reason."""
         where = host_port(self.address, self.port)
         return f"endpoint {where} {self.protocol}: {self.health} ({self.detail})"
 
     def facts(self) -> dict[str, Any]:
-        """The endpoint is one fact: `address:port`."""
+        """The fields; `endpoint` is address and port as `address:port`."""
         return {
             "endpoint": host_port(self.address, self.port),
             "protocol": self.protocol,
@@ -43,7 +43,7 @@ class FabricEndpointEvent(FlowEvent):
         }
 
     def is_fault(self) -> bool:
-        """Unless it is well again."""
+        """True unless the endpoint became healthy again."""
         return self.health != UP
 
 

@@ -79,9 +79,10 @@ class _Failures:
 
 @dataclass(slots=True)
 class _Record:
-    """What speaks against an endpoint, for one protocol; there is no record while
-    nothing does. `failures` are by the guest's index. `trials` counts the flows that
-    were sent there, since it is down, to try it.
+    """The evidence of one protocol that an endpoint does not answer. An endpoint
+    without such evidence has no record. `failures` are those of each guest, by the
+    guest's index. `trials` counts the flows that were sent to the endpoint to try it,
+    from the moment at which it was judged down.
     """
 
     failures: dict[int, _Failures] = field(default_factory=dict)
@@ -184,7 +185,7 @@ class EndpointHealth:
         return Choice(self._pick(live or numbers), is_live=False)
 
     def is_well(self, number: int, protocol: int) -> bool:
-        """Does nothing speak against this endpoint?"""
+        """Is there no evidence that this endpoint does not answer?"""
         return not self._any_trouble or (
             (number, protocol) not in self._records
             and not self._check_says_down(number)

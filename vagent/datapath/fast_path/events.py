@@ -62,7 +62,7 @@ class FastPathFlow(FlowEvent):
     guest: Registration | None
 
     def label(self) -> str:
-        """What came of it, of a closed set."""
+        """The outcome for the flow, one of a closed set."""
         return self.outcome
 
     def text(self) -> str:

@@ -190,7 +190,9 @@ class FastPath:
             self._taps.add(attachment)
 
     def detached(self, attachment: Attachment) -> None:
-        """The rules serve it no more. `end` is called for its flows."""
+        """The rules serve this attachment no longer. The caller ends its flows with
+        `end`.
+        """
         self._guarded(lambda: self._taps.remove(attachment))
 
     def serve(self, addresses: Iterable[Address]) -> None:
@@ -249,7 +251,8 @@ class FastPath:
     def _work(self) -> None:
         now = self._clock.seconds()
         if self._kernel.has_lapsed():
-            # The agent was away: conntrack may have given ports of a flow to another.
+            # The agent stood still for longer than its lease: meanwhile conntrack may
+            # have ended a flow and given its ports to another flow.
             self._end_all([*self._flows.values()], OffloadOutcome.LAPSED)
         self._taps.attach_waiting(MAX_PER_TURN)
         candidates = self._candidates()

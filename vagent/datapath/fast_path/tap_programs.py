@@ -48,7 +48,9 @@ class TapPrograms:
             self._waiting[attachment.ifindex] = None
 
     def remove(self, attachment: Attachment) -> None:
-        """The rules serve it no more. Raises KernelError."""
+        """Stop watching the tap of an attachment that the rules serve no longer. Raises
+        KernelError.
+        """
         place = _place(attachment)
         if place is None or self._attachments.get(place) != attachment:
             return

@@ -11,8 +11,8 @@ MAX_PAST = 1024
 
 
 class TrafficCounts:
-    """Adds the counters of a flow's entries to what it carried when it was on the fast
-    path before.
+    """Counts what a flow has carried on the fast path: the counters of its present
+    entries, and what earlier entries of the same flow had counted.
     """
 
     def __init__(self, kernel: FastPathKernel) -> None:

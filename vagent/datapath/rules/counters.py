@@ -72,12 +72,12 @@ class KernelWatch:
         return lambda: self.packets[name]
 
     def start(self) -> None:
-        """Begin to look."""
+        """Read the counters every INTERVAL seconds from now on."""
         self._running = True
         self._next = self._clock.callLater(INTERVAL, self._begin)
 
     def stop(self) -> None:
-        """Begin no look any more."""
+        """Stop reading the counters."""
         self._running = False
         if self._next is not None and self._next.active():
             self._next.cancel()

@@ -27,7 +27,7 @@ class KernelRefused(FlowEvent):
         )
 
     def is_fault(self) -> bool:
-        """What was refused was not wanted."""
+        """True: the kernel refused packets that nobody should have sent."""
         return True
 
 

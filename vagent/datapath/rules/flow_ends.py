@@ -1,8 +1,8 @@
 """Flows that must end, because their port or their endpoint went.
 
-Without this conntrack would carry them on, and the guest that gets the index next would
-hear what was meant for the one before. What the kernel did not do stays owed until it
-has done it, whatever becomes of the rules meanwhile.
+Otherwise conntrack would carry them on, and the guest that gets the index next would
+receive packets that were meant for the guest before it. A flow that the kernel did not
+end is tried again until it is ended, whatever becomes of the rules meanwhile.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from vagent.datapath.system import System
 
 
 class FlowEnds:
-    """The flows that are owed an end, as conntrack marks under a mask."""
+    """The flows that must be ended and are not yet, as pairs of a conntrack mark and
+    mask.
+    """
 
     def __init__(self, *, system: System, fast_path: FastPath) -> None:
         self._system = system
@@ -27,25 +29,26 @@ class FlowEnds:
 
     @property
     def any_owed(self) -> bool:
-        """Is the end of any flows still owed?"""
+        """Are there flows that must be ended and are not yet?"""
         return bool(self._owed)
 
     def owe_index(self, index: int) -> None:
-        """End all flows that the identity with this index opened."""
+        """Note that all flows opened by the identity with this index must be ended."""
         self._owed[index, INDEX_MASK] = None
 
     def owe_endpoints(self, numbers: Collection[int]) -> None:
-        """End all flows that go to these endpoints."""
+        """Note that all flows to these endpoints must be ended."""
         for number in numbers:
             self._owed[number << INDEX_BITS, ENDPOINT_MASK] = None
 
     def owes_index(self, index: int) -> bool:
-        """Is the end of this identity's flows still owed?"""
+        """Are there flows of this index that must be ended and are not yet?"""
         return (index, INDEX_MASK) in self._owed
 
     async def meet(self) -> None:
-        """End them. What the kernel refuses stays owed, with all that comes after it.
-        Raises what the system raises.
+        """End the flows that were noted. Where the kernel refuses, those flows and all
+        that come after them stay noted for the next call. Raises what the system
+        raises.
         """
         for mark, mask in [*self._owed]:
             # First where conntrack does not see their packets.

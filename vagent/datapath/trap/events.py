@@ -31,7 +31,7 @@ class FlowDecided(FlowEvent):
     guest: Registration | None
 
     def label(self) -> str:
-        """Why the verdict is what it is, of a closed set."""
+        """The reason for the verdict, one of a closed set."""
         return self.verdict.reason
 
     def text(self) -> str:
@@ -65,7 +65,7 @@ class FlowDecided(FlowEvent):
         }
 
     def is_fault(self) -> bool:
-        """Unless it goes where it should."""
+        """True unless the verdict lets the flow in."""
         return self.verdict.reason not in _LET_IN
 
     def _guest_address(self) -> str:
@@ -96,7 +96,7 @@ class PacketMalformed(FlowEvent):
         return f"malformed packet dropped: {self.detail}"
 
     def is_fault(self) -> bool:
-        """The packet is at fault."""
+        """True: the packet is malformed."""
         return True
 
 

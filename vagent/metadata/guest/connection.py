@@ -64,7 +64,8 @@ class Phase(Enum):
     CLOSED = "closing or closed"
 
 
-# Looked up by its class a member costs 70 ns in Python 3.11, eight times a request.
+# Members of enums as plain names: in Python 3.11 `Phase.READING` costs 70 ns, and each
+# request needs eight of them.
 _READING, _RESPONDING = Phase.READING, Phase.RESPONDING
 _PAUSED, _LINGERING, _CLOSED = Phase.PAUSED, Phase.LINGERING, Phase.CLOSED
 _NOTHING = RequestStage.NOTHING

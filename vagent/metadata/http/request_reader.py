@@ -26,7 +26,7 @@ class RequestStage(Enum):
 
 
 _NOTHING = RequestStage.NOTHING
-"""Looked up by its class a member costs 70 ns in Python 3.11."""
+"""The member as a plain name: in Python 3.11 `RequestStage.NOTHING` costs 70 ns."""
 
 
 class RequestReader:

@@ -21,7 +21,7 @@ class TokenIssued(RequestEvent):
     )
 
     def text(self) -> str:
-        """To whom; never the token."""
+        """Says which guest got a token; never the token."""
         return f"Metadata for VM : {self.guest} Session token issued"
 
 
@@ -33,11 +33,11 @@ class TokenRefused(LocalAnswer):
     reason: str
 
     def label(self) -> str:
-        """What was wrong, of a closed set."""
+        """What was wrong, one of a closed set."""
         return self.reason
 
     def text(self) -> str:
-        """The status and why."""
+        """The status and the reason."""
         return f"Error: {self.status} {self.reason}; Request for VM : {self.guest}"
 
 
@@ -54,11 +54,13 @@ class TokenMissed(RequestEvent):
     path: bytes
 
     def label(self) -> str:
-        """What was wrong, of a closed set."""
+        """What was wrong, one of a closed set."""
         return self.reason
 
     def text(self) -> str:
-        """Who would have been refused what, and why."""
+        """Says which guest's request would have been refused, with which status, and
+        why.
+        """
         return (
             f"Metadata for VM : {self.guest} Audit : {self.reason} "
             f"URL : {printable(self.path[1:])}"
@@ -78,5 +80,5 @@ class SessionKeysNotKept(MetadataEvent):
     detail: str
 
     def text(self) -> str:
-        """Which file and what is wrong with it."""
+        """Names the file and says what is wrong with it."""
         return f"Metadata session keys cannot be kept: {self.detail}"

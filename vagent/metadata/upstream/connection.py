@@ -132,7 +132,7 @@ class UpstreamConnection(Protocol):
         self._pool.closed(self, str(reason.value) if refused and was_idle else "")
 
     def expired(self) -> None:
-        """It was idle for too long, or the upstream is too slow."""
+        """The connection was idle for too long, or the upstream is too slow."""
         now = self._deadlines.now()
         if self._request is None:
             self.close()

@@ -17,7 +17,7 @@ class ForwardFailed(LocalAnswer):
     detail: str
 
     def label(self) -> str:
-        """Which kind of failure, of a closed set."""
+        """The kind of failure, one of a closed set."""
         return self.reason
 
     def text(self) -> str:
@@ -42,11 +42,11 @@ class UpstreamEndpointFailed(MetadataEvent):
     detail: str
 
     def text(self) -> str:
-        """Which endpoint and what happened."""
+        """Names the endpoint and says what happened."""
         return f"Metadata upstream {self.endpoint} failed a request: {self.detail}"
 
     def is_fault(self) -> bool:
-        """The endpoint is at fault."""
+        """True: the endpoint has failed."""
         return True
 
 
@@ -66,11 +66,11 @@ class UpstreamEndpointProbed(Event):
     detail: str
 
     def label(self) -> str:
-        """Was it answered?"""
+        """Whether the health check was answered."""
         return "failed" if self.detail else "answered"
 
     def text(self) -> str:
-        """Which endpoint, and what was wrong."""
+        """Names the endpoint and says what was wrong."""
         return f"Metadata upstream {self.endpoint} probed: {self.detail or 'answered'}"
 
 
@@ -93,9 +93,9 @@ class UpstreamEndpointChanged(MetadataEvent):
         return self.state.name
 
     def text(self) -> str:
-        """Which endpoint, what now, why."""
+        """Names the endpoint and says its new state and the reason."""
         return f"Metadata upstream {self.endpoint} is {self.state.name}: {self.detail}"
 
     def is_fault(self) -> bool:
-        """Unless it came back."""
+        """True unless the endpoint came back."""
         return self.state is not BreakerState.UP

@@ -51,7 +51,7 @@ class RequestPool(Protocol):
         """Send it as soon as a connection can carry it, or call its `give_up`."""
 
     def withdraw(self, request: ForwardedRequest) -> None:
-        """Do not send it any more."""
+        """Take back a request that waits for a connection."""
 
     def has_other(self, request: ForwardedRequest) -> bool:
         """Is an endpoint up that has not failed this request?"""
@@ -203,7 +203,7 @@ class ForwardedRequest:
         self._receiver.send_local_response(status, close=close)
 
     def expired(self) -> None:
-        """It has waited for a connection as long as it may."""
+        """The request has waited for a connection as long as it may."""
         self._pool.withdraw(self)
         self.give_up(503, "held-too-long", "no upstream connection in time")
 

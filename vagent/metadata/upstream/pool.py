@@ -39,7 +39,8 @@ from vagent.observe.event import Emit
 from vagent.transport.deadlines import NEVER, Deadlines
 
 _UP, _DOWN = BreakerState.UP, BreakerState.DOWN
-"""For every request: looked up by its class a member costs 70 ns in Python 3.11."""
+"""Members as plain names, because each request needs them: in Python 3.11
+`BreakerState.UP` costs 70 ns."""
 
 
 class ConnectionPool:
@@ -118,7 +119,7 @@ class ConnectionPool:
                 self._open_for(request, endpoint)
 
     def withdraw(self, request: ForwardedRequest) -> None:
-        """Do not send it any more."""
+        """Take back a request that waits for a connection."""
         self._queue.remove(request)
 
     def has_other(self, request: ForwardedRequest) -> bool:

@@ -45,7 +45,7 @@ class WaitQueue:
         return True
 
     def remove(self, request: ForwardedRequest) -> None:
-        """It waits no more; harmless if it did not wait."""
+        """Take a request out of the queue; does nothing if it is not in it."""
         if request in self._requests:
             del self._requests[request]
             self.size -= 1

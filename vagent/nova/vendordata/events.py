@@ -32,7 +32,7 @@ class TargetAnswered(VendorDataEvent):
     seconds: float
 
     def label(self) -> str:
-        """Targets are those of agent.conf, at most 32."""
+        """The name of the target; agent.conf names at most 32."""
         return self.target
 
     def text(self) -> str:
@@ -58,7 +58,7 @@ class TargetFailed(VendorDataEvent):
     detail: str
 
     def label(self) -> str:
-        """A closed set: those that TargetError is raised with."""
+        """Why the target failed, one of those that TargetError is raised with."""
         return self.reason
 
     def text(self) -> str:
@@ -175,5 +175,5 @@ class StaticFileReloaded(VendorDataEvent):
         return "static vendor data were read again"
 
     def is_fault(self) -> bool:
-        """Where it could not be used."""
+        """True where the file could not be used."""
         return bool(self.detail)

@@ -1,4 +1,4 @@
-"""What is known of each instance's targets, kept in the store over restarts.
+"""The vendor data answers of each instance's targets, kept in the store over restarts.
 
 One entry for each instance: answers with the question that they belong to and when it
 was asked, and which targets failed since when. Times are those of the wall clock,
@@ -22,8 +22,8 @@ KIND = "vendordata"
 
 @dataclass(frozen=True, slots=True)
 class TargetAnswer:
-    """What a target said. `question` names what it was asked, `asked_at` when
-    (seconds since the epoch).
+    """The answer of a target. `question` identifies the question, `asked_at` is when it
+    was asked (seconds since the epoch).
     """
 
     question: str
@@ -45,7 +45,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of one instance, by the names of targets."""
+    """The answers and failures stored for one instance, by the names of the targets."""
 
     answers: Mapping[str, TargetAnswer] = field(default_factory=dict)
     failures: Mapping[str, Failure] = field(default_factory=dict)
@@ -62,21 +62,23 @@ class StoredAnswers:
         self._emit = emit
 
     async def load(self, instance_id: str) -> Known:
-        """What is known of the instance. Raises StoreError."""
+        """What is stored for the instance. Raises StoreError."""
         entry = await self._store.get(KIND, instance_id)
         return NOTHING if entry is None else self._decoded(entry)
 
     async def load_all(self) -> dict[str, Known]:
-        """What is known of each instance, by UUID. Raises StoreError."""
+        """What is stored for each instance, by UUID. Raises StoreError."""
         entries = await self._store.entries(KIND)
         return {entry.id: self._decoded(entry) for entry in entries}
 
     async def save(self, instance_id: str, known: Known) -> None:
-        """Keep it durably in place of what was there. Raises StoreError."""
+        """Store this durably for the instance, in place of what was stored. Raises
+        StoreError.
+        """
         await self._store.put(KIND, instance_id, encode(known), expected=None)
 
     async def forget(self, instance_id: str) -> None:
-        """Nothing is known of it any more. Raises StoreError."""
+        """Delete what is stored for the instance. Raises StoreError."""
         await self._store.delete(KIND, instance_id)
 
     def _decoded(self, entry: StoreEntry) -> Known:
@@ -88,7 +90,7 @@ class StoredAnswers:
 
 
 def encode(known: Known) -> dict[str, Any]:
-    """As it is stored."""
+    """The JSON form that is stored."""
     return {
         "answers": {
             name: {
@@ -106,7 +108,9 @@ def encode(known: Known) -> dict[str, Any]:
 
 
 def decode(value: Mapping[str, Any]) -> Known:
-    """What is stored. Raises what indexing raises if it has another form."""
+    """Reads the JSON form that is stored. Raises what indexing raises if it has another
+    form.
+    """
     return Known(
         {
             str(name): TargetAnswer(
