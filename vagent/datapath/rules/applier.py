@@ -68,6 +68,7 @@ class Applier:
         self._ends = FlowEnds(system=system, fast_path=fast_path)
         self._ends_failed = False
         self._held: set[int] = set()
+        self._offered_services = services
         self._wanted_services = services
         self._applied_services = services
         self._replace = True
@@ -94,7 +95,7 @@ class Applier:
         """Replace whatever is in the kernel by the wanted state. Raises KernelError."""
         self._features = features
         self._host_mac = host_mac
-        self.offer(self._wanted_services)
+        self.offer(self._offered_services)
         self._running = True
         try:
             await self._replace_all()
@@ -122,6 +123,8 @@ class Applier:
 
     def offer(self, services: Services) -> None:
         """Serve these from now on, as far as this host serves their IP version."""
+        # Kept whole: before `start` it is not known what the host serves.
+        self._offered_services = services
         carries_all = self._features.ipv6
         self._wanted_services = services if carries_all else services.without_ipv6()
         self._kick()

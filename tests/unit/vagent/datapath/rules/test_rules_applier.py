@@ -531,3 +531,16 @@ def test_services_reach_the_kernel_as_far_as_it_carries_them(
     assert ipv6 == any("fd00::1" in script for script in bench.kernel.scripts)
     assert ipv6 == any("proxy fd00::1" in each for each in bench.kernel.commands)
     bench.applier.stop()
+
+
+@pytest.mark.parametrize("ipv6", [False, True])
+def test_services_from_before_the_start_are_served_as_those_after_it(
+    names: Names, metadata: LinkLocalService, ipv6: bool
+) -> None:
+    """What the host serves is known at the start: until then none is left out."""
+    bench = Bench(names, ipv6=ipv6)
+    six = replace(metadata, name="six", address=IPv6Address("fd00::1"))
+    bench.applier.offer(Services.of([metadata, six], names, bench.services))
+    bench.start()
+    assert ipv6 == any("proxy fd00::1" in each for each in bench.kernel.commands)
+    bench.applier.stop()
