@@ -26,16 +26,16 @@ class Baseline:
 
 
 async def no_flows(_registration: Registration | None) -> FlowList:
-    """Where there is no data path, there are none."""
+    """No flows: for an agent without a data path."""
     return FlowList()
 
 
 def no_proxy() -> None:
-    """Where there is no metadata proxy, there is nothing to see of one."""
+    """No proxy: for an agent without a metadata proxy."""
 
 
 def no_endpoints(_service: LinkLocalService) -> Iterable[EndpointState]:
-    """Where there is no data path, there are none."""
+    """No endpoints: for an agent without a data path."""
     return ()
 
 

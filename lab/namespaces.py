@@ -59,7 +59,7 @@ def inside(namespace: str, make: Callable[[], T]) -> T:
                     code = ctypes.get_errno()
                     raise OSError(code, os.strerror(code), namespace)
             outcome.append((True, make()))
-        except BaseException as failure:  # border: carried over to the caller's thread
+        except BaseException as failure:  # carried over to the caller's thread
             outcome.append((False, failure))
 
     thread = threading.Thread(target=enter)

@@ -242,7 +242,7 @@ class Agent:
         ):
             try:
                 await step()
-            except Exception as failure:  # border: each part must get its chance
+            except Exception as failure:  # each part must get its chance
                 clean = False
                 self._observer.own(_failed(failure), "stop")
         self._worker.stop()

@@ -123,7 +123,7 @@ def _run(loaded: Loaded) -> int:
     async def start() -> None:
         try:
             await agent.start()
-        except Exception as failure:  # border: a half-started agent must not stay
+        except Exception as failure:  # a half-started agent must not stay
             _log.critical("cannot start: {why}", why=_why(failure))
             outcome[0] = _exit_code(failure)
             if reactor.running:

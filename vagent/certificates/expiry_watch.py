@@ -146,7 +146,9 @@ class CertificateWatch:
 
 
 def _look_at(path: Path, known: _Known | None) -> _Known | None:
-    """What is in the file now; None if it cannot be read."""
+    """The subject and expiry of the certificate in the file, as `_Known`; None if the
+    file cannot be read.
+    """
     try:
         found = path.stat()
         state = (found.st_mtime_ns, found.st_size, found.st_ino)

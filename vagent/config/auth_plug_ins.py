@@ -96,7 +96,7 @@ def _loader(name: str) -> Any:
     try:
         loader = found.load()()
         usable = loader.available
-    except Exception as error:  # border: a third-party plug-in may raise anything
+    except Exception as error:  # a third-party plug-in may raise anything
         raise PlugInError(f"{name} cannot be loaded: {error}") from error
     if not usable:
         raise PlugInError(

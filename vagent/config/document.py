@@ -189,6 +189,6 @@ def _faults(log: etree._ListErrorLog, scan: _Scan) -> Iterator[tuple[int, str]]:
 
 
 def _sentence(entry: etree._LogEntry) -> str:
-    """What libxml2 means; not its words, as they may quote a secret."""
+    """Our own words for an error of libxml2, because libxml2's may quote a secret."""
     known = _SENTENCES.get(entry.type)
     return known or entry.type_name.removeprefix("ERR_").replace("_", " ").lower()

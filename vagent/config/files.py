@@ -44,5 +44,5 @@ def read_bounded(path: Path, ceiling: int) -> Content:
 
 
 def reason(error: OSError | ValueError) -> str:
-    """Why a file could not be read, in the system's words."""
+    """Why a file could not be read, in the operating system's words."""
     return getattr(error, "strerror", None) or "not a usable path"

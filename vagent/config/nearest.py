@@ -7,7 +7,7 @@ from vagent.config.grammar import Declared, ElementKind
 
 
 def unknown_element(name: str, parent: Declared, agent: Declared) -> str:
-    """What to say of an element that `parent` does not have."""
+    """The message for an element that `parent` does not have."""
     what = f"unknown element <{shown_name(name)}>"
     if parent.kind is ElementKind.OPTIONS:
         return f"{what}; allowed in <{parent.name}>: letters, digits, _ and -"
@@ -27,7 +27,7 @@ def unknown_element(name: str, parent: Declared, agent: Declared) -> str:
 
 
 def unknown_attribute(name: str, element: Declared) -> str:
-    """What to say of an attribute that `element` does not have."""
+    """The message for an attribute that `element` does not have."""
     what = f"unknown attribute {shown_name(name)}"
     if element.attributes:
         return f"{what}; nearest known name: {nearest(name, element.attributes)}"

@@ -40,7 +40,7 @@ class Section:
         return self.sections.get(name, Section(self.place.child(name)))
 
     def place_of(self, name: str) -> Place:
-        """Where the element is, or where it would be."""
+        """The place of the element in the file; if it is missing, where it would be."""
         value = self.values.get(name)
         return value.place if value else self.place.child(name)
 

@@ -29,7 +29,7 @@ DEFAULT_TIMEOUT = ServiceCredentials("").timeout
 def read_service_credentials(
     section: Section, findings: Findings, conf: Content
 ) -> ServiceCredentials | None:
-    """What the section means; None where it names no plug-in."""
+    """The settings in the section; None where it names no plug-in."""
     options = section.section("auth-options")
     auth_type = section.value("auth-type", str, "")
     if not auth_type:

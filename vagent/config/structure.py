@@ -125,7 +125,7 @@ class _Walk:
     def section(
         self, element: etree._Element, declared: Declared, place: Place
     ) -> Section:
-        """What is left in `element`, as a section."""
+        """The elements in `element` that were not refused, as a section."""
         values, sections, refused = {}, {}, set()
         for child in element:
             inner = declared.child(child.tag)

@@ -31,7 +31,7 @@ _NAME = re.compile(r"[!-~]{1,64}")
 def read_vendordata(
     section: Section, findings: Findings, *, is_used: bool
 ) -> VendorDataConfig:
-    """What the section means; the defaults where no metadata server runs."""
+    """The settings in the section; the defaults where no metadata server runs."""
     if not is_used:
         matters = ("static-file", "dynamic-targets")
         given = [name for name in matters if section.value(name, str, "")]

@@ -212,7 +212,9 @@ class DataPath:
         await self._applier.settled()
 
     def ports_changed(self, change: Change) -> None:
-        """Ports were registered, replaced or removed; `guests` says so already."""
+        """Ports were registered, replaced or removed. The registry (`guests`) has
+        changed already.
+        """
         kept = {index for new in change.added for index in new.indexes}
         for old in change.removed:
             self._forget(old, kept)

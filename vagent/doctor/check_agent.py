@@ -137,8 +137,8 @@ def _other_holder(facts: HostFacts) -> Iterator[Finding]:
 
 
 def _without_agent(facts: HostFacts) -> str:
-    """The consequence for guests if no agent runs: the rules of a stopped agent, or
-    none.
+    """What happens to guests' packets while no agent runs. The rules of a stopped agent
+    may still be there.
     """
     ruleset, table = facts.host.ruleset, facts.ours.table
     if ruleset is None:

@@ -49,7 +49,8 @@ class KeystoneAccount:
             until, why = self._failed
             if self._clock.seconds() < until:
                 raise CredentialsError(why)
-        # What was asked before a refusal may bring the refused ones.
+        # Not shared with a fetch that began before a refusal: it may bring the
+        # refused credentials again.
         return await self._flights.run(self._refusals, self._fetch)
 
     def refused(self, headers: Headers) -> None:

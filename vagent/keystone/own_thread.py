@@ -35,7 +35,7 @@ class OwnThread:
         def job() -> None:
             try:
                 result: Any = work()
-            except Exception:  # border: it belongs to whoever asked
+            except Exception:  # the caller gets it
                 result = Failure()
             self._reactor.callFromThread(answered.callback, result)
 

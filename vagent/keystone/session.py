@@ -32,7 +32,7 @@ class KeystoneSession:
         """Raises CredentialsError."""
         try:
             found = self._made().get_auth_headers()
-        except Exception as error:  # border: plug-ins raise what they like
+        except Exception as error:  # plug-ins raise what they like
             raise CredentialsError(_reason(error)) from error
         if found is None:
             raise CredentialsError("the plug-in gives no credentials")

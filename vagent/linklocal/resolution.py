@@ -142,7 +142,7 @@ class NameFollower:
         try:
             answer = await self._lookup(*name)
             addresses = tuple(sorted(set(answer.addresses), key=int)[:MAX_ADDRESSES])
-        except Exception as failure:  # border: a name that fails keeps its last answer
+        except Exception as failure:  # a name that fails keeps its last answer
             self._failed(name, str(failure) or type(failure).__name__)
             return
         if name not in self._wanted:

@@ -178,10 +178,10 @@ class MetadataProxy:
         registration = self._identify(identity)
         return "" if registration is None else registration.port.id
 
-    # What a guest's connection calls (`DownstreamCallbacks`).
+    # The methods of `DownstreamCallbacks`: a guest's connection calls them.
 
     def connection_made(self, connection: DownstreamConnection) -> Admission:
-        """Count a new connection, and say what becomes of it."""
+        """Count a new connection, and decide whether it is accepted."""
         identity = self._main_identity(connection.source)
         connection.main_identity = identity
         connection.caller = Caller("", "", identity)

@@ -86,7 +86,7 @@ def guest_snapshots(
 
 
 def limits_of_one(config: MetadataProxyConfig) -> GuestLimits:
-    """What agent.conf lets one guest have."""
+    """The limits in agent.conf that hold for each single guest."""
     return GuestLimits(
         connections=config.max_guest_connections,
         requests_in_flight=config.max_guest_requests,

@@ -94,7 +94,7 @@ class MetadataSite(Site):
             return await work.addTimeout(self._answer_deadline, self._clock)
         except CancelledError:
             raise
-        except Exception as error:  # border: one bad request must not stop the server
+        except Exception as error:  # one bad request must not stop the server
             self._emit(NovaFailed(type(error).__name__, _place(error)))
             reply = refuse(FAILED, request.accept)
             self._emit(

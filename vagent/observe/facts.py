@@ -20,7 +20,7 @@ def facts_of(event: Event) -> dict[str, Fact]:
     """The event's facts by name; none where they cannot be made."""
     try:
         return {name: plain(value) for name, value in event.facts().items()}
-    except Exception:  # border: one bad event must not hide the others
+    except Exception:  # one bad event must not hide the others
         return {}
 
 

@@ -183,5 +183,5 @@ class Statistics:
 def _read(read: Callable[[], float]) -> float:
     try:
         return read()
-    except Exception:  # border: one broken source must not hide all other numbers
+    except Exception:  # one broken source must not hide all other numbers
         return math.nan

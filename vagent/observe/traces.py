@@ -95,5 +95,5 @@ def text_of(event: Event) -> str:
     """The event's text, or what went wrong while it was made. Never raises."""
     try:
         return event.text()
-    except Exception as error:  # border: one bad event must not hide the others
+    except Exception as error:  # one bad event must not hide the others
         return f"<no text: {type(error).__name__}>"

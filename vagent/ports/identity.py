@@ -55,8 +55,9 @@ def index_of(identity: int, version: int, start: int) -> int:
 
 
 def read_identity(text: str, start: int) -> tuple[int, IPv6Address | None]:
-    """The index of an identity address as a socket spells it, -1 for any other text;
-    and the guest's own link-local address, where it stands for that.
+    """The index of an identity address, given as the text of a socket's peer address,
+    or -1 for any other text; and the guest's own link-local address, where the identity
+    stands for one.
     """
     try:
         if ":" not in text:

@@ -88,7 +88,9 @@ class PortRegistry:
         return self._by_id.get(port_id)
 
     def at(self, peer: str) -> Registration | None:
-        """Who has this identity address, as a socket spells it."""
+        """The registration with this identity address; `peer` is the text of a socket's
+        peer address.
+        """
         # IPv4 is looked up as text: this is asked for each request.
         if ":" not in peer:
             return self._by_identity.get(peer)

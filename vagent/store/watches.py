@@ -28,7 +28,7 @@ class Watches:
                 continue
             try:
                 watch.changed()
-            except Exception:  # border: a watcher's fault must not undo a commit
+            except Exception:  # a watcher's fault must not undo a commit
                 _log.failure("A watcher of {kind} failed", kind=kind)
 
     def discard(self, watch: _Watch) -> None:

@@ -65,7 +65,7 @@ class Deadlines:
     def _expire(self, watched: Watched) -> None:
         try:
             watched.expired()
-        except Exception:  # border: one object's fault must not end all deadlines
+        except Exception:  # one object's fault must not end all deadlines
             self._log.failure("deadline of {watched!r}", watched=watched)
             self._watched.discard(watched)
 

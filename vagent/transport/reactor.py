@@ -57,7 +57,7 @@ class QuietEpollReactor(EPollReactor):
             if event == EPOLLIN:
                 try:
                     why = selectable.doRead()
-                except BaseException as error:  # border: as in Twisted, it is cut
+                except BaseException as error:  # as in Twisted, close it
                     self._log.failure("while reading from {what!r}", what=selectable)
                     why = error
                 if why:

@@ -59,7 +59,7 @@ class ApiAddress:
 
 @dataclass(frozen=True, slots=True)
 class ApiReply:
-    """What came back; header names are in lower case."""
+    """A server's reply; header names are in lower case."""
 
     status: int
     body: bytes = field(repr=False)

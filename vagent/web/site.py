@@ -84,7 +84,7 @@ class BoundedRequest(Request):
             return dialect.refuse(request, denial)
         try:
             return await dialect.answer(request)
-        except Exception as error:  # border: one bad call must not stop the server
+        except Exception as error:  # one bad call must not stop the server
             _log.failure("A request to {site!r} failed", site=self.channel.site)
             return dialect.fail(request, error)
 

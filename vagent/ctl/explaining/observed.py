@@ -77,9 +77,8 @@ class ProbeRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProbeReply:
-    """What the probe saw. Times are in seconds since the epoch, 0 for what never was.
-
-    `failure` says what ended it early; of a body only the length is kept.
+    """What the probe saw. Times are in seconds since the epoch; 0 if it did not happen.
+    `failure` says what ended the probe early; of a body only the length is kept.
     """
 
     arp_asked: float = 0.0

@@ -213,7 +213,7 @@ class FastPath:
         self._guarded(lambda: self._end_all(ending, OffloadOutcome.REVOKED))
 
     def traffic(self) -> dict[FlowId, FastPathTraffic]:
-        """What it has carried of each flow."""
+        """The packets and bytes that the fast path has carried, for each flow."""
         found = self._traffic.past()
         with suppress(KernelError):
             for flow in self._flows.values():

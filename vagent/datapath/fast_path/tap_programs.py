@@ -31,7 +31,7 @@ class TapPrograms:
         return ifindex in self._taps
 
     def attachment_of(self, match: Match) -> Attachment | None:
-        """Whose packets these are."""
+        """The attachment with this tap, MAC and source address, if there is one."""
         return self._attachments.get((match.ifindex, match.mac, match.pair.source))
 
     def add(self, attachment: Attachment) -> None:

@@ -111,7 +111,7 @@ class FlowReader:
             self._readings -= 1
 
     async def count(self) -> dict[int, int]:
-        """How many flows that have not ended each index has. Raises KernelError."""
+        """The number of flows under way, by index. Raises KernelError."""
 
         def work() -> dict[int, int]:
             question = encode_dump(family=socket.AF_UNSPEC)

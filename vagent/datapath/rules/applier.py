@@ -170,7 +170,7 @@ class Applier:
         try:
             while self._started and self._pending():
                 await self._step()
-        except Exception as failure:  # border: whatever failed, it is tried again
+        except Exception as failure:  # whatever failed, it is tried again
             self._replace = True
             self._emit(RulesRefused(str(failure), RETRY_AFTER))
             self._release(KernelError(str(failure)))
@@ -325,7 +325,7 @@ class Applier:
     async def _end_flows(self) -> None:
         try:
             await self._ends.meet()
-        except Exception as failure:  # border: whatever failed, it is tried again
+        except Exception as failure:  # whatever failed, it is tried again
             self._ends_failed = True
             self._emit(FlowsNotEnded(str(failure), RETRY_AFTER))
             self._clock.callLater(RETRY_AFTER, self._retry_ends)

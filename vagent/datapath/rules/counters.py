@@ -87,7 +87,7 @@ class KernelWatch:
         try:
             fresh = await self._system.counters(self._names.table)
             fresh[QUEUE_DROPS] = self._system.queue_drops(self._names.queue_number)
-        except Exception as failure:  # border: the next look may succeed
+        except Exception as failure:  # the next look may succeed
             self._emit(CountFailed(str(failure)))
             return
         if any(name not in fresh for name in COUNTERS):

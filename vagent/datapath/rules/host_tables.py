@@ -69,7 +69,7 @@ class Family(NamedTuple):
 
 
 def family4(names: Names) -> Family:
-    """What IPv4's table is made with."""
+    """The values that the text of IPv4's table needs."""
     return Family(
         "ip",
         "ipv4_addr",

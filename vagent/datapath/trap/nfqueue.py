@@ -164,7 +164,7 @@ class PacketTrap:
                 mark = 0
             else:
                 mark = self._mark_of(packet.get_payload())
-        except Exception as failure:  # border: one packet must not stop the queue
+        except Exception as failure:  # one packet must not stop the queue
             self._emit(VerdictFailed(f"{type(failure).__name__}: {failure}"))
             mark = 0
         if mark:

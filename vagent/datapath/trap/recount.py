@@ -66,6 +66,6 @@ class FlowRecount:
                 else:
                     alive[registration.index] += count
             self._limits.recounted(alive)
-        except Exception as failure:  # border: the ceiling holds until a count succeeds
+        except Exception as failure:  # the ceiling holds until a count succeeds
             self._limits.not_counted()
             self._emit(CountFailed(str(failure)))

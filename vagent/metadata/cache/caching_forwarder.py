@@ -222,7 +222,7 @@ class CoalescedRequest:
         self._waiting.append(connection)
         connection.pending = self
 
-    # What a connection calls (`PendingResponse`).
+    # The methods of `PendingResponse`: a guest's connection calls them.
 
     def guest_caught_up(self) -> None:
         """The guest has taken what was relayed."""
@@ -236,7 +236,7 @@ class CoalescedRequest:
             if not self._waiting:
                 self._abandon()
 
-    # What the request upstream calls (`ResponseReceiver`).
+    # The methods of `ResponseReceiver`: the upstream request calls them.
 
     def send_response(self, head: ResponseHead, content: bytes) -> None:
         """Send the response to all; after an error of the server, a stale one if there

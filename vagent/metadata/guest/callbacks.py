@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Admission(Enum):
-    """What becomes of a new connection."""
+    """Whether a new connection of a guest is accepted, answered with 503, or reset."""
 
     ACCEPTED = "accepted"
     BUSY = "answered 503 and closed"
@@ -37,13 +37,13 @@ class PendingResponse(Protocol):
 
 
 class DownstreamCallbacks(Protocol):
-    """What a connection calls; the proxy implements it."""
+    """The methods that a guest's connection calls; the proxy implements them."""
 
     request_done: Callable[[DownstreamConnection], None]
     """The request that waited for the upstream is over, answered or not."""
 
     def connection_made(self, connection: DownstreamConnection) -> Admission:
-        """Count a new connection, and say what becomes of it."""
+        """Count a new connection, and decide whether it is accepted."""
 
     def connection_lost(self, connection: DownstreamConnection) -> None:
         """The connection is closed."""

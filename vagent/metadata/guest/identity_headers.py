@@ -53,7 +53,9 @@ def guest_address(registration: Registration, source: str = "") -> str:
 
 
 def caller_of(registration: Registration, source: str) -> Caller:
-    """Who asks from this identity address, as events name it."""
+    """The guest that has this identity address, in the form in which events name
+    guests.
+    """
     port = registration.port
     return Caller(port.id, port.tap, guest_address(registration, source))
 

@@ -56,7 +56,7 @@ class RequestBody:
 
     @property
     def content(self) -> bytes:
-        """What was collected."""
+        """The content of the body as far as it has been read."""
         return b"".join(self._pieces)
 
     def _keep(self, piece: bytes) -> None:

@@ -35,8 +35,7 @@ NO_SESSION = SessionFields()
 
 
 def session_fields(fields: Iterable[tuple[bytes, bytes]]) -> SessionFields:
-    """From the fields of a head, their names in lower case.
-
+    """What the fields of a request head say of session tokens. Names are in lower case.
     Raises WireError where two fields contradict each other.
     """
     about = [

@@ -32,7 +32,7 @@ class BreakerState(Enum):
 
 
 class EndpointOutcome(Enum):
-    """What was just seen of an endpoint."""
+    """How the latest connection attempt or request to an endpoint ended."""
 
     REPLIED = "replied"
     CONNECTED = "connected"

@@ -58,7 +58,7 @@ class ConnectAttempts:
             connection = await self._connector.connect(endpoint)
         except UpstreamError as error:
             self._end(endpoint, probe, str(error))
-        except Exception as error:  # border: whatever it is, the attempt has failed
+        except Exception as error:  # whatever it is, the attempt has failed
             self._log.failure("connecting to {endpoint}", endpoint=endpoint)
             self._end(endpoint, probe, str(error))
         else:

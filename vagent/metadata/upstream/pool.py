@@ -102,7 +102,7 @@ class ConnectionPool:
                 request.give_up(503, "no-service", "the service was removed")
         self._open_for_waiting()
 
-    # What a request calls (`RequestPool`).
+    # The methods of `RequestPool`: a request calls them.
 
     def submit(self, request: ForwardedRequest) -> None:
         """Send it as soon as a connection can carry it, or have it give up."""
@@ -134,7 +134,7 @@ class ConnectionPool:
         """Report that the request ends without a response, and why."""
         self._emit(ForwardFailed(request.request_id, request.caller, reason, detail))
 
-    # What a connection calls.
+    # A connection calls these methods.
 
     def freed(self, connection: UpstreamConnection, *, reusable: bool) -> None:
         """A response is complete. If not reusable, the connection closes itself."""
@@ -253,7 +253,7 @@ class ConnectionPool:
         request = self._queue.first(endpoint.breaker) if self._queue.size else None
         if request is not None and request.needs_fresh and connection.served:
             if self._must_make_room(endpoint):
-                connection.close()  # `closed` then opens a new one
+                connection.close()  # its `closed` opens another connection
                 return
             request = self._queue.first(endpoint.breaker, is_new=False)
         if request is None:
@@ -282,7 +282,7 @@ class ConnectionPool:
         if len(endpoint.connections) + connecting >= MAX_UPSTREAM_CONNECTIONS:
             spare = endpoint.take_idle() if request.needs_fresh else None
             if spare is not None:
-                spare.close()  # `closed` then opens a new one
+                spare.close()  # its `closed` opens another connection
         elif connecting < self._queue.size:
             self._attempts.begin(endpoint)
 

@@ -31,7 +31,7 @@ class UpstreamFailure(Enum):
 
 
 class RetryStep(Enum):
-    """What to do next with the request."""
+    """What happens to a request after its connection failed."""
 
     AGAIN = "send it again on a new connection"
     ELSEWHERE = "send it to another endpoint"

@@ -41,7 +41,7 @@ class Target:
     server_name: str
 
     def name_of(self, endpoint: HostPort) -> str:
-        """What the certificate of this endpoint must be for."""
+        """The name or address that this endpoint's certificate must be valid for."""
         return self.server_name or endpoint.host
 
 

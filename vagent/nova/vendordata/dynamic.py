@@ -133,7 +133,7 @@ class DynamicVendorData:
     async def _ask_all(
         self, uuid: str, targets: Iterable[DynamicTarget], question: bytes
     ) -> Outcomes:
-        """What each of them says, or why it says nothing."""
+        """The answer of each target, or the reason why it gave none."""
         targets = tuple(targets)
         waits = [
             Deferred.fromCoroutine(self._ask(uuid, target, question))

@@ -71,7 +71,7 @@ class Post:
     headers: Headers = field(default=(), repr=False)
 
     def rendered(self) -> bytes:
-        """What is sent, head and body in one piece."""
+        """The request as it is sent, head and body in one piece."""
         lines = [
             f"POST {self.place.path} HTTP/1.1",
             f"Host: {self.place.authority}",

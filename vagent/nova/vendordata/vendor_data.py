@@ -28,7 +28,9 @@ class VendorData(Protocol):
 
 
 class NoVendorData:
-    """What a document says of itself, and nothing else."""
+    """Only the vendor data of the instance's own document: no file of the host, no
+    targets.
+    """
 
     def static(self, instance: Instance) -> Mapping[str, Any]:
         """The document's own `vendor_data`."""
