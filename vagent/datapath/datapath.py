@@ -180,7 +180,7 @@ class DataPath:
             self._features, self._system.mac(self._names.host_side)
         )
         self._in_force = True
-        self._recount.at_once()
+        self._recount.at_start()
 
     async def stop(self) -> None:
         """Where there are ports to guard, leave rules and interfaces in force, which

@@ -44,9 +44,16 @@ class FlowRecount:
         self._emit = emit
         self._clock = clock
 
-    def at_once(self) -> None:
-        """At the start of the agent, and when a ceiling is reached: have flows ended?
-        At most once in an interval that `limits` knows.
+    def at_start(self) -> None:
+        """Count what an earlier agent let in. The interval does not begin here: if a
+        ceiling is reached right after this, flows are counted again.
+        """
+        if self._limits.begin_recount(0.0):
+            Deferred.fromCoroutine(self._recount())
+
+    def at_ceiling(self) -> None:
+        """A guest or the host has all the flows that it may have: have some ended? At
+        most once in an interval that `limits` knows.
         """
         if self._limits.begin_recount(self._clock.seconds()):
             Deferred.fromCoroutine(self._recount())

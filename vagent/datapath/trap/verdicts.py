@@ -138,7 +138,7 @@ class Verdicts:
         """
         if why in _CEILINGS:
             self._limits.refused()
-            self._recount.at_once()
+            self._recount.at_ceiling()
         if packet.protocol == UDP:
             self._icmp_reject.send(data, packet, index, guest)
             return 0

@@ -62,7 +62,7 @@ def bench() -> Bench:
 def test_flows_of_all_its_addresses_count_for_a_port(bench: Bench) -> None:
     """As the kernel has them, by index."""
     bench.alive = {2: 3, 5: 4}
-    bench.recount.at_once()
+    bench.recount.at_ceiling()
     counts = bench.limits.counts()
     assert (7, 1) == (counts.now, counts.guests)
 
@@ -70,7 +70,7 @@ def test_flows_of_all_its_addresses_count_for_a_port(bench: Bench) -> None:
 def test_flows_of_nobody_are_ended(bench: Bench) -> None:
     """A port went while no agent was there to end them; they count for no guest."""
     bench.alive = {2: 3, 7: 4, 9: 1}
-    bench.recount.at_once()
+    bench.recount.at_ceiling()
     assert [7, 9] == bench.ended
     counts = bench.limits.counts()
     assert (3, 1) == (counts.now, counts.guests)
@@ -79,10 +79,19 @@ def test_flows_of_nobody_are_ended(bench: Bench) -> None:
 def test_at_a_ceiling_the_kernel_is_asked_once_in_an_interval(bench: Bench) -> None:
     """However many flows are refused meanwhile."""
     for _ in range(3):
-        bench.recount.at_once()
+        bench.recount.at_ceiling()
     assert 1 == bench.asked
     bench.clock.advance(RECOUNT_INTERVAL)
-    bench.recount.at_once()
+    bench.recount.at_ceiling()
+    assert 2 == bench.asked
+
+
+def test_a_ceiling_that_is_reached_right_after_the_start_is_looked_at(
+    bench: Bench,
+) -> None:
+    """The count at the start was before its flows."""
+    bench.recount.at_start()
+    bench.recount.at_ceiling()
     assert 2 == bench.asked
 
 
@@ -103,10 +112,10 @@ def test_a_count_that_fails_changes_nothing_and_is_told(bench: Bench) -> None:
     """The next one may succeed."""
     bench.limits.opened(2, OpeningPacket(17, 1, 2, 3, 53), 2)
     bench.alive = None
-    bench.recount.at_once()
+    bench.recount.at_ceiling()
     assert [CountFailed("no")] == bench.events
     assert 1 == bench.limits.counts().now
     bench.clock.advance(RECOUNT_INTERVAL)
     bench.alive = {}
-    bench.recount.at_once()
+    bench.recount.at_ceiling()
     assert 0 == bench.limits.counts().now
