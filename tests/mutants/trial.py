@@ -170,7 +170,7 @@ def run(files: Collection[MutatedFile], total: int, jobs: int, seconds: float) -
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
     if process.returncode not in (0, -signal.SIGKILL):
-        raise SystemExit(f"mutmut failed, see {log}")
+        raise SystemExit(f"mutmut ended with {process.returncode}, see {log}")
 
 
 def _progress(files: Iterable[MutatedFile], total: int) -> str:

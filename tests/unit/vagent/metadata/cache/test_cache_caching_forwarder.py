@@ -331,3 +331,20 @@ def test_a_slow_guest_of_a_large_response_slows_the_upstream() -> None:
     assert ["paused", "on"] == [*reading, rig.upstreams[0].reading]
     rig.connections[0].dataReceived(large[-1:])
     assert large == transport.sent
+
+
+@pytest.mark.parametrize("cache_ttl", [0.0, 15.0])
+def test_a_request_counts_while_it_waits_and_no_longer(cache_ttl: float) -> None:
+    """One more than may wait is answered at once and goes nowhere; when all have their
+    responses, as many may wait again.
+    """
+    rig = Rig(cache_ttl=cache_ttl, max_guest_requests=2)
+    for turn in range(3):
+        paths = [b" /%d/%d " % (turn, number) for number in range(3)]
+        before = sent(rig)
+        asked = ask(rig, *(GET.replace(b" / ", path) for path in paths))
+        assert before + 2 == sent(rig)
+        assert asked[2][1].sent[9:12] in (b"429", b"503")
+        for connection in rig.connections:
+            connection.dataReceived(HELLO)
+        assert [HELLO] * 2 == [transport.sent for _, transport in asked[:2]]
