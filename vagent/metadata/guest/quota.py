@@ -105,9 +105,6 @@ class GuestQuotas:
         """Main identities and quotas, as they are now."""
         return list(self._quotas.items())
 
-    def __len__(self) -> int:
-        return len(self._quotas)
-
     def _drop_one(self) -> None:
         """Drop the oldest without connections: there are fewer connections than
         quotas, so there is one.

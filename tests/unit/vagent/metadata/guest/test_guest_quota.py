@@ -35,32 +35,32 @@ ELSEWHERE = b"GET /latest/whoami HTTP/1.1\r\nHost: a\r\n\r\n"
 )
 def test_a_burst_and_not_one_more(rate: float, burst: int, now: float) -> None:
     """At one moment exactly `burst` requests pass."""
-    account, limits = GuestQuota(), QuotaLimits(rate, burst, 1)
-    passed = [account.take_token(limits, now) for _ in range(burst + 3)]
+    quota, limits = GuestQuota(), QuotaLimits(rate, burst, 1)
+    passed = [quota.take_token(limits, now) for _ in range(burst + 3)]
     assert [True] * burst + [False] * 3 == passed
 
 
 @given(st.lists(st.floats(0.0, 0.5), min_size=1, max_size=200))
 def test_never_more_than_the_rate_and_a_burst(pauses: list[float]) -> None:
     """Over any stretch of time from the beginning."""
-    account, limits = GuestQuota(), QuotaLimits(10.0, 5, 1)
+    quota, limits = GuestQuota(), QuotaLimits(10.0, 5, 1)
     now, passed = 1000.0, 0
     for pause in pauses:
         now += pause
-        passed += account.take_token(limits, now)
+        passed += quota.take_token(limits, now)
     assert passed <= 5 + 10.0 * (now - 1000.0) + 0.51
 
 
 def test_one_that_keeps_to_the_rate_is_never_refused() -> None:
     """A request in each interval, for ever."""
-    account, limits = GuestQuota(), QuotaLimits(3.0, 1, 1)
-    assert all(account.take_token(limits, 1e9 + number / 3.0) for number in range(1000))
+    quota, limits = GuestQuota(), QuotaLimits(3.0, 1, 1)
+    assert all(quota.take_token(limits, 1e9 + number / 3.0) for number in range(1000))
 
 
 def test_without_a_rate_there_is_no_limit() -> None:
     """0 turns it off."""
-    account = GuestQuota()
-    assert all(account.take_token(QuotaLimits(0.0, 1, 1), 5.0) for _ in range(1000))
+    quota = GuestQuota()
+    assert all(quota.take_token(QuotaLimits(0.0, 1, 1), 5.0) for _ in range(1000))
 
 
 @pytest.mark.parametrize(
@@ -87,19 +87,19 @@ def test_other_paths(path: bytes) -> None:
     assert 429 == status_when_over(path)
 
 
-def test_accounts_are_bounded() -> None:
+def test_quotas_are_bounded() -> None:
     """An idle one makes room, and one with connections never does."""
-    accounts = GuestQuotas()
+    quotas = GuestQuotas()
     rig = Rig()
-    accounts.of("0").connections.add(rig.guest()[0])
+    quotas.of("0").connections.add(rig.guest()[0])
     for number in range(1, MAX_QUOTAS):
-        accounts.of(str(number))
-    assert accounts.find("1")
-    accounts.of("new")
+        quotas.of(str(number))
+    assert quotas.find("1")
+    quotas.of("new")
     assert (MAX_QUOTAS, True, None) == (
-        len(accounts),
-        accounts.find("0") is not None,
-        accounts.find("1"),
+        len(quotas.all()),
+        quotas.find("0") is not None,
+        quotas.find("1"),
     )
 
 
@@ -141,7 +141,7 @@ def test_too_fast() -> None:
     assert ("169.254.64.2", 3) == (shown.identity, shown.limited)
 
 
-def test_kept_replies_count_as_requests() -> None:
+def test_cached_responses_count_as_requests() -> None:
     """The limit is on what the guest makes the agent do."""
     rig = Rig(cache_ttl=15.0, guest_request_rate=1.0, guest_request_burst=2)
     guest, transport = rig.guest()
@@ -155,7 +155,7 @@ def test_kept_replies_count_as_requests() -> None:
 @pytest.mark.parametrize("cache_ttl", [0.0, 15.0])
 def test_in_flight(cache_ttl: float) -> None:
     """One more than may wait is turned away; each that is over makes room; what is
-    answered from kept replies does not wait.
+    answered from the cache does not wait.
     """
     rig = Rig(cache_ttl=cache_ttl, max_guest_requests=2)
     paths = [GET, ELSEWHERE, ELSEWHERE.replace(b"who", b"what")]
