@@ -44,7 +44,9 @@ class KeystoneAccount:
         self._failed: tuple[float, str] | None = None
 
     async def headers(self) -> Headers:
-        """Headers that are good for a while. Raises CredentialsError."""
+        """Header fields that other services will accept for some time. Raises
+        CredentialsError.
+        """
         if self._failed is not None:
             until, why = self._failed
             if self._clock.seconds() < until:
@@ -54,7 +56,9 @@ class KeystoneAccount:
         return await self._flights.run(self._refusals, self._fetch)
 
     def refused(self, headers: Headers) -> None:
-        """A service does not take these: the next ones are others, if there are any."""
+        """A service has refused these header fields: `headers` gets new ones, if there
+        are any.
+        """
         self._refusals += 1
         self._emit(CredentialsRefused())
         self._run(lambda: self._session.refused(headers))

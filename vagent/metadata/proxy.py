@@ -129,7 +129,9 @@ class MetadataProxy:
         self._pool.set_target(target)
 
     def forget(self, identity: str) -> None:
-        """The port with this main identity went or was replaced: drop all of it."""
+        """The port with this main identity was removed or replaced: drop all that is
+        kept of it.
+        """
         quota = self._quotas.find(identity)
         if quota is not None:
             for connection in list(quota.connections):

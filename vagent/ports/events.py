@@ -157,5 +157,5 @@ class StalePortsRemoved(PortEvent):
     ports: int
 
     def text(self) -> str:
-        """Says how many ports went."""
+        """Says how many ports were removed."""
         return f"{self.ports} stale ports removed after syncports"

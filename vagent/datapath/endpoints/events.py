@@ -61,10 +61,10 @@ class FabricEndpointChanged(FabricEndpointEvent):
 
 @dataclass(slots=True)
 class FabricEndpointAvoided(FabricEndpointEvent):
-    """The flows of one guest avoid a fabric endpoint, or do so no more.
+    """The flows of one guest avoid a fabric endpoint, or use it again.
 
-    `guest` is the one that got no reply there; None where nothing speaks against the
-    endpoint any more. Not logged, because a guest can provoke it.
+    `guest` is the one that got no reply there; None when there is no
+    evidence against the endpoint any more. Not logged, because a guest can provoke it.
     """
 
     counter = Metric(

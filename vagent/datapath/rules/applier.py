@@ -130,7 +130,9 @@ class Applier:
         self._kick()
 
     def end_flows_of(self, index: int) -> None:
-        """End all flows that the identity with this index opened: it is nobody's."""
+        """End all flows that the identity with this index opened: it belongs to no port
+        now.
+        """
         self._ends.owe_index(index)
         self._kick()
 

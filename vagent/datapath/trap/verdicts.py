@@ -119,7 +119,7 @@ class Verdicts:
 
     def _choose(self, offer: Offer, protocol: int, guest: int, given: int) -> Verdict:
         """One of the endpoints; for another packet of a flow that was `given` one just
-        now the same, unless something speaks against it.
+        now the same, unless there is evidence that it does not answer.
         """
         health = self._health
         if given in offer.endpoints and health.is_well(given, protocol):

@@ -84,7 +84,7 @@ class RequestReader:
 
     @property
     def size(self) -> int:
-        """Bytes that were fed and are not part of a request taken."""
+        """How many bytes are kept that belong to no request taken so far."""
         return len(self._buffer) - self._at
 
     @property
