@@ -29,7 +29,8 @@ from vagent.metadata.events import (
     SessionReachedUpstream,
 )
 from vagent.metadata.guest.callbacks import Admission
-from vagent.metadata.guest.connection import DownstreamConnection, DownstreamFactory
+from vagent.metadata.guest.connection import DownstreamConnection
+from vagent.metadata.guest.factory import DownstreamFactory
 from vagent.metadata.guest.hops import hops_of, opening_packet
 from vagent.metadata.guest.identity_headers import GuestIdentities, caller_of
 from vagent.metadata.guest.quota import GuestQuotas, QuotaLimits

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, cast
 
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -24,7 +24,6 @@ from vagent.metadata.guest.callbacks import (
 )
 from vagent.metadata.guest.identity_headers import GuestIdentity
 from vagent.metadata.guest.quota import GuestQuota
-from vagent.metadata.http.parsed_heads import RequestHeadParser
 from vagent.metadata.http.rendered_response import RenderedResponse
 from vagent.metadata.http.request_head import RequestHead, RequestRefusal
 from vagent.metadata.http.request_reader import RequestReader, RequestStage
@@ -75,27 +74,6 @@ _STAGE_SECONDS = {
     RequestStage.HEAD: HEAD_SECONDS,
     RequestStage.BODY: BODY_SECONDS,
 }
-
-
-class DownstreamFactory(Factory):
-    """Makes the connections of a listener. They share what is known of recent heads."""
-
-    noisy = False
-
-    def __init__(
-        self, callbacks: DownstreamCallbacks, deadlines: Deadlines, turns: Turns
-    ) -> None:
-        self._callbacks = callbacks
-        self._deadlines = deadlines
-        self._turns = turns
-        self._parse = RequestHeadParser().parse
-
-    def buildProtocol(self, addr: IAddress | None) -> DownstreamConnection:
-        """One for each connection; it asks its transport for the peer's address."""
-        del addr
-        return DownstreamConnection(
-            self._callbacks, self._deadlines, self._turns, self._parse
-        )
 
 
 @implementer(IHalfCloseableProtocol)
