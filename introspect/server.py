@@ -16,6 +16,7 @@ from vagent.observe.event import Emit
 from vagent.observe.observer import describe
 from vagent.web.admission import Denial
 from vagent.web.exchange import SiteReply, SiteRequest
+from vagent.web.gate import Gate
 from vagent.web.site import OperatorSite
 
 MAX_BODY = 65_536
@@ -26,16 +27,24 @@ def introspect_site(
     sources: Sources,
     *,
     names: Container[str],
+    gate: Gate,
     emit: Emit,
     clock: IReactorTime,
     now: Callable[[], float],
 ) -> OperatorSite:
     """The site to listen with. `names` are the host names by which operators may call
-    it, `now` gives seconds since the epoch.
+    it, `gate` decides who may, `now` gives seconds since the epoch.
     """
     dialect = IntrospectDialect(sources, emit=emit, now=now)
     return OperatorSite(
-        "introspection", dialect, names=names, max_body=MAX_BODY, clock=clock
+        "introspection",
+        dialect,
+        names=names,
+        gate=gate,
+        emit=emit,
+        max_body=MAX_BODY,
+        clock=clock,
+        is_change=lambda _request: False,
     )
 
 

@@ -32,6 +32,7 @@ from vagent.web.json_client import (
     ApiError,
     JsonClient,
 )
+from vagent.web.token import bearer, given_token
 
 MAX_ATTEMPTS = 8
 """Times that the list is read and written; each repetition means that somebody else
@@ -147,6 +148,7 @@ def _client(options: Options) -> JsonClient:
         "Content-type": 'application/json; charset="UTF-8"',
         "X-Contrail-Useragent": f"{socket.gethostname()}:{sys.argv[0]}",
         "X-Tenant-Name": credentials.tenant,
+        **bearer(given_token(options.token_file) or b""),
     }
     if options.basic_auth:
         pair = f"{credentials.user}:{credentials.password}".encode()

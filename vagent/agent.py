@@ -64,6 +64,7 @@ from vagent.state_directory import StateDirectory
 from vagent.store.sqlite import SqliteStore
 from vagent.store.worker import Worker
 from vagent.web.own_names import OwnNames
+from vagent.web.unix_socket import make_folder
 
 
 class Agent:
@@ -202,7 +203,7 @@ class Agent:
         StoreError, KernelError, ConfigError; call `stop` in any case.
         """
         self._state_directory.take()
-        self._config.runtime_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._config.runtime_directory)
         self._sessions.load()
         self._certificates.start()
         self._worker.start()

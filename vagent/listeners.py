@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
@@ -13,6 +15,7 @@ from vagent.config.model import Listen
 from vagent.datapath.names import Names
 from vagent.errors import KernelError
 from vagent.metadata.guest.hops import keep_opening_packets
+from vagent.web.unix_socket import ROOT_MODE, address_of, give_to_group, make_way
 
 LISTEN_BACKLOG = 1024
 """Guests' connections that the kernel completes while the agent is busy: a rack of
@@ -25,6 +28,7 @@ class Listeners:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._open: list[IListeningPort] = []
+        self._addresses = ExitStack()
 
     def listen(self, where: Listen, site: IProtocolFactory, what: str) -> None:
         """Listen for TCP. Raises KernelError, which begins with `what`."""
@@ -35,6 +39,23 @@ class Listeners:
         except CannotListenError as failure:
             raise KernelError(f"{what}: {failure}") from failure
         self._open.append(port)
+
+    def listen_on_socket(
+        self, path: Path, site: IProtocolFactory, group: int | None
+    ) -> str:
+        """Listen on a Unix socket that root can use and, if there is one, a group. Says
+        why the group cannot, "" if it can. Raises KernelError.
+
+        Twisted sets its mode after it is bound and before it listens, so at no time can
+        anybody else connect.
+        """
+        try:
+            address = self._addresses.enter_context(address_of(path))
+            make_way(path, address)
+            self._open.append(self._reactor.listenUNIX(address, site, mode=ROOT_MODE))
+        except (CannotListenError, OSError) as failure:
+            raise KernelError(f"{path}: {failure}") from failure
+        return "" if group is None else give_to_group(path, group)
 
     def listen_for_guests(
         self,
@@ -62,6 +83,7 @@ class Listeners:
         closing, self._open = self._open, []
         for port in closing:
             await maybeDeferred(port.stopListening)
+        self._addresses.close()
 
 
 def _bound(

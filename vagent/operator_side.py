@@ -9,8 +9,9 @@ from typing import Any
 from introspect.server import introspect_site
 from introspect.sources import Sources
 from provision.config_api.server import config_api_site
-from vagent.config.model import AgentConfig
+from vagent.config.model import AgentConfig, OperatorApi
 from vagent.datapath.datapath import DataPath
+from vagent.kernel.sock_diag import socket_owner
 from vagent.linklocal.table import ServiceTable
 from vagent.listeners import Listeners
 from vagent.nova.embedded import EmbeddedServer
@@ -18,6 +19,11 @@ from vagent.observe.event import Emit
 from vagent.ports.registrar import Registrar
 from vagent.ports.server import port_api_site
 from vagent.store.store import ConfigStore
+from vagent.web.caller import GROUP, Operators, group_id
+from vagent.web.events import SocketNotShared
+from vagent.web.gate import Gate
+from vagent.web.site import OperatorSite
+from vagent.web.unix_socket import CONFIG_API, INTROSPECT, PORT_API
 
 
 def listen_for_operators(
@@ -34,27 +40,43 @@ def listen_for_operators(
     emit: Emit,
     reactor: Any,
 ) -> None:
-    """Open the three sites where agent.conf wants them. Raises KernelError.
+    """Open the three sites where agent.conf wants them, each over TCP and as a Unix
+    socket in the runtime directory. Raises KernelError.
 
     `names` are the host names by which operators may call them.
     """
-    listeners.listen(
+    operators = Operators()
+
+    def gate(api: OperatorApi) -> Gate:
+        return Gate(api.access, operators=operators, owner_of=socket_owner)
+
+    def listen(api: OperatorApi, site: OperatorSite, what: str, name: str) -> None:
+        listeners.listen(api, site, what)
+        path = config.runtime_directory / name
+        why = listeners.listen_on_socket(path, site, group_id())
+        if why:
+            emit(SocketNotShared(str(path), GROUP, why))
+
+    listen(
         config.port_api,
         port_api_site(
             registrar,
             names=names,
+            gate=gate(config.port_api),
             emit=emit,
             clock=reactor,
             now=time.time,  # noqa: TID251  shown as a date
             state_of=data_path.state,
         ),
         "port API",
+        PORT_API,
     )
-    listeners.listen(
+    listen(
         config.config_api,
         config_api_site(
             store,
             names=names,
+            gate=gate(config.config_api),
             emit=emit,
             clock=reactor,
             services=services,
@@ -62,15 +84,18 @@ def listen_for_operators(
             endpoints_of=data_path.endpoints_of,
         ),
         "config API",
+        CONFIG_API,
     )
-    listeners.listen(
+    listen(
         config.introspect,
         introspect_site(
             sources,
             names=names,
+            gate=gate(config.introspect),
             emit=emit,
             clock=reactor,
             now=time.time,  # noqa: TID251  shown as a date
         ),
         "introspection",
+        INTROSPECT,
     )

@@ -28,13 +28,20 @@ from vagent.observe.event import Emit
 from vagent.store.store import ConfigStore
 from vagent.web.admission import Denial
 from vagent.web.exchange import SiteReply, SiteRequest
-from vagent.web.site import OperatorSite
+from vagent.web.gate import Gate
+from vagent.web.site import OperatorSite, is_change
+
+INSTANCES = "vagent/instance"
+"""The beginning of the paths of instances and of their list."""
+LOOK_UPS = ("/fqname-to-id", "/id-to-fqname")
+"""Paths of calls that change nothing, although they are POST."""
 
 
 def config_api_site(
     store: ConfigStore,
     *,
     names: Container[str],
+    gate: Gate,
     emit: Emit,
     clock: IReactorTime,
     services: Callable[[], ServiceTable],
@@ -44,9 +51,10 @@ def config_api_site(
 ) -> OperatorSite:
     """The site to listen with.
 
-    `names` are the host names by which clients may call it. `services` gives the table
-    in force. `embedded` stands for the embedded metadata server; without one any object
-    is an instance. `endpoints_of` gives a service's fabric endpoints and their health.
+    `names` are the host names by which clients may call it, `gate` decides who may.
+    `services` gives the table in force. `embedded` stands for the embedded metadata
+    server; without one any object is an instance. `endpoints_of` gives a service's
+    fabric endpoints and their health.
     """
     api = ConfigApi(store, new_uuid=new_uuid)
     additions = Additions(services=services, endpoints_of=endpoints_of)
@@ -54,7 +62,14 @@ def config_api_site(
     routes = api.routes() + additions.routes() + instances.routes()
     dialect = ConfigDialect(routes, emit)
     return OperatorSite(
-        "config API", dialect, names=names, max_body=MAX_BODY, clock=clock
+        "config API",
+        dialect,
+        names=names,
+        gate=gate,
+        emit=emit,
+        max_body=MAX_BODY,
+        clock=clock,
+        is_change=is_logged,
     )
 
 
@@ -103,3 +118,10 @@ def _api_request(request: SiteRequest) -> ConfigApiRequest:
         if_match=request.headers.get("if-match"),
         if_none_match=request.headers.get("if-none-match"),
     )
+
+
+def is_logged(request: SiteRequest) -> bool:
+    """Changes, and whoever reads instances: their user data holds secrets."""
+    if request.path in LOOK_UPS:
+        return False
+    return is_change(request) or request.path.strip("/").startswith(INSTANCES)

@@ -17,7 +17,9 @@ from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.errors import WireError
 from vagent.linklocal.codec import parse_port
 from vagent.web.json_client import ApiAddress
+from vagent.web.token import VARIABLE
 
+API_ADDRESS, API_PORT = "127.0.0.1", 8082
 ADMIN_API = ApiAddress("127.0.0.1", 8095)
 """Contrail's admin port: basic authentication, this host only, never TLS."""
 
@@ -75,16 +77,20 @@ def _add_api_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--api_server_ip",
         metavar="HOST",
-        default="127.0.0.1",
-        help="config API server (%(default)s)",
+        help="config API server (vagent's on this host, else 127.0.0.1)",
     )
     where.add_argument(
         "--use_admin_api",
         action="store_true",
         help=f"Contrail's admin API, {ADMIN_API}, with basic authentication",
     )
-    add("--api_server_port", metavar="PORT", type=_port, default=8082, help="(8082)")
+    add("--api_server_port", metavar="PORT", type=_port, help=f"({API_PORT})")
     add("--api_server_use_ssl", metavar="BOOL", type=_flag, default=False, help="https")
+    add(
+        "--api_token_file",
+        metavar="FILE",
+        help=f"holds the token, if vagent's API wants one (${VARIABLE})",
+    )
     add("--admin_user", metavar="USER", default="user1", help="if the API asks")
     add("--admin_password", metavar="TEXT", default="password1", help="or in FILE")
     add("--admin_tenant_name", metavar="NAME", default="admin", help="its project")

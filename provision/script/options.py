@@ -11,8 +11,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from provision.script.flags import ADMIN_API, OPERATIONS, ini_defaults, make_parser
+from provision.script.flags import (
+    ADMIN_API,
+    API_ADDRESS,
+    API_PORT,
+    OPERATIONS,
+    ini_defaults,
+    make_parser,
+)
 from provision.script.keystone import Credentials
+from vagent.config.model import AgentConfig
 from vagent.errors import WireError
 from vagent.linklocal.codec import (
     MAX_FABRIC_ADDRESSES,
@@ -22,7 +30,11 @@ from vagent.linklocal.codec import (
     parse_service_address,
     wire_entry,
 )
-from vagent.web.json_client import ApiAddress
+from vagent.web.json_client import ApiAddress, SocketAddress
+from vagent.web.unix_socket import CONFIG_API, found_at
+
+AGENT_SOCKET = AgentConfig().runtime_directory / CONFIG_API
+"""Where an agent listens whose agent.conf does not say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +43,12 @@ class Options:
     counts. `warnings` are shown, and the entry is sent all the same.
     """
 
-    api: ApiAddress
+    api: ApiAddress | SocketAddress
     basic_auth: bool
     credentials: Credentials
     delete: bool
     entry: dict[str, Any]
+    token_file: str | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -63,11 +76,7 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Opti
         if problems:
             parser.error("\n".join(problems))
     return Options(
-        api=ADMIN_API
-        if given.use_admin_api
-        else ApiAddress(
-            given.api_server_ip, given.api_server_port, tls=given.api_server_use_ssl
-        ),
+        api=_api(given),
         basic_auth=given.use_admin_api,
         credentials=Credentials(
             given.admin_user, given.admin_password, given.admin_tenant_name
@@ -81,8 +90,25 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Opti
             fabric_port=given.ipfabric_service_port or 0,
             fabric_dns_name=given.ipfabric_dns_service_name,
         ),
+        token_file=given.api_token_file,
         warnings=() if delete else _warnings(given, texts),
     )
+
+
+def _api(given: argparse.Namespace) -> ApiAddress | SocketAddress:
+    """The server that was named, or else the agent of this host: by its Unix socket if
+    this user may, else over TCP.
+    """
+    if given.use_admin_api:
+        return ADMIN_API
+    host, port, tls = (
+        given.api_server_ip,
+        given.api_server_port,
+        given.api_server_use_ssl,
+    )
+    if host is None and port is None and not tls and found_at(AGENT_SOCKET):
+        return SocketAddress(AGENT_SOCKET)
+    return ApiAddress(host or API_ADDRESS, port or API_PORT, tls=tls)
 
 
 def _problems(given: argparse.Namespace, texts: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -16,6 +17,8 @@ from introspect.server import introspect_site
 from introspect.sources import Sources
 from provision.config_api.events import ApiAnswered
 from provision.config_api.server import config_api_site
+from tests.gates import open_gate
+from vagent.config.model import Access, AccessMode, Secret
 from vagent.linklocal.table import EMPTY
 from vagent.observe.event import Event
 from vagent.observe.statistics import Statistics
@@ -26,7 +29,11 @@ from vagent.ports.registrar import Registrar
 from vagent.ports.registry import PortRegistry
 from vagent.ports.server import port_api_site
 from vagent.store.memory import MemoryStore
+from vagent.web.caller import Operators
+from vagent.web.events import CallerRefused, OperatorChange
+from vagent.web.gate import Gate
 from vagent.web.own_names import OwnNames
+from vagent.web.places import SHARE
 from vagent.web.site import DISCARDED, OperatorSite
 
 FURTHER = "api.example.net"
@@ -42,13 +49,14 @@ class Reactor(Clock):
 class Caller:
     """One site, and what happens when it is called."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, gate: Gate | None = None) -> None:
+        self.name = name
         self.clock = Reactor()
         self.events: list[Event] = []
         self.path = {"port API": "/ports", "config API": "/"}.get(name, "/healthz")
-        self.site = self._site(name)
+        self.site = self._site(name, gate or open_gate())
 
-    def _site(self, name: str) -> OperatorSite:
+    def _site(self, name: str, gate: Gate) -> OperatorSite:
         names = OwnNames(
             (FURTHER,),
             reactor=self.clock,
@@ -62,6 +70,7 @@ class Caller:
             return port_api_site(
                 self._registrar(),
                 names=names,
+                gate=gate,
                 emit=emit,
                 clock=clock,
                 now=clock.seconds,
@@ -70,12 +79,18 @@ class Caller:
             return config_api_site(
                 MemoryStore(),
                 names=names,
+                gate=gate,
                 emit=emit,
                 clock=clock,
                 services=lambda: EMPTY,
             )
         return introspect_site(
-            _sources(), names=names, emit=emit, clock=clock, now=lambda: 0.0
+            _sources(),
+            names=names,
+            gate=gate,
+            emit=emit,
+            clock=clock,
+            now=lambda: 0.0,
         )
 
     def _registrar(self) -> Registrar:
@@ -93,10 +108,13 @@ class Caller:
 
     def send(self, data: bytes) -> bytes:
         channel = self.site.buildProtocol(None)
-        transport = StringTransport()
+        transport = self.transport()
         channel.makeConnection(transport)
         channel.dataReceived(data)
         return bytes(transport.value())
+
+    def transport(self) -> StringTransport:
+        return StringTransport()
 
     def status(self, *fields: str, version: str = "1.1", method: str = "GET") -> int:
         lines = [f"{method} {self.path} HTTP/{version}", *fields, "", ""]
@@ -213,3 +231,105 @@ def test_a_body_that_is_too_long(caller: Caller) -> None:
         assert b"413" == answer.split()[1]
         assert b"Body is longer than " in answer
     assert 2 == len(caller.refused())
+
+
+SITES = ("port API", "config API", "introspection")
+TOKEN = "0123456789abcdef"
+RIGHT, WRONG = f"Authorization: Bearer {TOKEN}", f"Authorization: Bearer {TOKEN}0"
+ROOT, MEMBER, STRANGER = 0, 5, 65534
+USERS = (ROOT, MEMBER, STRANGER, None)
+
+
+class Loopback(StringTransport):
+    """A connection over loopback."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            hostAddress=IPv4Address("TCP", "127.0.0.1", 1),
+            peerAddress=IPv4Address("TCP", "127.0.0.1", 2),
+        )
+
+
+class Guarded(Caller):
+    """A site with one kind of `<access>`, called by one user."""
+
+    def __init__(self, name: str, mode: str, uid: int | None) -> None:
+        token = Secret(TOKEN.encode() if mode == "token" else b"")
+        super().__init__(
+            name,
+            Gate(
+                Access(AccessMode(mode), token),
+                operators=Operators(
+                    group=lambda: 7,
+                    groups=lambda uid: frozenset({7} if uid == MEMBER else ()),
+                ),
+                owner_of=lambda _here, _there: uid,
+            ),
+        )
+
+    def transport(self) -> StringTransport:
+        return Loopback()
+
+
+@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize(
+    ("mode", "fields", "statuses"),
+    [
+        ("peer-uid", (), (200, 200, 403, 403)),
+        ("peer-uid", (RIGHT,), (200, 200, 403, 403)),
+        ("open", (), (200, 200, 200, 200)),
+        ("token", (RIGHT,), (200, 200, 200, 200)),
+        ("token", (WRONG,), (401, 401, 401, 401)),
+        ("token", (), (401, 401, 401, 401)),
+    ],
+)
+def test_who_may_use_a_site(
+    name: str, mode: str, fields: tuple[str, ...], statuses: tuple[int, ...]
+) -> None:
+    """Root, a member of the group, another user, and one who has closed already."""
+    for uid, status in zip(USERS, statuses, strict=True):
+        guarded = Guarded(name, mode, uid)
+        assert status == guarded.status("Host: localhost", *fields)
+        refused = [each for each in guarded.events if isinstance(each, CallerRefused)]
+        assert (status != 200) == bool(refused)
+
+
+@pytest.mark.parametrize("name", SITES)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "GET"])
+def test_no_call_is_for_strangers(name: str, method: str) -> None:
+    """Whatever it is; and a wrong token shows in no event."""
+    guarded = Guarded(name, "peer-uid", STRANGER)
+    assert 403 == guarded.status("Host: localhost", method=method)
+    guarded = Guarded(name, "token", ROOT)
+    assert 401 == guarded.status("Host: localhost", WRONG, method=method)
+    assert not any(TOKEN in repr(event) for event in guarded.events)
+
+
+@pytest.mark.parametrize("name", SITES[:2])
+def test_a_change_has_its_caller(name: str) -> None:
+    """In one event; one that is refused by what it asks as well."""
+    guarded = Guarded(name, "peer-uid", MEMBER)
+    guarded.status("Host: localhost", method="DELETE")
+    changes = [each for each in guarded.events if isinstance(each, OperatorChange)]
+    assert ["uid 5 over TCP from 127.0.0.1"] == [each.caller for each in changes]
+
+
+@pytest.mark.parametrize("path", ["/vagent/instances", "//vagent/instance/x/"])
+def test_who_reads_instances_is_told(path: str) -> None:
+    """As a change: their user data holds secrets. Other reads are not."""
+    guarded = Guarded("config API", "peer-uid", MEMBER)
+    for each in ("/vagent/services", path):
+        guarded.path = each
+        guarded.status("Host: localhost")
+    changes = [each for each in guarded.events if isinstance(each, OperatorChange)]
+    assert [path] == [each.path for each in changes]
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_strangers_leave_places_for_root(name: str) -> None:
+    """However many connections they open."""
+    guarded = Guarded(name, "open", STRANGER)
+    for _ in range(2 * SHARE):
+        guarded.site.buildProtocol(None).makeConnection(Loopback())
+    assert SHARE == len(guarded.site.places)
+    assert guarded.site.places.take(ROOT)

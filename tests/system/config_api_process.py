@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from provision.config_api.server import config_api_site
+from tests.gates import real_gate
 from vagent.linklocal.watcher import ServiceWatcher
 from vagent.observe.event import Event
 from vagent.store.sqlite import SqliteStore
@@ -36,6 +37,7 @@ async def _serve(path: Path, worker: Worker) -> None:
     site = config_api_site(
         store,
         names=("localhost",),
+        gate=real_gate(),
         emit=emit,
         clock=reactor,
         services=lambda: watcher.table,

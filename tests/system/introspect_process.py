@@ -19,6 +19,7 @@ from twisted.internet import reactor as _reactor  # noqa: TID251  # this process
 
 from introspect.server import introspect_site
 from introspect.sources import Sources
+from tests.gates import real_gate
 from vagent.config.model import SessionMode
 from vagent.linklocal.service import LinkLocalService
 from vagent.metadata.snapshot import GuestLimits, ProxySnapshot
@@ -98,6 +99,7 @@ def _serve() -> None:
     site = introspect_site(
         sources,
         names=("localhost",),
+        gate=real_gate(),
         emit=observer.emit,
         clock=reactor,
         now=time.time,  # noqa: TID251  shown as a date

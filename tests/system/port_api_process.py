@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
+from tests.gates import real_gate
 from vagent.observe.event import Event
 from vagent.ports.journal import Journal
 from vagent.ports.registrar import Registrar
@@ -52,6 +53,7 @@ async def _serve(folder: Path) -> None:
     site = port_api_site(
         registrar,
         names=("localhost",),
+        gate=real_gate(),
         emit=emit,
         clock=reactor,
         now=time.time,  # noqa: TID251  shown as a date

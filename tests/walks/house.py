@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.testing import StringTransport
 
 from provision.config_api.server import config_api_site
+from tests.gates import open_gate
 from tests.unit.vagent.metadata.proxy_rig import GET, FakeTransport
 from tests.walks.machine import (
     Machine,
@@ -99,6 +100,7 @@ class House:
         self._config_api = config_api_site(
             self._store,
             names=(),
+            gate=open_gate(),
             emit=self._emit,
             clock=self.machine,
             services=lambda: self._services.table,

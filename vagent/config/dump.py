@@ -8,6 +8,7 @@ whether files exist.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from lxml import etree
@@ -17,13 +18,22 @@ from vagent.config.model import (
     Listen,
     MetadataProxyConfig,
     MetadataServerConfig,
+    OperatorApi,
     Secret,
     ServiceCredentials,
     VendorDataConfig,
 )
 from vagent.config.shared_secret import MASK
 
-Texts = Mapping[str, "str | Texts"]
+Texts = Mapping[str, "str | Attributed | Texts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attributed:
+    """The text of an element that has attributes."""
+
+    text: str
+    attributes: Mapping[str, str]
 
 
 def dump_config(config: AgentConfig) -> str:
@@ -56,9 +66,9 @@ def dump_config(config: AgentConfig) -> str:
                 "host-to-guest": _switch(config.data_path.host_to_guest),
                 "fast-path": _switch(config.data_path.fast_path),
             },
-            "port-api": _listen(config.port_api),
-            "config-api": _listen(config.config_api),
-            "introspect": _listen(config.introspect),
+            "port-api": _api(config.port_api),
+            "config-api": _api(config.config_api),
+            "introspect": _api(config.introspect),
             "operator-host-names": " ".join(config.operator_host_names),
             "metadata-server": _metadata_server(
                 server or MetadataServerConfig(), enabled=server is not None
@@ -88,6 +98,9 @@ def _add(parent: etree._Element, content: Texts) -> None:
         element = etree.SubElement(parent, name)
         if isinstance(inner, str):
             element.text = inner
+        elif isinstance(inner, Attributed):
+            element.text = inner.text
+            element.attrib.update(inner.attributes)
         else:
             _add(element, inner)
 
@@ -158,6 +171,12 @@ def _service_credentials(credentials: ServiceCredentials) -> Texts:
         "client-cert": _path(credentials.client_cert),
         "client-key": _path(credentials.client_key),
     }
+
+
+def _api(api: OperatorApi) -> Texts:
+    file = api.access.token_file
+    attributes = {} if file is None else {"file": str(file)}
+    return {**_listen(api), "access": Attributed(api.access.mode.value, attributes)}
 
 
 def _listen(listen: Listen) -> Texts:

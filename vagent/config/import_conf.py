@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address
 
 from lxml import etree
 
@@ -86,6 +87,7 @@ def import_conf(text: str) -> tuple[str, tuple[str, ...]]:
     _drop_refused(given, notes)
     _fit_flows(given, notes)
     _ask_for_tls_files(given, notes)
+    _keep_pages_on_loopback(given, notes)
     if len(notes) > MAX_PROBLEMS:
         notes[MAX_PROBLEMS:] = [f"more than {MAX_PROBLEMS} notes; the rest is left out"]
     return to_xml(_nested(given)), tuple(notes)
@@ -181,6 +183,16 @@ def _ask_for_tls_files(given: Mapping[Option, str], notes: list[str]) -> None:
             notes.append(
                 f"{_label(option)}: missing, and metadata_use_ssl is on: {why}"
             )
+
+
+def _keep_pages_on_loopback(given: dict[Option, str], notes: list[str]) -> None:
+    """Drop an address of introspection that agent.conf takes only with a token."""
+    option = ("DEFAULT", "http_server_ip")
+    text = given.get(option, "")
+    if text and not IPv4Address(text).is_loopback:
+        del given[option]
+        why = "introspection stays on 127.0.0.1; elsewhere introspect/access is token"
+        notes.append(f"{_label(option)}: {text} not carried over: {why}")
 
 
 def _nested(given: Mapping[Option, str]) -> dict[str, str | dict[str, str]]:

@@ -14,8 +14,10 @@ from vagent.config.findings import Findings
 from vagent.config.host_names import read_host_names
 from vagent.config.listening import (
     Server,
+    check_access,
     check_addresses,
     check_distinct,
+    read_api,
     read_listen,
 )
 from vagent.config.metadata_address import METADATA_ADDRESS
@@ -81,9 +83,9 @@ def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConf
         linklocal_flows=_flows(agent.section("linklocal-flows"), findings),
         endpoint_check=_endpoint_check(agent.section("endpoint-check"), findings),
         data_path=_data_path(agent.section("data-path"), findings),
-        port_api=read_listen(agent.section("port-api"), DEFAULTS.port_api),
-        config_api=read_listen(agent.section("config-api"), DEFAULTS.config_api),
-        introspect=read_listen(agent.section("introspect"), DEFAULTS.introspect),
+        port_api=read_api(agent.section("port-api"), DEFAULTS.port_api, findings),
+        config_api=read_api(agent.section("config-api"), DEFAULTS.config_api, findings),
+        introspect=read_api(agent.section("introspect"), DEFAULTS.introspect, findings),
         operator_host_names=read_host_names(agent, "operator-host-names", findings),
         metadata_server=server,
         vendordata=read_vendordata(
@@ -256,16 +258,19 @@ def _why_server_tls(section: Section, listen: Listen) -> str | None:
 
 
 def _check_servers(agent: Section, config: AgentConfig, findings: Findings) -> None:
-    listens = {
+    apis = {
         "port-api": config.port_api,
         "config-api": config.config_api,
         "introspect": config.introspect,
     }
+    listens: dict[str, Listen] = {**apis}
     if config.metadata_server:
         listens["metadata-server"] = config.metadata_server.listen
     servers = [Server(agent.section(name), name, at) for name, at in listens.items()]
     identities = config.data_path.identity_range
     check_addresses(servers, identities, findings)
+    for name, api in apis.items():
+        check_access(agent.section(name), api, findings)
     proxy = Server(
         agent.section("metadata-proxy"),
         "metadata-proxy",

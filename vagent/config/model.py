@@ -30,6 +30,32 @@ class Listen:
     port: int
 
 
+class AccessMode(StrEnum):
+    """How an operator's API tells over TCP who may use it: by the user at the other end
+    of a loopback connection, by a token, or not at all.
+    """
+
+    PEER_UID = "peer-uid"
+    TOKEN = "token"  # noqa: S105 a mode's name
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """`<access>`: who may use an API over TCP. `token` is set in mode TOKEN only."""
+
+    mode: AccessMode = AccessMode.PEER_UID
+    token: Secret = Secret(b"")
+    token_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorApi(Listen):
+    """Where one of the operator's three APIs listens, and who may use it."""
+
+    access: Access = Access()
+
+
 @dataclass(frozen=True, slots=True)
 class ClientTls:
     """Mutual TLS towards nova-api (PEM files). Without `ca_cert` nothing is sent.
@@ -226,9 +252,11 @@ class AgentConfig:
     linklocal_flows: LinkLocalFlowsConfig = LinkLocalFlowsConfig()
     endpoint_check: EndpointCheckConfig = EndpointCheckConfig()
     data_path: DataPathConfig = DataPathConfig()
-    port_api: Listen = Listen(IPv4Address("127.0.0.1"), 9091)
-    config_api: Listen = Listen(IPv4Address("127.0.0.1"), 8082)
-    introspect: Listen = Listen(IPv4Address("127.0.0.1"), 8085)
+    port_api: OperatorApi = OperatorApi(IPv4Address("127.0.0.1"), 9091)
+    config_api: OperatorApi = OperatorApi(IPv4Address("127.0.0.1"), 8082)
+    introspect: OperatorApi = OperatorApi(
+        IPv4Address("127.0.0.1"), 8085, Access(AccessMode.OPEN)
+    )
     operator_host_names: tuple[str, ...] = ()
     metadata_server: MetadataServerConfig | None = None
     vendordata: VendorDataConfig = VendorDataConfig()

@@ -93,6 +93,7 @@ def main(
         output=getattr(args, "output", "table"),
         config_path=Path(args.config) if "config" in args else None,
         urls={name: getattr(args, name, None) for name in URLS},
+        token_file=getattr(args, "token_file", None),
         stdin=stdin or sys.stdin,
         stdout=stdout or sys.stdout,
         stderr=errors,

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from vagent.config.model import AgentConfig, Listen
+from vagent.config.model import AgentConfig
 from vagent.ctl import session as ctl_session
 from vagent.ctl.failure import FAILED, NO_PERMISSION, CommandError
 from vagent.ctl.parser import add_command
-from vagent.ctl.session import Session, parse_url, reachable
+from vagent.ctl.session import Session
 from vagent.ctl.table import as_json, printable
 from vagent.doctor.checks import Result, diagnose, worst
 from vagent.doctor.facts import Configuration, HostFacts
@@ -97,23 +97,17 @@ def collect(session: Session, now: datetime) -> HostFacts:
             warnings=tuple(str(problem) for problem in loaded.warnings),
             secret_empty=not config.metadata_proxy.shared_secret.value,
         )
-    return look(servers(session, config), config, configuration, now)
+    return look(servers(session), config, configuration, now)
 
 
-def servers(session: Session, config: AgentConfig) -> Servers:
-    """Clients for the agent's servers, at the addresses of the command line or else of
-    agent.conf.
+def servers(session: Session) -> Servers:
+    """Clients for the agent's servers over TCP, at the addresses of the command line or
+    else of agent.conf.
     """
-
-    def client(title: str, name: str, listen: Listen) -> JsonClient:
-        given = session.urls.get(name)
-        address = reachable(listen) if given is None else parse_url(given)
-        return JsonClient(address, title=title, timeout=PATIENCE)
-
     return Servers(
-        client("introspection", "introspect", config.introspect),
-        client("port API", "port_api", config.port_api),
-        client("config API", "config_api", config.config_api),
+        session.client("introspection", "introspect", timeout=PATIENCE),
+        session.client("port API", "port_api", timeout=PATIENCE),
+        session.client("config API", "config_api", timeout=PATIENCE),
     )
 
 

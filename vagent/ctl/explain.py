@@ -131,7 +131,7 @@ def _line(step: PathStep) -> str:
 
 def _steps(session: Session, port_id: str, asked: ProbeRequest) -> Iterator[PathStep]:
     config = session.agent_config
-    apis = servers(session, config)
+    apis = servers(session)
     try:
         apis.introspect.call("GET", "/readyz")
     except ApiError as error:

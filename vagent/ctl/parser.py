@@ -9,11 +9,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from vagent.ctl.session import Session
+from vagent.web.token import VARIABLE
 
 OUTPUT_HELP = "for people or for programs (default: table)"
 CONFIG_HELP = (
     "agent.conf that says where the agent listens "
     "(default: /etc/vagent/agent.conf, if it is there)"
+)
+URL_HELP = "default: its Unix socket, if you may use it, else {}"
+TOKEN_HELP = (
+    "holds the token of an API that wants one "
+    f"(default: ${VARIABLE}, else as agent.conf says)"
 )
 Run = Callable[[Session, argparse.Namespace], None]
 
@@ -26,9 +32,10 @@ def shared_options() -> argparse.ArgumentParser:
     add = parser.add_argument_group("options of every command").add_argument
     add("-o", "--output", choices=("table", "json"), help=OUTPUT_HELP)
     add("--config", metavar="FILE", help=CONFIG_HELP)
-    add("--port-api", metavar="URL", help="default: http://127.0.0.1:9091")
-    add("--config-api", metavar="URL", help="default: http://127.0.0.1:8082")
-    add("--introspect", metavar="URL", help="default: http://127.0.0.1:8085")
+    add("--port-api", metavar="URL", help=URL_HELP.format("http://127.0.0.1:9091"))
+    add("--config-api", metavar="URL", help=URL_HELP.format("http://127.0.0.1:8082"))
+    add("--introspect", metavar="URL", help=URL_HELP.format("http://127.0.0.1:8085"))
+    add("--token-file", metavar="FILE", help=TOKEN_HELP)
     return parser
 
 

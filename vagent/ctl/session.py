@@ -1,13 +1,14 @@
 """What every command of vagentctl is given: clients for the agent's servers, and how to
 show results.
 
-Server addresses come from the command line, else from agent.conf, else they are the
-defaults. agent.conf is read only if a command needs an address that is not on its
-command line.
+Servers are called at the addresses of the command line, else by their Unix sockets if
+this user may, else at the addresses of agent.conf or the defaults. agent.conf is read
+only if a command needs what is not on its command line.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,14 @@ from typing import Any, TextIO
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from vagent.config.model import AgentConfig, Listen
+from vagent.config.model import AgentConfig, Listen, OperatorApi
 from vagent.ctl.failure import BAD_CONFIG, NO_PERMISSION, USAGE, CommandError
 from vagent.ctl.table import as_json, printable, record, table
-from vagent.errors import ConfigError
-from vagent.web.json_client import ApiAddress, JsonClient
+from vagent.errors import ConfigError, VagentError
+from vagent.web.caller import GROUP
+from vagent.web.json_client import TIMEOUT, ApiAddress, JsonClient, SocketAddress
+from vagent.web.token import bearer, given_token
+from vagent.web.unix_socket import CONFIG_API, INTROSPECT, PORT_API, found_at
 
 DEFAULT_CONFIG = Path("/etc/vagent/agent.conf")
 MAX_INPUT = 1024 * 1024
@@ -34,6 +38,7 @@ class Session:
     output: str
     config_path: Path | None
     urls: Mapping[str, str | None]
+    token_file: str | None
     stdin: TextIO
     stdout: TextIO
     stderr: TextIO
@@ -42,17 +47,17 @@ class Session:
     @property
     def port_api(self) -> JsonClient:
         """The port REST API."""
-        return self._client("port API", "port_api")
+        return self.client("port API", "port_api", socket=PORT_API)
 
     @property
     def config_api(self) -> JsonClient:
         """The config API."""
-        return self._client("config API", "config_api")
+        return self.client("config API", "config_api", socket=CONFIG_API)
 
     @property
     def introspect(self) -> JsonClient:
         """Introspection."""
-        return self._client("introspection", "introspect")
+        return self.client("introspection", "introspect", socket=INTROSPECT)
 
     def show_table(self, items: Sequence[Mapping[str, Any]], columns: Columns) -> None:
         """Show a list of objects: in JSON as they are, else a table of these
@@ -100,12 +105,42 @@ class Session:
             raise CommandError(f"{name}: longer than {MAX_INPUT} characters")
         return text
 
-    def _client(self, title: str, name: str) -> JsonClient:
+    def client(
+        self, title: str, name: str, *, socket: str = "", timeout: float = TIMEOUT
+    ) -> JsonClient:
+        """A client for one server: at the address of the command line, else by the Unix
+        socket of that name if this user may, else at the address of agent.conf. The
+        token is that of the command line or environment, else that of agent.conf.
+        Raises CommandError.
+        """
+        token = self._given_token()
         given = self.urls.get(name)
         if given is not None:
-            return JsonClient(parse_url(given), title=title)
-        listen: Listen = getattr(self.agent_config, name)
-        return JsonClient(reachable(listen), title=title)
+            headers = bearer(token or b"")
+            return JsonClient(
+                parse_url(given), title=title, headers=headers, timeout=timeout
+            )
+        if socket:
+            path = self._runtime_directory() / socket
+            if found_at(path):
+                return JsonClient(SocketAddress(path), title=title, timeout=timeout)
+        api: OperatorApi = getattr(self.agent_config, name)
+        headers = bearer(api.access.token.value if token is None else token)
+        return JsonClient(reachable(api), title=title, headers=headers, timeout=timeout)
+
+    def _given_token(self) -> bytes | None:
+        try:
+            return given_token(self.token_file)
+        except VagentError as error:
+            raise CommandError(str(error), code=BAD_CONFIG) from error
+
+    def _runtime_directory(self) -> Path:
+        """Where the sockets are. Who may use them need not be able to read agent.conf,
+        which holds secrets.
+        """
+        if self.config_path is None and not os.access(DEFAULT_CONFIG, os.R_OK):
+            return AgentConfig().runtime_directory
+        return self.agent_config.runtime_directory
 
     @property
     def agent_config(self) -> AgentConfig:
@@ -124,8 +159,9 @@ class Session:
             raise CommandError(f"{path}: no such file", code=BAD_CONFIG) from error
         except PermissionError as error:
             raise CommandError(
-                f"{path}: permission denied; run as root, or give the addresses "
-                "(--port-api, --config-api, --introspect)",
+                f"{path}: permission denied; run as root or as a member of the group "
+                f"{GROUP}, or give the addresses (--port-api, --config-api, "
+                "--introspect)",
                 code=NO_PERMISSION,
             ) from error
         except OSError as error:

@@ -91,12 +91,19 @@ def attempt(message: bytes, what: str, protocol: int) -> int:
     return acknowledgement(ask(message, what, protocol)).code
 
 
-def ask(message: bytes, what: str, protocol: int = NETLINK_NETFILTER) -> bytes:
-    """Send a message, and return the one datagram that answers it. Raises KernelError,
-    and OSError where the kernel has no such protocol.
+def ask(
+    message: bytes,
+    what: str,
+    protocol: int = NETLINK_NETFILTER,
+    *,
+    timeout: float = _TIMEOUT,
+) -> bytes:
+    """Send a message, and return the one datagram that answers it within `timeout`
+    seconds; with 0 it must be there when the message is sent. Raises KernelError, and
+    OSError where the kernel has no such protocol.
     """
     with _opened(protocol, what) as link:
-        link.settimeout(_TIMEOUT)
+        link.settimeout(timeout)
         try:
             link.bind((0, 0))
             link.send(message)

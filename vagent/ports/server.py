@@ -23,6 +23,7 @@ from vagent.ports.events import PortRequestRefused
 from vagent.ports.registrar import Registrar
 from vagent.web.admission import Denial
 from vagent.web.exchange import SiteReply, SiteRequest
+from vagent.web.gate import Gate
 from vagent.web.site import OperatorSite
 
 CONTENT_TYPE = "application/json; charset=UTF-8"
@@ -67,19 +68,22 @@ def port_api_site(
     registrar: Registrar,
     *,
     names: Container[str],
+    gate: Gate,
     emit: Emit,
     clock: IReactorTime,
     now: Callable[[], float],
     state_of: StateOf = state_of_registration,
 ) -> OperatorSite:
     """The site to listen with. `names` are the host names by which it may be called,
-    `now` gives seconds since the epoch.
+    `gate` decides who may, `now` gives seconds since the epoch.
     """
     api = PortApi(registrar, now=now, state_of=state_of)
     return OperatorSite(
         "port API",
         PortDialect(api, emit=emit),
         names=names,
+        gate=gate,
+        emit=emit,
         max_body=MAX_BODY,
         clock=clock,
         stopped=registrar.stop,

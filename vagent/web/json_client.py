@@ -3,7 +3,8 @@ deadline. Standard library only.
 
 It makes a connection for each call, follows no redirects and uses no proxies from the
 environment, because the API is on this host or next to it. After a 401 it authenticates
-once and repeats the call, as vnc_api does.
+once and repeats the call, as vnc_api does, unless the server is one of ours, which
+takes a token from a file.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from vagent.errors import VagentError
+from vagent.web.unix_socket import address_of
 
 TIMEOUT = 10.0
 """Seconds for a whole call: the agent's own deadline for the kernel is 5."""
@@ -58,6 +61,16 @@ class ApiAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class SocketAddress:
+    """The Unix socket of an API on this host."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
 class ApiReply:
     """A server's reply; header names are in lower case."""
 
@@ -89,7 +102,7 @@ class JsonClient:
 
     def __init__(
         self,
-        address: ApiAddress,
+        address: ApiAddress | SocketAddress,
         *,
         title: str = "",
         authenticate: Callable[[], str] | None = None,
@@ -115,7 +128,8 @@ class JsonClient:
         """
         body = b"" if value is None else json.dumps(value).encode()
         reply = self._ask(method, path, body, etag)
-        if reply.status == 401 and self._authenticate is not None:
+        wants_bearer = reply.headers.get("www-authenticate", "").startswith("Bearer")
+        if reply.status == 401 and self._authenticate is not None and not wants_bearer:
             self._headers["X-AUTH-TOKEN"] = self._authenticate()
             self._authenticate = None
             reply = self._ask(method, path, body, etag)
@@ -157,7 +171,7 @@ class JsonClient:
 
 
 def exchange(
-    address: ApiAddress,
+    address: ApiAddress | SocketAddress,
     method: str,
     path: str,
     *,
@@ -206,7 +220,26 @@ def error_text(content: bytes) -> str:
     return said[:_SHOWN]
 
 
-def _connection(address: ApiAddress, timeout: float) -> http.client.HTTPConnection:
+class _SocketConnection(http.client.HTTPConnection):
+    """A connection to a Unix socket; Host says localhost."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Raises OSError."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        with address_of(self._path) as address:
+            self.sock.connect(address)
+
+
+def _connection(
+    address: ApiAddress | SocketAddress, timeout: float
+) -> http.client.HTTPConnection:
+    if isinstance(address, SocketAddress):
+        return _SocketConnection(address.path, timeout)
     if not address.tls:
         return http.client.HTTPConnection(address.host, address.port, timeout=timeout)
     context = ssl.create_default_context()
@@ -238,6 +271,8 @@ def _why(error: Exception, timeout: float) -> str:
         return "nothing listens there"
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout:g} s"
+    if isinstance(error, PermissionError):
+        return "permission denied: only root and members of its group may connect"
     if isinstance(error, socket.gaierror):
         return "no such host"
     return str(error) or type(error).__name__

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from introspect.answer import NOT_FOUND
 from introspect.events import PageFailed, PageRefused
 from introspect.server import introspect_site
+from tests.gates import open_gate
 from vagent.datapath.flows.flow import FlowList
 from vagent.observe.event import Event
 
@@ -30,6 +31,7 @@ class Rig:
         self.site = introspect_site(
             world.sources(),
             names=("localhost",),
+            gate=open_gate(),
             emit=self.events.append,
             clock=self.clock,
             now=lambda: 1469000000.0,

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from provision.config_api.events import ApiAnswered, ApiFailed
 from provision.config_api.reply import MAX_BODY
 from provision.config_api.server import config_api_site
+from tests.gates import open_gate
 from vagent.linklocal.codec import FQ_NAME, KIND
 from vagent.linklocal.table import EMPTY
 from vagent.observe.event import Event
@@ -52,6 +53,7 @@ class SiteTests(SynchronousTestCase):
         self.site = config_api_site(
             self.store,
             names=("api.example",),
+            gate=open_gate(),
             emit=self.events.append,
             clock=self.clock,
             services=lambda: EMPTY,

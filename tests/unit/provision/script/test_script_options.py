@@ -148,7 +148,8 @@ def test_all_problems_at_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_port_limits(port: str) -> None:
     """The limits themselves are ports."""
     options = read_options([*NAME, "--api_server_port", port, *FULL[4:5], port])
-    assert options.api.port == options.entry["linklocal_service_port"] == int(port)
+    assert ApiAddress("127.0.0.1", int(port)) == options.api
+    assert int(port) == options.entry["linklocal_service_port"]
 
 
 def test_fabric_ceiling(capsys: pytest.CaptureFixture[str]) -> None:

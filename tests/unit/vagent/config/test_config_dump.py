@@ -14,6 +14,8 @@ from lxml import etree
 from vagent.config.dump import dump_config, to_xml
 from vagent.config.grammar import load_grammar
 from vagent.config.model import (
+    Access,
+    AccessMode,
     AgentConfig,
     ClientTls,
     DataPathConfig,
@@ -23,6 +25,7 @@ from vagent.config.model import (
     Listen,
     MetadataProxyConfig,
     MetadataServerConfig,
+    OperatorApi,
     Secret,
     SessionMode,
     VendorDataConfig,
@@ -46,6 +49,10 @@ def full(tmp_path: Path, secret: bytes) -> AgentConfig:
     files = [tmp_path / name for name in "abcdef"]
     for file in files:
         file.touch(0o600)
+    token = tmp_path / "<token>"
+    token.write_text("t" * 16)
+    token.chmod(0o600)
+    access = Access(AccessMode.TOKEN, Secret(b"t" * 16), token)
     return AgentConfig(
         state_directory=Path("/<s> & t"),
         runtime_directory=Path("/é"),
@@ -68,9 +75,11 @@ def full(tmp_path: Path, secret: bytes) -> AgentConfig:
         linklocal_flows=LinkLocalFlowsConfig(4, 3),
         endpoint_check=EndpointCheckConfig(("dns", "ntp"), 60.125, 0.5, 4, 1),
         data_path=DataPathConfig("n", IPv4Network("10.1.0.0/16"), 5, 6),
-        port_api=Listen(IPv4Address("192.0.2.1"), 7),
-        config_api=Listen(IPv4Address("192.0.2.2"), 8),
-        introspect=Listen(IPv4Address("192.0.2.3"), 9),
+        port_api=OperatorApi(IPv4Address("192.0.2.1"), 7, access),
+        config_api=OperatorApi(IPv4Address("192.0.2.2"), 8, access),
+        introspect=OperatorApi(
+            IPv4Address("127.0.0.3"), 9, Access(AccessMode.PEER_UID)
+        ),
         operator_host_names=("api.example", "c7"),
         metadata_server=MetadataServerConfig(
             Listen(IPv4Address("192.0.2.4"), 10), Secret(secret), *files[3:]
@@ -105,6 +114,7 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
     """No secret is written, however it looks; whether there is one can be seen."""
     text = dump_config(full(tmp_path, b"s3cr3t"))
     assert "s3cr3t" not in text
+    assert "t" * 16 not in text
     assert text.count("<shared-secret>***</shared-secret>") == 2
     assert "***" not in dump_config(AgentConfig())
 

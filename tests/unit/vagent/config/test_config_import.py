@@ -13,11 +13,13 @@ from vagent.config.document import MAX_BYTES
 from vagent.config.findings import MAX_PROBLEMS
 from vagent.config.import_conf import LEVELS, import_conf
 from vagent.config.model import (
+    Access,
+    AccessMode,
     AgentConfig,
     ClientTls,
     LinkLocalFlowsConfig,
-    Listen,
     MetadataProxyConfig,
+    OperatorApi,
     Secret,
 )
 from vagent.config.read import read_config
@@ -62,10 +64,21 @@ max_vm_linklocal_flows=1024
             tls=ClientTls(tmp_path / "c", tmp_path / "k", tmp_path / "a"),
         ),
         linklocal_flows=LinkLocalFlowsConfig(4096, 1024),
-        introspect=Listen(IPv4Address("127.0.0.5"), 8086),
+        introspect=OperatorApi(IPv4Address("127.0.0.5"), 8086, Access(AccessMode.OPEN)),
     )
     assert notes == ()
     assert expected == read_back(tmp_path, text)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "10.0.0.7"])
+def test_pages_stay_on_loopback(tmp_path: Path, address: str) -> None:
+    """Elsewhere agent.conf asks for a token, which Contrail's file has not."""
+    text, notes = import_conf(f"[DEFAULT]\nhttp_server_ip={address}\n")
+    assert (
+        f"[DEFAULT] http_server_ip: {address} not carried over: introspection stays on "
+        "127.0.0.1; elsewhere introspect/access is token",
+    ) == notes
+    assert AgentConfig() == read_back(tmp_path, text)
 
 
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:

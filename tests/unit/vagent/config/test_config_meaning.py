@@ -364,8 +364,16 @@ def test_identity_ranges_that_are_refused(load: Load, text: str, expected: str) 
 # -- servers
 
 
-def listen(name: str, address: str, port: int) -> str:
-    return f"<{name}><address>{address}</address><port>{port}</port></{name}>"
+def listen(name: str, address: str, port: int, access: str = "") -> str:
+    content = f"<address>{address}</address><port>{port}</port>{access}"
+    return f"<{name}>{content}</{name}>"
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> str:
+    """`<access>` that any address may have."""
+    file = put(tmp_path / "token", b"0123456789abcdef\n")
+    return f'<access file="{file}">token</access>'
 
 
 @pytest.mark.parametrize(
@@ -376,11 +384,11 @@ def listen(name: str, address: str, port: int) -> str:
             "port-api/port: <config-api> at 127.0.0.1:8082 meets <port-api>",
         ),
         (
-            listen("introspect", "0.0.0.0", 9091),
+            listen("introspect", "0.0.0.0", 9091, "TOKEN"),
             "introspect/port: <introspect> at 0.0.0.0:9091 meets <port-api>",
         ),
         (
-            listen("introspect", "0.0.0.0", 8097),
+            listen("introspect", "0.0.0.0", 8097, "TOKEN"),
             "introspect/port: <introspect> at 0.0.0.0:8097 meets <metadata-proxy>",
         ),
         (
@@ -390,8 +398,9 @@ def listen(name: str, address: str, port: int) -> str:
         ),
     ],
 )
-def test_servers_that_meet(load: Load, content: str, expected: str) -> None:
+def test_servers_that_meet(load: Load, token: str, content: str, expected: str) -> None:
     """Two servers on one address and port are an error where it can be mended."""
+    content = content.replace("TOKEN", token)
     assert [f"{expected}; allowed: a port of its own"] == refusals(load, content)
 
 
@@ -425,10 +434,10 @@ def test_addresses_that_are_refused(load: Load, address: str, expected: str) -> 
     assert f"allowed: {expected}" in told
 
 
-def test_addresses_beside_the_identity_range(load: Load) -> None:
+def test_addresses_beside_the_identity_range(load: Load, token: str) -> None:
     """The range's neighbours are allowed."""
     for address in ("169.254.63.255", "169.254.128.0", "0.0.0.0", "192.0.2.1"):
-        load(listen("config-api", address, 1))
+        load(listen("config-api", address, 1, token))
 
 
 def test_a_refused_address_is_told_once(load: Load) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
-from vagent.config.model import AgentConfig, Listen, MetadataProxyConfig, Secret
+from vagent.config.model import (
+    Access,
+    AccessMode,
+    AgentConfig,
+    MetadataProxyConfig,
+    OperatorApi,
+    Secret,
+)
 
 
 def test_a_secret_never_shows() -> None:
@@ -21,9 +28,9 @@ def test_the_defaults_that_others_rely_on() -> None:
     config = AgentConfig()
     loopback = IPv4Address("127.0.0.1")
     assert [config.port_api, config.config_api, config.introspect] == [
-        Listen(loopback, 9091),
-        Listen(loopback, 8082),
-        Listen(loopback, 8085),
+        OperatorApi(loopback, 9091, Access(AccessMode.PEER_UID)),
+        OperatorApi(loopback, 8082, Access(AccessMode.PEER_UID)),
+        OperatorApi(loopback, 8085, Access(AccessMode.OPEN)),
     ]
     assert config.metadata_proxy.port == 8097
     assert str(config.data_path.identity_range) == "169.254.64.0/18"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from vagent.config.model import AgentConfig, Listen
+from vagent.config.model import AgentConfig, OperatorApi
 from vagent.ctl import command_line as ctl
 from vagent.ctl import session as ctl_session
 
@@ -571,7 +571,10 @@ def test_no_permission_is_77(
     monkeypatch.setattr(Path, "open", closed)
     assert run("import-conf", "x")[0] == 77
     code, _out, err = run("port", "list")
-    assert (code, "run as root, or give the addresses" in err) == (77, True)
+    assert (code, "run as root or as a member of the group vagent, or give" in err) == (
+        77,
+        True,
+    )
 
 
 def test_addresses_come_from_agent_conf(
@@ -583,8 +586,8 @@ def test_addresses_come_from_agent_conf(
     from vagent.config import read
 
     config = AgentConfig(
-        port_api=Listen(IPv4Address("127.0.0.2"), 19091),
-        introspect=Listen(IPv4Address("0.0.0.0"), 18085),
+        port_api=OperatorApi(IPv4Address("127.0.0.2"), 19091),
+        introspect=OperatorApi(IPv4Address("0.0.0.0"), 18085),
     )
     path = tmp_path / "agent.conf"
     path.write_text("<config/>")

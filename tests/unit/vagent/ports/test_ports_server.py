@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
+from tests.gates import open_gate
 from vagent.errors import StoreError
 from vagent.observe.event import Event
 from vagent.ports.api import PART
@@ -65,6 +66,7 @@ class Server:
         self.site = port_api_site(
             self.registrar,
             names=("localhost",),
+            gate=open_gate(),
             emit=self.events.append,
             clock=self.clock,
             now=self.clock.seconds,

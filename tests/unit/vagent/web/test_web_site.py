@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from unittest.mock import create_autospec
 
@@ -14,9 +14,16 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.web.http import Request
 
+from tests.gates import open_gate
+from vagent.config.model import Access, AccessMode
+from vagent.observe.event import Event
 from vagent.web.admission import Denial
+from vagent.web.caller import Operators, SiteCaller
+from vagent.web.events import CallerRefused, OperatorChange
 from vagent.web.exchange import SiteReply, SiteRequest
-from vagent.web.site import DISCARDED, IDLE_TIMEOUT, MAX_CONNECTIONS, OperatorSite
+from vagent.web.gate import Gate
+from vagent.web.places import MAX_CONNECTIONS
+from vagent.web.site import DISCARDED, IDLE_TIMEOUT, OperatorSite
 
 MAX_BODY = 1000
 
@@ -58,10 +65,13 @@ class Server:
         self.clock = Clock()
         self.dialect = Echo()
         self.stops = 0
+        self.events: list[Event] = []
         self.site = OperatorSite(
             "test site",
             self.dialect,
             names=("localhost",),
+            gate=open_gate(),
+            emit=self.events.append,
             max_body=MAX_BODY,
             clock=self.clock,
             stopped=self._stopped,
@@ -322,3 +332,73 @@ def test_the_end_of_the_server_is_told(server: Server) -> None:
     assert 0 == server.stops
     server.site.doStop()
     assert 1 == server.stops
+
+
+class Closed(Gate):
+    """Denies, and says who asks."""
+
+    def __init__(self, denials: list[Denial | None]) -> None:
+        super().__init__(
+            Access(AccessMode.OPEN),
+            operators=Operators(),
+            owner_of=lambda _here, _there: None,
+        )
+        self.denials = denials
+
+    def denial(self, caller: SiteCaller, credentials: Sequence[str]) -> Denial | None:
+        return self.denials.pop(0)
+
+
+def closed(server: Server, *denials: Denial | None) -> None:
+    """Close the site's gate to the next requests."""
+    server.site.gate = Closed(list(denials))
+
+
+WRONG_USER = Denial(403, "user", "no")
+
+
+def test_a_caller_who_may_not_ask(server: Server) -> None:
+    """The dialect is not asked, only told; the event says who it was."""
+    closed(server, WRONG_USER)
+    assert 403 == status(server.send(head("GET /a")))
+    assert ([], [("GET", WRONG_USER)]) == (
+        server.dialect.requests,
+        server.dialect.denials,
+    )
+    who = "unknown user over TCP from 192.168.1.1"
+    assert [CallerRefused("test site", "user", who)] == server.events
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_the_body_of_a_caller_who_may_not_ask(
+    server: Server, *, is_chunked: bool
+) -> None:
+    """Is read away and not kept."""
+    closed(server, WRONG_USER, WRONG_USER)
+    assert 403 == status(server.send(post(500, is_chunked=is_chunked)))
+    assert not server.is_closing()
+
+
+def test_a_caller_who_is_another_meanwhile(server: Server) -> None:
+    """It counts who asks when the request is complete."""
+    closed(server, None, WRONG_USER)
+    assert 403 == status(server.send(post(10, is_chunked=False)))
+    assert [] == server.dialect.requests
+
+
+def test_401_says_how(server: Server) -> None:
+    """With a challenge (RFC 6750)."""
+    closed(server, Denial(401, "token", "no"))
+    assert b'\r\nWWW-Authenticate: Bearer realm="vagent"\r\n' in server.send(
+        head("GET /a")
+    )
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+def test_a_change_is_told_with_its_caller(server: Server, method: str) -> None:
+    """One event, with the status; reading is none."""
+    server.send(head("GET /a"))
+    assert [] == server.events
+    server.send(head(f"{method} /a?token=x"))
+    who = "unknown user over TCP from 192.168.1.1"
+    assert [OperatorChange("test site", method, "/a", 200, who)] == server.events
