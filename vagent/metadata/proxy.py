@@ -96,6 +96,7 @@ class MetadataProxy:
             connector=UpstreamConnector(
                 config, emit=emit, deadlines=self._deadlines, reactor=reactor
             ),
+            clock=reactor,
         )
         self._cache = ResponseCache(config.cache_ttl)
         self._limits = QuotaLimits(

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from vagent.errors import UpstreamError
 from vagent.transport.tls_context import describe
-from vagent.transport.wire import READ_SIZE, Wire
+from vagent.transport.wire import READ_SIZE, Wire, has_unread
 
 _failure: Callable[[Exception], Failure] = Failure
 
@@ -56,6 +56,7 @@ class TlsConnection(Protocol):
         )
         self._verified = False
         self._is_over = False
+        self._is_partial = False
         self._end: Exception | None = None
 
     def connectionMade(self) -> None:
@@ -98,6 +99,14 @@ class TlsConnection(Protocol):
     def getPeer(self) -> IAddress:
         """The address of the other side."""
         return cast("IAddress", cast("Any", self.transport).getPeer())
+
+    def has_unread(self) -> bool:
+        """Has anything arrived that `inner` was not given, be it part of a record?"""
+        return (
+            self._is_partial
+            or bool(self._incoming.pending or self._tls.pending())
+            or has_unread(self.transport)
+        )
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """It is set for the TCP connection already."""
@@ -142,6 +151,8 @@ class TlsConnection(Protocol):
             try:
                 content = tls.read(size)
             except ssl.SSLWantReadError:
+                # OpenSSL keeps the beginning of a record; `pending` does not count it.
+                self._is_partial = True
                 return
             except ssl.SSLError as error:
                 self._break(error)
@@ -150,6 +161,7 @@ class TlsConnection(Protocol):
                 self._end = ConnectionDone()
                 self._close()
                 return
+            self._is_partial = False
             self._inner.dataReceived(content)
 
     def _break(self, error: ssl.SSLError) -> None:

@@ -117,5 +117,25 @@ class Wire:
         self.transport.abortConnection()
 
 
+def has_unread(transport: Any) -> bool:
+    """Does something wait to be read from this transport: bytes, its end, an error?
+
+    Asks the kernel (recv(2), MSG_PEEK), or the transport if it has the method.
+    """
+    ask = getattr(transport, "has_unread", None)
+    if ask is not None:
+        return bool(ask())
+    get_handle = getattr(transport, "getHandle", None)
+    if get_handle is None:
+        return False
+    try:
+        get_handle().recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 READ_SIZE = 16 * 1024
 """Bytes to read at once. Twisted's 64 KiB cost 2 µs more for each small message."""

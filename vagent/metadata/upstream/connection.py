@@ -16,22 +16,32 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from vagent.errors import UpstreamError, WireError
+from vagent.metadata.http.headers import BODILESS
 from vagent.metadata.http.response_reader import ResponseHead, ResponseReader
-from vagent.metadata.limits import BODY_WINDOW_SECONDS, MIN_BODY_RATE, POOLED_SECONDS
+from vagent.metadata.limits import (
+    BODY_WINDOW_SECONDS,
+    MIN_BODY_RATE,
+    POOLED_SECONDS,
+    QUIET_SECONDS,
+)
 from vagent.metadata.upstream.endpoint import UpstreamEndpoint
 from vagent.metadata.upstream.retry_policy import UpstreamFailure
 from vagent.transport.deadlines import NEVER, Deadlines
 from vagent.transport.tls import AlertReceived
-from vagent.transport.wire import READ_SIZE, Wire
+from vagent.transport.wire import READ_SIZE, Wire, has_unread
 
 
 class UpstreamRequest(Interface):
     """A request that a connection carries: a guest's, or a health check.
 
-    `head_only`: it is a HEAD. `streaming`: parts of the response were relayed already.
+    `guest` tells guests apart. `head_only`: it is a HEAD. `binds`: the connection that
+    has carried it must not serve another guest. `streaming`: parts of the response were
+    relayed already.
     """
 
+    guest: bytes
     head_only: bool
+    binds: bool
     streaming: bool
 
     def message(self, host: bytes) -> bytes:
@@ -52,6 +62,13 @@ class UpstreamConnection(Protocol):
 
     `ready` fires when a request may be sent, or fails with the reason why none can.
     `served` counts the responses that it brought. `parse` reads a response head.
+
+    `guest` is the one whose request it carried last, None if it has carried none.
+    `is_bound`: it must not serve another guest any more (`IdleConnections`), because of
+    what it carried: a request that binds, a response without a body, or two requests of
+    one guest without the quiet time between them, where the second may have got what
+    was left of the first, so that a response to it may still come. `idle_since` is when
+    the last response ended.
     """
 
     def __init__(
@@ -72,6 +89,9 @@ class UpstreamConnection(Protocol):
         self._paused = False
         self.has_received = False
         self.served = 0
+        self.guest: bytes | None = None
+        self.is_bound = False
+        self.idle_since = 0.0
         self.deadline = NEVER
         self.ready: Deferred[None] = Deferred()
 
@@ -93,9 +113,14 @@ class UpstreamConnection(Protocol):
 
     def carry(self, request: UpstreamRequest) -> None:
         """Send a request; the connection must be idle."""
+        now = self._deadlines.now()
+        if not self.is_bound:
+            hurries = now - self.idle_since < QUIET_SECONDS
+            self.is_bound = request.binds or (hurries and request.guest == self.guest)
+            self.guest = request.guest
         self._request = request
         self._reader.begin(head_only=request.head_only)
-        self.deadline = self._deadlines.now() + self._response_timeout
+        self.deadline = now + self._response_timeout
         self._wire.write(request.message(self.endpoint.host))
 
     def dataReceived(self, data: bytes) -> None:
@@ -183,6 +208,16 @@ class UpstreamConnection(Protocol):
         self._wire.abort()
 
     @property
+    def has_rested(self) -> bool:
+        """Has it been idle for the quiet time?"""
+        return self._deadlines.now() - self.idle_since >= QUIET_SECONDS
+
+    @property
+    def has_unread(self) -> bool:
+        """Has something arrived that was not read yet? Costs a system call."""
+        return has_unread(self.transport)
+
+    @property
     def is_open(self) -> bool:
         """May a request still be sent?"""
         return not self._wire.closed
@@ -198,7 +233,10 @@ class UpstreamConnection(Protocol):
             self._wire.closed or self._wire.pending
         )
         if reusable:
-            self.deadline = self._deadlines.now() + POOLED_SECONDS
+            self.idle_since = self._deadlines.now()
+            self.deadline = self.idle_since + POOLED_SECONDS
+            if head.status in BODILESS:
+                self.is_bound = True
         else:
             self.close()
         if self._paused:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vagent.metadata.limits import MAX_UPSTREAM_CONNECTIONS
 from vagent.metadata.upstream.circuit_breaker import BreakerState, CircuitBreaker
+from vagent.metadata.upstream.idle_connections import IdleConnections
 from vagent.metadata.upstream.target import HostPort
 
 if TYPE_CHECKING:
@@ -75,22 +77,27 @@ class UpstreamEndpoint:
         self.is_probing = False
         self.probed: tuple[float, str] | None = None
         self.connections: set[UpstreamConnection] = set()
-        self.idle: list[UpstreamConnection] = []
+        self.idle = IdleConnections()
         self.retired = False
 
-    def take_idle(self) -> UpstreamConnection | None:
-        """The idle connection that was used last, if one is open."""
-        while self.idle:
-            connection = self.idle.pop()
-            if connection.is_open:
-                return connection
-        return None
+    @property
+    def is_full(self) -> bool:
+        """Are there as many connections, open and coming, as there may be?"""
+        opened = len(self.connections) + self.breaker.connecting
+        return opened >= MAX_UPSTREAM_CONNECTIONS
+
+    @property
+    def coming(self) -> int:
+        """New connections that waiting requests can count on: those that are being
+        opened, and those that will be when one that is closing has gone.
+        """
+        leaving = len(self.connections) - self.breaker.busy - len(self.idle)
+        return self.breaker.connecting + max(leaving, 0)
 
     def retire(self) -> None:
         """Close what is idle; what is busy closes after its response."""
         self.retired = True
-        while self.idle:
-            self.idle.pop().close()
+        self.idle.close()
 
     def snapshot(self, now: float) -> EndpointSnapshot:
         """The endpoint as it is now."""

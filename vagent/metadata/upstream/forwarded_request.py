@@ -64,24 +64,27 @@ class ForwardedRequest:
     """A request that was admitted.
 
     `request_id` and `caller` name it in events; `identity_headers` are the lines that
-    say whose it is. `avoid` are the endpoints that failed it, `sent_to` is the last one
-    that it was sent to. `needs_fresh`: it must have a connection that has carried
-    nothing yet. `hold_until` is when it stops waiting for a connection.
+    say whose it is, and `guest` is the same, because they differ from guest to guest.
+    `avoid` are the endpoints that failed it, `sent_to` is the last one that it was sent
+    to. `needs_fresh`: it must have a connection that has carried nothing yet. `binds`:
+    what carries it must not serve another guest after that. `hold_until` is when it
+    stops waiting for a connection.
     """
 
     __slots__ = (
         "_body",
         "_collected",
-        "_identity_headers",
         "_pool",
         "_receiver",
         "_request",
         "_size",
         "attempts",
         "avoid",
+        "binds",
         "caller",
         "connection",
         "deadline",
+        "guest",
         "head_only",
         "hold_until",
         "needs_fresh",
@@ -105,7 +108,7 @@ class ForwardedRequest:
         self._pool = pool
         self._request = request
         self._body = body
-        self._identity_headers = identity_headers
+        self.guest = identity_headers
         self._collected: list[bytes] = []
         self._size = 0
         self.request_id = request_id
@@ -120,6 +123,7 @@ class ForwardedRequest:
         # A pooled connection may turn out to be closed when the request is sent on it,
         # and then nobody knows whether the upstream has read the request.
         self.needs_fresh = not request.is_repeatable
+        self.binds = self.needs_fresh or self.head_only
         self.streaming = False
 
     def message(self, host: bytes) -> bytes:
@@ -131,14 +135,14 @@ class ForwardedRequest:
                 request.method,
                 request.target,
                 host,
-                self._identity_headers,
+                self.guest,
                 request.forwarded,
             )
         return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bContent-Length: %d\r\n\r\n%b" % (
             request.method,
             request.target,
             host,
-            self._identity_headers,
+            self.guest,
             request.forwarded,
             len(self._body),
             self._body,

@@ -28,7 +28,9 @@ class Probe:
     `done` is called once, with "" or with what was wrong.
     """
 
+    guest = b""
     head_only = False
+    binds = False
     streaming = False
 
     def __init__(self, done: Callable[[str], None]) -> None:

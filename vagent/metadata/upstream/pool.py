@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from vagent.config.model import MetadataProxyConfig
-from vagent.metadata.limits import MAX_UPSTREAM_CONNECTIONS, RETRY_SECONDS
+from vagent.metadata.limits import RETRY_SECONDS
 from vagent.metadata.upstream.circuit_breaker import (
     BreakerState,
     EndpointOutcome,
@@ -33,6 +34,12 @@ from vagent.metadata.upstream.events import (
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 from vagent.metadata.upstream.health_check import HealthChecks, Probe
 from vagent.metadata.upstream.retry_policy import UpstreamFailure
+from vagent.metadata.upstream.sharing import (
+    QuietHandOver,
+    lacks_any,
+    lacks_new,
+    may_overtake,
+)
 from vagent.metadata.upstream.target import Target
 from vagent.metadata.upstream.wait_queue import WaitQueue
 from vagent.observe.event import Emit
@@ -56,6 +63,7 @@ class ConnectionPool:
         emit: Emit,
         deadlines: Deadlines,
         connector: UpstreamConnector,
+        clock: IReactorTime,
     ) -> None:
         self._hold_time = config.hold_time
         self._emit = emit
@@ -74,6 +82,7 @@ class ConnectionPool:
             probed=self._probed,
         )
         self._emptied: Deferred[None] | None = None
+        self._hand_over = QuietHandOver(self._queue, self._send, clock)
         self._turn = 0
         self.is_down = True
         self.deadline = NEVER
@@ -107,8 +116,12 @@ class ConnectionPool:
     def submit(self, request: ForwardedRequest) -> None:
         """Send it as soon as a connection can carry it, or have it give up."""
         endpoint = self._choose(request)
-        if endpoint is not None and not request.needs_fresh:
-            connection = endpoint.take_idle()
+        if (
+            endpoint is not None
+            and not request.needs_fresh
+            and may_overtake(self._queue, endpoint)
+        ):
+            connection = endpoint.idle.take(request.guest)
             if connection is not None:
                 self._send(request, connection)
                 return
@@ -116,7 +129,8 @@ class ConnectionPool:
             if endpoint is None:
                 self._reconnect()
             else:
-                self._open_for(request, endpoint)
+                self._open_for(endpoint)
+                self._hand_over.watch(self._endpoints)
 
     def withdraw(self, request: ForwardedRequest) -> None:
         """Take back a request that waits for a connection."""
@@ -168,8 +182,7 @@ class ConnectionPool:
         """It is closed. `refusal`: the TLS alert that ended it before it was used."""
         endpoint = connection.endpoint
         endpoint.connections.discard(connection)
-        if connection in endpoint.idle:
-            endpoint.idle.remove(connection)
+        endpoint.idle.discard(connection)
         if not endpoint.connections:
             self._retired.discard(endpoint)
         if refusal:
@@ -200,6 +213,7 @@ class ConnectionPool:
         for request in self._queue:
             self.withdraw(request)
         self._attempts.cancel()
+        self._hand_over.stop()
         for endpoint in (*self._endpoints, *self._retired):
             endpoint.retired = True
             for connection in list(endpoint.connections):
@@ -245,46 +259,65 @@ class ConnectionPool:
         return True
 
     def _offer(self, connection: UpstreamConnection) -> None:
-        """Give the connection to the first request that it suits, or keep it idle."""
+        """Give the connection to a request that waits and that it suits, else keep it
+        idle, or close it to make room for a new one.
+        """
         endpoint = connection.endpoint
         if endpoint.retired:
             connection.close()
             return
-        request = self._queue.first(endpoint.breaker) if self._queue.size else None
-        if request is not None and request.needs_fresh and connection.served:
-            if self._must_make_room(endpoint):
-                connection.close()  # its `closed` opens another connection
-                return
-            request = self._queue.first(endpoint.breaker, is_new=False)
+        queue = self._queue
+        request = queue.first(endpoint.breaker) if queue.size else None
         if request is None:
-            endpoint.idle.append(connection)
+            endpoint.idle.add(connection)
+        elif connection.guest is None or (
+            request.guest == connection.guest and not request.needs_fresh
+        ):
+            self._send_waiting(request, connection)
+        else:
+            self._offer_beside(connection)
+
+    def _offer_beside(self, connection: UpstreamConnection) -> None:
+        """Offer a connection that the request that waits longest cannot have."""
+        endpoint = connection.endpoint
+        queue = self._queue
+        lacks = endpoint.is_full and lacks_any(queue, endpoint)
+        if lacks and (connection.is_bound or lacks_new(queue, endpoint)):
+            connection.close()  # its `closed` opens another connection
             return
+        request = None
+        if not lacks:
+            request = queue.first(
+                endpoint.breaker, is_new=False, guest=connection.guest
+            )
+        if request is not None:
+            self._send_waiting(request, connection)
+            return
+        endpoint.idle.add(connection)
+        self._open_for_waiting()
+        self._hand_over.watch(self._endpoints)
+
+    def _send_waiting(
+        self, request: ForwardedRequest, connection: UpstreamConnection
+    ) -> None:
         self._queue.remove(request)
         self._send(request, connection)
 
-    def _must_make_room(self, endpoint: UpstreamEndpoint) -> bool:
-        """Must a connection go, so that a new one can be opened?
-
-        Asked while the request that waits longest needs a new connection. Where all are
-        busy, requests that any connection can carry would otherwise overtake it until
-        its time is up.
+    def _open_for(self, endpoint: UpstreamEndpoint) -> bool:
+        """Open a connection for requests that wait, unless enough are coming. False if
+        there can be no more.
         """
-        coming = endpoint.breaker.connecting
-        leaving = sum(not one.is_open for one in endpoint.connections)
-        return (
-            len(endpoint.connections) + coming >= MAX_UPSTREAM_CONNECTIONS
-            and coming + leaving < self._queue.needing_fresh
-        )
-
-    def _open_for(self, request: ForwardedRequest, endpoint: UpstreamEndpoint) -> None:
-        """Open a connection for a request that waits, unless enough are coming."""
-        connecting = endpoint.breaker.connecting
-        if len(endpoint.connections) + connecting >= MAX_UPSTREAM_CONNECTIONS:
-            spare = endpoint.take_idle() if request.needs_fresh else None
-            if spare is not None:
-                spare.close()  # its `closed` opens another connection
-        elif connecting < self._queue.size:
-            self._attempts.begin(endpoint)
+        if not endpoint.is_full:
+            if endpoint.breaker.connecting < self._queue.size:
+                self._attempts.begin(endpoint)
+            return True
+        spare = None
+        if lacks_any(self._queue, endpoint):
+            bound = not lacks_new(self._queue, endpoint)
+            spare = endpoint.idle.take_spare(bound=bound)
+        if spare is not None:
+            spare.close()  # its `closed` opens another connection
+        return spare is not None
 
     def _open_for_waiting(self) -> None:
         """Something has changed: open the connections that waiting requests need."""
@@ -292,7 +325,8 @@ class ConnectionPool:
             endpoint = self._choose(request)
             if endpoint is None or endpoint.breaker.connecting >= self._queue.size:
                 break
-            self._open_for(request, endpoint)
+            if not self._open_for(endpoint):
+                break
         self._reconnect()
 
     def _reconnect(self) -> None:

@@ -24,6 +24,7 @@ class WaitQueue:
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
         self._requests: dict[ForwardedRequest, None] = {}
+        self._of_guest: dict[bytes, dict[ForwardedRequest, None]] = {}
         self._by_port: Counter[str] = Counter()
         self.size = 0
         self.needing_fresh = 0
@@ -37,6 +38,7 @@ class WaitQueue:
         if self.size >= most:
             return False
         self._requests[request] = None
+        self._of_guest.setdefault(request.guest, {})[request] = None
         self._by_port[port] += 1
         self.size += 1
         self.needing_fresh += request.needs_fresh
@@ -48,6 +50,10 @@ class WaitQueue:
         """Take a request out of the queue; does nothing if it is not in it."""
         if request in self._requests:
             del self._requests[request]
+            same = self._of_guest[request.guest]
+            del same[request]
+            if not same:
+                del self._of_guest[request.guest]
             self.size -= 1
             self.needing_fresh -= request.needs_fresh
             port = request.caller.port_id
@@ -57,13 +63,21 @@ class WaitQueue:
             self._deadlines.unwatch(request)
 
     def first(
-        self, breaker: CircuitBreaker, *, is_new: bool = True
+        self,
+        breaker: CircuitBreaker,
+        *,
+        is_new: bool = True,
+        guest: bytes | None = None,
     ) -> ForwardedRequest | None:
         """The request that waits longest of those that may be sent to this endpoint.
 
         `is_new`: over a connection that has not carried a request yet, which suits all.
+        `guest`: only of this guest's.
         """
-        for request in self._requests:
+        requests = self._requests
+        if guest is not None:
+            requests = self._of_guest.get(guest, {})
+        for request in requests:
             if breaker not in request.avoid and (is_new or not request.needs_fresh):
                 return request
         return None

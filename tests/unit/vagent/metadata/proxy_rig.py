@@ -42,6 +42,7 @@ class FakeTransport:
         self._peer = peer
         self.family = socket.AF_INET
         self.opening = b""
+        self.unread = b""
         self.options: list[tuple[int, int, int]] = []
 
     def getPeer(self) -> PeerAddress:
@@ -72,6 +73,12 @@ class FakeTransport:
         self.room -= len(taken)
         self.sent += taken
         return len(taken)
+
+    def recv(self, size: int, flags: int) -> bytes:
+        assert socket.MSG_PEEK | socket.MSG_DONTWAIT == flags
+        if not self.unread:
+            raise BlockingIOError
+        return self.unread[:size]
 
     def write(self, data: bytes) -> None:
         self.pending += data

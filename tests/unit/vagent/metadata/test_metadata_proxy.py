@@ -53,12 +53,12 @@ def test_a_new_connection_is_the_new_guests(change: dict[str, Any]) -> None:
     rig.guest()[0].dataReceived(GET)
     rig.connections[0].dataReceived(HELLO)
     rig.registration = replace(REGISTRATION, port=replace(REGISTRATION.port, **change))
-    rig.upstreams[0].take()
     rig.guest()[0].dataReceived(GET)
     name = {"instance_id": b"X-Instance-ID", "tenant_id": b"X-Tenant-ID"}
     [(changed, value)] = change.items()
     line = b"%b: %b\r\n" % (name[changed], value.encode())
-    assert line in rig.upstreams[0].sent
+    assert line not in rig.upstreams[0].sent
+    assert line in rig.upstreams[1].sent, "nor does it get the other's connection"
 
 
 def test_a_port_that_is_only_renamed_goes_on() -> None:

@@ -132,6 +132,35 @@ def test_large_reply_arrives_whole_however_it_is_cut(pki: Pki, pieces: int) -> N
     assert content == wires.inner.received
 
 
+def test_what_was_not_read_is_seen(pki: Pki) -> None:
+    """Part of a record, whatever its length; then what waits in the socket below."""
+    wires = Wires(pki)
+    wires.server.write(b"a reply")
+    wires.pump()
+    assert not wires.client.has_unread()
+    wires.server.write(b"more")
+    record = wires.from_server.read()
+    for at in range(len(record) - 1):
+        wires.client.dataReceived(record[at : at + 1])
+        assert wires.client.has_unread()
+    wires.client.dataReceived(record[-1:])
+    assert b"a replymore" == wires.inner.received
+    assert not wires.client.has_unread()
+    wires.transport.unread = b"x"
+    assert wires.client.has_unread()
+
+
+def test_a_record_behind_a_response_is_seen(pki: Pki) -> None:
+    """Its beginning came with the end of the response."""
+    wires = Wires(pki)
+    wires.server.write(b"a reply")
+    reply = wires.from_server.read()
+    wires.server.write(b"more")
+    wires.client.dataReceived(reply + wires.from_server.read()[:9])
+    assert b"a reply" == wires.inner.received
+    assert wires.client.has_unread()
+
+
 def test_large_request_is_sent_whole(pki: Pki) -> None:
     """More than one record holds."""
     wires = Wires(pki)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.unit.vagent.metadata.proxy_rig import FakeTransport
-from vagent.transport.wire import Wire
+from vagent.transport.wire import Wire, has_unread
 
 
 def test_order_is_kept_when_the_kernel_is_full() -> None:
@@ -105,3 +105,26 @@ class Lost:
     def connectionLost(self, _reason: object) -> None:
         self.ends += 1
         assert 1 == self.ends
+
+
+def test_what_waits_in_a_socket_is_seen_and_left_there() -> None:
+    """Bytes, the end, an error; nothing where there is no socket."""
+
+    class Transport:
+        """With this socket."""
+
+        def __init__(self, one: socket.socket) -> None:
+            self.getHandle = lambda: one
+
+    ours, theirs = socket.socketpair()
+    with ours:
+        transport = Transport(ours)
+        assert not has_unread(transport)
+        with theirs:
+            theirs.sendall(b"x")
+            assert has_unread(transport)
+            assert b"x" == ours.recv(9)
+            assert not has_unread(transport)
+        assert has_unread(transport)
+    assert has_unread(transport)
+    assert not has_unread(object())

@@ -32,12 +32,19 @@ REGISTRATION = Registration(PORT, 2, IPv4Address("169.254.64.2"))
 
 @cache
 def registered(source: str) -> Registration:
-    """Each source is another port's."""
-    return replace(REGISTRATION, port=replace(PORT, id=f"port of {source}"))
+    """Each source is another port's, and another instance's."""
+    port = replace(PORT, id=f"port of {source}", instance_id=f"instance of {source}")
+    return replace(REGISTRATION, port=port)
 
 
 class Transport(StringTransport):
-    """StringTransport with what TCP adds."""
+    """StringTransport with what TCP adds. `unread`: something waits in the socket."""
+
+    unread = False
+
+    def has_unread(self) -> bool:
+        """See `wire.has_unread`."""
+        return self.unread
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Accepted."""

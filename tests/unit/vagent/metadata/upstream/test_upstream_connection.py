@@ -16,6 +16,7 @@ from vagent.metadata.limits import (
     BODY_WINDOW_SECONDS,
     MIN_BODY_RATE,
     POOLED_SECONDS,
+    QUIET_SECONDS,
 )
 from vagent.metadata.upstream.connection import UpstreamConnection
 from vagent.metadata.upstream.endpoint import UpstreamEndpoint
@@ -34,7 +35,9 @@ ENDLESS = b"HTTP/1.1 200 OK\r\n\r\nhello"
 class Request:
     """A request that notes what becomes of it."""
 
+    guest: bytes = b"guest"
     head_only: bool = False
+    binds: bool = False
     streaming: bool = False
     told: list[str] = field(default_factory=list)
 
@@ -220,3 +223,56 @@ def test_what_nobody_waits_for_is_reset() -> None:
     rig.connection.connectionLost(LOST)
     assert ([], ["abandoned", "closed"]) == (request.told, rig.told)
     assert "aborted" == rig.transport.state
+
+
+NONE = b"HTTP/1.1 204 No Content\r\n\r\n"
+UNCHANGED = b"HTTP/1.1 304 Not Modified\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "response", "bound"),
+    [
+        (Request(), HELLO, False),
+        (Request(binds=True), HELLO, True),
+        (Request(), NONE, True),
+        (Request(), UNCHANGED, True),
+    ],
+)
+def test_what_binds_a_connection_to_its_guest(
+    request_: Request, response: bytes, *, bound: bool
+) -> None:
+    """A response without a body is where an upstream may send one nevertheless. Once
+    it is bound it stays so.
+    """
+    rig = Rig()
+    assert (None, False) == (rig.connection.guest, rig.connection.is_bound)
+    for carried in (request_, Request()):
+        rig.carry(carried)
+        assert b"guest" == rig.connection.guest
+        rig.connection.dataReceived(response if carried is request_ else HELLO)
+        assert bound is rig.connection.is_bound
+        rig.clock.advance(QUIET_SECONDS)
+
+
+@pytest.mark.parametrize(("pause", "bound"), [(0.001, False), (-0.001, True)])
+def test_a_hurry_binds_a_connection(pause: float, *, bound: bool) -> None:
+    """What is left of a response could pass for the next one, whose own would then
+    come at any time.
+    """
+    rig = Rig()
+    rig.clock.advance(10.0)
+    rig.carry()
+    rig.connection.dataReceived(HELLO)
+    assert (10.0, False) == (rig.connection.idle_since, rig.connection.has_rested)
+    rig.clock.advance(QUIET_SECONDS + pause)
+    assert bound is not rig.connection.has_rested
+    rig.carry()
+    assert bound is rig.connection.is_bound
+
+
+def test_a_look_at_its_socket() -> None:
+    """Is something there that was not read?"""
+    rig = Rig()
+    assert not rig.connection.has_unread
+    rig.transport.unread = b"x"
+    assert rig.connection.has_unread

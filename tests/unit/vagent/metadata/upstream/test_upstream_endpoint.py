@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from vagent.metadata.limits import MAX_UPSTREAM_CONNECTIONS
 from vagent.metadata.upstream.circuit_breaker import BreakerState
 from vagent.metadata.upstream.endpoint import ProbeSnapshot, UpstreamEndpoint
 from vagent.metadata.upstream.target import HostPort
@@ -16,8 +17,8 @@ NOBODY: Any = None
 class Connection:
     """A pooled connection."""
 
-    def __init__(self, *, is_open: bool = True) -> None:
-        self.is_open = is_open
+    guest = None
+    is_open = True
 
     def close(self) -> None:
         self.is_open = False
@@ -49,22 +50,14 @@ def test_the_host_that_it_is_asked_for(
     assert (expected, is_named) == (one.host, one.is_named)
 
 
-def test_the_connection_that_was_used_last_is_used_again() -> None:
-    """So that those which are not needed become idle for long enough to be closed."""
-    one = endpoint()
-    first, closed, last = Connection(), Connection(is_open=False), Connection()
-    one.idle = [first, last, closed]
-    assert [last, first, None] == [one.take_idle() for _ in range(3)]
-    assert [] == one.idle
-
-
 def test_a_retired_endpoint_keeps_no_idle_connection() -> None:
     """They are closed in good order."""
     one = endpoint()
     idle = [Connection(), Connection()]
-    one.idle = list(idle)
+    for each in idle:
+        one.idle.add(each)
     one.retire()
-    assert (True, []) == (one.retired, one.idle)
+    assert (True, 0) == (one.retired, len(one.idle))
     assert [False, False] == [each.is_open for each in idle]
 
 
@@ -79,3 +72,23 @@ def test_its_picture() -> None:
     assert BreakerState.UP is found.state
     assert ("192.0.2.1:8775", 2) == (found.address, found.busy)
     assert ProbeSnapshot(5.0, "status 500") == found.last_probe
+
+
+@pytest.mark.parametrize(("missing", "is_full"), [(1, False), (0, True)])
+def test_how_many_connections_it_may_have(missing: int, *, is_full: bool) -> None:
+    """Those that are being opened count."""
+    one = endpoint()
+    one.breaker.connecting = 28
+    one.connections = {Connection() for _ in range(100 - missing)}
+    assert MAX_UPSTREAM_CONNECTIONS - missing == 128 - missing
+    assert is_full is one.is_full
+
+
+def test_what_those_who_wait_can_count_on() -> None:
+    """Connections that are being opened, and those that close."""
+    one = endpoint()
+    connections = [Connection() for _ in range(5)]
+    one.connections = set(connections)
+    one.idle.add(connections[0])
+    one.breaker.busy, one.breaker.connecting = 2, 3
+    assert 3 + (5 - 1 - 2) == one.coming

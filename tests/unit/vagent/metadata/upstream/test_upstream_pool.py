@@ -8,6 +8,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from tests.unit.vagent.metadata.upstream.pool_rig import (
+    GET,
     HELLO,
     ONCE,
     Rig,
@@ -15,6 +16,7 @@ from tests.unit.vagent.metadata.upstream.pool_rig import (
 from vagent.metadata.limits import (
     MAX_UPSTREAM_CONNECTIONS,
     MAX_WAITING,
+    QUIET_SECONDS,
     RETRY_SECONDS,
 )
 
@@ -100,6 +102,7 @@ def test_a_request_that_met_a_stale_connection_gets_a_new_one() -> None:
     for upstream, transport in pooled:
         upstream.dataReceived(HELLO)
         transport.clear()
+    rig.reactor.advance(2 * QUIET_SECONDS)
     _, guest = rig.ask("169.254.64.4")
     assert 2 == len(rig.attempts), "a pooled connection is used"
     [stale] = [one for one in pooled if one[1].value()]
@@ -132,7 +135,7 @@ def test_what_is_never_sent_twice_gets_a_new_connection_among_busy_ones() -> Non
     rig = Rig()
     (upstream, transport), *others = rig.fill()
     _, guest = rig.ask(head=ONCE)
-    rig.ask("169.254.200.2")
+    rig.ask("169.254.1.2")
     upstream.dataReceived(HELLO)
     assert transport.disconnecting
     busy, busy_transport = others[0]
@@ -213,3 +216,166 @@ def test_stop_leaves_nothing() -> None:
     assert [None] == stopped
     assert [] == rig.reactor.getDelayedCalls()
     assert 0 == rig.proxy.snapshot().requests_waiting
+
+
+A, B, C = "169.254.64.2", "169.254.64.3", "169.254.64.4"
+HEAD = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
+NOTHING = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+def rest(rig: Rig) -> None:
+    """Let the quiet time pass."""
+    rig.reactor.advance(QUIET_SECONDS + 0.001)
+
+
+def test_a_guest_gets_the_connection_that_it_had() -> None:
+    """At once, as often as it asks; another guest does not."""
+    rig = Rig()
+    rig.ask(A)
+    upstream, transport = rig.connect(0)
+    for count in range(2, 5):
+        upstream.dataReceived(HELLO)
+        rig.ask(A)
+        assert count == transport.value().count(b"GET ")
+    upstream.dataReceived(HELLO)
+    assert 1 == len(rig.attempts)
+    rest(rig)
+    rig.ask(B)
+    assert 2 == len(rig.attempts), "it may still hold a response of the other's"
+
+
+def test_a_connection_changes_guests_after_a_quiet_time() -> None:
+    """So many guests with a request each need few connections."""
+    rig = Rig()
+    rig.ask(A)
+    upstream, transport = rig.connect(0)
+    for peer in (B, C, B):
+        upstream.dataReceived(HELLO)
+        rest(rig)
+        _, guest = rig.ask(peer)
+        assert f"X-Instance-ID: instance of {peer}".encode() in transport.value()
+        transport.clear()
+    upstream.dataReceived(HELLO)
+    assert (HELLO, 1) == (guest.value(), len(rig.attempts))
+
+
+@pytest.mark.parametrize("head", [HEAD, ONCE, GET.replace(b"GET", b"PUT")])
+def test_a_request_that_binds_keeps_its_connection_from_others(head: bytes) -> None:
+    """HEAD, and what has side effects."""
+    rig = Rig()
+    rig.ask(A, head)
+    rig.connect(0)[0].dataReceived(NOTHING)
+    rest(rig)
+    rig.ask(B)
+    assert 2 == len(rig.attempts)
+
+
+def test_bytes_on_an_idle_connection_end_it() -> None:
+    """Whether the reactor has read them yet or not."""
+    rig = Rig()
+    rig.ask(A)
+    upstream, transport = rig.connect(0)
+    upstream.dataReceived(HELLO)
+    rest(rig)
+    transport.unread = True
+    rig.ask(A)
+    assert (1, 2) == (transport.value().count(b"GET "), len(rig.attempts))
+    upstream, transport = rig.connect(1)
+    upstream.dataReceived(HELLO)
+    upstream.dataReceived(b"x")
+    rig.ask(A)
+    assert (1, 3) == (transport.value().count(b"GET "), len(rig.attempts))
+
+
+def test_at_the_limit_a_quiet_connection_serves_who_waits() -> None:
+    """Its guest must wait behind the other, and gets it next."""
+    rig = Rig()
+    (upstream, transport), *_ = rig.fill()
+    _, waiting = rig.ask(A)
+    upstream.dataReceived(HELLO)
+    rig.ask("169.254.0.2")
+    assert 1 == transport.value().count(b"GET ")
+    rest(rig)
+    assert 2 == transport.value().count(b"GET ")
+    upstream.dataReceived(HELLO)
+    assert HELLO == waiting.value()
+    rest(rig)
+    assert 3 == transport.value().count(b"GET ")
+    assert 0 == rig.proxy.snapshot().requests_waiting
+    assert MAX_UPSTREAM_CONNECTIONS == len(rig.attempts)
+
+
+@pytest.mark.parametrize("is_idle", [False, True])
+def test_at_the_limit_a_bound_connection_makes_room(*, is_idle: bool) -> None:
+    """Nobody else may have it, so it goes for a new one: when another guest comes, or
+    when it is freed. Waiting ends long before its time is up.
+    """
+    rig = Rig()
+    made = []
+    for number in range(MAX_UPSTREAM_CONNECTIONS):
+        rig.ask(f"169.254.{number}.2", HEAD)
+        made.append(rig.connect(number))
+    upstream, transport = made[0]
+    if is_idle:
+        upstream.dataReceived(NOTHING)
+    _, waiting = rig.ask(A)
+    if not is_idle:
+        assert not transport.disconnecting
+        upstream.dataReceived(NOTHING)
+    assert transport.disconnecting
+    made[1][0].dataReceived(NOTHING)
+    assert not made[1][1].disconnecting, "one request makes room once"
+    upstream.connectionLost(Failure(ConnectionDone()))
+    assert MAX_UPSTREAM_CONNECTIONS + 1 == len(rig.attempts)
+    rig.connect(MAX_UPSTREAM_CONNECTIONS)[0].dataReceived(HELLO)
+    assert HELLO == waiting.value()
+
+
+def test_a_busy_guest_does_not_keep_others_waiting() -> None:
+    """It has all connections and always a next request; the other one is served."""
+    rig = Rig(max_guest_requests=256, max_guest_connections=256)
+    made = []
+    for number in range(MAX_UPSTREAM_CONNECTIONS):
+        rig.ask(A, GET.replace(b"/", b"/%d" % number, 1))
+        made.append(rig.connect(number))
+    _, waiting = rig.ask(B)
+    for number in range(MAX_UPSTREAM_CONNECTIONS):
+        rig.ask(A, GET.replace(b"/", b"/again-%d" % number, 1))
+    made[0][0].dataReceived(HELLO)
+    rest(rig)
+    assert b"instance of 169.254.64.3" in made[0][1].value()
+    made[0][0].dataReceived(HELLO)
+    assert HELLO == waiting.value()
+
+
+def test_held_guests_are_served_once_the_endpoint_answers() -> None:
+    """The first response opens connections for all the others that wait."""
+    rig = Rig(hold_time=8.0)
+    asked = [rig.ask(f"169.254.64.{n}")[1] for n in range(2, 12)]
+    for number in range(len(rig.attempts)):
+        rig.refuse(number)
+    rig.advance(RETRY_SECONDS)
+    before = len(rig.attempts)
+    rig.connect(before - 1)[0].dataReceived(HELLO)
+    assert before + 9 == len(rig.attempts)
+    for number in range(before, before + 9):
+        rig.connect(number)[0].dataReceived(HELLO)
+    assert [HELLO] * 10 == [one.value() for one in asked]
+
+
+def test_stopping_cancels_the_wait_for_a_quiet_connection() -> None:
+    """No timer is left."""
+    rig = Rig()
+    asked = []
+    made = []
+    for number in range(MAX_UPSTREAM_CONNECTIONS):
+        asked.append(rig.ask(f"169.254.{number}.2")[0])
+        made.append(rig.connect(number)[0])
+    asked.append(rig.ask(A)[0])
+    made[0].dataReceived(HELLO)
+    stopped: list[None] = []
+    Deferred.fromCoroutine(rig.proxy.stop()).addCallback(stopped.append)
+    for one in (*asked, *made):
+        one.connectionLost(Failure(ConnectionDone()))
+    assert [None] == stopped
+    assert [] == rig.reactor.getDelayedCalls()

@@ -20,7 +20,7 @@ POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
 
 
 def request(
-    head: bytes = GET, *avoid: CircuitBreaker, port: str = ""
+    head: bytes = GET, *avoid: CircuitBreaker, port: str = "", guest: bytes = b""
 ) -> ForwardedRequest:
     """One that may wait for ten seconds."""
     parsed = parse_request_head(head)
@@ -33,7 +33,7 @@ def request(
         b"",
         request_id=1,
         caller=Caller(port, "", ""),
-        identity_headers=b"",
+        identity_headers=guest,
     )
     made.avoid = avoid
     made.hold_until = 10.0
@@ -80,6 +80,21 @@ def test_a_used_connection_does_not_suit_all() -> None:
     assert queue.first(breaker, is_new=False) is None
     queue.remove(first)
     assert 0 == queue.needing_fresh
+
+
+def test_one_guests_requests_are_found() -> None:
+    """In their order, those alone, and no more once they have gone."""
+    other = request(guest=b"other")
+    first, second = request(POST, guest=b"this"), request(guest=b"this")
+    queue = queue_of(other, first, second)
+    breaker = CircuitBreaker()
+    assert first is queue.first(breaker, guest=b"this")
+    assert second is queue.first(breaker, guest=b"this", is_new=False)
+    queue.remove(first)
+    assert second is queue.first(breaker, guest=b"this")
+    queue.remove(second)
+    assert queue.first(breaker, guest=b"this") is None
+    assert other is queue.first(breaker)
 
 
 @pytest.mark.parametrize("surplus", [0, 1])
