@@ -1,7 +1,7 @@
 """Decodes the chunked transfer coding (RFC 9112 §7.1), strictly. Pure.
 
 Used for guests' requests and for upstreams' responses. Trailers are checked and
-dropped, extensions are checked and ignored.
+dropped, extensions are checked and ignored, blanks around their parts included.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from vagent.metadata.limits import MAX_CHUNK_LINE, MAX_TRAILERS
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _SIZE = re.compile(
     rb"([0-9A-Fa-f]{1,8})"
-    rb"(?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb'|"[\t !#-\[\]-~\x80-\xff]*"))?)*'
+    rb"(?:[\t ]*;[\t ]*" + _TOKEN + rb"(?:[\t ]*=[\t ]*(?:" + _TOKEN + rb"|"
+    rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?)*'
 )
 _TRAILER = re.compile(rb"(" + _TOKEN + rb"):[\t\x20-\x7e\x80-\xff]*")
 _FORBIDDEN_TRAILERS = frozenset((b"content-length", b"host", b"transfer-encoding"))

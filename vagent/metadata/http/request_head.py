@@ -161,6 +161,8 @@ def _request(
             named[name] = value
         elif name == b"host":
             raise WireError("more than one Host")
+        elif name == b"content-type" and value != named[name]:
+            raise WireError("Content-Types that differ")
         elif name in _LISTS:
             named[name] += b", " + value
     _check_host(named.get(b"host"), minor)

@@ -85,7 +85,8 @@ def _head(
         if lower == b"content-length":
             length = _length(value.rstrip(b" \t"))
         elif lower == b"transfer-encoding":
-            if value.strip(b" \t").lower() != b"chunked" or not persistent:
+            is_known = value.strip(b" \t").lower() == b"chunked"
+            if not is_known or not persistent or chunked:
                 raise WireError("transfer coding that nobody asked for")
             chunked = True
         elif lower == b"connection":
@@ -111,8 +112,9 @@ class ResponseReader:
     """Reads the responses on one connection, one after another.
 
     Call `begin` for each request, then `feed` with what arrives. After the end
-    `reusable` says whether the connection can carry another request. `parse` reads a
-    whole head, as `parse_response_head`.
+    `reusable` says whether the connection can carry another request: not if bytes came
+    behind the response, which are dropped, as they are if they come later. `parse`
+    reads a whole head, as `parse_response_head`.
     """
 
     __slots__ = (
@@ -196,22 +198,22 @@ class ResponseReader:
 
     def _read_body(self, head: ResponseHead | None, data: bytes) -> tuple[bytes, bool]:
         if self._left is not None:
-            self._left -= len(data)
+            left = self._left
+            self._left = left - len(data)
             if self._left > 0:
                 return data, False
             if self._left < 0:
-                raise WireError("bytes after the end of the reply")
+                return data[:left], True
             self.reusable = head is not None and head.persistent
             return data, True
         if self._chunked is not None:
             content = self._chunked.feed(data)
-            if self._chunked.rest:
-                raise WireError("bytes after the end of the reply")
             ended = self._chunked.rest is not None
         else:
             content, ended = data, False
         self._body += len(content)
         if self._body > MAX_REPLY_BODY:
             raise WireError(f"reply body above {MAX_REPLY_BODY} bytes")
-        self.reusable = ended and head is not None and head.persistent
+        is_exact = self._chunked is not None and self._chunked.rest == b""
+        self.reusable = is_exact and head is not None and head.persistent
         return content, ended

@@ -87,10 +87,10 @@ def whole_response(
     if is_usual and head.rendered:
         return head.rendered + content
     length: int | None = len(content)
-    if head_only or head.status == 304:
-        length = head.length
-    elif head.status == 204:
+    if head.status == 204:
         length = None
+    elif head_only or head.status == 304:
+        length = head.length
     rendered = relayed_head(head, length=length, chunked=False, close=close)
     if is_usual and head.status not in BODILESS:
         head.rendered = rendered

@@ -144,3 +144,26 @@ def test_any_bytes(data: bytes) -> None:
     """Content, patience or WireError; nothing else."""
     with contextlib.suppress(WireError):
         Chunked().feed(data)
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        b" ; a",
+        b"\t;\ta = b",
+        b';a="b c" ; d',
+        b';a= "quoted \\" and \\\\"',
+    ],
+)
+def test_blanks_and_escapes_in_extensions(extension: bytes) -> None:
+    """RFC 9112, 7.1.1: they are read, and nobody needs to know the extension."""
+    one = Chunked()
+    assert b"hello" == one.feed(b"5" + extension + b"\r\nhello\r\n0\r\n\r\n")
+    assert b"" == one.rest
+
+
+@pytest.mark.parametrize("line", [b"5 ", b"5;", b"5; =a", b'5;a="b', b'5;a="b\\"'])
+def test_what_is_no_extension(line: bytes) -> None:
+    """Blanks alone, or a part that is missing."""
+    with pytest.raises(WireError):
+        Chunked().feed(line + b"\r\nhello\r\n")

@@ -321,3 +321,16 @@ def test_how_long_a_body_is(
     """None: chunked; or why it is refused, in these words."""
     found = parse_request_head(head(fields, line=b"POST / HTTP/1.%d" % minor))
     assert length == (found.body_length if isinstance(found, RequestHead) else found)
+
+
+@pytest.mark.parametrize(
+    ("second", "is_refused"), [(b"text/plain", False), (b"text/html", True)]
+)
+def test_two_content_types(second: bytes, *, is_refused: bool) -> None:
+    """Which of them an upstream would believe, nobody knows."""
+    found = parse_request_head(
+        b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n"
+        b"content-type:  %b\r\n\r\n" % second
+    )
+    refusal = RequestRefusal(400, "Content-Types that differ")
+    assert is_refused is (found == refusal)

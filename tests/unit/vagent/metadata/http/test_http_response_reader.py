@@ -55,9 +55,35 @@ def test_any_cut(data: bytes, cuts: list[int]) -> None:
 
 @pytest.mark.parametrize("data", FRAMED)
 def test_bytes_after_the_end_spend_the_connection(data: bytes) -> None:
-    """A second reply that nobody asked for is never given to the next request."""
-    with pytest.raises(WireError):
-        reader().feed(data + b"HTTP/1.1 200 OK\r\n")
+    """A second reply that nobody asked for is dropped, as when it comes later, and
+    never given to the next request.
+    """
+    one = reader()
+    assert (b"hello", True) == one.feed(data + b"HTTP/1.1 200 OK\r\n")
+    assert not one.reusable
+
+
+@pytest.mark.parametrize(
+    ("head_only", "line"),
+    [(True, b"200 OK"), (False, b"204 No Content"), (False, b"304 Not Modified")],
+)
+@pytest.mark.parametrize("body", [b"", b"x", b"hello"])
+def test_a_response_without_a_body_ends_with_its_head(
+    line: bytes, body: bytes, *, head_only: bool
+) -> None:
+    """Whatever its length says, and whether a body comes with it or later."""
+    one = reader()
+    one.begin(head_only=head_only)
+    data = b"HTTP/1.1 %b\r\nContent-Length: 5\r\n\r\n%b" % (line, body)
+    assert (b"", True) == one.feed(data)
+    assert (not body) is one.reusable
+
+
+def test_two_transfer_codings() -> None:
+    """Two fields are two codings, though each is known."""
+    field = b"Transfer-Encoding: chunked\r\n"
+    with pytest.raises(WireError, match="transfer coding"):
+        reader().feed(b"HTTP/1.1 200 OK\r\n" + field * 2 + b"\r\n0\r\n\r\n")
 
 
 def test_close_delimited() -> None:

@@ -99,6 +99,7 @@ def test_a_usual_head_is_rendered_once(
         (200, None, b"hello", False, b"Content-Length: 5\r\n"),
         (205, None, b"", False, b"Content-Length: 0\r\n"),
         (204, 7, b"", False, b""),
+        (204, 7, b"", True, b""),
         (304, 7, b"", False, b"Content-Length: 7\r\n"),
         (200, 7, b"", True, b"Content-Length: 7\r\n"),
         (200, None, b"", True, b""),

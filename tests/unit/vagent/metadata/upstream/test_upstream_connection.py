@@ -120,7 +120,7 @@ def test_a_request_and_its_response() -> None:
         (ENDLESS, DONE, "completed 200 "),
         (ENDLESS, LOST, "BROKEN"),
         (HELLO[:-1], DONE, "BROKEN"),
-        (HELLO + b"x", None, "MALFORMED"),
+        (HELLO + b"x", None, "completed 200 hello"),
         (b"nonsense\r\n\r\n", None, "MALFORMED"),
         (b"", DONE, "EMPTY"),
         (b"", Failure(AlertReceived("bad certificate")), "REFUSED"),
