@@ -10,6 +10,7 @@ TEST_PACKAGES := chromium faketime curl dpkg apt qemu-system-x86
 BENCH_PACKAGES := haproxy iperf3 nginx-light wrk
 STOCK_KERNEL_PACKAGES := debootstrap qemu-system-x86 e2fsprogs
 STOCK_KERNEL := var/stock-kernel
+DEBIAN13 := var/debian13
 VIRTUAL_MACHINE := var/virtual-machine
 NEUTRON := var/neutron
 NEUTRON_PACKAGE := neutron==29.0.0
@@ -90,6 +91,18 @@ test-stock-kernel: stock-kernel
 	@.ci/timed "tests on Debian's own kernel" \
 		tests/stock_kernel/run $(STOCK_KERNEL) $(BIN)/python $(TESTS)
 
+test-debian13:
+	@.ci/debian-packages debootstrap
+	@.ci/timed "demo and unit tests on Debian 13" \
+		tests/debian13/run $(DEBIAN13) $(RUN_PACKAGES)
+
+# What CI has no time for with each change. It ends at the first that fails.
+test-release:
+	@$(MAKE) --no-print-directory test-debian13
+	@$(MAKE) --no-print-directory properties
+	@.ci/timed "fuzzing" $(MAKE) --no-print-directory fuzz SECONDS=1800
+	@$(MAKE) --no-print-directory test-stock-kernel TESTS="-m system tests/system"
+
 stock-kernel: $(VENV)/.run
 	@.ci/debian-packages $(STOCK_KERNEL_PACKAGES)
 	@.ci/timed "building Debian with its own kernel" \
@@ -149,5 +162,5 @@ $(VENV)/.mutants: $(VENV)/.test
 clean:
 	rm -rf $(VENV) *.egg-info build .mypy_cache .ruff_cache .pytest_cache \
 		.hypothesis .import_linter_cache bench/results.json $(STOCK_KERNEL) \
-		$(VIRTUAL_MACHINE) var/clients var/fuzz var/mutants $(NEUTRON)
+		$(VIRTUAL_MACHINE) $(DEBIAN13) var/coverage* var/clients var/fuzz var/mutants $(NEUTRON)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -75,6 +75,7 @@ setup(
         "Framework :: Twisted",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.13",
         "Typing :: Typed",
     ],
 )
