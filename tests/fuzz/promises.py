@@ -43,6 +43,7 @@ BLOCK = (
     b"X-Instance-ID-Signature: 00\r\n"
 )
 OURS = ("x-forwarded-for", "x-instance-id", "x-tenant-id", "x-instance-id-signature")
+PROXIES = {"x-forwarded-for", "forwarded", "via"}
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
 KEY = b"k" * 32
 
@@ -148,7 +149,7 @@ def _head(parts: tuple[bytes, bytes, bytes]) -> None:
     assert not (b"transfer-encoding" in plain and b"content-length" in plain)
     assert plain.count(b"content-length") <= 1
     assert not (b"transfer-encoding" in plain and request.minor == 0)
-    assert request.session.is_forwarded == ("x-forwarded-for" in names)
+    assert request.session.is_forwarded == (not PROXIES.isdisjoint(names))
     assert len(names) <= 100
 
 

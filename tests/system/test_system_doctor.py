@@ -220,7 +220,7 @@ def test_another_program_has_the_queue(idle_site: Any) -> None:
 
 def test_the_upstream_is_down(served: Any) -> None:
     """The stage that fails is named: nobody listens."""
-    served.provision("--oper", "delete")
+    served.unprovision()
     served.agent.tool(
         *("provision.provision_linklocal", "--linklocal_service_name", "metadata"),
         *("--linklocal_service_ip", "169.254.169.254"),

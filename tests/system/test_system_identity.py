@@ -117,7 +117,7 @@ def test_before_and_after_provisioning_there_is_nothing(site: Any, ask: Any) -> 
     assert REFUSED == ask(alice, "/latest/user-data", *EXIT_CODE)
     site.provision()
     assert "I am alice\n" == ask(alice, "/latest/user-data")
-    site.provision("--oper", "delete")
+    site.unprovision()
     assert REFUSED == ask(alice, "/latest/user-data", *EXIT_CODE)
 
 
