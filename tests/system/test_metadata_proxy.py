@@ -262,7 +262,8 @@ HOSTILE = {
     "status 99": b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n",
     "gzip coding": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
     "bad chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "more than announced": OK + b"HTTP/1.1 200 OK\r\n\r\nsecond reply",
+    "two codings": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "less than announced": b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort",
     "cut head": b"HTTP/1.1 200 OK\r\nContent-Le",
     "empty": b"",
@@ -271,6 +272,41 @@ HOSTILE = {
     "huge length": b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
     "control in reason": b"HTTP/1.1 200 O\x01K\r\nContent-Length: 0\r\n\r\n",
 }
+
+
+EXCESSIVE = {
+    "second reply": (GET, OK + b"HTTP/1.1 200 OK\r\n\r\nsecond reply"),
+    "body to HEAD": (GET.replace(b"GET", b"HEAD"), OK),
+    "body of 204": (GET, b"HTTP/1.1 204 No Content\r\n\r\nhello"),
+    "body of 304": (GET, b"HTTP/1.1 304 Not Modified\r\n\r\nhello"),
+}
+
+
+@pytest.mark.parametrize("name", EXCESSIVE)
+def test_what_follows_a_reply_is_dropped_with_its_connection(
+    name: str, start: Start, upstream: Serving
+) -> None:
+    """The guest gets the reply alone, and its next request meets another connection."""
+    request, reply = EXCESSIVE[name]
+
+    def serve(connection: socket.socket, number: int) -> None:
+        if number > 1:
+            always(OK)(connection, number)
+            return
+        once(reply)(connection, number)
+        connection.recv(1)
+
+    server = upstream(serve)
+    running = start()
+    running.target(server.port)
+    one = running.connect()
+    one.sendall(request)
+    head, _, body = read_head(one).partition(b"\r\n\r\n")
+    assert status_of(reply) == status_of(head)
+    assert (b"hello" if name == "second reply" else b"") == body
+    one.sendall(GET)
+    assert read_head(one).endswith(b"\r\n\r\nhello")
+    assert 2 == server.accepted
 
 
 @pytest.mark.parametrize("name", HOSTILE)
