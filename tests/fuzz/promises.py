@@ -209,9 +209,9 @@ def _answer(
             return None
         content += piece
         if ended:
-            # More after the end is refused too, by who owns the connection.
+            # What follows the end is dropped, and ends the connection.
             is_all = at + size >= len(data)
-            return (reader.head, content, True, reader.reusable) if is_all else None
+            return reader.head, content, True, reader.reusable and is_all
     return reader.head, content, reader.end_of_input(), False
 
 
