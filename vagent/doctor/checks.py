@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from vagent.doctor import (
+    check_access,
     check_agent,
     check_host,
     check_kernel,
@@ -35,6 +36,7 @@ CHECKS = (
     Check("shared secret", check_agent.check_secret),
     Check("agent", check_agent.check_life),
     Check("fast path", check_agent.check_fast_path),
+    Check("access", check_access.check_access),
     Check("queue", check_agent.check_queue),
     Check("interfaces", check_host.check_interfaces),
     Check("own rules", check_rules.check_own_rules),

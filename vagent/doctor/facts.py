@@ -217,6 +217,19 @@ class AgentFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessFacts:
+    """Who may use the operator's APIs. `missing` are the paths of sockets that should
+    be there, `open` the elements of agent.conf whose `<access>` is open, `users` those
+    of this host who can log in and are not root.
+    """
+
+    has_group: bool = True
+    missing: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TlsPair:
     """The three TLS files of one peer: certificate, key, and authorities of the other
     side.
@@ -258,5 +271,6 @@ class HostFacts:
     configuration: Configuration
     host: Host
     agent: AgentFacts = AgentFacts()
+    access: AccessFacts | None = None
     tls: tuple[TlsPair, ...] = ()
     upstream: tuple[UpstreamTrial, ...] = ()

@@ -21,7 +21,7 @@ from vagent.doctor.facts import (
     TlsPair,
     UpstreamTrial,
 )
-from vagent.doctor.look_agent import Apis, look_at_agent
+from vagent.doctor.look_agent import Apis, look_at_access, look_at_agent
 from vagent.doctor.look_host import look_at_host
 from vagent.doctor.tls import inspect, try_upstream
 from vagent.doctor.trials import try_kernel
@@ -50,6 +50,7 @@ def look(
             ours, _fabric(services, IPv4Address), _fabric(services, IPv6Address)
         ),
         agent=agent,
+        access=look_at_access(config),
         tls=tuple(_pairs(config)),
         upstream=_upstream(services, config),
     )

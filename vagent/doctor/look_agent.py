@@ -11,14 +11,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
-from vagent.config.model import AgentConfig, Listen
-from vagent.doctor.facts import AgentFacts, PortFact, Process
+from vagent.config.model import AccessMode, AgentConfig, Listen
+from vagent.doctor.facts import AccessFacts, AgentFacts, PortFact, Process
 from vagent.doctor.sockets import owners, parse_bound
 from vagent.errors import VagentError, WireError
 from vagent.linklocal.codec import KIND, OBJECT_ID, PROPERTY, raw_entries
 from vagent.linklocal.service import LinkLocalService
 from vagent.linklocal.table import ServiceTable
 from vagent.state_directory import holder as state_directory_holder
+from vagent.web.caller import group_id
+from vagent.web.unix_socket import CONFIG_API, INTROSPECT, PORT_API
 
 STORE_DEADLINE = 2.0
 """Seconds to wait until another process releases the store."""
@@ -81,6 +83,45 @@ def look_at_agent(apis: Apis, config: AgentConfig, conf: str) -> AgentFacts:
     )
 
 
+def look_at_access(config: AgentConfig) -> AccessFacts:
+    """Who may use the agent's APIs, as far as this host tells."""
+    sockets = (
+        config.runtime_directory / name for name in (PORT_API, CONFIG_API, INTROSPECT)
+    )
+    apis = {
+        "port-api": config.port_api,
+        "config-api": config.config_api,
+        "introspect": config.introspect,
+    }
+    return AccessFacts(
+        has_group=group_id() is not None,
+        missing=tuple(str(path) for path in sockets if not path.is_socket()),
+        open=tuple(n for n, api in apis.items() if api.access.mode is AccessMode.OPEN),
+        users=users_in(_read("/etc/passwd")),
+    )
+
+
+def users_in(passwd: str) -> tuple[str, ...]:
+    """The users in passwd(5) who can log in, apart from root."""
+    rows = [line.split(":") for line in passwd.splitlines()]
+    return tuple(
+        row[0]
+        for row in rows
+        if len(row) == 7
+        and row[2] != "0"
+        and row[6].rpartition("/")[2] not in NO_SHELLS
+    )
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+NO_SHELLS = ("nologin", "false", "sync", "shutdown", "halt")
+"""Names of programs that let nobody in."""
 FAST_PATH = b"vagent_datapath_fast_path "
 """The beginning of the gauge's line in `/metrics`."""
 Table = tuple[tuple[LinkLocalService, ...], tuple[str, ...]]

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from vagent.doctor.commands import ask, there
 from vagent.doctor.facts import KernelTrial
 from vagent.errors import KernelError
 from vagent.kernel import netlink, nf_tables
+from vagent.kernel.sock_diag import socket_owner
 
 _TABLE = "table {family} vagent_doctor {{\n{body}\n}}\n"
 _NFT = (
@@ -79,10 +82,26 @@ def try_kernel(queue_number: int) -> Iterator[KernelTrial]:
         _first_line(not Path("/proc/net/netfilter/nfnetlink_queue").exists()),
     )
     yield KernelTrial("veth", "CONFIG_VETH", "veth", _veth())
+    yield KernelTrial(
+        "socket monitoring (whose connection is it)",
+        "CONFIG_INET_DIAG",
+        "tcp_diag",
+        "" if _tells_owners() else "the owner of a connection is not told",
+    )
 
 
 def _first_line(missing: bool) -> str:
     return "/proc/net/netfilter/nfnetlink_queue is not there" if missing else ""
+
+
+def _tells_owners() -> bool:
+    """Does the kernel know whose a connection of this process is?"""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = server.getsockname()
+        with socket.create_connection(where, timeout=1.0) as client:
+            here, there = client.getsockname(), client.getpeername()
+            ends = [(IPv4Address(host), port) for host, port in (here, there)]
+            return socket_owner(*ends) == os.geteuid()
 
 
 def _checked(script: str) -> str:

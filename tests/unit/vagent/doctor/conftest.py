@@ -10,6 +10,7 @@ import pytest
 
 from vagent.config.model import AgentConfig
 from vagent.doctor.facts import (
+    AccessFacts,
     AgentFacts,
     Configuration,
     Host,
@@ -78,6 +79,7 @@ def healthy() -> dict[str, Any]:
             open_files=30,
             max_files=1024,
         ),
+        "access": AccessFacts(users=("alice",), open=("introspect",)),
         "tls": (
             TlsPair(
                 role="metadata proxy",
