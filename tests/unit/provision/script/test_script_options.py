@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from provision.script import options as script_options
 from provision.script.flags import ADMIN_API
 from provision.script.keystone import Credentials
 from provision.script.options import Options, read_options
 from vagent.linklocal.codec import MAX_FABRIC_ADDRESSES, wire_entry
-from vagent.web.json_client import ApiAddress
+from vagent.web.json_client import ApiAddress, SocketAddress
 
 NAME = ("--linklocal_service_name", "metadata")
 FULL = (
@@ -18,6 +21,12 @@ FULL = (
     *("--linklocal_service_ip", "169.254.169.254", "--linklocal_service_port", "80"),
     *("--ipfabric_service_ip", "10.0.0.5", "--ipfabric_service_port", "8775"),
 )
+
+
+@pytest.fixture(autouse=True)
+def _no_agent_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs on the machine of these tests."""
+    monkeypatch.setattr(script_options, "AGENT_SOCKET", tmp_path / "none")
 
 
 def usage_error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -235,3 +244,40 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_password_hidden() -> None:
     """No repr shows the password."""
     assert "password1" not in repr(read_options(NAME))
+
+
+@pytest.fixture
+def agent_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The config API of an agent on this host."""
+    path = tmp_path / "config-api.sock"
+    monkeypatch.setattr(script_options, "AGENT_SOCKET", path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        yield path
+
+
+def test_the_agent_of_this_host(agent_socket: Path) -> None:
+    """By its socket, if no server is named."""
+    assert SocketAddress(agent_socket) == read_options(NAME).api
+
+
+@pytest.mark.parametrize(
+    ("flags", "address"),
+    [
+        (("--api_server_ip", "127.0.0.1"), ApiAddress("127.0.0.1", 8082)),
+        (("--api_server_port", "8082"), ApiAddress("127.0.0.1", 8082)),
+        (("--api_server_use_ssl", "True"), ApiAddress("127.0.0.1", 8082, tls=True)),
+        (("--use_admin_api",), ApiAddress("127.0.0.1", 8095)),
+    ],
+)
+def test_a_server_that_is_named(
+    agent_socket: Path, flags: tuple[str, ...], address: ApiAddress
+) -> None:
+    """Is called over TCP, whatever agent runs here."""
+    assert address == read_options([*NAME, *flags]).api
+
+
+def test_the_token_file() -> None:
+    """From the command line, or from the ini file as every flag; none by default."""
+    assert None is read_options(NAME).token_file
+    assert "/t" == read_options([*NAME, "--api_token_file", "/t"]).token_file

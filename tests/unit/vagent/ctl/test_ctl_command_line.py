@@ -74,6 +74,7 @@ def wire(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Wire:
     wire = Wire()
     monkeypatch.setattr(http.client, "HTTPConnection", wire)
     monkeypatch.setattr(ctl_session, "DEFAULT_CONFIG", tmp_path / "absent.conf")
+    monkeypatch.setattr(ctl_session, "found_at", lambda _path: False)
     return wire
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import io
 import socket
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from vagent.web.json_client import (
     ApiError,
     ApiReply,
     JsonClient,
+    SocketAddress,
     error_text,
 )
 
@@ -273,3 +276,66 @@ def test_repr_says_whom_it_calls() -> None:
     assert "<JsonClient x at http://127.0.0.1:9091>" == repr(
         JsonClient(LOCAL, title="x")
     )
+
+
+class SocketServer:
+    """One answer on a Unix socket, and what was asked."""
+
+    def __init__(self, path: Path) -> None:
+        self.asked = b""
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(path))
+        self._server.listen()
+        self._thread = Thread(target=self._answer)
+        self._thread.start()
+
+    def _answer(self) -> None:
+        connection = self._server.accept()[0]
+        with connection, self._server:
+            self.asked = connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]")
+
+    def done(self) -> bytes:
+        self._thread.join(10)
+        return self.asked
+
+
+def test_a_call_by_a_unix_socket(tmp_path: Path) -> None:
+    """As over TCP; this host is called localhost."""
+    path = tmp_path / "s"
+    server = SocketServer(path)
+    client = JsonClient(SocketAddress(path), title="port API")
+    assert [] == client.json("GET", "/ports")
+    assert b"GET /ports HTTP/1.1\r\nHost: localhost\r\n" in server.done()
+    assert f"<JsonClient port API at unix:{path}>" == repr(client)
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (ConnectionRefusedError(), "nothing listens there"),
+        (PermissionError(13, "Permission denied"), "permission denied: only root and"),
+    ],
+)
+def test_a_unix_socket_that_cannot_be_used(
+    monkeypatch: pytest.MonkeyPatch, fault: OSError, says: str
+) -> None:
+    """Of an agent that is gone, or of one that this user may not call."""
+
+    def refuse(*_arguments: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    client = JsonClient(SocketAddress(Path("/nowhere/s")))
+    with pytest.raises(ApiError, match=says) as caught:
+        client.call("GET", "/ports")
+    assert NEVER_ANSWERED == caught.value.status
+
+
+def test_our_own_server_wants_no_keystone() -> None:
+    """It says Bearer; an account in Keystone would not help."""
+    challenge = {"www-authenticate": 'Bearer realm="vagent"'}
+    client = ScriptedClient(ApiReply(401, b"token", challenge), token="t")
+    with pytest.raises(ApiError) as caught:
+        client.call("GET", "/")
+    assert (401, 0) == (caught.value.status, client.asked)
