@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from twisted.internet import tcp, unix
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.python.failure import Failure
 
 from vagent.config.model import Listen
 from vagent.datapath.names import Names
@@ -20,6 +23,19 @@ from vagent.web.unix_socket import ROOT_MODE, address_of, give_to_group, make_wa
 LISTEN_BACKLOG = 1024
 """Guests' connections that the kernel completes while the agent is busy: a rack of
 guests that starts at once."""
+
+
+class SocketPort(unix.Port):
+    """A listening Unix socket that can be closed although somebody removed its file,
+    on which Twisted's never ends closing.
+    """
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Remove the file, if it is there."""
+        if Path(os.fsdecode(self.getHost().name)).exists():
+            super().connectionLost(reason)
+        else:
+            tcp.Port.connectionLost(self, reason)
 
 
 class Listeners:
@@ -52,7 +68,10 @@ class Listeners:
         try:
             address = self._addresses.enter_context(address_of(path))
             make_way(path, address)
-            self._open.append(self._reactor.listenUNIX(address, site, mode=ROOT_MODE))
+            name = os.fsencode(address)
+            port = SocketPort(name, site, mode=ROOT_MODE, reactor=self._reactor)
+            port.startListening()
+            self._open.append(port)
         except (CannotListenError, OSError) as failure:
             raise KernelError(f"{path}: {failure}") from failure
         return "" if group is None else give_to_group(path, group)
