@@ -113,6 +113,12 @@ def test_a_reply(talk: Talk) -> None:
     assert not talk.clock.getDelayedCalls()
 
 
+def test_what_follows_a_reply_is_dropped(talk: Talk) -> None:
+    """The connection carries one call, so nobody else can get it."""
+    talk.exchange.dataReceived(REPLY + b"more")
+    assert (200, b"{}") == (talk.response().status, talk.response().content)
+
+
 @given(st.integers(1, len(REPLY) - 1))
 def test_a_reply_in_two_pieces(at: int) -> None:
     """Wherever it is cut."""
@@ -156,7 +162,6 @@ def test_closed_without_a_word(talk: Talk) -> None:
     [
         b"SSH-2.0-OpenSSH\r\n\r\n",
         b"HTTP/1.1 101 Upgrade\r\nUpgrade: x\r\n\r\n",
-        REPLY + b"more",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000,
     ],
