@@ -19,8 +19,8 @@ from twisted.internet import reactor as _reactor  # noqa: TID251  # this process
 
 from introspect.server import introspect_site
 from introspect.sources import Sources
-from tests.gates import real_gate
-from vagent.config.model import SessionMode
+from vagent.config.model import Access, SessionMode
+from vagent.kernel.sock_diag import socket_owner
 from vagent.linklocal.service import LinkLocalService
 from vagent.metadata.snapshot import GuestLimits, ProxySnapshot
 from vagent.metadata.upstream.circuit_breaker import BreakerState
@@ -28,6 +28,8 @@ from vagent.metadata.upstream.endpoint import EndpointSnapshot
 from vagent.observe.event import Event, Metric
 from vagent.observe.observer import Observer
 from vagent.ports.port import Port, Registration
+from vagent.web.caller import Operators
+from vagent.web.gate import Gate
 
 reactor = cast("Any", _reactor)  # zope's interfaces say less than it can do
 
@@ -99,7 +101,7 @@ def _serve() -> None:
     site = introspect_site(
         sources,
         names=("localhost",),
-        gate=real_gate(),
+        gate=Gate(Access(), operators=Operators(), owner_of=socket_owner),
         emit=observer.emit,
         clock=reactor,
         now=time.time,  # noqa: TID251  shown as a date
