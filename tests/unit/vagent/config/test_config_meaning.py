@@ -493,7 +493,8 @@ def test_server_tls_is_whole_or_absent(load: Load, tmp_path: Path) -> None:
         "metadata-server/server-cert",
         "metadata-server/client-ca",
     ]
-    assert "server-key is given, and TLS takes all of" in told[0]
+    all_three = "server-cert, server-key, client-ca"
+    assert f"server-key is given, and TLS takes all of: {all_three}" in told[0]
 
 
 # -- session tokens

@@ -58,6 +58,7 @@ def test_smallest_document() -> None:
     """Only uuid and tenant are required; the rest has stable defaults."""
     instance = decode_instance(SMALLEST)
     assert f"vm-{UUID}" == instance.name == instance.hostname
+    assert "custom" == instance.instance_type
     assert f"vm-{UUID}.novalocal" == instance.full_hostname
     assert instance.user_data is None
     assert instance.network_data is None

@@ -562,3 +562,16 @@ def test_a_file_has_so_many_further_identities(
             decode_record(text)
     else:
         assert MAX_FURTHER + surplus == len(decode_record(text).further)
+
+
+@pytest.mark.parametrize(
+    ("kind", "link", "written"),
+    [(0, 1, None), (0, 0, 0), (2, 1, 1), (2, 0, 0)],
+)
+def test_when_the_state_of_the_link_is_written(
+    body: Make, kind: int, link: int, written: int | None
+) -> None:
+    """Unless it is what a reader takes for granted."""
+    port = decode_port(body(type=kind, link_state=link))
+    members = json.loads(encode_record(Registration(port, 11, IDENTITY)))
+    assert written == members.get("link-state")

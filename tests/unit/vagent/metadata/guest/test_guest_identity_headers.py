@@ -165,3 +165,11 @@ def test_a_further_address_is_the_one_that_asks() -> None:
         b"fd40:140:9::1 ",
     ] == prefixes
     assert identities.of(registration) == identities.of(registration, sources[0])
+
+
+def test_the_main_identity_needs_no_prefix() -> None:
+    """Said or not: what is cached for it is under the path alone."""
+    identities = GuestIdentities(SECRET)
+    main = identities.of(REGISTRATION, "169.254.64.2")
+    assert b"" == main.cache_prefix
+    assert main == identities.of(REGISTRATION)

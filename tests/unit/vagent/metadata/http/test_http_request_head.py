@@ -334,3 +334,30 @@ def test_two_content_types(second: bytes, *, is_refused: bool) -> None:
     )
     refusal = RequestRefusal(400, "Content-Types that differ")
     assert is_refused is (found == refusal)
+
+
+@pytest.mark.parametrize(
+    ("data", "refusal"),
+    [
+        (head(line=b"GET /" + b"a" * MAX_REQUEST_LINE), LONG_LINE),
+        (head(b"A: " + b"b" * MAX_REQUEST_HEAD), LONG_HEAD),
+        (
+            head(*[b"A: b"] * MAX_REQUEST_HEADERS),
+            RequestRefusal(431, "too many headers"),
+        ),
+        (head(line=b"GET /"), RequestRefusal(400, "malformed request line")),
+        (head(line=b"GET / HTTP/1.2"), RequestRefusal(505, "HTTP version")),
+        (head(line=b"PATCH / HTTP/1.1"), RequestRefusal(501, "method", b"PATCH")),
+        (head(b"Expect: 200-ok"), RequestRefusal(417, "expectation")),
+        (head(host=b""), RequestRefusal(400, "no Host")),
+    ],
+)
+def test_why_a_head_is_refused(data: bytes, refusal: RequestRefusal) -> None:
+    """In words of ours, of a closed set; an unknown method is named."""
+    assert refusal == parse_request_head(data)
+
+
+def test_only_white_space_around_a_value_is_left_out() -> None:
+    """Letters at its ends are its own."""
+    request = accepted(head(b"Accept: \t XmlX \t"))
+    assert b"Accept: XmlX\r\n" == request.forwarded
