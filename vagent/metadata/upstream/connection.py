@@ -235,7 +235,7 @@ class UpstreamConnection(Protocol):
         if reusable:
             self.idle_since = self._deadlines.now()
             self.deadline = self.idle_since + POOLED_SECONDS
-            if head.status in BODILESS:
+            if not self.is_bound and head.status in BODILESS:
                 self.is_bound = True
         else:
             self.close()

@@ -28,7 +28,9 @@ class IdleConnections:
     __slots__ = ("_of_guest", "_quiet", "_recent")
 
     def __init__(self) -> None:
-        # All of them, by the guest that each served last (None: it served nobody).
+        # All of them, by the guest that each served last (None: it served nobody). An
+        # empty list stays until the connection that was taken from it is closed or goes
+        # to another guest: a guest with many requests needs the list for each of them.
         self._of_guest: dict[bytes | None, list[UpstreamConnection]] = {}
         # Those that are not bound: not quiet for long enough yet, and quiet.
         self._recent: dict[UpstreamConnection, None] = {}
@@ -42,9 +44,11 @@ class IdleConnections:
             self._of_guest[guest] = [connection]
         else:
             same.append(connection)
+        if connection.is_bound:
+            return
         if guest is None:
             self._quiet[connection] = None
-        elif not connection.is_bound:
+        else:
             self._recent[connection] = None
 
     def take(self, guest: bytes) -> UpstreamConnection | None:
@@ -52,8 +56,6 @@ class IdleConnections:
         same = self._of_guest.get(guest)
         while same:
             connection = same.pop()
-            if not same:
-                del self._of_guest[guest]
             if not connection.is_bound:
                 self._recent.pop(connection, None)
                 self._quiet.pop(connection, None)
@@ -94,13 +96,15 @@ class IdleConnections:
 
     def discard(self, connection: UpstreamConnection) -> None:
         """It is idle no more; harmless if it was not."""
-        same = self._of_guest.get(connection.guest, [])
+        same = self._of_guest.get(connection.guest)
+        if same is None:
+            return
         if connection in same:
             same.remove(connection)
-            if not same:
-                del self._of_guest[connection.guest]
             self._recent.pop(connection, None)
             self._quiet.pop(connection, None)
+        if not same:
+            del self._of_guest[connection.guest]
 
     def close(self) -> None:
         """Close all of them in good order."""

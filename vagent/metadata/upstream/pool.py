@@ -119,7 +119,7 @@ class ConnectionPool:
         if (
             endpoint is not None
             and not request.needs_fresh
-            and may_overtake(self._queue, endpoint)
+            and (not self._queue.size or may_overtake(self._queue, endpoint))
         ):
             connection = endpoint.idle.take(request.guest)
             if connection is not None:

@@ -18,6 +18,7 @@ class Connection:
     """A pooled connection."""
 
     guest = None
+    is_bound = False
     is_open = True
 
     def close(self) -> None:

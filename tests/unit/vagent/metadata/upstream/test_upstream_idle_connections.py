@@ -141,3 +141,13 @@ def test_all_are_closed() -> None:
     found.close()
     assert ["closed"] * 3 == [one.end for one in every]
     assert (0, 0) == (len(found), found.unbound)
+
+
+@pytest.mark.parametrize("bound", [False, True])
+def test_nothing_is_kept_of_a_guest_without_connections(*, bound: bool) -> None:
+    """Once the last one that it had is closed."""
+    taken = Connection(bound=bound)
+    found = idle(taken)
+    assert taken is found.take(ONE)
+    found.discard(taken)
+    assert {} == found._of_guest
