@@ -13,6 +13,9 @@ from pathlib import Path
 
 FLOORS = Path(__file__).parent / "floors.txt"
 CHECKOUT = Path(__file__).parents[2]
+SLACK = 0.5
+"""Percent that a room may be below its floor: a branch or two of a small room, which a
+change adds where only system tests get."""
 
 
 def room_of(module: Path) -> str:
@@ -67,7 +70,7 @@ def problems(floors: dict[str, int], found: dict[str, float]) -> Iterator[str]:
     for room, percent in found.items():
         if room not in floors:
             yield f"{room} has no floor; `make coverage` writes it"
-        elif percent < floors[room]:
+        elif percent < floors[room] - SLACK:
             yield f"{room}: {percent:.1f} % of its branches, and {floors[room]} before"
     for room in sorted(floors.keys() - found.keys()):
         yield f"{room} has a floor and is gone; `make coverage` strikes it off"

@@ -32,13 +32,13 @@ def test_floors_are_read_without_the_comment() -> None:
 
 def test_what_is_below_its_floor_is_told() -> None:
     """And a room without a floor, and a floor without its room."""
-    found = {"vagent/ports": 89.9, "vagent/store": 50.0}
+    found = {"vagent/ports": 89.4, "vagent/store": 50.0}
     assert [
-        "vagent/ports: 89.9 % of its branches, and 90 before",
+        "vagent/ports: 89.4 % of its branches, and 90 before",
         "vagent/store has no floor; `make coverage` writes it",
         "vagent/web has a floor and is gone; `make coverage` strikes it off",
     ] == list(problems(FLOORS, found))
-    assert [] == list(problems(FLOORS, {"vagent/ports": 90.0, "vagent/web": 99.0}))
+    assert [] == list(problems(FLOORS, {"vagent/ports": 89.6, "vagent/web": 99.0}))
 
 
 def test_floors_only_rise() -> None:
