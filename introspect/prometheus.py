@@ -21,8 +21,8 @@ def exposition(snapshot: Snapshot, *, version: str) -> bytes:
     for counter in snapshot.counters:
         lines += _head(counter.name, counter.about, "counter")
         lines += [
-            _sample(counter.name, value, _reason(reason))
-            for reason, value in counter.values
+            _sample(counter.name, value, _labelled(counter.label, text))
+            for text, value in counter.values
         ]
     for gauge in snapshot.gauges:
         lines += _head(gauge.name, gauge.about, "gauge")
@@ -53,8 +53,8 @@ def _sample(name: str, value: float, labels: str = "") -> str:
     return f"{_name(name)}{braces} {_number(value)}"
 
 
-def _reason(reason: str) -> str:
-    return f'reason="{_label(reason)}"' if reason else ""
+def _labelled(name: str, text: str) -> str:
+    return f'{name}="{_label(text)}"' if text else ""
 
 
 def _label(text: str) -> str:

@@ -1,6 +1,7 @@
 """The metadata proxy: its counters, its latency, and clearing the counters.
 
-`metadata_responses` counts replies; Contrail's counts the pieces that it relays.
+`metadata_responses` counts replies of the metadata service and of the cache, without
+the errors of the proxy's own; Contrail's counts the pieces that it relays.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from introspect.sources import Sources
 from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.observe.statistics import HistogramSnapshot, Snapshot
 
+LATENCY = "metadata_request_seconds"
 COUNTERS = (
     "metadata_requests_total",
-    "metadata_responses_total",
+    LATENCY,
     "metadata_proxy_sessions_total",
     "metadata_internal_errors_total",
 )
-LATENCY = "metadata_request_seconds"
 
 
 @dataclass(frozen=True, slots=True)

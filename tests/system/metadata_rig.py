@@ -20,6 +20,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from vagent.config.model import MetadataProxyConfig, Secret
+from vagent.metadata.events import RESPONSES
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.snapshot import ProxySnapshot
 from vagent.metadata.upstream.target import HostPort, Target
@@ -210,7 +211,12 @@ class Running:
         return read_all(one)
 
     def labels(self) -> list[str]:
-        return [event.label() for event in self.events if event.label()]
+        """Of what happened; that responses are counted by status is left out."""
+        return [
+            event.label()
+            for event in self.events
+            if event.label() and event.counter is not RESPONSES
+        ]
 
 
 def read_all(one: socket.socket) -> bytes:

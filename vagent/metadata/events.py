@@ -8,6 +8,7 @@ and free of control characters.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from vagent.metadata import request_id
@@ -23,6 +24,26 @@ OWN_ERRORS = Metric(
     "Requests that the proxy answered with an error of its own, and connections of "
     "guests that it cut, by reason.",
 )
+
+RESPONSES = Metric(
+    "metadata_responses_total",
+    "Complete replies handed to guests, by status: from the upstream, from the cache, "
+    "with a session token, and errors of the proxy's own (which "
+    "metadata_internal_errors_total counts by reason). A status that HTTP does not "
+    "define is counted as its class, 2xx to 5xx.",
+    label="status",
+)
+
+_STATUSES = {one.value: str(one.value) for one in HTTPStatus}
+
+
+def status_label(status: int) -> str:
+    """The status as a label: one of those that HTTP defines, else of five words."""
+    known = _STATUSES.get(status)
+    if known is not None:
+        return known
+    return f"{status // 100}xx" if status < 600 else "other"
+
 
 _METHODS = (
     b"DELETE",
@@ -121,20 +142,19 @@ class ReplyRelayed(RequestEvent):
     Contrail counts the pieces that it relays instead. `size` is the body's, in bytes.
     """
 
-    counter = Metric(
-        "metadata_responses_total",
-        "Complete replies handed to guests: from the upstream, from the cache, or with "
-        "a session token. Errors of the proxy's own are counted in "
-        "metadata_internal_errors_total instead.",
-    )
+    counter = RESPONSES
     histogram = Metric(
         "metadata_request_seconds",
-        "Seconds from a request's last byte to the complete reply, of the replies in "
-        "metadata_responses_total.",
+        "Seconds from a request's last byte to the complete reply, of replies from the "
+        "upstream, from the cache, or with a session token.",
     )
     status: int
     size: int
     seconds: float
+
+    def label(self) -> str:
+        """The status."""
+        return _STATUSES.get(self.status) or status_label(self.status)
 
     def text(self) -> str:
         """Status, size and time; never a header or a body."""
@@ -142,6 +162,20 @@ class ReplyRelayed(RequestEvent):
             f"Metadata for VM : {self.guest} Response : {self.status} "
             f"{self.size} bytes {self.seconds * 1000:.1f} ms"
         )
+
+
+@dataclass(slots=True)
+class ErrorSent(Event):
+    """The proxy answered with an error of its own. Counted only: why is told by another
+    event, of the request or of the connection.
+    """
+
+    counter = RESPONSES
+    status: int
+
+    def label(self) -> str:
+        """The status."""
+        return status_label(self.status)
 
 
 @dataclass(slots=True)

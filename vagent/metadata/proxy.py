@@ -19,6 +19,7 @@ from vagent.metadata.cache.cache import ResponseCache
 from vagent.metadata.cache.caching_forwarder import CachingForwarder
 from vagent.metadata.events import (
     Caller,
+    ErrorSent,
     GuestCut,
     GuestUnknown,
     ReplyRelayed,
@@ -268,6 +269,10 @@ class MetadataProxy:
                 connection.request_id, connection.caller, status, size, seconds
             )
         )
+
+    def error_sent(self, status: int) -> None:
+        """A response of the agent's own was written."""
+        self._emit(ErrorSent(status))
 
     def connection_reset(self, connection: DownstreamConnection, reason: str) -> None:
         """The connection resets itself because the guest broke a limit."""

@@ -19,11 +19,13 @@ class Metric:
 
     `name` is the Prometheus name without the prefix `vagent_`; `help` is one or two
     whole sentences for operators, who read them as the HELP text. Events that share a
-    counter share the Metric, so that there is one text for it.
+    counter share the Metric, so that there is one text for it. `label` is the name of
+    the counter's only label, where it has one.
     """
 
     name: str
     help: str
+    label: str = "reason"
 
 
 class Event:
@@ -50,7 +52,7 @@ class Event:
     """How long it took. Only where `histogram` is set, as a field of the subclass."""
 
     def label(self) -> str:
-        """The value of the counter's only label (`reason`), or "" for none.
+        """The value of the counter's only label (`Metric.label`), or "" for none.
 
         It comes from a closed set, so that the number of series is bounded.
         """

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from vagent.observe.event import Event, Metric
 from vagent.observe.oneline import one_line
-from vagent.observe.statistics import Statistics
+from vagent.observe.statistics import Counts, Statistics
 from vagent.observe.traces import TRACE_SIZE, TraceBuffers, text_of
 
 LOG_LINES_PER_SECOND = 20
@@ -116,7 +116,7 @@ class Observer:
         statistics, now = self.statistics, self._now
         counter, histogram, level = kind.counter, kind.histogram, self._level_of(kind)
         label = None if kind.label is Event.label else kind.label
-        counts = None if counter is None else statistics.counter(*_texts(counter))
+        counts = None if counter is None else _counts(statistics, counter)
         append = self.traces.ring(kind.buffer).append if kind.buffer else None
         observe = None
         if histogram is not None:
@@ -173,6 +173,10 @@ class _Lines:
         self._written += 1
         if self._written <= LOG_LINES_PER_SECOND:
             self._log.emit(self._level, "{line}", line=one_line(text_of(event)))
+
+
+def _counts(statistics: Statistics, metric: Metric) -> Counts:
+    return statistics.counter(metric.name, metric.help, label=metric.label)
 
 
 def _texts(metric: Metric) -> tuple[str, str]:

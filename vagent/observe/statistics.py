@@ -1,8 +1,8 @@
 """Counters, gauges and latency histograms of one agent, without a global registry.
 
 Counting is a dictionary increment; reading makes a frozen snapshot, which renderers
-write. A counter has at most one label, `reason`, with a bounded number of values, so
-that no guest can make it grow.
+write. A counter has at most one label, nearly always `reason`, with a bounded number of
+values, so that no guest can make it grow.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from itertools import accumulate
 MAX_NAMES = 512
 """Counters, gauges and histograms together; all are named in code, so more is a bug."""
 MAX_LABELS = 64
-"""Values of `reason` for each counter. They come from closed sets of up to 20."""
+"""Values of the label for each counter. They come from closed sets."""
 OTHER = "other"
-"""Counter, or reason of a counter, for what exceeds one of these two limits."""
+"""Counter, or label of a counter, for what exceeds one of these two limits."""
 OTHER_SECONDS = "other_seconds"
 """Histogram for the durations of histograms beyond MAX_NAMES."""
 LATENCY_BUCKETS = (
@@ -29,7 +29,7 @@ LATENCY_BUCKETS = (
 
 
 class Counts(dict[str, int]):
-    """Counts by reason ("" for none)."""
+    """Counts by the value of the label ("" for none)."""
 
     __slots__ = ()
 
@@ -72,11 +72,14 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class CounterSnapshot:
-    """A counter's values by reason, sorted; the reason is "" where there is none."""
+    """A counter's values by its label, sorted; that is "" where there is none. `label`
+    is the label's name.
+    """
 
     name: str
     about: str
     values: tuple[tuple[str, int], ...]
+    label: str = "reason"
 
     @property
     def total(self) -> int:
@@ -113,8 +116,11 @@ class Snapshot:
     histograms: tuple[HistogramSnapshot, ...]
 
     def total(self, name: str) -> int:
-        """A counter summed over its reasons; 0 if nothing was counted yet."""
-        return sum(each.total for each in self.counters if each.name == name)
+        """A counter summed over its label, or how often a histogram observed; 0 if
+        nothing was counted yet.
+        """
+        counted = sum(each.total for each in self.counters if each.name == name)
+        return counted + sum(h.count for h in self.histograms if h.name == name)
 
 
 class Statistics:
@@ -123,14 +129,19 @@ class Statistics:
     def __init__(self) -> None:
         self._about: dict[str, str] = {}
         self._counters: dict[str, Counts] = {}
+        self._labels: dict[str, str] = {}
         self._gauges: dict[str, Callable[[], float]] = {}
         self._histograms: dict[str, Histogram] = {}
 
-    def counter(self, name: str, about: str = "") -> Counts:
-        """The counter of that name, made if need be. Its `add` counts."""
+    def counter(self, name: str, about: str = "", *, label: str = "reason") -> Counts:
+        """The counter of that name, made if need be. Its `add` counts. `label` is what
+        its label is called.
+        """
         if name not in self._counters and self._is_full():
             name, about = OTHER, "Sum of all counters that there was no room for."
+            label = "reason"
         self._describe(name, about)
+        self._labels.setdefault(name, label)
         return self._counters.setdefault(name, Counts())
 
     def gauge(self, name: str, read: Callable[[], float], about: str = "") -> None:
@@ -159,7 +170,12 @@ class Statistics:
         about = self._about
         return Snapshot(
             counters=tuple(
-                CounterSnapshot(name, about[name], tuple(sorted(counts.items())))
+                CounterSnapshot(
+                    name,
+                    about[name],
+                    tuple(sorted(counts.items())),
+                    self._labels[name],
+                )
                 for name, counts in sorted(self._counters.items())
             ),
             gauges=tuple(

@@ -75,6 +75,13 @@ def test_labels_are_escaped() -> None:
     assert 'vagent_x_total{reason="a\\\\b\\"c\\nd"} 1' in text(statistics)
 
 
+def test_a_label_may_have_another_name() -> None:
+    """Responses are counted by status."""
+    statistics = Statistics()
+    statistics.counter("responses_total", label="status").add("404", 2)
+    assert 'vagent_responses_total{status="404"} 2' in text(statistics)
+
+
 @given(ANY_TEXT, ANY_TEXT, ANY_TEXT)
 def test_no_text_breaks_a_line(name: str, reason: str, about: str) -> None:
     """Whatever is counted, every line has the form that Prometheus expects."""

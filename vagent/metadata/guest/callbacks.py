@@ -63,5 +63,8 @@ class DownstreamCallbacks(Protocol):
     ) -> None:
         """A response of the upstream was written; `size` counts its body."""
 
+    def error_sent(self, status: int) -> None:
+        """A response of the agent's own was written."""
+
     def connection_reset(self, connection: DownstreamConnection, reason: str) -> None:
         """The connection resets itself because the guest broke a limit."""

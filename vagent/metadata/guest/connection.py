@@ -130,6 +130,7 @@ class DownstreamConnection(Protocol):
             self.reset()
         elif admission is Admission.BUSY:
             self._wire.write(local_response(503, close=True))
+            self._callbacks.error_sent(503)
             self._linger()
 
     def dataReceived(self, data: bytes) -> None:
@@ -229,6 +230,7 @@ class DownstreamConnection(Protocol):
     ) -> None:
         """Send a response of the agent's own; `text` is its body."""
         self.relay(local_response(status, close=close, text=text))
+        self._callbacks.error_sent(status)
         self._next(close=close)
 
     def relay(self, data: bytes) -> bool:
@@ -353,6 +355,7 @@ class DownstreamConnection(Protocol):
         """Answer, and close: where the next request begins is no longer known."""
         self._callbacks.request_refused(self, refusal)
         self._wire.write(local_response(refusal.status, close=True))
+        self._callbacks.error_sent(refusal.status)
         self._linger()
 
     def _linger(self) -> None:

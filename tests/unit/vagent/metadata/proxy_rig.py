@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from vagent.config.model import MetadataProxyConfig, Secret
+from vagent.metadata.events import RESPONSES
 from vagent.metadata.guest.connection import DownstreamConnection
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.upstream.connection import UpstreamConnection
@@ -158,7 +159,12 @@ class Rig:
             self.clock.advance(TICK_SECONDS)
 
     def labels(self) -> list[str]:
-        return [event.label() for event in self.events if event.label()]
+        """Of what happened; that responses are counted by status is left out."""
+        return [
+            event.label()
+            for event in self.events
+            if event.label() and event.counter is not RESPONSES
+        ]
 
 
 class ConnectingClock:

@@ -11,6 +11,7 @@ from vagent.metadata import events, request_id
 from vagent.metadata.limits import HEAD_SECONDS, MAX_TRACE_TEXT
 from vagent.metadata.upstream.events import ForwardFailed
 from vagent.observe.event import Event
+from vagent.observe.statistics import MAX_LABELS
 
 GUEST = events.Caller("p", "tap", "10.0.0.3")
 
@@ -35,9 +36,10 @@ GUEST = events.Caller("p", "tap", "10.0.0.3")
         (
             events.ReplyRelayed(7, GUEST, 200, 16, 0.0123),
             "metadata_responses_total",
-            "",
+            "200",
             "Metadata for VM : 10.0.0.3 Response : 200 16 bytes 12.3 ms",
         ),
+        (events.ErrorSent(503), "metadata_responses_total", "503", ""),
         (
             events.GuestUnknown(7, events.Caller("", "", "169.254.64.9")),
             "metadata_internal_errors_total",
@@ -169,3 +171,43 @@ def test_numbers_of_requests_are_apart(entropy: bytes) -> None:
     first, second = islice(request_id.request_ids(lambda size: entropy[:size]), 2)
     assert 0 < first == second - 1
     assert 16 == len(request_id.shown(first)) == len(request_id.shown(1 << 63))
+
+
+@pytest.mark.parametrize(
+    ("status", "label"),
+    [(200, "200"), (404, "404"), (299, "2xx"), (499, "4xx"), (600, "other")],
+)
+def test_responses_are_counted_by_status(status: int, label: str) -> None:
+    """Those that HTTP defines; of others the class, because an upstream may use any."""
+    assert label == events.ReplyRelayed(7, GUEST, status, 16, 0.0123).label()
+    assert label == events.ErrorSent(status).label()
+
+
+def test_no_upstream_makes_more_series_than_a_counter_may_have() -> None:
+    """Whatever statuses it answers with, each is counted under its own name."""
+    labels = {events.status_label(status) for status in range(200, 1000)}
+    assert len(labels) < MAX_LABELS
+
+
+def test_the_proxy_s_own_errors_are_counted_by_status_too() -> None:
+    """What the guest got counts, whoever made it: here 200, 502, 400 and 404."""
+    rig = Rig()
+    guest, _ = rig.guest()
+    guest.dataReceived(GET)
+    rig.connections[0].dataReceived(HELLO)
+    guest.dataReceived(GET)
+    rig.connections[0].dataReceived(b"nonsense\r\n\r\n")
+    guest.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+    rig.registration = None
+    rig.guest()[0].dataReceived(GET)
+    counted = [one.label() for one in rig.events if one.counter is events.RESPONSES]
+    assert ["200", "502", "400", "404"] == counted
+
+
+def test_a_connection_too_many_is_counted_as_503() -> None:
+    """It is answered before it has asked anything."""
+    rig = Rig(max_guest_connections=1)
+    rig.guest()
+    _, transport = rig.guest()
+    assert transport.sent.startswith(b"HTTP/1.1 503 ")
+    assert [503] == [e.status for e in rig.events if isinstance(e, events.ErrorSent)]

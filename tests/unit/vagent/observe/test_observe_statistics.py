@@ -31,6 +31,24 @@ def test_counters_count_by_reason() -> None:
     assert shown.about == "Refusals."
 
 
+def test_a_counter_names_its_label_once() -> None:
+    """`reason` where nothing else is said; the first name stays."""
+    statistics = Statistics()
+    statistics.counter("a_total").add("x")
+    statistics.counter("b_total", label="status").add("200")
+    statistics.counter("b_total").add("404")
+    labels = [one.label for one in statistics.snapshot().counters]
+    assert ["reason", "status"] == labels
+
+
+def test_a_total_of_a_histogram_is_how_often_it_observed() -> None:
+    """A page can show it beside counters."""
+    statistics = Statistics()
+    for _ in range(3):
+        statistics.histogram("wait_seconds").observe(0.1)
+    assert 3 == statistics.snapshot().total("wait_seconds")
+
+
 def test_an_unknown_total_is_zero() -> None:
     """What nobody counted yet is 0."""
     assert Statistics().snapshot().total("nothing_total") == 0

@@ -19,6 +19,7 @@ from tests.unit.vagent.metadata.proxy_rig import (
 from vagent.config.model import SessionMode
 from vagent.metadata.http.parsed_heads import RequestHeadParser
 from vagent.metadata.http.request_head import RequestHead, parse_request_head
+from vagent.metadata.imds_v2.events import TokenMissed
 from vagent.metadata.imds_v2.keys import SessionKeys
 from vagent.metadata.imds_v2.sessions import IssueToken, Sessions
 from vagent.ports.port import PortTokens
@@ -299,7 +300,7 @@ def test_audit_tells_what_required_would_refuse(tmp_path: Path) -> None:
     site.status(GET)
     site.status(get(b"nonsense"))
     assert ["no-token", "malformed-token"] == site.labels()
-    texts = [event.text() for event in site.events if event.label()]
+    texts = [e.text() for e in site.events if isinstance(e, TokenMissed)]
     assert "Metadata for VM : 10.0.0.3 Audit : no-token URL : " == texts[0]
 
 
