@@ -13,6 +13,7 @@ from introspect.page import Cell, Column, Form, FormField, Page, Table, link
 from introspect.query import whole
 from introspect.schema import attribute
 from introspect.sources import Sources
+from vagent.ports.members import NIL, dashed
 from vagent.ports.port import Registration
 
 PAGE_SIZE = 100
@@ -198,8 +199,9 @@ def _row(registration: Registration, state: str) -> ItfSandeshData:
 
 
 def _dashed(tenant: str) -> str:
-    groups = (tenant[:8], tenant[8:12], tenant[12:16], tenant[16:20], tenant[20:])
-    return "-".join(groups) if tenant else ""
+    """As Contrail shows it; an id that is no UUID as it is."""
+    found = dashed(tenant)
+    return tenant if found == NIL else found
 
 
 def _matches(

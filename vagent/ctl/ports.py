@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from vagent.ctl.failure import USAGE, CommandError
 from vagent.ctl.parser import Group
@@ -49,8 +49,9 @@ def register(groups: Any) -> None:
                      help="its IPv6 address; may be repeated")  # fmt: skip
     add.add_argument("--vlan", type=int, default=-1, metavar="ID",
                      help="the VLAN tag of its frames (default: none)")  # fmt: skip
-    add.add_argument("--tenant", default="", metavar="UUID",
-                     help="its project, with or without dashes")  # fmt: skip
+    add.add_argument("--tenant", default="", metavar="ID",
+                     help="its project, letter for letter as Nova holds it"
+                     " (Keystone's ids have neither dashes nor capitals)")  # fmt: skip
     add.add_argument("--name", help="a name for people (default: the tap)")
     add.add_argument("--network", default=NO_NETWORK, metavar="UUID",
                      help="its network (default: a stand-in for none)")  # fmt: skip
@@ -82,7 +83,7 @@ def add_port(session: Session, args: Namespace) -> None:
             "id": port_id,
             "instance-id": uuid_argument(args.instance),
             "vn-id": uuid_argument(args.network),
-            "vm-project-id": uuid_argument(args.tenant) if args.tenant else "",
+            **_project(args.tenant),
             "display-name": args.tap if args.name is None else args.name,
             "ip-address": ip,
             "ip6-address": ip6,
@@ -97,6 +98,16 @@ def add_port(session: Session, args: Namespace) -> None:
         },
     )
     _show(session, port_id)
+
+
+def _project(tenant: str) -> dict[str, str]:
+    """Contrail's member, which is a UUID, and ours, which is what Nova compares."""
+    try:
+        contrail = str(UUID(tenant))
+    except ValueError:
+        contrail = ""
+    exact = bool(tenant) and tenant != contrail.replace("-", "")
+    return {"vm-project-id": contrail, **({"project-id": tenant} if exact else {})}
 
 
 def delete_ports(session: Session, args: Namespace) -> None:

@@ -14,12 +14,13 @@ from vagent.errors import WireError
 from vagent.nova import members
 from vagent.nova.fields import Fields, shown
 from vagent.nova.instance import Instance
+from vagent.nova.public_keys import public_keys
 
 MAX_DOCUMENT = 1024 * 1024 - 64 * 1024
 """Bytes of one document as compact ASCII JSON: the 1 MiB that the store and the config
 API take, less room for what they wrap around it."""
-MAX_META = 128
-"""Metadata items; Nova's default quota `metadata_items`."""
+MAX_META = 16_384
+"""Metadata items. Nova's quota `metadata_items` is 128 by default, and may be off."""
 MAX_LIST = 256
 """Addresses, groups, devices or processors of one instance."""
 
@@ -43,7 +44,7 @@ def decode_instance(raw: Mapping[str, Any]) -> Instance:
         image_id=image_id,
         instance_type=fields.text("instance_type", "custom"),
         launch_index=members.launch_index(fields),
-        availability_zone=fields.optional("availability_zone", "nova"),
+        availability_zone=members.availability_zone(fields),
         security_groups=fields.items(
             "security_groups", members.group, most=MAX_LIST, default=("default",)
         ),
@@ -57,10 +58,11 @@ def decode_instance(raw: Mapping[str, Any]) -> Instance:
         dedicated_cpus=fields.items(
             "dedicated_cpus", members.cpu, most=MAX_LIST, default=()
         ),
-        public_keys=members.public_keys(fields),
-        meta=fields.pairs("meta", most=MAX_META, longest=255),
+        public_keys=public_keys(fields),
+        meta=fields.pairs("meta", members.value, most=MAX_META),
         user_data=members.user_data(fields),
         network_config=fields.take("network_config", str, None),
+        files=members.files(fields),
         network_data=fields.take("network_data", dict, None),
         devices=fields.items("devices", members.device, most=MAX_LIST, default=()),
         vendor_data=members.vendor_data(fields),

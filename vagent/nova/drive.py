@@ -33,11 +33,8 @@ def drive_files(
         files[f"ec2/{version}/meta-data.json"] = json.dumps(tree["meta-data"]).encode()
     for version in (*openstack.VERSIONS, "latest"):
         files |= _openstack(instance, version, vendor_data2, entropy)
-    content = openstack.lookup(
-        instance, ("content", "0000"), entropy=entropy, vendor_data=lambda _: {}
-    )
-    if isinstance(content, NovaReply):
-        files["openstack/content/0000"] = content.content
+    for number, content in enumerate(instance.contents):
+        files[f"openstack/content/{openstack.content_name(number)}"] = content
     return files
 
 

@@ -61,6 +61,10 @@ class Fields:
         """Is the field there, and a list? From then on `finish` knows its name."""
         return self.has(name) and isinstance(self._raw[name], list)
 
+    def is_null(self, name: str) -> bool:
+        """Is the field there, and null? From then on `finish` knows its name."""
+        return self.has(name) and self._raw[name] is None
+
     def take(self, name: str, kind: type[T], default: object = _MISSING) -> T:
         """The field, of exactly this type, or the default where it is absent.
 
@@ -126,16 +130,18 @@ class Fields:
         )
 
     def pairs(
-        self, name: str, *, most: int, longest: int
-    ) -> tuple[tuple[str, str], ...]:
-        """An object of texts: at most `most` members, values up to `longest`."""
+        self, name: str, read: Callable[[str, Any], T], *, most: int
+    ) -> tuple[tuple[str, T], ...]:
+        """An object of at most `most` members, each value read by `read(where, value)`.
+        A member's name may be any text of up to 255 characters.
+        """
         values: dict[str, Any] = self.take(name, dict, {})
         if len(values) > most:
             raise self.wrong(name, f"{len(values)} members", f"at most {most}")
         return tuple(
             (
-                check_line(f"{self._where}.{name}: name {shown(key)}", key, 255),
-                check_text(f"{self._where}.{name}[{shown(key)}]", value, longest),
+                check_any_text(f"{self._where}.{name}: name {shown(key)}", key, 255),
+                read(f"{self._where}.{name}[{shown(key)}]", value),
             )
             for key, value in values.items()
         )
@@ -150,15 +156,21 @@ class Fields:
                 )
 
 
-def check_text(where: str, value: object, most: int) -> str:
-    """A text of 0 to `most` characters without control characters."""
+def check_any_text(where: str, value: object, most: int) -> str:
+    """A text of 0 to `most` characters, whatever they are."""
     if not isinstance(value, str):
         raise WireError(f"{where}: got {shown(value)}, allowed is a text")
     if len(value) > most:
         raise WireError(f"{where}: got {len(value)} characters, allowed are {most}")
-    if _CONTROL.search(value):
-        raise WireError(f"{where}: got a control character, allowed is one plain line")
     return value
+
+
+def check_text(where: str, value: object, most: int) -> str:
+    """A text of 0 to `most` characters without control characters."""
+    text = check_any_text(where, value, most)
+    if _CONTROL.search(text):
+        raise WireError(f"{where}: got a control character, allowed is one plain line")
+    return text
 
 
 def check_line(where: str, value: object, most: int) -> str:

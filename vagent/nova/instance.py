@@ -16,10 +16,24 @@ DEFAULT_DOMAIN = "novalocal"
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """One ssh public key as `authorized_keys` would hold it, and its name."""
+    """One public key: a line of `authorized_keys`, or a certificate (`type` x509).
+
+    A `deleted` one is that of a key pair which was deleted after the instance was made:
+    the EC2 tree shows it, meta_data.json does not.
+    """
 
     name: str
     data: str
+    type: str = "ssh"
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InjectedFile:
+    """One file of Nova's "personality": cloud-init writes `content` to `path`."""
+
+    path: str
+    content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +47,14 @@ class Ec2Names:
     image: str | None
     kernel: str | None
     ramdisk: str | None
-    reservation: str
+    reservation: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One guest, as Nova would describe it.
 
-    `uuid` is lower case with dashes, `tenant_id` 32 lower-case hex digits.
+    `uuid` is lower case with dashes, `tenant_id` the project's id as Nova holds it.
     `user_data` None means that there is none (404), b"" that it is empty (200).
     `network_data` None means that it is not known (404). `network_config` is the text
     of an `interfaces` file. `devices` and `network_data` are JSON in Nova's form.
@@ -56,17 +70,18 @@ class Instance:
     ec2: Ec2Names
     image_id: str
     instance_type: str
-    launch_index: int
+    launch_index: int | None
     availability_zone: str | None
     security_groups: tuple[str, ...]
     fixed_addresses: tuple[IPv4Address | IPv6Address, ...]
     floating_addresses: tuple[IPv4Address, ...]
-    block_devices: tuple[tuple[str, str], ...]
+    block_devices: tuple[tuple[str, str | None], ...]
     dedicated_cpus: tuple[int, ...]
     public_keys: tuple[PublicKey, ...]
     meta: tuple[tuple[str, str], ...] = field(repr=False)
     user_data: bytes | None = field(repr=False)
     network_config: str | None = field(repr=False)
+    files: tuple[InjectedFile, ...]
     network_data: Mapping[str, Any] | None = field(repr=False)
     devices: tuple[Mapping[str, Any], ...] = field(repr=False)
     vendor_data: Mapping[str, Any] = field(repr=False)
@@ -76,6 +91,16 @@ class Instance:
     def full_hostname(self) -> str:
         """The host name with its domain; the bare name where the domain is ""."""
         return f"{self.hostname}.{self.domain}" if self.domain else self.hostname
+
+    @property
+    def contents(self) -> tuple[bytes, ...]:
+        """What is below `/openstack/content/`, numbered from 0000: the injected network
+        configuration comes before the files.
+        """
+        files = tuple(file.content for file in self.files)
+        if self.network_config is None:
+            return files
+        return (self.network_config.encode(), *files)
 
     @property
     def fixed_ipv4(self) -> IPv4Address | None:

@@ -17,8 +17,8 @@ from typing import Any
 from uuid import UUID
 
 from vagent.errors import WireError
-from vagent.nova.fields import Fields, check_line, shown
-from vagent.nova.instance import DEFAULT_DOMAIN, Ec2Names, PublicKey
+from vagent.nova.fields import Fields, check_any_text, check_line, check_text, shown
+from vagent.nova.instance import DEFAULT_DOMAIN, Ec2Names, InjectedFile
 from vagent.nova.vendordata.answer import (
     MAX_DEPTH,
     MAX_VALUES,
@@ -28,14 +28,23 @@ from vagent.nova.vendordata.answer import (
 
 MAX_USER_DATA = 65_535
 """Bytes of user data. Nova's column holds 65,535 base64 characters (49,149 bytes)."""
-MAX_KEYS = 64
-"""Public keys. Nova has one; cloud images have shown no need for more than a few."""
-MAX_KEY = 16_384
-"""Characters of a public key; an RSA key of 16,384 bits takes about 2,800."""
+MAX_FILES = 256
+"""Injected files. Nova's quota `injected_files` is 5 by default."""
+MAX_FILE_PATH = 4096
+"""Characters of an injected file's path; Linux takes no longer ones."""
 MAX_BLOCK_DEVICES = 256
 """Entries of the EC2 block device mapping."""
 
-_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+MAX_HOSTNAME = 255
+"""Characters of a host name or domain (RFC 1123)."""
+
+_LABEL = re.compile(r"[\w-]{1,63}")
+"""A label as Nova holds it: `_` is common, and Nova keeps letters of Latin-1."""
+_HOSTNAME = (
+    "labels of 1 to 63 letters, digits, '-' or '_' with dots between,"
+    f" {MAX_HOSTNAME} characters in all, not starting with '-'"
+)
+_TENANT = re.compile(r"[!-~]([ -~]*[!-~])?")
 _WORD = re.compile(r"[!-~]+")
 _LEAF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """A name that the EC2 tree can list, and that is then also its path."""
@@ -54,33 +63,40 @@ def uuid(fields: Fields) -> str:
 
 
 def tenant(fields: Fields) -> str:
-    """The tenant as Nova compares it: 32 lower-case hex digits without dashes."""
-    text = fields.text("tenant_id")
-    tenant = text.replace("-", "").lower()
-    if not re.fullmatch("[0-9a-f]{32}", tenant):
-        raise fields.wrong("tenant_id", shown(text), "32 hex digits, or a UUID")
-    return tenant
+    """The project's id. As in Nova, X-Tenant-ID must be equal to it, capitals and
+    dashes included; Keystone makes 32 lower-case hex digits without dashes.
+    """
+    return fields.text(
+        "tenant_id", pattern=_TENANT, allowed="a project's id in printable ASCII"
+    )
 
 
 def hostname(fields: Fields, name: str, uuid: str) -> str:
     """The host name without domain; by default made from the display name."""
     # As Nova does it: lower case, other characters become dashes, and at most the 63
     # characters of a DNS label.
-    plain = re.sub(r"[^a-z0-9.-]+", "-", name.lower()).strip("-.")[:63].strip("-.")
-    return fields.text(
-        "hostname",
-        plain or f"vm-{uuid}",
-        most=200,
-        pattern=_HOSTNAME,
-        allowed="letters, digits, dots and dashes",
+    plain = re.sub(r"[^a-z0-9.-]+", "-", name.lower())
+    plain = re.sub(r"\.\.+", ".", plain).strip("-.")[:63].strip("-.")
+    text = fields.text("hostname", plain or f"vm-{uuid}")
+    if not _is_hostname(text):
+        raise fields.wrong("hostname", shown(text), _HOSTNAME)
+    return text
+
+
+def _is_hostname(text: str) -> bool:
+    labels = text.removesuffix(".").split(".")
+    return (
+        len(text) <= MAX_HOSTNAME
+        and not text.startswith("-")
+        and all(_LABEL.fullmatch(label) for label in labels)
     )
 
 
 def domain(fields: Fields) -> str:
     """The domain that is appended to the host name; "" for none."""
     domain: str = fields.take("domain", str, DEFAULT_DOMAIN)
-    if domain and (len(domain) > 200 or not _HOSTNAME.fullmatch(domain)):
-        raise fields.wrong("domain", shown(domain), "a domain name, or an empty text")
+    if domain and not _is_hostname(domain):
+        raise fields.wrong("domain", shown(domain), f"an empty text, or {_HOSTNAME}")
     return domain
 
 
@@ -100,7 +116,7 @@ def ec2_names(fields: Fields, uuid: str, image_id: str) -> Ec2Names:
         image=word("ami_id", f"ami-{_digest(image_id, 17)}" if image_id else None),
         kernel=word("kernel_id", None),
         ramdisk=word("ramdisk_id", None),
-        reservation=required("reservation_id", f"r-{_digest(uuid, 17)}"),
+        reservation=word("reservation_id", f"r-{_digest(uuid, 17)}"),
     )
 
 
@@ -108,19 +124,34 @@ def _digest(text: str, digits: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:digits]
 
 
-def launch_index(fields: Fields) -> int:
-    """The number of this machine among those that one request created."""
+def launch_index(fields: Fields) -> int | None:
+    """The number of this machine among those that one request created, or null."""
+    if fields.is_null("launch_index"):
+        return None
     index: int = fields.take("launch_index", int, 0)
     if not 0 <= index <= 0x7FFFFFFF:
         raise fields.wrong("launch_index", shown(index), "0 to 2147483647")
     return index
 
 
-def block_devices(fields: Fields) -> tuple[tuple[str, str], ...]:
-    """EC2 block device mapping: virtual name → device."""
+def availability_zone(fields: Fields) -> str | None:
+    """The zone's name, which may be empty or null."""
+    if fields.is_null("availability_zone"):
+        return None
+    zone = fields.take("availability_zone", str, "nova")
+    return check_text("instance.availability_zone", zone, 255)
+
+
+def value(where: str, value: object) -> str:
+    """A value of the metadata: any text of up to 255 characters."""
+    return check_any_text(where, value, 255)
+
+
+def block_devices(fields: Fields) -> tuple[tuple[str, str | None], ...]:
+    """EC2 block device mapping: virtual name → device, null if it has no name."""
     if not fields.has("block_devices"):
         return (("ami", "vda"), ("root", "/dev/vda"))
-    pairs = fields.pairs("block_devices", most=MAX_BLOCK_DEVICES, longest=255)
+    pairs = fields.pairs("block_devices", _device_name, most=MAX_BLOCK_DEVICES)
     for name, _ in pairs:
         if not _LEAF.fullmatch(name):
             raise WireError(
@@ -130,51 +161,57 @@ def block_devices(fields: Fields) -> tuple[tuple[str, str], ...]:
     return pairs
 
 
-def public_keys(fields: Fields) -> tuple[PublicKey, ...]:
-    """Public keys: a list (then they are named key-0, key-1, …), or name → key."""
-    if fields.is_list("public_keys"):
-        keys = fields.items("public_keys", _key, most=MAX_KEYS, default=())
-        return tuple(PublicKey(f"key-{index}", key) for index, key in enumerate(keys))
-    pairs = fields.pairs("public_keys", most=MAX_KEYS, longest=MAX_KEY)
-    for name, _ in pairs:
-        # cloud-init takes such a name for a directory, does not find it, and then
-        # discards the whole tree.
-        if name.rstrip().endswith("/"):
-            raise WireError(
-                f"instance.public_keys: got name {shown(name)},"
-                " allowed is one that does not end with a slash"
-            )
-    return tuple(
-        PublicKey(
-            name, check_line(f"instance.public_keys[{shown(name)}]", key, MAX_KEY)
-        )
-        for name, key in pairs
-    )
+def _device_name(where: str, value: object) -> str | None:
+    return None if value is None else check_text(where, value, 255)
+
+
+def files(fields: Fields) -> tuple[InjectedFile, ...]:
+    """The injected files (Nova's "personality")."""
+    return fields.items("files", _file, most=MAX_FILES, default=())
+
+
+def _file(where: str, value: object) -> InjectedFile:
+    fields = _object(where, value)
+    path = fields.text("path", most=MAX_FILE_PATH)
+    content = _bytes(fields, "content", "content_base64")
+    if content is None:
+        raise fields.wrong("content", "nothing", "content or content_base64")
+    fields.finish()
+    return InjectedFile(path, content)
+
+
+def _object(where: str, value: object) -> Fields:
+    if not isinstance(value, dict):
+        raise WireError(f"{where}: got {shown(value)}, allowed is an object")
+    return Fields(where, value)
+
+
+def _bytes(fields: Fields, plain: str, base64_name: str) -> bytes | None:
+    """Bytes from a text or base64, None where neither is given."""
+    if not fields.has(base64_name):
+        return fields.take(plain, str).encode() if fields.has(plain) else None
+    if fields.has(plain):
+        raise fields.wrong(plain, f"{base64_name} too", "one of the two")
+    text = fields.take(base64_name, str)
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        allowed = "base64 (RFC 4648)"
+        raise fields.wrong(base64_name, "something else", allowed) from None
 
 
 def user_data(fields: Fields) -> bytes | None:
     """User data from text or base64; None where neither is given."""
-    has_text, has_base64 = fields.has("user_data"), fields.has("user_data_base64")
-    if has_text and has_base64:
-        raise fields.wrong("user_data", "user_data_base64 too", "one of the two")
-    if has_text:
-        name, data = "user_data", fields.take("user_data", str).encode()
-    elif has_base64:
-        name, text = "user_data_base64", fields.take("user_data_base64", str)
-        try:
-            data = base64.b64decode("".join(text.split()), validate=True)
-        except (binascii.Error, ValueError):
-            raise fields.wrong(name, "something else", "base64 (RFC 4648)") from None
-    else:
-        return None
-    if len(data) > MAX_USER_DATA:
+    data = _bytes(fields, "user_data", "user_data_base64")
+    if data is not None and len(data) > MAX_USER_DATA:
+        name = "user_data" if fields.has("user_data") else "user_data_base64"
         raise fields.wrong(name, f"{len(data)} bytes", f"at most {MAX_USER_DATA}")
     return data
 
 
 def group(where: str, value: object) -> str:
-    """The name of a security group."""
-    return check_line(where, value, 255)
+    """The name of a security group: Neutron takes any text, an empty one included."""
+    return check_any_text(where, value, 255)
 
 
 def vendor_data(fields: Fields) -> Mapping[str, Any]:
@@ -194,10 +231,6 @@ def role(where: str, value: object) -> str:
     if "," in name:
         raise WireError(f"{where}: got {shown(name)}, allowed is a name without comma")
     return name
-
-
-def _key(where: str, value: object) -> str:
-    return check_line(where, value, MAX_KEY)
 
 
 def address(where: str, value: object) -> IPv4Address | IPv6Address:

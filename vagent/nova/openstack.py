@@ -91,9 +91,15 @@ def _document(
 
 
 def _content(instance: Instance, path: tuple[str, ...]) -> NovaReply | None:
-    if path == ("0000",) and instance.network_config is not None:
-        return text_reply(instance.network_config)
+    for number, content in enumerate(instance.contents):
+        if path == (content_name(number),):
+            return text_reply(content)
     return None
+
+
+def content_name(number: int) -> str:
+    """The name below `/openstack/content/` of one of an instance's `contents`."""
+    return f"{number:04}"
 
 
 def _listing(instance: Instance, version: str) -> list[str]:
@@ -115,16 +121,18 @@ def _meta_data(instance: Instance, version: str, entropy: Entropy) -> dict[str, 
     document: dict[str, Any] = {"uuid": instance.uuid}
     if instance.meta:
         document["meta"] = dict(instance.meta)
+    if instance.files:
+        document["files"] = _files(instance)
     if instance.network_config is not None:
         document["network_config"] = {
             "name": "network_config",
             "content_path": "/content/0000",
         }
-    keys = instance.public_keys
+    keys = [key for key in instance.public_keys if not key.deleted]
     if keys:
         document["public_keys"] = {key.name: key.data for key in keys}
         document["keys"] = [
-            {"name": key.name, "type": "ssh", "data": key.data} for key in keys
+            {"name": key.name, "type": key.type, "data": key.data} for key in keys
         ]
     document["hostname"] = instance.full_hostname
     document["name"] = instance.name
@@ -140,6 +148,14 @@ def _meta_data(instance: Instance, version: str, entropy: Entropy) -> dict[str, 
     if version >= "2020-10-14":
         document["dedicated_cpus"] = list(instance.dedicated_cpus)
     return document
+
+
+def _files(instance: Instance) -> list[dict[str, str]]:
+    first = len(instance.contents) - len(instance.files)
+    return [
+        {"path": file.path, "content_path": f"/content/{content_name(number)}"}
+        for number, file in enumerate(instance.files, first)
+    ]
 
 
 def _devices(instance: Instance, version: str) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from vagent.ports.members import (
     MAX_ADDRESS,
     MAX_FURTHER,
     NIL,
+    PLAIN_UUID,
     Json,
     dashed,
     parse_address,
@@ -121,7 +122,7 @@ def decode_port(value: Json) -> Port:
     return Port(
         id=port_id,
         instance_id=read_uuid(value, "instance-id"),
-        tenant_id=read_tenant(value, "vm-project-id"),
+        tenant_id=read_tenant(value, "vm-project-id", exact="project-id"),
         network_id=network_id,
         display_name=read_name(value, "display-name"),
         tap=read_tap(value, "system-name"),
@@ -163,6 +164,7 @@ def encode_record(registration: Registration) -> bytes:
         "author": port.author,
         "time": port.time,
         "mdata-ip": str(registration.identity),
+        **_project(port),
         **_tokens(port),
         **_further(registration),
     }
@@ -203,6 +205,7 @@ def describe(registration: Registration, *, state: str) -> dict[str, Any]:
         "mdata-ip": str(registration.identity),
         **({"mdata-ip6": str(registration.identity6)} if port.address6 else {}),
         "state": state,
+        **_project(port),
         **_tokens(port),
         **_further(registration),
     }
@@ -221,6 +224,12 @@ def _further(registration: Registration) -> dict[str, list[str]]:
 def pretty(value: object) -> bytes:
     """JSON as rapidjson's PrettyWriter prints it."""
     return json.dumps(value, indent=4, ensure_ascii=False).encode()
+
+
+def _project(port: Port) -> dict[str, str]:
+    """The member `project-id`, left out where `vm-project-id` says the same."""
+    plain = not port.tenant_id or PLAIN_UUID.fullmatch(port.tenant_id)
+    return {} if plain else {"project-id": port.tenant_id}
 
 
 def _tokens(port: Port) -> dict[str, str]:

@@ -41,6 +41,8 @@ RESERVED_TAPS = frozenset({"lo", "all", "default"})
 every interface."""
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 PLAIN_UUID = re.compile(r"[0-9a-f]{32}")
+PROJECT = re.compile(r"[!-~]([ -~]*[!-~])?")
+"""A project's id is a header's value (RFC 9110, without its obs-text)."""
 MAC = re.compile(r"[0-9a-f]{1,2}(?::[0-9a-f]{1,2}){5}")
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 """Characters that would break a line, a terminal, UTF-8 or XML 1.0."""
@@ -97,22 +99,26 @@ def read_uuid_or_nil(value: Json, name: str) -> str:
     return _normal_uuid(read_text(value, name, len(NIL), "data")) or NIL
 
 
-def read_tenant(value: Json, name: str) -> str:
-    """A project id as 32 hex digits; "" for nil, and for what Contrail's tools send
-    where there is none: "" (vrouter-port-control) and "None" (its Python port API).
+def read_tenant(value: Json, name: str, exact: str) -> str:
+    """A project id. The member `exact`, ours, has it letter for letter. For Contrail's
+    member `name`, a UUID with dashes, Keystone's 32 hex digits stand; "" for nil, and
+    for what Contrail's tools send where there is none: "" (vrouter-port-control) and
+    "None" (its Python port API).
     """
+    if exact in value:
+        text = read_text(value, exact, MAX_NAME)
+        if not PROJECT.fullmatch(text):
+            raise WireError(f"Invalid or missing data for <{exact}>")
+        return text
     if value.get(name) in ("", "None"):
         return ""
     found = read_uuid(value, name)
     return "" if found == NIL else found.replace("-", "")
 
 
-def dashed(plain: str) -> str:
-    """32 hex digits as a UUID with dashes; "" is the nil UUID."""
-    if not plain:
-        return NIL
-    parts = (plain[:8], plain[8:12], plain[12:16], plain[16:20], plain[20:])
-    return "-".join(parts)
+def dashed(tenant: str) -> str:
+    """A project id as Contrail has it, a UUID with dashes; nil for any that is none."""
+    return _normal_uuid(tenant) or NIL
 
 
 def read_name(value: Json, name: str) -> str:
@@ -228,4 +234,7 @@ def _normal_uuid(text: str) -> str | None:
     lower = text.lower()
     if UUID.fullmatch(lower):
         return lower
-    return dashed(lower) if PLAIN_UUID.fullmatch(lower) else None
+    if not PLAIN_UUID.fullmatch(lower):
+        return None
+    parts = (lower[:8], lower[8:12], lower[12:16], lower[16:20], lower[20:])
+    return "-".join(parts)

@@ -35,8 +35,9 @@ class PortTokens(StrEnum):
 class Port:
     """One guest interface.
 
-    UUIDs are lower case with dashes; `tenant_id` is 32 lower-case hex digits without
-    dashes, as Nova compares it, or "" where it was not given. `mac` is lower case with
+    UUIDs are lower case with dashes; `tenant_id` is the project's id letter for letter,
+    as Nova compares it (Keystone's are 32 lower-case hex digits), or "" where it was
+    not given. `mac` is lower case with
     colons. `address` and `address6` are None where the orchestrator does not know them;
     `further` are more addresses of the guest, of either family. `rx_vlan` is the VLAN
     id of the frames that the guest sends, `tx_vlan` of those that it receives; 0 and -1

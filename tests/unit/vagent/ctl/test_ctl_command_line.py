@@ -109,6 +109,7 @@ def test_port_add_sends_contrails_object(run: Run, wire: Wire) -> None:
         "instance-id": VM,
         "vn-id": body["vn-id"],
         "vm-project-id": VM,
+        "project-id": VM,
         "display-name": "tap1",
         "ip-address": "10.0.0.5",
         "ip6-address": "None",

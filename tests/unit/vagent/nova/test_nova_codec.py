@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vagent.errors import WireError
-from vagent.nova import codec, members
+from vagent.nova import codec, members, public_keys
 from vagent.nova.codec import check_instance, decode_instance
-from vagent.nova.instance import Ec2Names, Instance, PublicKey
+from vagent.nova.instance import Ec2Names, InjectedFile, Instance, PublicKey
 
 UUID = "1a2b3c00-0000-4000-8000-000000000003"
 TENANT = "7e000000000040008000000000000001"
@@ -37,6 +37,7 @@ FULL: dict[str, Any] = {
     "meta": {"role": "web", "empty": ""},
     "user_data_base64": base64.b64encode(bytes(range(256))).decode(),
     "network_config": "auto lo\n",
+    "files": [{"path": "/etc/motd", "content_base64": "aGk="}],
     "network_data": {"links": [], "networks": [], "services": []},
     "devices": [{"type": "nic", "mac": "fa:16:3e:00:00:01", "tags": ["a"]}],
     "vendor_data": {"cloud-init": "#cloud-config\n", "n": [1, None]},
@@ -98,6 +99,7 @@ def test_every_field_is_taken_as_it_is() -> None:
         meta=(("role", "web"), ("empty", "")),
         user_data=bytes(range(256)),
         network_config="auto lo\n",
+        files=(InjectedFile("/etc/motd", b"hi"),),
         network_data={"links": [], "networks": [], "services": []},
         devices=({"type": "nic", "mac": "fa:16:3e:00:00:01", "tags": ["a"]},),
         vendor_data={"cloud-init": "#cloud-config\n", "n": [1, None]},
@@ -105,11 +107,75 @@ def test_every_field_is_taken_as_it_is() -> None:
     )
 
 
-def test_capitals_and_dashes_of_ids_are_undone() -> None:
-    """UUIDs in capitals and tenants with dashes mean the same guest."""
-    raw = {"uuid": UUID.upper(), "tenant_id": "7E000000-0000-4000-8000-000000000001"}
+def test_capitals_of_a_uuid_are_undone() -> None:
+    """A UUID in capitals means the same guest."""
+    assert UUID == decode_instance({**SMALLEST, "uuid": UUID.upper()}).uuid
+
+
+@pytest.mark.parametrize(
+    "tenant",
+    ["7E000000-0000-4000-8000-000000000001", "admin", "a b", "x" * 255, TENANT.upper()],
+)
+def test_a_project_is_kept_letter_for_letter(tenant: str) -> None:
+    """Nova compares it so; it need not be a UUID."""
+    assert tenant == decode_instance(with_field("tenant_id", tenant)).tenant_id
+
+
+@pytest.mark.parametrize("name", ["hostname", "domain"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "web_1",
+        "_srv.example",
+        "web.",
+        "a",
+        "münchen",
+        ".".join(["x" * 63] * 4),
+        "a-.b-",
+    ],
+)
+def test_host_names_of_nova(name: str, text: str) -> None:
+    """Underscores, a final dot, letters of Latin-1, 255 characters."""
+    assert text == getattr(decode_instance(with_field(name, text)), name)
+
+
+@pytest.mark.parametrize("zone", ["", None, "zone é"])
+def test_zones_of_nova(zone: str | None) -> None:
+    """A zone may be empty, which is not the same as none."""
+    raw = with_field("availability_zone", zone)
+    assert zone == decode_instance(raw).availability_zone
+
+
+def test_what_nova_may_not_have() -> None:
+    """Launch index, reservation and the name of a device may be null."""
+    raw = {
+        **SMALLEST,
+        "launch_index": None,
+        "reservation_id": None,
+        "block_devices": {"ebs0": None},
+    }
     instance = decode_instance(raw)
-    assert (instance.uuid, instance.tenant_id) == (UUID, TENANT)
+    assert instance.launch_index is None
+    assert instance.ec2.reservation is None
+    assert (("ebs0", None),) == instance.block_devices
+
+
+def test_files_as_text_or_base64() -> None:
+    """The content of a file is text or base64, its path any line."""
+    files = [
+        {"path": "/etc/é x", "content": "é\x00\n"},
+        {"path": "/b", "content_base64": "/w=="},
+    ]
+    assert (
+        InjectedFile("/etc/é x", "é\x00\n".encode()),
+        InjectedFile("/b", b"\xff"),
+    ) == decode_instance(with_field("files", files)).files
+
+
+def test_metadata_are_any_texts() -> None:
+    """Control characters, empty texts, and more than Nova's default quota."""
+    meta = {"a\nb": "\x00\x1b[0m\n", "": "", **{f"k{n}": "v" for n in range(1000)}}
+    assert tuple(meta.items()) == decode_instance(with_field("meta", meta)).meta
 
 
 @pytest.mark.parametrize(
@@ -118,6 +184,7 @@ def test_capitals_and_dashes_of_ids_are_undone() -> None:
         ("Full VM #1", "full-vm-1"),
         ("snowman ☃", "snowman"),
         ("☃", f"vm-{UUID}"),
+        ("a...b", "a.b"),
         ("a" * 100, "a" * 63),
     ],
 )
@@ -163,21 +230,29 @@ def test_image_gives_an_ami() -> None:
         ("uuid", "nope", "instance.uuid: got 'nope', allowed is a UUID with dashes"),
         ("uuid", UUID.replace("-", ""), "a UUID with dashes"),
         ("uuid", 5, "instance.uuid: got 5, allowed is a text"),
-        ("tenant_id", "admin", "32 hex digits, or a UUID"),
+        ("tenant_id", "", "instance.tenant_id: got an empty text"),
+        ("tenant_id", "a ", "got 'a ', allowed is a project's id in printable ASCII"),
+        ("tenant_id", "é", "allowed is a project's id in printable ASCII"),
+        ("tenant_id", "a" * 256, "got 256 characters"),
         ("name", "", "instance.name: got an empty text, allowed are 1 to 255"),
         ("name", "a\nb", "got a control character"),
         ("name", "x" * 256, "got 256 characters, allowed are 255"),
-        ("hostname", "a b", "letters, digits, dots and dashes"),
-        ("hostname", "-a", "letters, digits, dots and dashes"),
-        ("domain", "a b", "a domain name, or an empty text"),
-        ("domain", "d" * 201, "a domain name, or an empty text"),
+        ("hostname", "a b", "got 'a b', allowed is labels of 1 to 63 letters, digits"),
+        ("hostname", "-a", "not starting with '-'"),
+        ("hostname", "a..b", "got 'a..b', allowed is labels"),
+        ("hostname", ".a", "got '.a', allowed is labels"),
+        ("hostname", ".", "got '.', allowed is labels"),
+        ("hostname", "a" * 70, "labels of 1 to 63"),
+        ("hostname", "a." * 128, "got 256 characters, allowed are 255"),
+        ("domain", "a b", "allowed is an empty text, or labels"),
+        ("domain", "d." * 128, "255 characters in all"),
         ("launch_index", -1, "0 to 2147483647"),
         ("launch_index", 2**31, "0 to 2147483647"),
         ("launch_index", True, "got true or false, allowed is a whole number"),
         ("availability_zone", 1, "allowed is a text"),
-        ("availability_zone", "", "got an empty text"),
         ("security_groups", "default", "allowed is a list"),
-        ("security_groups", ["a", "b\nc"], "security_groups[1]: got a control"),
+        ("availability_zone", "a\nb", "got a control character"),
+        ("security_groups", ["a", 5], "security_groups[1]: got 5, allowed is a text"),
         ("fixed_addresses", ["10.0.0.256"], "an IPv4 or IPv6 address"),
         ("floating_addresses", ["::1"], "allowed is an IPv4 address"),
         ("block_devices", {"a": 1}, "block_devices['a']: got 1, allowed is a text"),
@@ -185,14 +260,24 @@ def test_image_gives_an_ami() -> None:
         ("block_devices", {"a/b": "vda"}, "got name 'a/b', allowed are letters"),
         ("block_devices", {"..": "vda"}, "got name '..', allowed are letters"),
         ("block_devices", {"0=x": "vda"}, "got name '0=x', allowed are letters"),
-        ("public_keys", {"a/": "ssh-rsa A"}, "got name 'a/', allowed is one that"),
-        ("public_keys", {"a/ ": "ssh-rsa A"}, "got name 'a/ ', allowed is one that"),
+        ("files", ["a"], "files[0]: got 'a', allowed is an object"),
+        ("files", [{"content": ""}], "files[0].path: is missing"),
+        (
+            "files",
+            [{"path": "/a"}],
+            "files[0].content: got nothing, allowed is content",
+        ),
+        ("files", [{"path": "/a", "content_base64": "?"}], "content_base64: got some"),
+        (
+            "files",
+            [{"path": "/a", "content": "", "content_base64": ""}],
+            "files[0].content: got content_base64 too, allowed is one of the two",
+        ),
+        ("files", [{"path": "/a", "content": "", "x": 1}], "unknown field 'x'"),
+        ("files", [{"path": "/" * 4097, "content": ""}], "got 4097 characters"),
         ("dedicated_cpus", ["0"], "dedicated_cpus[0]: got '0', allowed is 0 to 65535"),
         ("dedicated_cpus", [65_536], "allowed is 0 to 65535"),
         ("dedicated_cpus", [True], "allowed is 0 to 65535"),
-        ("public_keys", ["ssh-rsa A\nssh-rsa B"], "public_keys[0]: got a control"),
-        ("public_keys", {"a": ""}, "public_keys['a']: got an empty text"),
-        ("public_keys", {"": "ssh-rsa A"}, "got an empty text"),
         ("public_keys", "ssh-rsa A", "allowed is an object"),
         ("meta", {"a": 1}, "meta['a']: got 1, allowed is a text"),
         ("meta", {"a" * 256: ""}, "got 256 characters"),
@@ -289,7 +374,8 @@ def test_document_ceiling(over: int) -> None:
         ("security_groups", "a", codec.MAX_LIST),
         ("fixed_addresses", "10.0.0.1", codec.MAX_LIST),
         ("devices", {}, codec.MAX_LIST),
-        ("public_keys", "ssh-rsa A", members.MAX_KEYS),
+        ("public_keys", "ssh-rsa A", public_keys.MAX_KEYS),
+        ("files", {"path": "/a", "content": ""}, members.MAX_FILES),
     ],
 )
 def test_list_ceilings(name: str, item: object, most: int) -> None:
@@ -304,7 +390,7 @@ def test_list_ceilings(name: str, item: object, most: int) -> None:
     ("name", "most"),
     [
         ("meta", codec.MAX_META),
-        ("public_keys", members.MAX_KEYS),
+        ("public_keys", public_keys.MAX_KEYS),
         ("block_devices", members.MAX_BLOCK_DEVICES),
     ],
 )

@@ -18,6 +18,7 @@ FULL = SMALL | {
     "user_data_base64": "AAEC/w==",
     "network_data": {"links": []},
     "network_config": "auto lo\n",
+    "files": [{"path": "/a", "content_base64": "/w=="}],
     "public_keys": {"k": "ssh-ed25519 AAAA"},
     "fixed_addresses": ["10.0.0.5"],
 }
@@ -41,7 +42,7 @@ def test_which_files_there_are() -> None:
         *(f"openstack/{one}/vendor_data.json" for one in VERSIONS if one >= "2013-10"),
         *(f"openstack/{one}/network_data.json" for one in VERSIONS if one >= "2015"),
         *(f"openstack/{one}/vendor_data2.json" for one in VERSIONS if one >= "2016-10"),
-        "openstack/content/0000",
+        *("openstack/content/0000", "openstack/content/0001"),
     } == set(files(FULL))
 
 

@@ -176,6 +176,49 @@ def test_every_listed_openstack_document_can_be_fetched() -> None:
             assert openstack_at(f"{version}/{name}", **fields) is not None
 
 
+@pytest.mark.parametrize("configured", [True, False])
+def test_openstack_files(configured: bool) -> None:
+    """Files are numbered behind the network configuration, and come byte for byte."""
+    fields: dict[str, Any] = {
+        "files": [
+            {"path": "/etc/a", "content_base64": "/wA="},
+            {"path": "/b", "content": "b\n"},
+        ]
+    }
+    if configured:
+        fields["network_config"] = "auto lo"
+    document = json.loads(openstack_text("latest/meta_data.json", **fields))
+    first = 1 if configured else 0
+    assert document["files"] == [
+        {"path": "/etc/a", "content_path": f"/content/{first:04}"},
+        {"path": "/b", "content_path": f"/content/{first + 1:04}"},
+    ]
+    after = "network_config" if configured else "hostname"
+    assert ["uuid", "files", after] == list(document)[:3]
+    found = openstack_at(f"content/{first:04}", **fields)
+    assert isinstance(found, NovaReply)
+    assert b"\xff\0" == found.content
+    assert "b\n" == openstack_text(f"content/{first + 1:04}", **fields)
+    for unknown in (f"content/{first + 2:04}", f"content/{first}", "content"):
+        assert openstack_at(unknown, **fields) is None
+
+
+def test_a_deleted_key_pair_is_in_the_ec2_tree_only() -> None:
+    """Nova shows the instance's own copy there; meta_data.json has nothing of it."""
+    keys = {"a": {"data": "ssh-rsa A\n", "deleted": True}}
+    document = json.loads(openstack_text("latest/meta_data.json", public_keys=keys))
+    assert not {"keys", "public_keys"} & set(document)
+    path = "latest/meta-data/public-keys/0/openssh-key"
+    assert "ssh-rsa A\n" == ec2_text(path, public_keys=keys)
+
+
+def test_certificates_say_so() -> None:
+    """The type of a key is in `keys`."""
+    keys = {"a": {"data": "PEM", "type": "x509"}}
+    document = json.loads(openstack_text("latest/meta_data.json", public_keys=keys))
+    assert [{"name": "a", "type": "x509", "data": "PEM"}] == document["keys"]
+
+
 def test_openstack_elsewhere() -> None:
     """The password and the second vendor data are left to the caller."""
     assert openstack_at("latest/password") is Elsewhere.PASSWORD

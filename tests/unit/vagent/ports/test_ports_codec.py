@@ -164,6 +164,34 @@ def test_a_project_that_is_none_is_refused(body: Make) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "contrail"),
+    [
+        ("Project 7/b", NIL),
+        (
+            "00112233-4455-6677-8899-AABBCCDDEEFF",
+            "00112233-4455-6677-8899-aabbccddeeff",
+        ),
+        ("x" * 255, NIL),
+    ],
+)
+def test_a_project_letter_for_letter(body: Make, text: str, contrail: str) -> None:
+    """Our own member goes before Contrail's, over a restart and in replies as well."""
+    port = decode_port({**body(), "project-id": text})
+    assert text == port.tenant_id
+    registration = Registration(port, 11, IDENTITY)
+    assert port == decode_record(encode_record(registration)).port
+    reply = describe(registration, state="")
+    assert (text, contrail) == (reply["project-id"], reply["vm-project-id"])
+
+
+@pytest.mark.parametrize("text", ["", " a", "a ", "a\r\nX-Forwarded-For: b", "é", 5])
+def test_a_project_that_no_header_could_carry(body: Make, text: object) -> None:
+    """It is refused by name."""
+    found = error_of({**body(), "project-id": text})
+    assert found.endswith("for <project-id>")
+
+
+@pytest.mark.parametrize(
     "text",
     ["", "None", "0.0.0.0", "10.0.0", "010.0.0.1", "::1", "127.0.0.1", "224.0.0.1",
      "255.255.255.255", "10.0.0.5/32", "10.0.0.5 "],
@@ -440,6 +468,7 @@ OPTIONAL = {
     "author": st.text(max_size=5),
     "time": JSON,
     "session-tokens": st.sampled_from(PortTokens).filter(bool),
+    "project-id": st.from_regex(r"[!-~]([ -~]{0,9}[!-~])?", fullmatch=True),
 }
 
 
