@@ -23,6 +23,7 @@ INTERVAL = 5.0
 COUNTERS = (
     "spoofed",
     "claimed",
+    "stacked_tags",
     "unknown_identity",
     "foreign_identity",
     "no_agent",

@@ -33,6 +33,7 @@ from vagent.datapath.rules.host_tables import (
     opening_family,
     opening_table,
 )
+from vagent.datapath.rules.stacked_tags import WORDS, WORDS6
 from vagent.datapath.rules.tap_table import NETDEV_PRIORITY, netdev_table
 from vagent.datapath.state import (
     INDEX_BITS,
@@ -100,11 +101,13 @@ def change_of_services(names: Names, old: Services, new: Services) -> str:
     if old.addresses != new.addresses:
         parts += [
             f"flush set netdev {table} service_addresses",
+            f"flush set netdev {table} {WORDS}",
             f"flush chain netdev {table} arp_reply",
         ]
         if any(address.version == 6 for address in old.addresses | new.addresses):
             parts += [
                 f"flush set netdev {table} service_addresses6",
+                f"flush set netdev {table} {WORDS6}",
                 f"flush chain netdev {table} neighbours",
                 f"flush chain netdev {table} advertise",
             ]
@@ -120,10 +123,14 @@ def _add_addresses(names: Names, addresses: Iterable[Address]) -> list[str]:
         if isinstance(address, IPv4Address):
             parts += [
                 f"add element netdev {table} service_addresses {{ {address} }}",
+                f"add element netdev {table} {WORDS} {{ {int(address):#x} }}",
                 f"add rule netdev {table} arp_reply {_arp_reply(address)}",
             ]
             continue
-        parts.append(f"add element netdev {table} service_addresses6 {{ {address} }}")
+        parts += [
+            f"add element netdev {table} service_addresses6 {{ {address} }}",
+            f"add element netdev {table} {WORDS6} {{ {int(address):#x} }}",
+        ]
         parts += [
             f"add rule netdev {table} neighbours {rule}" for rule in _about(address)
         ]

@@ -15,6 +15,7 @@ from vagent.datapath.names import (
     Names,
 )
 from vagent.datapath.rules.features import Features
+from vagent.datapath.rules.stacked_tags import WAY_IN, stacked_chains
 from vagent.ports.identity import LINK_LOCAL
 
 NETDEV_PRIORITY = -300
@@ -64,6 +65,7 @@ def netdev_table(names: Names, host_mac: str, *, features: Features) -> str:
 table netdev {names.table} {{
   counter spoofed {{ }}
   counter claimed {{ }}
+  counter stacked_tags {{ }}
   counter unknown_identity {{ }}
   set service_addresses {{ type ipv4_addr; }}
   map identity {{ typeof iifname . ether saddr . ip saddr : ip saddr; }}
@@ -92,6 +94,7 @@ table netdev {names.table} {{
     counter name spoofed drop
   }}
   chain from_vm4 {{
+    ip saddr @service_addresses counter name claimed drop
     ip daddr @service_addresses goto trap
   }}
   chain from_vm_arp {{
@@ -100,6 +103,7 @@ table netdev {names.table} {{
     arp operation request arp daddr ip @service_addresses goto arp_reply
   }}
 {_tap_chains6(names, up, down, tagged_up if features.vlan else "") if ipv6 else ""}\
+{stacked_chains(ipv6=ipv6)}\
   chain {TO_GUEST} {{
     {down}
   }}
@@ -108,7 +112,7 @@ table netdev {names.table} {{
   }}
   chain {FROM_TAPS} {{
     meta protocol vmap {{ ip : goto from_vm4, arp : goto from_vm_arp\
-{", ip6 : goto from_vm6" if ipv6 else ""} }}
+{", ip6 : goto from_vm6" if ipv6 else ""}{WAY_IN} }}
   }}
   chain to_vm {{
     type filter hook ingress device "{names.guest_side}" priority {NETDEV_PRIORITY};

@@ -65,6 +65,7 @@ def test_the_same_maps_as_the_text_has(names: Names, alice: Attachment) -> None:
         found = re.findall(r"^add element \w+ vagent (\w+)", text, re.MULTILINE)
         steps = change_of_ports(names, [], [port], NOTHING, ipv6=True)
         services_only = {"service_addresses", "service_addresses6", "endpoints"}
+        services_only |= {"service_words", "service_words6"}
         assert set(found) - services_only == maps(steps)
 
 

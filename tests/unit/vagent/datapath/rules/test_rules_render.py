@@ -152,8 +152,10 @@ def test_a_changed_address_is_no_longer_answered_for(
     lines = change_of_services(names, before, after).splitlines()
     flushes = [
         "flush set netdev vagent service_addresses",
+        "flush set netdev vagent service_words",
         "flush chain netdev vagent arp_reply",
         "flush set netdev vagent service_addresses6",
+        "flush set netdev vagent service_words6",
         "flush chain netdev vagent neighbours",
         "flush chain netdev vagent advertise",
     ]
@@ -173,11 +175,13 @@ def test_endpoints_and_addresses_may_change_together(
         "delete element ip vagent endpoints { 0x20000 : 192.0.2.53 . 53 }",
         "delete element ip vagent endpoints { 0x30000 : 192.0.2.54 . 53 }",
         "flush set netdev vagent service_addresses",
+        "flush set netdev vagent service_words",
         "flush chain netdev vagent arp_reply",
         "add element netdev vagent service_addresses { 169.254.169.254 }",
-    ] == lines[:5]
-    assert lines[5].startswith("add rule netdev vagent arp_reply ")
-    assert 6 == len(lines)
+        "add element netdev vagent service_words { 0xa9fea9fe }",
+    ] == lines[:7]
+    assert lines[7].startswith("add rule netdev vagent arp_reply ")
+    assert 8 == len(lines)
 
 
 @pytest.mark.parametrize("comes", [False, True])
@@ -199,7 +203,7 @@ def test_without_ipv6_only_what_answers_arp_is_flushed(
     before = Services.of([metadata], names, None).without_ipv6()
     after = Services.of([metadata, dns], names, before).without_ipv6()
     script = change_of_services(names, before, after)
-    assert 2 == script.count("flush")
+    assert 3 == script.count("flush")
     assert "flush chain netdev vagent arp_reply" in script
 
 
