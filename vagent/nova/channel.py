@@ -24,6 +24,11 @@ bodies are ignored, so a POST to another document gets that document."""
 MAX_HEADERS = 64
 """Header fields of a request. A proxy sends about ten; gunicorn takes 100."""
 
+NO_CACHE = b"no-cache"
+"""Cache-Control of every answer: documents change when an operator changes them, so no
+proxy may give one without asking again (RFC 9111 §5.2.2.4), errors included: what is
+not there may come."""
+
 CLOSE_TIMEOUT = 15.0
 """Seconds that a refused client has to read its answer and close."""
 
@@ -82,6 +87,7 @@ class MetadataChannel(HTTPChannel):
         head = (
             "HTTP/1.1 413 Request Entity Too Large\r\n"
             "Connection: close\r\n"
+            "Cache-Control: no-cache\r\n"
             f"Content-Type: {reply.content_type}\r\n"
             f"Content-Length: {len(reply.content)}\r\n\r\n"
         )
@@ -148,6 +154,7 @@ class MetadataRequest(Request):
         self.setResponseCode(reply.status)
         self.setHeader(b"content-type", reply.content_type.encode())
         self.setHeader(b"content-length", b"%d" % len(reply.content))
+        self.setHeader(b"cache-control", NO_CACHE)
         self.write(reply.content)
         self.finish()
 

@@ -83,6 +83,15 @@ def is_cacheable(head: ResponseHead, content: bytes) -> bool:
     )
 
 
+def may_be_shared(head: ResponseHead, content: bytes) -> bool:
+    """May requests that came later than the one it answers get this response, too?
+
+    RFC 9111 §4: only if the cache may give it without asking again. With `no-cache` the
+    document may have changed since the request was sent.
+    """
+    return not _NOT_CACHEABLE.search(head.fields) and _SEED not in content
+
+
 class ResponseCache:
     """The caches of all guests, by main identity. `ttl` is how many seconds a response
     is fresh; with 0 nothing is cached.

@@ -8,7 +8,11 @@ decided before.
 
 from __future__ import annotations
 
-from vagent.metadata.cache.cache import GuestCache, ResponseCache
+from vagent.metadata.cache.cache import (
+    GuestCache,
+    ResponseCache,
+    may_be_shared,
+)
 from vagent.metadata.events import CoalescedFailed, GuestLimited, StaleServed
 from vagent.metadata.guest.connection import DownstreamConnection
 from vagent.metadata.guest.quota import QuotaLimits, status_when_over
@@ -186,8 +190,9 @@ class CoalescedRequest:
     """A request upstream for which several connections of one guest wait.
 
     It receives the response (a `ResponseReceiver`), and each connection gets it in the
-    form that its own request asks for. A response that is too large to be collected
-    goes to the first connection alone; the others then send requests of their own.
+    form that its own request asks for. A response that is too large to be collected, or
+    that says that it must not be given again, goes to the first connection alone; the
+    others then send requests of their own.
     """
 
     __slots__ = (
@@ -242,14 +247,16 @@ class CoalescedRequest:
         """Send the response to all; after an error of the server, a stale one if there
         is any.
         """
-        connections = self._end()
         if head.status in SERVER_ERRORS:
-            for connection in connections:
+            for connection in self._end():
                 if not self._serve_stale(connection):
                     connection.send_response(head, content)
             return
+        is_first_alone = len(self._waiting) == 1 and self._waiting[0] is self._first
+        if not is_first_alone and not may_be_shared(head, content):
+            self._keep_only_the_first()
         self._forwarder.store(self._cache, self._key, head, content)
-        for connection in connections:
+        for connection in self._end():
             connection.send_response(head, content)
 
     def relay(self, data: bytes) -> bool:
@@ -257,6 +264,8 @@ class CoalescedRequest:
         if not self._streams:
             self._streams = True
             self._keep_only_the_first()
+            if not self._waiting:
+                self._abandon()
         return not self._waiting or self._waiting[0].relay(data)
 
     def finish(self, status: int, size: int, *, close: bool) -> None:
@@ -298,8 +307,6 @@ class CoalescedRequest:
         for connection in waiting:
             if connection is not self._first:
                 self._forwarder.forward(connection, b"")
-        if not self._waiting:
-            self._abandon()
 
     def _abandon(self) -> None:
         self._close()

@@ -136,9 +136,12 @@ def nova() -> Server:
 
 
 def test_answer_is_framed(nova: Server) -> None:
-    """Content-Length always, never chunked, and no header that Nova does not send."""
+    """Content-Length always, never chunked, and one header that Nova does not send: an
+    answer must not be given again (`Cache-Control`).
+    """
     head = nova.ask("/latest/user-data").partition(b"\r\n\r\n")[0]
     assert sorted(head.lower().split(b"\r\n")) == [
+        b"cache-control: no-cache",
         b"content-length: 9",
         b"content-type: text/plain; charset=utf-8",
         b"http/1.1 200 ok",

@@ -168,6 +168,52 @@ def test_a_large_reply_is_not_shared(first_leaves: bool) -> None:
     assert 0 == rig.proxy.snapshot().cached_replies
 
 
+NO_CACHE = HELLO.replace(b"Content", b"Cache-Control: no-cache\r\nContent", 1)
+
+
+@pytest.mark.parametrize("first_leaves", [False, True])
+@pytest.mark.parametrize("status", [b"200 OK", b"404 Not Found"])
+def test_what_must_be_asked_for_again_is_not_shared(
+    status: bytes, first_leaves: bool
+) -> None:
+    """A request that came while another one was under way never gets that one's
+    document, which may have been made before a change: it asks for itself.
+    """
+    rig = caching()
+    asked = ask(rig, GET, CLOSING)
+    if first_leaves:
+        asked[0][0].connectionLost(GONE)
+    old = NO_CACHE.replace(b"200 OK", status)
+    rig.connections[0].dataReceived(old)
+    assert [b"" if first_leaves else old, b""] == [one.sent for _, one in asked]
+    assert 2 == sent(rig)
+    rig.connections[-1].dataReceived(NO_CACHE.replace(b"hello", b"newer"))
+    assert asked[1][1].sent.endswith(b"\r\n\r\nnewer")
+    ask(rig, GET)
+    assert (3, 0) == (sent(rig), rig.proxy.snapshot().cached_replies)
+
+
+def test_a_failure_of_the_server_is_shared_whatever_it_says() -> None:
+    """An upstream in trouble is not asked once more by each who waits."""
+    rig = caching()
+    asked = ask(rig, GET, GET)
+    error = NO_CACHE.replace(b"200 OK", b"503 Service Unavailable")
+    rig.connections[0].dataReceived(error)
+    assert [error, error] == [transport.sent for _, transport in asked]
+    assert 1 == sent(rig)
+
+
+def test_a_random_seed_is_given_to_one() -> None:
+    """Wherever it stands: two requests of a guest must not credit the same entropy."""
+    rig = caching()
+    asked = ask(rig, *[GET.replace(b" / ", b" /seed ")] * 2)
+    seed = b'{"random_seed": "AAAA"}'
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(seed), seed)
+    rig.connections[0].dataReceived(reply)
+    assert [reply, b""] == [transport.sent for _, transport in asked]
+    assert 2 == sent(rig)
+
+
 def test_stale_when_the_upstream_fails() -> None:
     """An old answer is better than an error, for a while."""
     rig = caching()
