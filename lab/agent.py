@@ -23,7 +23,8 @@ SOURCE = Path(__file__).resolve().parents[1]
 SECRET = "a-secret-for-the-lab-only"  # noqa: S105 made up, and never leaves the lab
 START_DEADLINE = 90.0
 """Seconds from exec to readiness; it takes about one."""
-STOP_DEADLINE = 30.0 * PATIENCE
+STOP_DEADLINE = 70.0 * PATIENCE
+"""Seconds from the signal to the end; more than the agent gives itself."""
 
 
 def configuration(

@@ -38,6 +38,7 @@ from vagent.linklocal.resolution import NameFollower
 from vagent.linklocal.table import ServiceTable
 from vagent.linklocal.watcher import ServiceWatcher
 from vagent.listeners import Listeners
+from vagent.metadata.guest.drain import Drain
 from vagent.metadata.imds_v2.keys import SessionKeys, boot_name, seconds_since_boot
 from vagent.metadata.imds_v2.sessions import Sessions
 from vagent.metadata.proxy import MetadataProxy
@@ -180,7 +181,16 @@ class Agent:
             host_name=socket.gethostname(),
         )
         self._listeners = Listeners(reactor)
+        self._drain = Drain(
+            config.metadata_proxy,
+            connections=self._proxy.connections,
+            hold_back=self._data_path.hold_back_metadata,
+            has_waiting=self._listeners.has_waiting_guests,
+            emit=emit,
+            clock=reactor,
+        )
         self._not_ready: str | None = "starting"
+        self.hurry = self._drain.cut
         self._registry.subscribe(self._ports_changed)
         add_gauges(
             observer.statistics,
@@ -228,13 +238,15 @@ class Agent:
         self._not_ready = None
 
     async def stop(self) -> bool:
-        """Close everything; what fails on the way does not keep the rest open.
+        """Answer what guests have asked, then close everything; what fails on the way
+        does not keep the rest open.
 
-        Returns whether all of it went well.
+        Returns whether all of it went well. `hurry` cuts the first part short.
         """
         clean = True
         self._not_ready = "stopping"
         for step in (
+            self._drain.run,
             self._listeners.close,
             self._stop_watching,
             self._proxy.stop,

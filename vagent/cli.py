@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -27,7 +28,8 @@ DONE, FAILED, UNAVAILABLE, NO_PERMISSION, CONFIGURATION = 0, 1, 69, 77, 78
 
 DEFAULT_CONFIG = Path("/etc/vagent/agent.conf")
 STOP_DEADLINE = 20.0
-"""Seconds for a clean stop, after which the process ends as it is."""
+"""Seconds for a clean stop once guests have their answers (`drain_limit`), after which
+the process ends as it is."""
 
 _log = Logger("vagent")
 
@@ -109,6 +111,7 @@ def _run(loaded: Loaded) -> int:
     reactor = QuietEpollReactor()
     installReactor(reactor)
     from vagent.agent import Agent
+    from vagent.metadata.guest.drain import drain_limit
 
     config: AgentConfig = loaded.config
     globalLogBeginner.beginLoggingTo(
@@ -139,7 +142,9 @@ def _run(loaded: Loaded) -> int:
             outcome[0] = outcome[0] or FAILED
 
     def stop_in_time() -> Deferred[None]:
-        return Deferred.fromCoroutine(stop()).addTimeout(STOP_DEADLINE, reactor)
+        _at_another_signal(lambda: reactor.callFromThread(agent.hurry))
+        limit = STOP_DEADLINE + drain_limit(config.metadata_proxy)
+        return Deferred.fromCoroutine(stop()).addTimeout(limit, reactor)
 
     def begin() -> None:
         observer.own(Deferred.fromCoroutine(start()), "start")
@@ -148,6 +153,12 @@ def _run(loaded: Loaded) -> int:
     reactor.addSystemEventTrigger("before", "shutdown", stop_in_time)
     reactor.run()
     return outcome[0]
+
+
+def _at_another_signal(hurry: Callable[[], object]) -> None:
+    """A stop is under way: at the next signal nobody is waited for any more."""
+    for again in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(again, lambda *_: hurry())
 
 
 def _why(failure: Exception) -> str:

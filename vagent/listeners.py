@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import tcp, unix
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IReadDescriptor,
+)
 from twisted.python.failure import Failure
 
 from vagent.config.model import Listen
@@ -44,6 +49,7 @@ class Listeners:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._open: list[IListeningPort] = []
+        self._guests: list[IListeningPort] = []
         self._addresses = ExitStack()
 
     def listen(self, where: Listen, site: IProtocolFactory, what: str) -> None:
@@ -93,13 +99,21 @@ class Listeners:
             families.append((socket.AF_INET6, str(names.listener_address6)))
         for family, address in families:
             with _bound(names, family, address, keep_opening=keep_opening) as listener:
-                self._open.append(
+                self._guests.append(
                     self._reactor.adoptStreamPort(listener.fileno(), family, factory)
                 )
 
+    def has_waiting_guests(self) -> bool:
+        """Has the kernel connections of guests that were not accepted yet?"""
+        waiting = select.poll()
+        for port in self._guests:
+            waiting.register(cast("IReadDescriptor", port).fileno(), select.POLLIN)
+        return bool(waiting.poll(0))
+
     async def close(self) -> None:
         """Stop listening; connections that are open stay."""
-        closing, self._open = self._open, []
+        closing = [*self._guests, *self._open]
+        self._guests, self._open = [], []
         for port in closing:
             await maybeDeferred(port.stopListening)
         self._addresses.close()

@@ -132,6 +132,7 @@ class DataPath:
             emit=emit,
             reactor=reactor,
         )
+        self.hold_back_metadata = self._verdicts.hold_back_metadata
         self._links = LinkMonitor(self._look_at, reactor=reactor)
         self._limits = limits
         self.watch = KernelWatch(

@@ -122,6 +122,7 @@ class MetadataProxy:
             self, self._deadlines, Turns(reactor)
         )
         self.request_done = self._forwarder.request_done
+        self.connections = self._quotas.connections
 
     def set_target(self, target: Target | None) -> None:
         """Forward to these endpoints from now on; what is in flight goes on."""
@@ -146,9 +147,8 @@ class MetadataProxy:
     async def stop(self) -> None:
         """Reset every connection, both sides; returns when all are closed."""
         self._emptied = Deferred()
-        for _, quota in self._quotas.all():
-            for connection in list(quota.connections):
-                connection.reset()
+        for connection in list(self.connections()):
+            connection.reset()
         emptied = self._emptied
         self._check_emptied()
         await emptied

@@ -28,6 +28,7 @@ _MEANING = {
     "guest-limit": "refused: the guest is at its limit of flows",
     "guest-rate": "refused: the guest opens flows too fast",
     "host-limit": "refused: the host is at its limit of flows",
+    "stopping": "dropped: the agent stops; the next one answers",
     "protocol": "refused: the service does not speak this protocol",
 }
 

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     GUEST_RATE = "guest-rate"
     HOST_LIMIT = "host-limit"
     PROTOCOL = "protocol"
+    STOPPING = "stopping"
 
 
 class Verdict(NamedTuple):
@@ -37,6 +38,7 @@ class Verdict(NamedTuple):
 
 UNKNOWN_GUEST = Verdict(0, Reason.UNKNOWN_GUEST)
 NOT_CARRIED = Verdict(0, Reason.PROTOCOL)
+STOPPING = Verdict(0, Reason.STOPPING)
 TOO_FAST = Verdict(REFUSE, Reason.GUEST_RATE)
 NOT_PROVISIONED = Verdict(REFUSE, Reason.NOT_PROVISIONED)
 

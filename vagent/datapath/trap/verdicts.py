@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from vagent.datapath.endpoints.health import EndpointHealth
 from vagent.datapath.endpoints.passive_check import PassiveCheck
 from vagent.datapath.state import INDEX_BITS, LISTENER, REFUSE, Offer, Services
-from vagent.datapath.trap.decide import TOO_FAST, Reason, Verdict, decide
+from vagent.datapath.trap.decide import STOPPING, TOO_FAST, Reason, Verdict, decide
 from vagent.datapath.trap.events import FlowDecided, PacketMalformed
 from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.datapath.trap.icmp_reject import IcmpReject
@@ -60,6 +60,13 @@ class Verdicts:
         self._icmp_reject = icmp_reject
         self._emit = emit
         self._clock = clock
+        self._holds_back = False
+
+    def hold_back_metadata(self) -> None:
+        """From now on drop what opens a flow to the metadata listener, which will be
+        closed: the guest repeats its SYN, and the next agent answers.
+        """
+        self._holds_back = True
 
     def follow(self, services: Services) -> None:
         """These services are provisioned now."""
@@ -89,6 +96,8 @@ class Verdicts:
             if isinstance(decided, Offer)
             else decided
         )
+        if self._holds_back and verdict.endpoint == LISTENER != given:
+            verdict = STOPPING
         self._emit(FlowDecided(packet, verdict, registration))
         endpoint = verdict.endpoint
         if endpoint == REFUSE:

@@ -50,7 +50,7 @@ from vagent.metadata.request_id import NONE
 from vagent.ports.port import Registration
 from vagent.transport.deadlines import NEVER, Deadlines
 from vagent.transport.turns import Turns
-from vagent.transport.wire import READ_SIZE, Wire
+from vagent.transport.wire import READ_SIZE, Wire, has_unread
 
 
 class Phase(Enum):
@@ -103,6 +103,7 @@ class DownstreamConnection(Protocol):
         self._is_advancing = False
         self._waits_turn = False
         self._has_ended = False
+        self._is_leaving = False
         self._lingered = 0
         self.deadline = NEVER
         self.source = self.main_identity = ""
@@ -251,6 +252,30 @@ class DownstreamConnection(Protocol):
         self._phase = _CLOSED
         self._wire.abort()
 
+    # While the agent stops, `Drain` looks at each connection from time to time.
+
+    @property
+    def answering(self) -> int:
+        """The number of the request that waits for its answer, or gets it; else 0."""
+        return self.request_id if self._phase is _RESPONDING else NONE
+
+    def leave(self, *, idle_since: float, complete_by: float) -> None:
+        """Close if it has been idle since then and nothing has arrived, else after the
+        next response, which says so. A request that is being read shall be complete by
+        then (the clock's seconds).
+        """
+        if self._phase is _READING and not (self._wire.pending or self._waits_turn):
+            if self._stage is not _NOTHING:
+                self.deadline = min(self.deadline, complete_by)
+            elif self.deadline - IDLE_SECONDS <= idle_since:
+                if not has_unread(self.transport):
+                    self._close()
+                return
+        if not self._is_leaving:
+            self._is_leaving = True
+            if self._phase is _RESPONDING:
+                self.request = self.request.for_the_last_time()
+
     def _next(self, *, close: bool) -> None:
         """The request is answered: close, or read the next one."""
         if self.pending is not None:
@@ -345,6 +370,8 @@ class DownstreamConnection(Protocol):
 
     def _begin(self, request: RequestHead, body: bytes) -> None:
         """A request is complete: have it answered."""
+        if self._is_leaving:
+            request = request.for_the_last_time()
         self._phase = _RESPONDING
         self.deadline = NEVER
         self.request = request

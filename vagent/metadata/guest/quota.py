@@ -7,6 +7,7 @@ token bucket. Pure: no transport, and time is an argument.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from vagent.metadata.limits import MAX_QUOTAS
@@ -104,6 +105,11 @@ class GuestQuotas:
     def all(self) -> list[tuple[str, GuestQuota]]:
         """Main identities and quotas, as they are now."""
         return list(self._quotas.items())
+
+    def connections(self) -> Iterator[DownstreamConnection]:
+        """All that are open. None may be opened or closed meanwhile."""
+        for quota in self._quotas.values():
+            yield from quota.connections
 
     def _drop_one(self) -> None:
         """Drop the oldest without connections: there are fewer connections than

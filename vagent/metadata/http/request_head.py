@@ -9,7 +9,7 @@ HTTP/1.0, codings other than `chunked`. `request_body` reads bodies.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httptools
 
@@ -66,6 +66,10 @@ class RequestHead:
     is_plain: bool
     is_safe: bool
     session: SessionFields = NO_SESSION
+
+    def for_the_last_time(self) -> RequestHead:
+        """The same, with a response after which the connection closes."""
+        return replace(self, keep_alive=False, is_plain=False)
 
 
 @dataclass(frozen=True, slots=True)

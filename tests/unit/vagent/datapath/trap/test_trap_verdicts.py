@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +16,13 @@ from vagent.config.model import EndpointCheckConfig, LinkLocalFlowsConfig
 from vagent.datapath.endpoints.health import EndpointHealth
 from vagent.datapath.endpoints.passive_check import PassiveCheck
 from vagent.datapath.events import CountFailed
-from vagent.datapath.state import INDEX_BITS, REFUSE, Attachment, Services
+from vagent.datapath.state import (
+    INDEX_BITS,
+    LISTENER,
+    REFUSE,
+    Attachment,
+    Services,
+)
 from vagent.datapath.trap.events import FlowDecided, PacketMalformed
 from vagent.datapath.trap.flow_limits import RECOUNT_INTERVAL, FlowLimits
 from vagent.datapath.trap.icmp_reject import IcmpReject
@@ -230,3 +237,20 @@ def test_who_is_no_guest_is_not_told(bench: Bench) -> None:
     bench.verdicts.reject(b"")
     assert [] == bench.frames
     assert [PacketMalformed] == [type(each) for each in bench.events]
+
+
+def test_while_the_agent_stops_no_flow_to_its_listener_opens(
+    names: Names, alice: Attachment, dns: LinkLocalService
+) -> None:
+    """The packet is dropped, not refused: the guest repeats it, and the next agent
+    answers. A repetition of one that was let in passes, as do flows to other services.
+    """
+    metadata = replace(dns, name="metadata", port=80)
+    bench = Bench(names, alice, Services.of([dns, metadata], names, None))
+    let_in = bench.open(2, port=80, source_port=1)
+    assert LISTENER << INDEX_BITS | 2 == let_in
+    bench.verdicts.hold_back_metadata()
+    assert 0 == bench.open(2, port=80, source_port=2)
+    assert let_in == bench.open(2, port=80, source_port=1)
+    assert 0 != bench.open(2)
+    assert ["metadata", "stopping", "metadata", "service"] == bench.reasons()

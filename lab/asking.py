@@ -1,0 +1,120 @@
+"""Clients that do not repeat a request: what a service fails, they have lost.
+
+A program for a guest. Half of its clients open a connection for each request, as
+cloud-init does, the others keep theirs until a response says that it closes. It asks
+until its standard input ends, or so many times, and then prints an `Outcome` as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+
+TIMEOUT = 10.0
+"""Seconds without a byte, while connecting or waiting, as cloud-init has it."""
+SHOWN = 5
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Requests, those that failed (a few of them in words), and the longest of those
+    that did not, in seconds.
+    """
+
+    asked: int = 0
+    failed: int = 0
+    longest: float = 0.0
+    errors: list[str] = field(default_factory=list)
+
+    def note(self, seconds: float, error: str) -> None:
+        """One request has ended; `error` is "" for an answer of 200."""
+        self.asked += 1
+        if not error:
+            self.longest = max(self.longest, seconds)
+            return
+        self.failed += 1
+        if len(self.errors) < SHOWN:
+            self.errors.append(f"{error} after {seconds:.3f} s")
+
+
+class Clients:
+    """So many at a time, each with a pause between its requests."""
+
+    def __init__(self, host: str, count: int, pause: float, most: int) -> None:
+        self._host = host
+        self._pause = pause
+        self._most = most
+        self._begun = 0
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self.outcome = Outcome()
+        self._threads = [
+            threading.Thread(target=self._ask, args=(number % 2 == 0,))
+            for number in range(count)
+        ]
+
+    def run(self) -> Outcome:
+        """Ask until there is nothing more to read, or all is asked."""
+        for one in self._threads:
+            one.start()
+        if not self._most:
+            sys.stdin.read()
+            self._ended.set()
+        for one in self._threads:
+            one.join()
+        return self.outcome
+
+    def _ask(self, keeps: bool) -> None:
+        connection = self._connection()
+        while (number := self._next()) and not self._ended.wait(self._pause):
+            begun = time.monotonic()
+            error = self._once(connection, f"/latest/meta-data/{number}", keeps)
+            with self._lock:
+                self.outcome.note(time.monotonic() - begun, error)
+            if error or not keeps:
+                connection.close()
+        connection.close()
+
+    def _next(self) -> int:
+        """The number of the next request; 0 when there is none."""
+        with self._lock:
+            if self._most and self._begun >= self._most:
+                return 0
+            self._begun += 1
+            return self._begun
+
+    def _connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self._host, timeout=TIMEOUT)
+
+    @staticmethod
+    def _once(connection: http.client.HTTPConnection, path: str, keeps: bool) -> str:
+        """Ask once; what went wrong."""
+        headers = {} if keeps else {"Connection": "close"}
+        try:
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            response.read()
+        except (OSError, http.client.HTTPException) as failure:
+            return f"{type(failure).__name__}: {failure}"
+        return "" if response.status == http.client.OK else str(response.status)
+
+
+def main() -> None:
+    """Ask, then print the outcome."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="169.254.169.254")
+    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--pause", type=float, default=0.02, help="seconds")
+    parser.add_argument("--most", type=int, default=0, help="requests in all")
+    options = parser.parse_args()
+    clients = Clients(options.host, options.count, options.pause, options.most)
+    print(json.dumps(asdict(clients.run())))  # noqa: T201 its output
+
+
+if __name__ == "__main__":
+    main()
