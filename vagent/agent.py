@@ -167,6 +167,7 @@ class Agent:
         )
         self._vendor_data: VendorData = NoVendorData()
         self._instances = StoredInstances(self._store, emit)
+        self._passwords = StoredPasswords(self._store)
         self._first_services: Deferred[None] = Deferred()
         self._names_of_services = NameFollower(
             DnsLookup(reactor=reactor),
@@ -290,7 +291,7 @@ class Agent:
         )
         site: IProtocolFactory = metadata_site(
             self._instances,
-            StoredPasswords(self._store),
+            self._passwords,
             Authority(config.shared_secret),
             entropy=os.urandom,
             emit=self._observer.emit,
@@ -330,6 +331,7 @@ class Agent:
             embedded=EmbeddedServer(
                 VendorDataReport(StoredAnswers(self._store, self._observer.emit)),
                 instances=self._instances,
+                passwords=self._passwords,
                 vendor_data=self._vendor_data,
                 entropy=os.urandom,
             ),

@@ -53,6 +53,14 @@ class Embedded(Protocol):
         Raises StoreError.
         """
 
+    async def password(self, uuid: str) -> str | None:
+        """What its guest posted as its password, "" for nothing; None if there is no
+        such instance. Raises StoreError.
+        """
+
+    async def clear_password(self, uuid: str) -> bool:
+        """Its guest may post another; False: there was none. Raises StoreError."""
+
     async def drive(self, uuid: str) -> Mapping[str, bytes]:
         """The files of its config drive, none if it cannot be served. Raises
         StoreError, and WireError where its vendor data are an error.
@@ -82,6 +90,14 @@ class AnyInstance:
     async def forget_vendor_data(self, uuid: str) -> None:
         del uuid
 
+    async def password(self, uuid: str) -> str | None:
+        del uuid
+        return None
+
+    async def clear_password(self, uuid: str) -> bool:
+        del uuid
+        return False
+
     async def drive(self, uuid: str) -> Mapping[str, bytes]:
         del uuid
         return {}
@@ -104,6 +120,8 @@ class InstanceCalls:
             ApiRoute("DELETE", one, self.delete),
             ApiRoute("GET", f"{one}/vendordata", self.read_vendor_data),
             ApiRoute("DELETE", f"{one}/vendordata", self.forget_vendor_data),
+            ApiRoute("GET", f"{one}/password", self.read_password),
+            ApiRoute("DELETE", f"{one}/password", self.clear_password),
             ApiRoute("GET", f"{one}/drive", self.read_drive),
         )
 
@@ -175,6 +193,30 @@ class InstanceCalls:
         entry = await self._entry(uuid)
         await self._embedded.forget_vendor_data(entry.id)
         return json_reply({"uuid": entry.id})
+
+    async def read_password(
+        self, _request: ConfigApiRequest, uuid: str
+    ) -> ConfigApiReply:
+        """The password that the guest posted, as it posted it (Windows' are encrypted
+        for the instance's key); "" while there is none.
+        """
+        wanted = parse_uuid(uuid)
+        password = await self._embedded.password(wanted)
+        if password is None:
+            raise _missing(wanted)
+        return json_reply({"uuid": wanted, "password": password})
+
+    async def clear_password(
+        self, _request: ConfigApiRequest, uuid: str
+    ) -> ConfigApiReply:
+        """Delete the password: the guest may post another. `cleared` says whether there
+        was one.
+        """
+        wanted = parse_uuid(uuid)
+        cleared = await self._embedded.clear_password(wanted)
+        if not cleared and await self._embedded.password(wanted) is None:
+            raise _missing(wanted)
+        return json_reply({"uuid": wanted, "cleared": cleared})
 
     async def read_drive(self, _request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
         """The files of a config drive of the instance, in base64 by their paths."""

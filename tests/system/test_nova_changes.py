@@ -20,9 +20,13 @@ from twisted.internet.task import deferLater
 from tests.system.metadata_rig import INSTANCE, Running, Start, read_all, status_of
 from vagent.config.model import Secret
 from vagent.nova.authority import Authority
+from vagent.nova.embedded import EmbeddedServer
 from vagent.nova.instance import Instance
 from vagent.nova.server import metadata_site
 from vagent.nova.source import KIND, StoredInstances, StoredPasswords
+from vagent.nova.vendordata.report import VendorDataReport
+from vagent.nova.vendordata.stored import StoredAnswers
+from vagent.nova.vendordata.vendor_data import NoVendorData
 from vagent.store.sqlite import SqliteStore
 from vagent.store.worker import Worker
 
@@ -139,6 +143,33 @@ def test_a_request_after_a_change_never_gets_the_old_document(cloud: Cloud) -> N
     assert [] == wrong
     assert answered
     assert cloud.running.snapshot().coalesced, "none was under way with another"
+
+
+def test_a_password_from_the_guest_to_the_operator(cloud: Cloud) -> None:
+    """Posted once, read by the operator, cleared, and the guest may post another."""
+    cloud.put()
+    path = b"/openstack/2013-04-04/password"
+    wanted, passwords = GET % path, StoredPasswords(cloud.store)
+    server = EmbeddedServer(
+        VendorDataReport(StoredAnswers(cloud.store, print)),
+        instances=cloud.instances,
+        passwords=passwords,
+        vendor_data=NoVendorData(),
+        entropy=os.urandom,
+    )
+
+    def post(text: bytes) -> int:
+        head = (GET % path).replace(b"GET", b"POST")[:-2]
+        request = b"%bContent-Length: %d\r\n\r\n%b" % (head, len(text), text)
+        return status_of(ask(cloud.running, request))
+
+    for password in (b"c2VjcmV0", b"another"):
+        assert ask(cloud.running, wanted).endswith(b"\r\n\r\n")
+        assert 200 == post(password)
+        assert 409 == post(b"second")
+        assert ask(cloud.running, wanted).endswith(password)
+        assert password.decode() == cloud.wait(lambda: server.password(INSTANCE))
+        assert cloud.wait(lambda: server.clear_password(INSTANCE))
 
 
 def test_what_was_deleted_is_gone_and_what_came_is_there(cloud: Cloud) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from vagent.ctl.config_drive import image_of, write_image
 from vagent.ctl.failure import FAILED, CommandError
 from vagent.ctl.parser import Group
+from vagent.ctl.passwords import decrypted, private_key
 from vagent.ctl.session import Session, objects_of, uuid_argument
 from vagent.web.json_client import ApiError
 
@@ -43,6 +44,14 @@ def register(groups: Any) -> None:
     vendor_data.add_argument("uuid", metavar="UUID")
     about = "forget what they said: the guest's next request asks them again"
     vendor_data.add_argument("--forget", action="store_true", help=about)
+    about = "the password that the guest posted, as it posted it"
+    password = instance.command("password", show_password, about)
+    password.add_argument("uuid", metavar="UUID")
+    then = password.add_mutually_exclusive_group()
+    about = "delete it, so that the guest may post another"
+    then.add_argument("--clear", action="store_true", help=about)
+    about = "decrypt it with this RSA private key (PEM or OpenSSH), which stays here"
+    then.add_argument("--decrypt", metavar="KEYFILE", help=about)
     about = "write a config drive of an instance: an ISO 9660 image labelled config-2"
     drive = instance.command("config-drive", write_drive, about)
     drive.add_argument("uuid", metavar="UUID")
@@ -106,6 +115,28 @@ def show_vendor_data(session: Session, args: Namespace) -> None:
     reply = session.config_api.json("GET", path)
     targets = reply.get("targets", []) if isinstance(reply, Mapping) else reply
     session.show_table(objects_of(targets), TARGET_COLUMNS)
+
+
+def show_password(session: Session, args: Namespace) -> None:
+    """Show, decrypt or delete the password of one guest."""
+    uuid = uuid_argument(args.uuid)
+    path = f"/vagent/instance/{uuid}/password"
+    if args.clear:
+        reply = session.config_api.json("DELETE", path)
+        cleared = isinstance(reply, Mapping) and reply.get("cleared")
+        said = "cleared; the guest may post another" if cleared else "there was none"
+        session.say(f"{uuid}: {said}")
+        return
+    key = None if args.decrypt is None else private_key(session, args.decrypt)
+    reply = session.config_api.json("GET", path)
+    password = reply.get("password") if isinstance(reply, Mapping) else None
+    if not isinstance(password, str):
+        raise CommandError("the config API answered without a password")
+    if not password:
+        raise CommandError(f"{uuid}: the guest has posted no password", code=FAILED)
+    if key is not None:
+        password = decrypted(password, key)
+    session.show_lines([password])
 
 
 def write_drive(session: Session, args: Namespace) -> None:

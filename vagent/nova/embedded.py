@@ -7,7 +7,7 @@ be another one, or a process of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from vagent.errors import WireError
 from vagent.nova.boot_roles import with_boot_roles
@@ -20,6 +20,16 @@ from vagent.nova.vendordata.stored import KIND as VENDOR_DATA_KIND
 from vagent.nova.vendordata.vendor_data import VendorData, VendorDataError
 
 
+class PostedPasswords(Protocol):
+    """Passwords that guests posted, for operators."""
+
+    async def get(self, instance_id: str) -> str:
+        """The password, "" when none is set. Raises StoreError."""
+
+    async def clear(self, instance_id: str) -> bool:
+        """Delete it; False: none was set. Raises StoreError."""
+
+
 class EmbeddedServer:
     """Answers the config API's questions about instances."""
 
@@ -30,11 +40,13 @@ class EmbeddedServer:
         report: VendorDataReport,
         *,
         instances: InstanceSource,
+        passwords: PostedPasswords,
         vendor_data: VendorData,
         entropy: Entropy,
     ) -> None:
         self._report = report
         self._instances = instances
+        self._passwords = passwords
         self._vendor_data = vendor_data
         self._entropy = entropy
 
@@ -58,6 +70,19 @@ class EmbeddedServer:
     async def forget_vendor_data(self, uuid: str) -> None:
         """Its targets are asked again by the next request. Raises StoreError."""
         await self._report.forget(uuid)
+
+    async def password(self, uuid: str) -> str | None:
+        """What the guest posted, "" for nothing; None if there is no such instance.
+        Raises StoreError.
+        """
+        password = await self._passwords.get(uuid)
+        if not password and await self._instances.get(uuid) is None:
+            return None
+        return password
+
+    async def clear_password(self, uuid: str) -> bool:
+        """The guest may post another; False: there was none. Raises StoreError."""
+        return await self._passwords.clear(uuid)
 
     async def drive(self, uuid: str) -> dict[str, bytes]:
         """The files of a config drive; {} for an instance that cannot be served.

@@ -123,3 +123,9 @@ class StoredPasswords:
         await self._store.put(
             PASSWORD_KIND, instance_id, {"password": password}, expected=0
         )
+
+    async def clear(self, instance_id: str) -> bool:
+        """Delete it, so that the guest may set another; False: none was set. Raises
+        StoreError.
+        """
+        return await self._store.delete(PASSWORD_KIND, instance_id)

@@ -33,6 +33,7 @@ class FakeServer:
     def __init__(self) -> None:
         self.failed: dict[str, Sequence[str]] = {}
         self.forgotten: list[str] = []
+        self.passwords: dict[str, str] = {}
         self.files: dict[str, bytes] = {"openstack/latest/user_data": bytes(range(256))}
 
     def admitted(
@@ -51,6 +52,14 @@ class FakeServer:
 
     async def forget_vendor_data(self, uuid: str) -> None:
         self.forgotten.append(uuid)
+
+    async def password(self, uuid: str) -> str | None:
+        return self.passwords.get(uuid)
+
+    async def clear_password(self, uuid: str) -> bool:
+        return (
+            bool(self.passwords.get(uuid)) and self.passwords.update({uuid: ""}) is None
+        )
 
     async def drive(self, uuid: str) -> Mapping[str, bytes]:
         if self.failed:
@@ -229,3 +238,32 @@ def test_delete_takes_what_the_guest_left(call: Calls) -> None:
     found: list[object] = []
     Deferred.fromCoroutine(call.store.entries("left-behind")).addCallback(found.append)
     assert found == [()]
+
+
+def test_a_password_is_read_and_cleared(call: Calls) -> None:
+    """As it was posted; cleared once. 404 for an instance that nobody knows."""
+    path = f"{PATH}/password"
+    for method in ("GET", "DELETE"):
+        assert 404 == call(method, path).status
+        assert 400 == call(method, "/vagent/instance/odd/password").status
+    call.embedded.passwords[ID] = "posted"
+
+    def said(method: str) -> Any:
+        reply = call(method, path)
+        assert 200 == reply.status
+        return json.loads(reply.body)
+
+    assert {"uuid": ID, "password": "posted"} == said("GET")
+    assert {"uuid": ID, "cleared": True} == said("DELETE")
+    assert {"uuid": ID, "password": ""} == said("GET")
+    assert {"uuid": ID, "cleared": False} == said("DELETE")
+
+
+def test_without_a_server_there_are_no_passwords() -> None:
+    """Nobody could have posted one."""
+    routes = InstanceCalls(MemoryStore(), AnyInstance()).routes()
+    for method in ("GET", "DELETE"):
+        replies: list[ConfigApiReply] = []
+        request = ConfigApiRequest(method, f"{PATH}/password")
+        Deferred.fromCoroutine(dispatch(routes, request)).addCallback(replies.append)
+        assert [404] == [reply.status for reply in replies]

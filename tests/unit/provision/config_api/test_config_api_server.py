@@ -6,6 +6,7 @@ import json
 from typing import Any
 from uuid import UUID
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -15,13 +16,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from provision.config_api.events import ApiAnswered, ApiFailed
 from provision.config_api.reply import MAX_BODY
-from provision.config_api.server import config_api_site
+from provision.config_api.server import config_api_site, is_logged
 from tests.gates import open_gate
 from vagent.linklocal.codec import FQ_NAME, KIND
 from vagent.linklocal.table import EMPTY
 from vagent.observe.event import Event
 from vagent.store.memory import MemoryStore
 from vagent.store.store import StoreEntry
+from vagent.web.exchange import SiteRequest
 
 ID = "a0000000-0000-4000-8000-000000000001"
 
@@ -190,3 +192,18 @@ class SiteTests(SynchronousTestCase):
             ApiAnswered("GET", "/", 200),
             ApiAnswered("GET", "/x", 403),
         ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "logged"),
+    [
+        ("GET", "/vagent/instance/u/password", True),
+        ("DELETE", "/vagent/instance/u/password", True),
+        ("GET", "/vagent/instance/u", True),
+        ("GET", "/vagent/services", False),
+        ("POST", "/fqname-to-id", False),
+    ],
+)
+def test_who_reads_secrets_is_logged(method: str, path: str, *, logged: bool) -> None:
+    """With what changes something; a password is as secret as user data."""
+    assert logged is is_logged(SiteRequest(method, path))

@@ -4,6 +4,7 @@ in memory stands in for `http.client`'s connection (the system test has a real o
 
 from __future__ import annotations
 
+import base64
 import http.client
 import io
 import json
@@ -12,6 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from vagent.config.model import AgentConfig, OperatorApi
 from vagent.ctl import command_line as ctl
@@ -413,6 +421,50 @@ def test_instance_vendordata(run: Run, wire: Wire) -> None:
     assert (0, "", said) == (code, out, err)
     assert ("DELETE", path, None) == wire.asked[-1]
     assert 1 == run("instance", "vendordata", PORT)[0]
+
+
+def test_instance_password(run: Run, wire: Wire) -> None:
+    """As the guest posted it; none is exit code 1; it can be cleared."""
+    path = f"/vagent/instance/{VM}/password"
+    wire.answers["GET", path] = {"uuid": VM, "password": "secret\x1b"}
+    assert run("instance", "password", VM) == (0, "secret\\x1b\n", "")
+    assert (
+        run("-o", "json", "instance", "password", VM)[1] == '[\n  "secret\\u001b"\n]\n'
+    )
+    wire.answers["GET", path] = {"uuid": VM, "password": ""}
+    none = f"vagentctl: {VM}: the guest has posted no password\n"
+    assert run("instance", "password", VM) == (1, "", none)
+    for answer, said in (
+        (True, "cleared; the guest may post another"),
+        (False, "there was none"),
+    ):
+        wire.answers["DELETE", path] = {"uuid": VM, "cleared": answer}
+        expected = (0, "", f"{VM}: {said}\n")
+        assert expected == run("instance", "password", VM, "--clear")
+    assert 1 == run("instance", "password", PORT)[0]
+    odds: list[Any] = [[], {"password": 1}]
+    for odd in odds:
+        wire.answers["GET", path] = odd
+        assert "without a password" in run("instance", "password", VM)[2]
+
+
+def test_instance_password_decrypted(run: Run, wire: Wire, tmp_path: Path) -> None:
+    """With a key that stays here; a key that cannot be read comes before any call."""
+    key = generate_private_key(65537, 2048)
+    file = tmp_path / "key.pem"
+    file.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    posted = base64.b64encode(key.public_key().encrypt(b"hunter2", PKCS1v15()))
+    path = f"/vagent/instance/{VM}/password"
+    wire.answers["GET", path] = {"uuid": VM, "password": posted.decode()}
+    command = ("instance", "password", VM, "--decrypt")
+    assert run(*command, str(file)) == (0, "hunter2\n", "")
+    asked = len(wire.asked)
+    assert "No such file" in run(*command, str(tmp_path / "none"))[2]
+    assert asked == len(wire.asked)
+    with pytest.raises(SystemExit):
+        run(*command, str(file), "--clear")
 
 
 def test_instance_config_drive(run: Run, wire: Wire, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from vagent.errors import WireError
 from vagent.nova.codec import decode_instance
 from vagent.nova.embedded import EmbeddedServer
 from vagent.nova.instance import Instance
+from vagent.nova.source import StoredPasswords
 from vagent.nova.vendordata.report import VendorDataReport
 from vagent.nova.vendordata.stored import Failure, Known, StoredAnswers
 from vagent.nova.vendordata.vendor_data import NoVendorData, VendorDataError
@@ -54,11 +55,18 @@ def stored() -> StoredAnswers:
 
 
 @pytest.fixture
-def server(stored: StoredAnswers) -> EmbeddedServer:
+def passwords() -> StoredPasswords:
+    """None is posted yet."""
+    return StoredPasswords(MemoryStore())
+
+
+@pytest.fixture
+def server(stored: StoredAnswers, passwords: StoredPasswords) -> EmbeddedServer:
     """Of that store."""
     return EmbeddedServer(
         VendorDataReport(stored),
         instances=Instances(),
+        passwords=passwords,
         vendor_data=VendorDataOfNobody(),
         entropy=bytes,
     )
@@ -107,3 +115,14 @@ def test_no_drive_without_its_vendor_data(
     failure = now(server.drive(UUID))
     assert isinstance(failure.value, WireError)
     assert "vendor data: join: late" == str(failure.value)
+
+
+def test_passwords(server: EmbeddedServer, passwords: StoredPasswords) -> None:
+    """None for an instance that is not known, but a password is never hidden."""
+    other = UUID.replace("1", "2")
+    assert ("", None) == (now(server.password(UUID)), now(server.password(other)))
+    for uuid in (UUID, other):
+        now(passwords.set(uuid, "posted"))
+        assert "posted" == now(server.password(uuid))
+        assert now(server.clear_password(uuid))
+        assert not now(server.clear_password(uuid))

@@ -177,13 +177,19 @@ def test_kept_instances_have_a_ceiling(
 
 
 def test_password_is_set_once() -> None:
-    """A password is kept, and a second one is a conflict that changes nothing."""
+    """A password is kept, and a second one is a conflict that changes nothing, until
+    it is cleared.
+    """
     passwords = StoredPasswords(MemoryStore())
     assert result(passwords.get(UUID)) == ""
     result(passwords.set(UUID, "first"))
     with pytest.raises(ConflictError):
         result(passwords.set(UUID, "second"))
     assert result(passwords.get(UUID)) == "first"
+    assert result(passwords.clear(UUID))
+    assert result(passwords.get(UUID)) == ""
+    assert not result(passwords.clear(UUID))
+    result(passwords.set(UUID, "second"))
 
 
 def test_password_store_failure_is_passed_on() -> None:
