@@ -57,15 +57,41 @@ class Authority:
         """A server certificate for host names and IP addresses."""
         return self._issue(label, names, ExtendedKeyUsageOID.SERVER_AUTH)
 
-    def client(self, label: str) -> KeyPair:
-        """A client certificate."""
-        return self._issue(label, (), ExtendedKeyUsageOID.CLIENT_AUTH)
+    def client(self, label: str, *, lifetime: dt.timedelta | None = None) -> KeyPair:
+        """A client certificate; it ends so long after now if that is given."""
+        return self._issue(label, (), ExtendedKeyUsageOID.CLIENT_AUTH, lifetime)
+
+    def revoke(self, certificate: Path) -> bytes:
+        """A revocation list (PEM) with this certificate on it."""
+        (one,) = x509.load_pem_x509_certificates(certificate.read_bytes())
+        now = dt.datetime.now(dt.UTC)
+        entry = (
+            x509.RevokedCertificateBuilder()
+            .serial_number(one.serial_number)
+            .revocation_date(now - AGE)
+            .build()
+        )
+        made = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(now - AGE)
+            .next_update(now + LIFETIME)
+            .add_revoked_certificate(entry)
+            .sign(self._key, hashes.SHA256())
+        )
+        return made.public_bytes(serialization.Encoding.PEM)
 
     def _issue(
-        self, label: str, names: tuple[str, ...], usage: x509.ObjectIdentifier
+        self,
+        label: str,
+        names: tuple[str, ...],
+        usage: x509.ObjectIdentifier,
+        lifetime: dt.timedelta | None = None,
     ) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_name(label), self._certificate.subject, key, self._span)
+        age, usual = self._span
+        span = (age, usual if lifetime is None else lifetime)
+        builder = _builder(_name(label), self._certificate.subject, key, span)
         builder = builder.add_extension(
             x509.BasicConstraints(ca=False, path_length=None), critical=True
         ).add_extension(x509.ExtendedKeyUsage([usage]), critical=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 import socket
 import ssl
@@ -24,6 +25,7 @@ from tests.system.metadata_rig import (
 )
 from vagent.certificates.per_endpoint import FILES
 from vagent.config.model import ClientTls
+from vagent.metadata.upstream.events import UpstreamEndpointChanged
 
 
 def demanding(pki: Authority) -> ssl.SSLContext:
@@ -136,3 +138,60 @@ def test_probes_know_before_a_guest_asks(
         wait_for(lambda: len(heads) >= 2)
         assert all(head.startswith(b"GET / HTTP/1.1\r\n") for head in heads)
         assert b"X-" not in b"".join(heads)
+
+
+def revoking(pki: Authority, certificate: Path, folder: Path) -> ssl.SSLContext:
+    """As `demanding`, with a revocation list that has this certificate on it."""
+    crl = folder / "crl.pem"
+    crl.write_bytes(pki.revoke(certificate))
+    context = demanding(pki)
+    context.load_verify_locations(crl)
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    return context
+
+
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        ("foreign", "the server does not trust the authority that issued it"),
+        ("expired", "it has expired, or is not valid yet"),
+        ("revoked", "it is revoked"),
+    ],
+)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_refused_certificate_is_named_and_told_once(
+    tmp_path: Path,
+    start: Start,
+    upstream: Serving,
+    case: str,
+    why: str,
+    version: ssl.TLSVersion,
+) -> None:
+    """OpenSSL refuses our certificate within the handshake (TLS 1.2) or after it: the
+    endpoint goes down once while requests wait, and the words name file, subject, end
+    and reason. With another certificate in the same files it serves again.
+    """
+    pki = Authority(tmp_path / "pki")
+    client = pki.client("agent")
+    if case == "foreign":
+        client = Authority(tmp_path / "rogue", "rogue").client("agent")
+    elif case == "expired":
+        client = pki.client("agent", lifetime=dt.timedelta(minutes=-1))
+    revoked = case == "revoked"
+    context = revoking(pki, client.cert, tmp_path) if revoked else demanding(pki)
+    context.minimum_version = context.maximum_version = version
+    server = upstream(always(OK), context)
+    files = put(tmp_path / "tls", client, pki.cert)
+    running = start(tls=files)
+    running.target(server.port)
+    for _ in range(2):
+        assert running.ask(CLOSE).startswith(b"HTTP/1.1 503 ")
+    assert server.accepted > 2  # it was tried again and again
+    changes = [e for e in running.events if isinstance(e, UpstreamEndpointChanged)]
+    assert ["DOWN"] == [one.state.name for one in changes]
+    text = changes[0].text()
+    assert f"our client certificate was refused: {why}" in text
+    assert f"{files.client_cert}, CN=agent, valid until 20" in text
+    put(tmp_path / "tls", pki.client("other"), pki.cert)
+    assert running.ask(CLOSE).endswith(b"hello")
+    assert ["UP"] == [one.state.name for one in running.snapshot().endpoints]

@@ -54,7 +54,11 @@ def _fault(path: Path, why: str) -> UpstreamError:
 
 
 class TlsFiles:
-    """The current context of a set of files, and the TLS sessions made with it."""
+    """The current context of a set of files, and the TLS sessions made with it.
+
+    `shown` is the client certificate in words: file, subject, end of validity; "" until
+    it was read.
+    """
 
     def __init__(self, files: ClientTls, emit: Emit) -> None:
         self._files = files
@@ -63,6 +67,7 @@ class TlsFiles:
         self._context: ssl.SSLContext | None = None
         self._problem = ""
         self._sessions: dict[tuple[str, str], ssl.SSLSession] = {}
+        self.shown = ""
 
     def context(self) -> ssl.SSLContext:
         """The context of the files as they are now. Raises UpstreamError (503)."""
@@ -101,6 +106,8 @@ class TlsFiles:
             self._refuse(state, str(error))
             return
         self._state, self._context = state, context
+        path = self._files.client_cert
+        self.shown = f"{path}, {subject}, valid until {until:%Y-%m-%d %H:%M} UTC"
         self._emit(TlsFilesLoaded(subject, until))
 
     def _refuse(self, state: State, problem: str) -> None:

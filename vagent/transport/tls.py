@@ -26,7 +26,13 @@ _failure: Callable[[Exception], Failure] = Failure
 
 
 class AlertReceived(ConnectionLost):
-    """The peer ended the connection with a TLS alert, e.g. for our certificate."""
+    """The peer ended the connection with a TLS alert, e.g. for our certificate.
+
+    Its text is the alert in OpenSSL's words.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class TlsConnection(Protocol):

@@ -38,6 +38,7 @@ class EndpointOutcome(Enum):
     CONNECTED = "connected"
     REPLY_FAILED = "reply failed"
     CONNECT_FAILED = "connect failed"
+    REFUSED = "client certificate refused"
 
 
 TRANSITIONS = {
@@ -45,17 +46,24 @@ TRANSITIONS = {
     (BreakerState.UP, EndpointOutcome.CONNECTED): BreakerState.UP,
     (BreakerState.UP, EndpointOutcome.REPLY_FAILED): BreakerState.SUSPECT,
     (BreakerState.UP, EndpointOutcome.CONNECT_FAILED): BreakerState.DOWN,
+    (BreakerState.UP, EndpointOutcome.REFUSED): BreakerState.DOWN,
     (BreakerState.SUSPECT, EndpointOutcome.REPLIED): BreakerState.UP,
     (BreakerState.SUSPECT, EndpointOutcome.CONNECTED): BreakerState.SUSPECT,
     (BreakerState.SUSPECT, EndpointOutcome.REPLY_FAILED): BreakerState.SUSPECT,
     (BreakerState.SUSPECT, EndpointOutcome.CONNECT_FAILED): BreakerState.DOWN,
+    (BreakerState.SUSPECT, EndpointOutcome.REFUSED): BreakerState.DOWN,
     (BreakerState.DOWN, EndpointOutcome.REPLIED): BreakerState.UP,
-    # A TLS 1.3 server refuses a client certificate only after the client has seen the
-    # handshake succeed, so a connection alone does not prove that the endpoint works.
+    # A connection alone does not prove that the endpoint works.
     (BreakerState.DOWN, EndpointOutcome.CONNECTED): BreakerState.SUSPECT,
     (BreakerState.DOWN, EndpointOutcome.REPLY_FAILED): BreakerState.SUSPECT,
     (BreakerState.DOWN, EndpointOutcome.CONNECT_FAILED): BreakerState.DOWN,
+    (BreakerState.DOWN, EndpointOutcome.REFUSED): BreakerState.DOWN,
 }
+
+_PROVE_NOTHING = frozenset((EndpointOutcome.CONNECTED, EndpointOutcome.REPLY_FAILED))
+"""After REFUSED. A TLS 1.3 server refuses a client certificate only when the client has
+seen the handshake succeed, so it can be connected to however often; and its alert may
+be lost behind a reset."""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +71,8 @@ class CircuitBreaker:
     """What is known of one endpoint, and its load. Times are the clock's seconds.
 
     `failures` counts failed connects in a row, `busy` requests under way, `connecting`
-    connections that are being opened.
+    connections that are being opened. `is_refused`: it did not accept the client
+    certificate last, so only a reply brings it back.
     """
 
     state: BreakerState = BreakerState.UP
@@ -71,14 +80,18 @@ class CircuitBreaker:
     failed_at: float = 0.0
     busy: int = 0
     connecting: int = 0
+    is_refused: bool = False
 
     def note(self, outcome: EndpointOutcome, now: float) -> bool:
         """Take in what was seen; True when the state changed."""
         before = self.state
+        if self.is_refused and outcome in _PROVE_NOTHING:
+            return False
+        self.is_refused = outcome is EndpointOutcome.REFUSED
         self.state = TRANSITIONS[before, outcome]
         if outcome is EndpointOutcome.REPLIED:
             self.failures = 0
-        elif outcome is EndpointOutcome.CONNECT_FAILED:
+        elif outcome in (EndpointOutcome.CONNECT_FAILED, EndpointOutcome.REFUSED):
             self.failures += 1
             self.failed_at = now
         elif outcome is EndpointOutcome.REPLY_FAILED:

@@ -91,6 +91,12 @@ class UpstreamConnector:
                 socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds
             )
 
+    def certificate_for(self, endpoint: UpstreamEndpoint) -> str:
+        """The client certificate that this endpoint is shown, in words; "" without."""
+        if self._tls is None:
+            return ""
+        return self._tls.of(endpoint.address.host, endpoint.name).shown
+
     def keep_session(self, connection: UpstreamConnection) -> None:
         """Let the next connection to this endpoint resume this one's TLS session."""
         transport: object = connection.transport

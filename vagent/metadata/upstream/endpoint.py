@@ -27,6 +27,8 @@ class ProbeSnapshot:
 class EndpointSnapshot:
     """One endpoint. `busy` and `idle` are connections; `failures` counts connects that
     failed in a row. `last_probe` is None before the first health check has ended.
+    `problem` is what went wrong last, "" if a reply came since; `is_refused`: that was
+    our client certificate.
     """
 
     address: str
@@ -36,6 +38,8 @@ class EndpointSnapshot:
     idle: int
     failures: int
     last_probe: ProbeSnapshot | None
+    problem: str = ""
+    is_refused: bool = False
 
 
 class UpstreamEndpoint:
@@ -44,8 +48,9 @@ class UpstreamEndpoint:
     Its certificate must be for `name`; `host` is the Host field of its requests,
     without the port where that is `default_port`. `is_named`: its address is a name,
     which each connect resolves. `is_probing`: a health check is under way; `probed`
-    says when the last one ended, and what was wrong ("" for nothing). A `retired`
-    endpoint is no longer part of the target: its connections are not pooled any more.
+    says when the last one ended, and what was wrong ("" for nothing). `problem` is what
+    went wrong last, in words; "" once a reply came. A `retired` endpoint is no longer
+    part of the target: its connections are not pooled any more.
     """
 
     __slots__ = (
@@ -59,6 +64,7 @@ class UpstreamEndpoint:
         "name",
         "pool",
         "probed",
+        "problem",
         "retired",
     )
 
@@ -76,6 +82,7 @@ class UpstreamEndpoint:
         self.breaker = CircuitBreaker()
         self.is_probing = False
         self.probed: tuple[float, str] | None = None
+        self.problem = ""
         self.connections: set[UpstreamConnection] = set()
         self.idle = IdleConnections()
         self.retired = False
@@ -113,6 +120,8 @@ class UpstreamEndpoint:
             idle=len(self.idle),
             failures=self.breaker.failures,
             last_probe=last_probe,
+            problem=self.problem,
+            is_refused=self.breaker.is_refused,
         )
 
     def __repr__(self) -> str:

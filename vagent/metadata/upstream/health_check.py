@@ -5,7 +5,11 @@ looks at any header (no signature, no database, no Neutron), and so does the emb
 server. A connection alone would prove less: a TLS 1.3 server refuses a client
 certificate after the handshake, and a worker that hangs still accepts connections. What
 a probe meets counts as if a guest's request had met it; but only of a probe is a status
-of 500 and above a failure, because nothing in this request can be the cause.
+of 500 and above a failure, or the words of a web server that wants TLS or another
+client certificate, because nothing in this request can be the cause.
+
+An endpoint that refused our client certificate is tried with such a request, too, and
+not by a connection alone.
 """
 
 from __future__ import annotations
@@ -16,9 +20,11 @@ from functools import partial
 from vagent.metadata.http.response_reader import ResponseHead
 from vagent.metadata.limits import MAX_UPSTREAM_CONNECTIONS
 from vagent.metadata.upstream.endpoint import UpstreamEndpoint
+from vagent.metadata.upstream.refusal import RefusalKind, read_refusal
 from vagent.metadata.upstream.retry_policy import UpstreamFailure
 from vagent.transport.deadlines import NEVER, Deadlines
 
+_TLS_FAULTS = (RefusalKind.CLIENT_CERTIFICATE, RefusalKind.NEEDS_TLS)
 _MESSAGE = b"GET / HTTP/1.1\r\nHost: %b\r\nUser-Agent: vagent-probe\r\n\r\n"
 
 
@@ -45,9 +51,15 @@ class Probe:
         """The content does not matter."""
 
     def completed(self, head: ResponseHead, content: bytes) -> None:
-        """Answered: only the status matters."""
-        del content
-        self.over(f"status {head.status}" if head.status >= 500 else "")
+        """Answered: only the status matters, and what a web server says of TLS."""
+        problem = ""
+        if head.status >= 400:
+            refusal = read_refusal(head.status, content, b"/")
+            if refusal is not None and refusal.kind in _TLS_FAULTS:
+                problem = f"status {head.status}: {refusal.text}"
+            elif head.status >= 500:
+                problem = f"status {head.status}"
+        self.over(problem)
 
     def failed(self, failure: UpstreamFailure, detail: str) -> None:
         """No response came."""
@@ -93,6 +105,15 @@ class HealthChecks:
         elif self.deadline == NEVER:
             self.deadline = self._deadlines.now()
             self._deadlines.watch(self)
+
+    def trial(self, endpoint: UpstreamEndpoint) -> Probe | None:
+        """The probe for a connection that is opened to this endpoint, which is down;
+        None where the connection itself shows whether it is back.
+        """
+        if not endpoint.breaker.is_refused or endpoint.is_probing:
+            return None
+        endpoint.is_probing = True
+        return Probe(partial(self._over, endpoint))
 
     def expired(self) -> None:
         """The next round is due."""

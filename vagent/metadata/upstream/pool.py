@@ -41,6 +41,7 @@ from vagent.metadata.upstream.sharing import (
     may_overtake,
 )
 from vagent.metadata.upstream.target import Target
+from vagent.metadata.upstream.tls_alert import in_words, refusal_in
 from vagent.metadata.upstream.wait_queue import WaitQueue
 from vagent.observe.event import Emit
 from vagent.transport.deadlines import NEVER, Deadlines
@@ -169,7 +170,7 @@ class ConnectionPool:
         endpoint = connection.endpoint
         endpoint.breaker.busy -= 1
         if failure is UpstreamFailure.REFUSED:
-            self._note(endpoint, EndpointOutcome.CONNECT_FAILED, detail)
+            self._refused(endpoint, detail)
         elif failure is not UpstreamFailure.STALE:
             reason = f"{failure.value}: {detail}"
             self._note(endpoint, EndpointOutcome.REPLY_FAILED, reason)
@@ -186,7 +187,7 @@ class ConnectionPool:
         if not endpoint.connections:
             self._retired.discard(endpoint)
         if refusal:
-            self._note(endpoint, EndpointOutcome.CONNECT_FAILED, refusal)
+            self._refused(endpoint, refusal)
         if self._emptied is not None:
             self._check_emptied()
         elif self._queue.size:
@@ -338,7 +339,7 @@ class ConnectionPool:
         for endpoint in self._endpoints:
             breaker = endpoint.breaker
             if breaker.state is _DOWN and breaker.may_connect(now, wanted=is_wanted):
-                self._attempts.begin(endpoint)
+                self._attempts.begin(endpoint, self._checks.trial(endpoint))
         if any(one.breaker.state is _DOWN for one in self._endpoints):
             self.deadline = now + RETRY_SECONDS
             self._deadlines.watch(self)
@@ -363,8 +364,16 @@ class ConnectionPool:
 
     def _not_connected(self, endpoint: UpstreamEndpoint, why: str) -> None:
         if self._emptied is None and not endpoint.retired:
-            self._note(endpoint, EndpointOutcome.CONNECT_FAILED, why)
+            if refusal_in(why):
+                self._refused(endpoint, why)
+            else:
+                self._note(endpoint, EndpointOutcome.CONNECT_FAILED, why)
             self._open_for_waiting()
+
+    def _refused(self, endpoint: UpstreamEndpoint, said: str) -> None:
+        """The server ended TLS with an alert."""
+        words = in_words(said, self._connector.certificate_for(endpoint))
+        self._note(endpoint, EndpointOutcome.REFUSED, words)
 
     def _probed(self, endpoint: UpstreamEndpoint, problem: str) -> None:
         self._emit(UpstreamEndpointProbed(str(endpoint.address), problem))
@@ -377,6 +386,10 @@ class ConnectionPool:
         """Pass what was seen to the circuit breaker; report a change of state."""
         breaker = endpoint.breaker
         before = breaker.state
+        if outcome is EndpointOutcome.REPLIED:
+            endpoint.problem = ""
+        elif outcome is not EndpointOutcome.CONNECTED:
+            endpoint.problem = reason
         if not breaker.note(outcome, self._deadlines.now()):
             return
         self.is_down = _all_down(self._endpoints)

@@ -70,8 +70,10 @@ def test_files_are_read_again_when_they_change(pki: Pki, tmp_path: Path) -> None
     ours.write_bytes(good)
     events: list[Event] = []
     files = TlsFiles(replace(pki.files, client_cert=ours), emit=events.append)
+    assert "" == files.shown
     first = files.context()
     assert first is files.context()
+    assert files.shown.startswith(f"{ours}, CN=client, valid until 20")
     ours.write_bytes(good + b"\n")
     assert first is not files.context()
     ours.write_bytes(b"")

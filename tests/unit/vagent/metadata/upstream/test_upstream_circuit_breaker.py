@@ -29,7 +29,7 @@ def test_failed_replies_never_take_an_endpoint_down() -> None:
 
 
 def test_only_a_reply_proves_that_an_endpoint_is_well() -> None:
-    """Connecting is not enough: TLS 1.3 refuses later; the pause goes on growing."""
+    """Connecting is not enough; the pause goes on growing."""
     record = CircuitBreaker()
     for _ in range(3):
         record.note(EndpointOutcome.CONNECT_FAILED, 1.0)
@@ -37,6 +37,34 @@ def test_only_a_reply_proves_that_an_endpoint_is_well() -> None:
     assert (BreakerState.SUSPECT, 3) == (record.state, record.failures)
     record.note(EndpointOutcome.REPLIED, 2.0)
     assert (BreakerState.UP, 0) == (record.state, record.failures)
+
+
+def test_who_refuses_our_certificate_stays_down_until_it_replies() -> None:
+    """TLS 1.3 connects each time, and refuses later; the alert may be lost, too."""
+    breaker = CircuitBreaker()
+    assert breaker.note(EndpointOutcome.REFUSED, 1.0)
+    for now in (2.0, 3.0):
+        assert not breaker.note(EndpointOutcome.CONNECTED, now)
+        assert not breaker.note(EndpointOutcome.REPLY_FAILED, now)
+        assert not breaker.note(EndpointOutcome.REFUSED, now)
+    assert (BreakerState.DOWN, 3, 3.0) == (
+        breaker.state,
+        breaker.failures,
+        breaker.failed_at,
+    )
+    assert breaker.is_refused
+    assert breaker.note(EndpointOutcome.REPLIED, 4.0)
+    assert (BreakerState.UP, 0) == (breaker.state, breaker.failures)
+    assert not breaker.is_refused
+
+
+def test_another_failure_follows_the_refusal() -> None:
+    """Then nobody listens any more, and a connection is news again."""
+    breaker = CircuitBreaker()
+    breaker.note(EndpointOutcome.REFUSED, 1.0)
+    breaker.note(EndpointOutcome.CONNECT_FAILED, 2.0)
+    assert breaker.note(EndpointOutcome.CONNECTED, 3.0)
+    assert BreakerState.SUSPECT is breaker.state
 
 
 def test_backoff_doubles_to_its_ceiling() -> None:

@@ -153,7 +153,7 @@ def test_a_pooled_connection_that_ends_is_stale() -> None:
 @pytest.mark.parametrize(
     ("data", "reason", "told"),
     [
-        (b"", AlertReceived("unknown ca"), [f"closed {AlertReceived('unknown ca')}"]),
+        (b"", AlertReceived("unknown ca"), ["closed unknown ca"]),
         (b"", ConnectionDone(), ["closed"]),
         (b"x", AlertReceived("unknown ca"), ["closed"]),
     ],

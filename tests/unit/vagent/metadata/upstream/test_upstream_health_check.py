@@ -95,6 +95,21 @@ def test_a_probe_s_server_error_is_the_endpoint_s_fault(status: int) -> None:
     assert ProbeSnapshot(0.0, f"status {status}") == last_probe(rig)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [b"The SSL certificate error", b"plain HTTP request was sent to HTTPS port"],
+)
+def test_a_web_server_that_wants_other_tls_is_found(words: bytes) -> None:
+    """nginx says so over HTTP: the endpoint is reached, and serves nobody."""
+    rig = Rig("127.0.0.1", "127.0.0.2", probe_interval=INTERVAL)
+    rig.advance(0.25)
+    head = b"HTTP/1.1 400 X\r\nContent-Length: %d\r\n\r\n%b" % (len(words), words)
+    rig.connect(0)[0].dataReceived(head)
+    rig.connect(1)
+    assert ["SUSPECT", "UP"] == rig.states()
+    assert last_probe(rig).problem.startswith("status 400: the ")
+
+
 def test_a_probe_that_hangs_brings_no_others() -> None:
     """One at a time for each endpoint; it ends with the response timeout."""
     rig = Rig(probe_interval=1, response_timeout=5.0)
@@ -109,7 +124,7 @@ def test_a_probe_that_hangs_brings_no_others() -> None:
 
 
 def test_a_probe_proves_that_an_endpoint_is_well_again() -> None:
-    """A connect alone is not believed (TLS 1.3); an answer is."""
+    """A connect alone is not believed; an answer is."""
     rig = Rig(probe_interval=INTERVAL)
     rig.advance(0.25)
     rig.refuse(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -13,12 +15,15 @@ from tests.unit.vagent.metadata.upstream.pool_rig import (
     ONCE,
     Rig,
 )
+from vagent.errors import UpstreamError
 from vagent.metadata.limits import (
     MAX_UPSTREAM_CONNECTIONS,
     MAX_WAITING,
     QUIET_SECONDS,
     RETRY_SECONDS,
 )
+from vagent.metadata.upstream.events import UpstreamEndpointChanged
+from vagent.transport.tls import AlertReceived
 
 
 def test_first_request_opens_a_connection_and_is_sent_on_it() -> None:
@@ -182,6 +187,53 @@ def test_endpoint_that_comes_back_is_used_again() -> None:
     assert ["UP"] == rig.states()
     texts = [event.text() for event in rig.events if event.level]
     assert 2 == len(texts)
+
+
+def test_a_refused_certificate_is_told_once_and_tried_with_a_probe() -> None:
+    """However often TLS 1.3 connects and then refuses; no request of a guest is risked
+    meanwhile. What waits is served once a probe is answered.
+    """
+    rig = Rig()
+    _, guest = rig.ask()
+    alert = Failure(AlertReceived("tlsv1 alert unknown ca"))
+    rig.connect(0)[0].connectionLost(alert)
+    for number in (1, 2, 3):
+        rig.advance(RETRY_SECONDS)
+        upstream, sent = rig.connect(number)
+        assert sent.value().endswith(b"User-Agent: vagent-probe\r\n\r\n")
+        upstream.connectionLost(alert)
+        assert ["DOWN"] == rig.states()
+    told = [one for one in rig.events if isinstance(one, UpstreamEndpointChanged)]
+    assert 1 == len(told)
+    assert "does not trust the authority" in told[0].text()
+    (endpoint,) = rig.proxy.snapshot().endpoints
+    assert endpoint.is_refused
+    assert told[0].detail == endpoint.problem
+    rig.advance(RETRY_SECONDS)
+    rig.connect(4)[0].dataReceived(HELLO)
+    assert ["UP"] == rig.states()
+    rig.connect(5)[0].dataReceived(HELLO)
+    assert HELLO == guest.value()
+    (endpoint,) = rig.proxy.snapshot().endpoints
+    assert (False, "") == (endpoint.is_refused, endpoint.problem)
+
+
+def test_an_alert_before_a_request_was_sent_is_a_refusal_too() -> None:
+    """On an idle connection, and within the handshake (TLS 1.2)."""
+    rig = Rig(probe_interval=3600)
+    rig.advance(0.25)
+    factory: Any = rig.reactor.tcpClients[0][2]
+    said = UpstreamError("sslv3 alert certificate expired", status=503)
+    factory.clientConnectionFailed(None, Failure(said))
+    assert rig.proxy.snapshot().endpoints[0].is_refused
+    rig.use("127.0.0.2", "127.0.0.3")
+    rig.advance(0.25)
+    guest, _ = rig.ask()
+    guest.connectionLost(Failure(ConnectionDone()))
+    idle = rig.connect(len(rig.attempts) - 1)[0]
+    assert [False, False] == [one.is_refused for one in rig.proxy.snapshot().endpoints]
+    idle.connectionLost(Failure(AlertReceived("tlsv1 alert unknown ca")))
+    assert 1 == sum(one.is_refused for one in rig.proxy.snapshot().endpoints)
 
 
 def test_removed_service_answers_what_waits() -> None:
