@@ -44,8 +44,10 @@ from vagent.metadata.imds_v2.sessions import Sessions
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.request_id import request_ids
 from vagent.metadata.upstream.target import target_of
+from vagent.nova.additions.added_paths import AddedPaths
 from vagent.nova.authority import Authority
 from vagent.nova.embedded import EmbeddedServer
+from vagent.nova.identity.compose import identity_signer
 from vagent.nova.server import metadata_site
 from vagent.nova.source import StoredInstances, StoredPasswords
 from vagent.nova.tls import TlsFactory
@@ -166,6 +168,13 @@ class Agent:
             now=time.time,  # noqa: TID251  certificates end by it
         )
         self._vendor_data: VendorData = NoVendorData()
+        self._signer = identity_signer(
+            config.state_directory,
+            host_name=socket.gethostname(),
+            now=time.time,  # noqa: TID251  certificates and tokens have dates
+            emit=emit,
+            reactor=reactor,
+        )
         self._instances = StoredInstances(self._store, emit)
         self._passwords = StoredPasswords(self._store)
         self._first_services: Deferred[None] = Deferred()
@@ -297,6 +306,7 @@ class Agent:
             emit=self._observer.emit,
             reactor=self._reactor,
             vendor_data=self._vendor_data,
+            additions=AddedPaths(ports_of=self._registry.ports_of, signer=self._signer),
             answer_deadline=answer_deadline(vendordata),
         )
         contexts = server_contexts(config, self._observer.emit)
@@ -333,6 +343,7 @@ class Agent:
                 instances=self._instances,
                 passwords=self._passwords,
                 vendor_data=self._vendor_data,
+                signer=self._signer,
                 entropy=os.urandom,
             ),
             emit=self._observer.emit,

@@ -61,6 +61,11 @@ class Embedded(Protocol):
     async def clear_password(self, uuid: str) -> bool:
         """Its guest may post another; False: there was none. Raises StoreError."""
 
+    async def identity_keys(self) -> Mapping[str, Any]:
+        """The public keys that check who a guest is: a JSON Web Key Set, with a member
+        `certificates` (PEM).
+        """
+
     async def drive(self, uuid: str) -> Mapping[str, bytes]:
         """The files of its config drive, none if it cannot be served. Raises
         StoreError, and WireError where its vendor data are an error.
@@ -98,13 +103,18 @@ class AnyInstance:
         del uuid
         return False
 
+    async def identity_keys(self) -> Mapping[str, Any]:
+        return {"keys": [], "certificates": ""}
+
     async def drive(self, uuid: str) -> Mapping[str, bytes]:
         del uuid
         return {}
 
 
 class InstanceCalls:
-    """`/vagent/instances`, `/vagent/instance/<uuid>` and what is below it."""
+    """`/vagent/instances`, `/vagent/instance/<uuid>` and what is below it, and
+    `/vagent/identity-keys`.
+    """
 
     def __init__(self, store: ConfigStore, embedded: Embedded) -> None:
         self._store = store
@@ -123,6 +133,7 @@ class InstanceCalls:
             ApiRoute("GET", f"{one}/password", self.read_password),
             ApiRoute("DELETE", f"{one}/password", self.clear_password),
             ApiRoute("GET", f"{one}/drive", self.read_drive),
+            ApiRoute("GET", "/vagent/identity-keys", self.read_identity_keys),
         )
 
     async def list_instances(self, _request: ConfigApiRequest) -> ConfigApiReply:
@@ -231,6 +242,10 @@ class InstanceCalls:
             path: base64.b64encode(content).decode() for path, content in files.items()
         }
         return json_reply({"uuid": entry.id, "files": content})
+
+    async def read_identity_keys(self, _request: ConfigApiRequest) -> ConfigApiReply:
+        """The public keys of this host's identity documents."""
+        return json_reply(dict(await self._embedded.identity_keys()))
 
     async def _entry(self, uuid: str) -> StoreEntry:
         wanted = parse_uuid(uuid)

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.system.metadata_rig import INSTANCE, Running, Start, read_all, status_of
+from tests.unit.vagent.nova.identity.made_keys import full_ring, signer_of
 from vagent.config.model import Secret
 from vagent.nova.authority import Authority
 from vagent.nova.embedded import EmbeddedServer
@@ -155,6 +156,7 @@ def test_a_password_from_the_guest_to_the_operator(cloud: Cloud) -> None:
         instances=cloud.instances,
         passwords=passwords,
         vendor_data=NoVendorData(),
+        signer=signer_of(full_ring()),
         entropy=os.urandom,
     )
 

@@ -56,6 +56,8 @@ def register(groups: Any) -> None:
     drive = instance.command("config-drive", write_drive, about)
     drive.add_argument("uuid", metavar="UUID")
     drive.add_argument("file", metavar="FILE")
+    about = "certificates (with -o json: keys) that check guests' identity documents"
+    instance.command("identity-keys", show_identity_keys, about)
 
 
 def add_instances(session: Session, args: Namespace) -> None:
@@ -148,6 +150,18 @@ def write_drive(session: Session, args: Namespace) -> None:
         raise CommandError("the config API answered without files")
     content = {name: base64.b64decode(text) for name, text in files.items()}
     write_image(Path(args.file), image_of(content))
+
+
+def show_identity_keys(session: Session, _args: Namespace) -> None:
+    """The public keys of this host: PEM for openssl, in JSON a JSON Web Key Set."""
+    reply = session.config_api.json("GET", "/vagent/identity-keys")
+    if not isinstance(reply, dict) or not isinstance(reply.get("certificates"), str):
+        raise CommandError("the config API answered without certificates")
+    certificates = reply.pop("certificates")
+    if session.output == "json":
+        session.show_record(reply)
+        return
+    session.show_lines(certificates.splitlines())
 
 
 def _row(item: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,6 +8,8 @@ set reads `None`. A path below a leaf makes Nova fail; here it is not found.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vagent.nova.instance import Instance
 from vagent.nova.reply import NovaReply, text_reply
 
@@ -42,24 +44,34 @@ def lookup(instance: Instance, path: tuple[str, ...], address: str) -> NovaReply
     version = VERSIONS[-1] if path[0] == "latest" else path[0]
     if version not in VERSIONS:
         return None
-    node: Node = tree(instance, version, address)
-    for name in path[1:]:
+    return find(tree(instance, version, address), path[1:])
+
+
+def find(node: Node, names: Sequence[str]) -> NovaReply | None:
+    """What is in a tree below these names; None when there is nothing."""
+    for name in names:
         if not isinstance(node, dict) or name not in node:
             return None
         node = node[name]
+    return shown(node)
+
+
+def shown(node: Node) -> NovaReply:
+    """A leaf as text or bytes, a directory as a listing."""
     return text_reply(node if isinstance(node, bytes) else _print(node))
 
 
 def tree(instance: Instance, version: str, address: str = "") -> dict[str, Node]:
     """All that a version (or `latest`) has of an instance."""
     version = VERSIONS[-1] if version == "latest" else version
-    nodes: dict[str, Node] = {"meta-data": _meta_data(instance, version, address)}
+    nodes: dict[str, Node] = {"meta-data": meta_data(instance, version, address)}
     if instance.user_data is not None:
         nodes["user-data"] = instance.user_data
     return nodes
 
 
-def _meta_data(instance: Instance, version: str, address: str) -> dict[str, Node]:
+def meta_data(instance: Instance, version: str, address: str) -> dict[str, Node]:
+    """What is below `meta-data` in one of `VERSIONS`."""
     hostname = instance.full_hostname
     meta: dict[str, Node] = {
         "ami-id": instance.ec2.image,

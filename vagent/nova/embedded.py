@@ -6,6 +6,7 @@ be another one, or a process of its own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from vagent.errors import WireError
 from vagent.nova.boot_roles import with_boot_roles
 from vagent.nova.codec import check_instance
 from vagent.nova.drive import drive_files
+from vagent.nova.identity.signer import IdentitySigner
 from vagent.nova.openstack import Entropy
 from vagent.nova.source import PASSWORD_KIND, InstanceSource
 from vagent.nova.vendordata.report import VendorDataReport
@@ -42,12 +44,14 @@ class EmbeddedServer:
         instances: InstanceSource,
         passwords: PostedPasswords,
         vendor_data: VendorData,
+        signer: IdentitySigner,
         entropy: Entropy,
     ) -> None:
         self._report = report
         self._instances = instances
         self._passwords = passwords
         self._vendor_data = vendor_data
+        self._signer = signer
         self._entropy = entropy
 
     def admitted(
@@ -83,6 +87,14 @@ class EmbeddedServer:
     async def clear_password(self, uuid: str) -> bool:
         """The guest may post another; False: there was none. Raises StoreError."""
         return await self._passwords.clear(uuid)
+
+    async def identity_keys(self) -> dict[str, Any]:
+        """The public keys of identity documents: a JSON Web Key Set, with a member
+        `certificates`, the same keys as PEM.
+        """
+        key_set: dict[str, Any] = json.loads(await self._signer.key_set())
+        certificates = await self._signer.certificates()
+        return {**key_set, "certificates": certificates.decode()}
 
     async def drive(self, uuid: str) -> dict[str, bytes]:
         """The files of a config drive; {} for an instance that cannot be served.

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
+from vagent.config.nearest import nearest
 from vagent.errors import WireError
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class Fields:
     def __init__(self, where: str, raw: Mapping[str, Any]) -> None:
         self._where = where
         self._raw = raw
-        self._known: list[str] = []
+        self._known: dict[str, None] = {}
 
     def wrong(self, name: str, got: str, allowed: str) -> WireError:
         """The error for a field of this object, to be raised."""
@@ -54,7 +55,7 @@ class Fields:
 
     def has(self, name: str) -> bool:
         """Is the field there? From then on `finish` knows its name."""
-        self._known.append(name)
+        self._known[name] = None
         return name in self._raw
 
     def is_list(self, name: str) -> bool:
@@ -150,9 +151,10 @@ class Fields:
         """Raises WireError when the object has a field that was never read."""
         for name in self._raw:
             if name not in self._known:
-                known = ", ".join(sorted(self._known))
+                known = sorted(self._known)
                 raise WireError(
-                    f"{self._where}: unknown field {shown(name)}, allowed are {known}"
+                    f"{self._where}: unknown field {shown(name)}; nearest known name:"
+                    f" {nearest(name, known)}; allowed are {', '.join(known)}"
                 )
 
 

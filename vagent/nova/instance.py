@@ -12,6 +12,8 @@ from typing import Any
 
 DEFAULT_DOMAIN = "novalocal"
 """Nova's `[api] dhcp_domain`."""
+DEFAULT_ZONE = "nova"
+"""Nova's `default_availability_zone`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class InjectedFile:
 class Ec2Names:
     """Names that only the EC2 tree shows; as in Nova, None is shown as the text `None`.
 
-    `kernel` and `ramdisk` are left out where they are None.
+    `kernel` and `ramdisk` are left out where they are None. `region`, `partition` and
+    `services_domain` are of Amazon's tree; Nova has none of them.
     """
 
     instance: str
@@ -48,6 +51,9 @@ class Ec2Names:
     kernel: str | None
     ramdisk: str | None
     reservation: str | None
+    region: str
+    partition: str
+    services_domain: str
 
 
 @dataclass(frozen=True, slots=True)

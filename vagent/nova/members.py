@@ -18,7 +18,7 @@ from uuid import UUID
 
 from vagent.errors import WireError
 from vagent.nova.fields import Fields, check_any_text, check_line, check_text, shown
-from vagent.nova.instance import DEFAULT_DOMAIN, Ec2Names, InjectedFile
+from vagent.nova.instance import DEFAULT_DOMAIN, DEFAULT_ZONE, Ec2Names, InjectedFile
 from vagent.nova.vendordata.answer import (
     MAX_DEPTH,
     MAX_VALUES,
@@ -46,6 +46,7 @@ _HOSTNAME = (
 )
 _TENANT = re.compile(r"[!-~]([ -~]*[!-~])?")
 _WORD = re.compile(r"[!-~]+")
+_LETTERED = re.compile(r"[!-~]*[0-9][a-z]")
 _LEAF = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """A name that the EC2 tree can list, and that is then also its path."""
 
@@ -117,7 +118,17 @@ def ec2_names(fields: Fields, uuid: str, image_id: str) -> Ec2Names:
         kernel=word("kernel_id", None),
         ramdisk=word("ramdisk_id", None),
         reservation=word("reservation_id", f"r-{_digest(uuid, 17)}"),
+        region=required("region", _region(fields)),
+        partition=required("partition", "aws"),
+        services_domain=required("services_domain", domain(fields) or "localdomain"),
     )
+
+
+def _region(fields: Fields) -> str:
+    """The zone by default, without its letter where that is Amazon's: `eu-west-1a`."""
+    name = availability_zone(fields) or DEFAULT_ZONE
+    word = name if _WORD.fullmatch(name) else DEFAULT_ZONE
+    return word[:-1] if _LETTERED.fullmatch(word) else word
 
 
 def _digest(text: str, digits: int) -> str:
@@ -135,10 +146,14 @@ def launch_index(fields: Fields) -> int | None:
 
 
 def availability_zone(fields: Fields) -> str | None:
-    """The zone's name, which may be empty or null."""
+    """The zone's name, which may be empty or null. botocore takes it without its last
+    letter for the region, so where only the region is given it is that with an `a`.
+    """
     if fields.is_null("availability_zone"):
         return None
-    zone = fields.take("availability_zone", str, "nova")
+    region = fields.take("region", str, "")
+    default = f"{region}a" if region else DEFAULT_ZONE
+    zone = fields.take("availability_zone", str, default)
     return check_text("instance.availability_zone", zone, 255)
 
 

@@ -30,6 +30,12 @@ class NovaRequest:
         """The Accept header, "" where there is none."""
         return self.headers.get("accept", b"").decode("latin-1")
 
+    @property
+    def query(self) -> str:
+        """What follows the first `?` of the target, without a fragment."""
+        query = self.target.partition(b"?")[2]
+        return query.partition(b"#")[0].decode("latin-1")
+
 
 def tree_path(target: bytes) -> tuple[str, ...] | None:
     """The segments of the path: () for the root, None where the target has no path."""

@@ -1,4 +1,5 @@
-"""From a request to its reply: Nova's checks in Nova's order, then the two trees.
+"""From a request to its reply: Nova's checks in Nova's order, then the two trees, then
+what Nova does not have.
 
 The root needs no headers. For all else the headers are checked, then the instance, its
 tenant, and the path. The method makes no difference but for the password.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from vagent.errors import ConflictError
 from vagent.nova import ec2, openstack
+from vagent.nova.additions.added_paths import AddedPaths
 from vagent.nova.authority import Authority, Claim
 from vagent.nova.events import NovaAnswered, NovaRefused
 from vagent.nova.instance import Instance
@@ -47,6 +49,7 @@ class Responder:
         passwords: PasswordStore,
         authority: Authority,
         vendor_data: VendorData,
+        additions: AddedPaths,
         entropy: Entropy,
         emit: Emit,
     ) -> None:
@@ -54,6 +57,7 @@ class Responder:
         self._passwords = passwords
         self._authority = authority
         self._vendor_data = vendor_data
+        self._additions = additions
         self._entropy = entropy
         self._emit = emit
 
@@ -101,9 +105,26 @@ class Responder:
             case Elsewhere.VENDOR_DATA2:
                 return await self._vendor_data2(instance)
             case None:
-                return NOT_FOUND
+                return await self._addition(request, path, instance, claim)
             case _:
                 return found
+
+    async def _addition(
+        self,
+        request: NovaRequest,
+        path: tuple[str, ...],
+        instance: Instance,
+        claim: Claim,
+    ) -> NovaReply | NovaFault:
+        """Where Nova has nothing."""
+        found = await self._additions.find(
+            request,
+            path,
+            instance,
+            address=claim.address,
+            vendor_data=self._vendor_data.static,
+        )
+        return NOT_FOUND if found is None else found
 
     async def _vendor_data2(self, instance: Instance) -> NovaReply | NovaFault:
         try:

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from vagent.nova.additions.added_paths import AddedPaths
 from vagent.nova.authority import Authority
 from vagent.nova.channel import MetadataChannel, MetadataRequest
 from vagent.nova.events import NovaAnswered, NovaConnectionRefused, NovaFailed
@@ -117,6 +118,7 @@ def metadata_site(
     emit: Emit,
     reactor: IReactorTime,
     vendor_data: VendorData | None = None,
+    additions: AddedPaths | None = None,
     answer_deadline: float = ANSWER_DEADLINE,
 ) -> MetadataSite:
     """The factory to listen with, over TLS (`vagent.nova.tls`) or on loopback.
@@ -128,6 +130,7 @@ def metadata_site(
         passwords=passwords,
         authority=authority,
         vendor_data=vendor_data or NoVendorData(),
+        additions=additions or AddedPaths(ports_of=lambda _: (), signer=None),
         entropy=entropy,
         emit=emit,
     )

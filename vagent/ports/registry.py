@@ -74,6 +74,7 @@ class PortRegistry:
         self._by_id: dict[str, Registration] = {}
         self._by_identity: dict[str, Registration] = {}
         self._on_tap: dict[str, set[str]] = {}
+        self._of_instance: dict[str, dict[str, Port]] = {}
         self._all: tuple[Registration, ...] | None = None
         self._subscribers: list[Callable[[Change], None]] = []
 
@@ -95,6 +96,10 @@ class PortRegistry:
         if ":" not in peer:
             return self._by_identity.get(peer)
         return self.guests.get(read_identity(peer, self._start)[0])
+
+    def ports_of(self, instance_id: str) -> tuple[Port, ...]:
+        """The ports of an instance, oldest first."""
+        return tuple(self._of_instance.get(instance_id, {}).values())
 
     def registrations(self) -> tuple[Registration, ...]:
         """All of them, oldest first; the same object until something changes."""
@@ -264,7 +269,9 @@ class PortRegistry:
         for index in registration.indexes:
             self._by_identity[str(registration.identity_at(index))] = registration
             self.guests[index] = registration
-        self._on_tap.setdefault(registration.port.tap, set()).add(registration.port.id)
+        port = registration.port
+        self._on_tap.setdefault(port.tap, set()).add(port.id)
+        self._of_instance.setdefault(port.instance_id, {})[port.id] = port
 
     def _forget(self, old: Registration) -> None:
         del self._by_id[old.port.id]
@@ -275,6 +282,10 @@ class PortRegistry:
         on_tap.remove(old.port.id)
         if not on_tap:
             del self._on_tap[old.port.tap]
+        of_instance = self._of_instance[old.port.instance_id]
+        del of_instance[old.port.id]
+        if not of_instance:
+            del self._of_instance[old.port.instance_id]
 
     def _tell(self, change: Change) -> None:
         self._all = None

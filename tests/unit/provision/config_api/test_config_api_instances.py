@@ -61,6 +61,9 @@ class FakeServer:
             bool(self.passwords.get(uuid)) and self.passwords.update({uuid: ""}) is None
         )
 
+    async def identity_keys(self) -> Mapping[str, Any]:
+        return {"keys": [{"kid": "k"}], "certificates": "PEM"}
+
     async def drive(self, uuid: str) -> Mapping[str, bytes]:
         if self.failed:
             raise WireError("vendor data: join: late")
@@ -182,6 +185,13 @@ def test_without_a_server(call: Calls) -> None:
     assert {"uuid": ID, "targets": []} == json.loads(call("GET", below).body)
     assert 409 == call("GET", f"{PATH}/drive").status
     assert 200 == call("DELETE", below).status == call("DELETE", PATH).status
+
+
+def test_identity_keys(call: Calls) -> None:
+    """What verifiers need, of this host."""
+    reply = call("GET", "/vagent/identity-keys")
+    expected = {"keys": [{"kid": "k"}], "certificates": "PEM"}
+    assert (200, expected) == (reply.status, json.loads(reply.body))
 
 
 def test_refused(call: Calls) -> None:

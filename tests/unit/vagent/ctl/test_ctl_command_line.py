@@ -480,6 +480,18 @@ def test_instance_config_drive(run: Run, wire: Wire, tmp_path: Path) -> None:
     assert 1 == run("instance", "config-drive", VM, str(image))[0]
 
 
+def test_instance_identity_keys(run: Run, wire: Wire) -> None:
+    """PEM for people and openssl; in JSON a key set (RFC 7517) and nothing else."""
+    path = "/vagent/identity-keys"
+    wire.answers["GET", path] = {"keys": [{"kid": "k"}], "certificates": "a\nb\n"}
+    assert (0, "a\nb\n", "") == run("instance", "identity-keys")
+    wire.answers["GET", path] = {"keys": [{"kid": "k"}], "certificates": "a\nb\n"}
+    code, out, _ = run("-o", "json", "instance", "identity-keys")
+    assert (0, {"keys": [{"kid": "k"}]}) == (code, json.loads(out))
+    wire.answers["GET", path] = {"keys": []}
+    assert 1 == run("instance", "identity-keys")[0]
+
+
 TRACES = "/vagent/traces"
 ENTRIES = [
     {

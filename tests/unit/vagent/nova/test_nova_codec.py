@@ -48,6 +48,9 @@ FULL: dict[str, Any] = {
     "kernel_id": "aki-1",
     "ramdisk_id": "ari-1",
     "reservation_id": "r-1",
+    "region": "eu-west-1",
+    "partition": "aws-cn",
+    "services_domain": "amazonaws.com.cn",
 }
 
 
@@ -85,7 +88,16 @@ def test_every_field_is_taken_as_it_is() -> None:
         name="Web 1 ☃",
         hostname="web-1",
         domain="example.test",
-        ec2=Ec2Names("i-1", "ami-1", "aki-1", "ari-1", "r-1"),
+        ec2=Ec2Names(
+            instance="i-1",
+            image="ami-1",
+            kernel="aki-1",
+            ramdisk="ari-1",
+            reservation="r-1",
+            region="eu-west-1",
+            partition="aws-cn",
+            services_domain="amazonaws.com.cn",
+        ),
         image_id="cirros",
         instance_type="m1.tiny",
         launch_index=3,
@@ -105,6 +117,44 @@ def test_every_field_is_taken_as_it_is() -> None:
         vendor_data={"cloud-init": "#cloud-config\n", "n": [1, None]},
         boot_roles=("admin", "member"),
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "zone", "region"),
+    [
+        ({}, "nova", "nova"),
+        ({"region": "eu-west-1"}, "eu-west-1a", "eu-west-1"),
+        ({"availability_zone": "eu-west-1b"}, "eu-west-1b", "eu-west-1"),
+        ({"availability_zone": "rack-7"}, "rack-7", "rack-7"),
+        ({"availability_zone": "room 1a"}, "room 1a", "nova"),
+        ({"availability_zone": None}, None, "nova"),
+        ({"availability_zone": None, "region": "one"}, None, "one"),
+    ],
+)
+def test_region_and_zone(fields: dict[str, Any], zone: str | None, region: str) -> None:
+    """Each is made of the other where only one is given, so that botocore, which takes
+    the zone without its last letter, is right.
+    """
+    instance = decode_instance({**SMALLEST, **fields})
+    assert (zone, region) == (instance.availability_zone, instance.ec2.region)
+
+
+def test_an_empty_domain_gives_services_one() -> None:
+    """`services/domain` is never an empty text, which is no leaf for cloud-init."""
+    assert (
+        "localdomain" == decode_instance({**SMALLEST, "domain": ""}).ec2.services_domain
+    )
+
+
+def test_an_unknown_field_is_told_with_its_neighbours_once() -> None:
+    """Each field that is allowed is named once, the nearest before all."""
+    with pytest.raises(WireError) as raised:
+        decode_instance(with_field("userdata", "x"))
+    text = str(raised.value)
+    assert "unknown field 'userdata'; nearest known name: user_data;" in text
+    names = text.partition("allowed are ")[2].split(", ")
+    assert sorted(set(names)) == names
+    assert {"uuid", "user_data", "user_data_base64", "region"} <= set(names)
 
 
 def test_capitals_of_a_uuid_are_undone() -> None:
@@ -293,7 +343,11 @@ def test_image_gives_an_ami() -> None:
         ("ami_id", "é", "one ASCII word, or null"),
         ("image_id", 10**70, "got a huge number"),
         ("image_id", 1.5, "got a number"),
-        ("nmae", "x", "instance: unknown field 'nmae', allowed are ami_id"),
+        (
+            "nmae",
+            "x",
+            "unknown field 'nmae'; nearest known name: name; allowed are ami_id",
+        ),
         ("meta", {"a": "\ud800"}, "got no plain JSON (UnicodeEncodeError)"),
         ("network_data", {"a": float("nan")}, "got no plain JSON (ValueError)"),
         ("network_data", {"a": b"x"}, "got no plain JSON (TypeError)"),

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from tests.unit.vagent.nova.identity.made_keys import full_ring, signer_of
 from vagent.errors import WireError
 from vagent.nova.codec import decode_instance
 from vagent.nova.embedded import EmbeddedServer
+from vagent.nova.identity.signatures import certificates, key_set
 from vagent.nova.instance import Instance
 from vagent.nova.source import StoredPasswords
 from vagent.nova.vendordata.report import VendorDataReport
@@ -68,6 +70,7 @@ def server(stored: StoredAnswers, passwords: StoredPasswords) -> EmbeddedServer:
         instances=Instances(),
         passwords=passwords,
         vendor_data=VendorDataOfNobody(),
+        signer=signer_of(full_ring()),
         entropy=bytes,
     )
 
@@ -97,6 +100,13 @@ def test_vendor_data(server: EmbeddedServer, stored: StoredAnswers) -> None:
     now(server.forget_vendor_data(UUID))
     assert [] == now(server.vendor_data(UUID))
     assert {} == now(server.failed_targets())
+
+
+def test_identity_keys(server: EmbeddedServer) -> None:
+    """The key set with the certificates beside it, nothing private."""
+    keys = now(server.identity_keys())
+    assert certificates(full_ring()).decode() == keys.pop("certificates")
+    assert key_set(full_ring()) == keys
 
 
 def test_a_config_drive(server: EmbeddedServer) -> None:

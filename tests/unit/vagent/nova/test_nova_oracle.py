@@ -57,6 +57,16 @@ DEVIATIONS = {
     "get ": None,
     # Load-balancer mode is not offered; its headers are never read.
     "X-Metadata-Provider": None,
+    # What Nova does not have and Amazon's clients need.
+    "/2011-01-01/meta-data/": 200,
+    "/2021-03-23/meta-data/": 200,
+    "/latest/dynamic/": 200,
+    "/latest/dynamic/instance-identity/document": 200,
+    "/latest/meta-data/mac": 200,
+    "/latest/meta-data/network/interfaces/macs/": 200,
+    "/latest/meta-data/placement/region": 200,
+    "/latest/meta-data/services/": 200,
+    "/latest/meta-data/tags/": 200,
     # The parser answers before the server is asked.
     "n1 /latest/meta-data/ho stname": 400,
 }

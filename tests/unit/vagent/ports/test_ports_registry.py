@@ -53,6 +53,20 @@ def test_a_port_is_found_by_id_identity_and_number(
     assert registry.registrations() == (added,)
 
 
+def test_the_ports_of_an_instance(registry: PortRegistry, port: Make) -> None:
+    """As they are now, oldest first; nobody's are none."""
+    one, two = port(1), replace(port(2), instance_id=port(1).instance_id)
+    registry.add([one, two, port(3)])
+    assert (one, two) == registry.ports_of(one.instance_id)
+    renamed = replace(one, display_name="new")
+    registry.add([renamed])
+    assert {renamed, two} == set(registry.ports_of(one.instance_id))
+    registry.remove(one.id)
+    registry.remove(two.id)
+    assert () == registry.ports_of(one.instance_id)
+    assert (port(3),) == registry.ports_of(port(3).instance_id)
+
+
 @pytest.mark.parametrize(
     "peer", ["", "169.254.64.3", "10.0.0.2", "::ffff:169.254.64.2"]
 )
@@ -558,6 +572,9 @@ class RegistryMachine(RuleBasedStateMachine):
             assert self.registry.at(str(registration.identity)) is registration
             assert self.registry.guests[registration.index] is registration
             assert 2 <= registration.index <= 6
+            assert registration.port in self.registry.ports_of(
+                registration.port.instance_id
+            )
 
     @invariant()
     def no_tap_has_two_instances_or_one_address_twice(self) -> None:

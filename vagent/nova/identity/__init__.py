@@ -1,0 +1,1 @@
+"""Signed statements of who a guest is, which others can check."""
