@@ -120,6 +120,20 @@ def test_nova_is_killed_at_a_stage_of_a_boot(
     facts.check_openstack(boot.result(), "bob")
 
 
+def test_nova_is_away_for_longer_than_the_hold_time(
+    town: Any, clients: Any, facts: Any
+) -> None:
+    """cloud-init waits for its user data, and takes 503 for final: the agent closes
+    without an answer, it asks again, and the guest misses nothing.
+    """
+    town.nova.breaks(USER_DATA, **KILLED)
+    boot = clients.boot("bob")
+    town.wait_for_request(USER_DATA)
+    with town.unreachable("nova"):
+        holds(lambda: boot.process.poll() is None, seconds=11)
+    facts.check_openstack(boot.result(), "bob")
+
+
 @pytest.mark.parametrize("fault", [{"drop": True}, {"status": 503}, KILLED])
 def test_vendor_data2_is_lost_rather_than_asked_for_twice(
     town: Any, clients: Any, facts: Any, fault: Any

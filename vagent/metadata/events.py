@@ -341,36 +341,3 @@ class GuestCut(LocalAnswer):
     def text(self) -> str:
         """Says whose connection was closed, and why."""
         return f"Metadata for VM : {self.guest} Error : {self.reason}"
-
-
-@dataclass(slots=True)
-class GuestsDrained(MetadataEvent):
-    """The agent stops: it took so many seconds until guests had their answers, and
-    `left` connections were not done in time.
-    """
-
-    counter = Metric(
-        "metadata_drains_total",
-        "Stops of the agent that waited for the requests of guests, by whether all "
-        "were answered.",
-    )
-    level = "info"
-    took: float
-    left: int
-
-    def label(self) -> str:
-        """Whether all were answered."""
-        return "cut" if self.left else "complete"
-
-    def text(self) -> str:
-        """How long it took, and what was cut."""
-        if not self.left:
-            return f"requests of guests are answered, after {self.took:.1f} s"
-        return (
-            f"stopping after {self.took:.1f} s although {self.left} connections of"
-            " guests are not done: they are reset"
-        )
-
-    def is_fault(self) -> bool:
-        """Were guests cut?"""
-        return self.left > 0

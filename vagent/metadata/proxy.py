@@ -31,6 +31,7 @@ from vagent.metadata.events import (
 )
 from vagent.metadata.guest.callbacks import Admission
 from vagent.metadata.guest.connection import DownstreamConnection
+from vagent.metadata.guest.events import AnswerWithheld
 from vagent.metadata.guest.factory import DownstreamFactory
 from vagent.metadata.guest.hops import hops_of, opening_packet
 from vagent.metadata.guest.identity_headers import GuestIdentities, caller_of
@@ -273,6 +274,10 @@ class MetadataProxy:
     def error_sent(self, status: int) -> None:
         """A response of the agent's own was written."""
         self._emit(ErrorSent(status))
+
+    def answer_withheld(self, connection: DownstreamConnection) -> None:
+        """The connection closes without the 503 that its guest would take for final."""
+        self._emit(AnswerWithheld(connection.request_id, connection.caller))
 
     def connection_reset(self, connection: DownstreamConnection, reason: str) -> None:
         """The connection resets itself because the guest broke a limit."""

@@ -40,6 +40,7 @@ STORIES = {
     "ServiceUnknown": "refused: there is no metadata service with an endpoint",
     "RequestRefused": "refused with {status}: {reason}",
     "GuestLimited": "refused with {status}: over the guest's quota ({reason})",
+    "AnswerWithheld": "closed instead of 503, after which its cloud-init asks no more",
     "GuestCut": "the connection was cut: {reason}",
     "ForwardFailed": "no reply from the upstream: {reason}: {detail}",
     "TokenRefused": "refused with {status}: session token: {reason}",

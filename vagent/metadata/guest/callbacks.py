@@ -66,5 +66,8 @@ class DownstreamCallbacks(Protocol):
     def error_sent(self, status: int) -> None:
         """A response of the agent's own was written."""
 
+    def answer_withheld(self, connection: DownstreamConnection) -> None:
+        """The connection closes without the 503 that its guest would take for final."""
+
     def connection_reset(self, connection: DownstreamConnection, reason: str) -> None:
         """The connection resets itself because the guest broke a limit."""

@@ -22,6 +22,7 @@ from vagent.metadata.guest.callbacks import (
     DownstreamCallbacks,
     PendingResponse,
 )
+from vagent.metadata.guest.cloud_init import takes_503_for_final
 from vagent.metadata.guest.identity_headers import GuestIdentity
 from vagent.metadata.guest.quota import GuestQuota
 from vagent.metadata.http.rendered_response import RenderedResponse
@@ -229,7 +230,18 @@ class DownstreamConnection(Protocol):
     def send_local_response(
         self, status: int, *, close: bool, text: bytes = b""
     ) -> None:
-        """Send a response of the agent's own; `text` is its body."""
+        """Send a response of the agent's own; `text` is its body. Instead of a 503 that
+        the guest would take for final, close; but not where it is over its rate and
+        shall pause, as each connection costs more than a refusal.
+        """
+        if (
+            status == 503
+            and not self.is_over_rate
+            and takes_503_for_final(self.request)
+        ):
+            self._callbacks.answer_withheld(self)
+            self._next(close=True)
+            return
         self.relay(local_response(status, close=close, text=text))
         self._callbacks.error_sent(status)
         self._next(close=close)

@@ -15,8 +15,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from vagent.config.model import MetadataProxyConfig
-from vagent.metadata.events import GuestsDrained
 from vagent.metadata.guest.connection import DownstreamConnection
+from vagent.metadata.guest.events import GuestsDrained
 from vagent.observe.event import Emit
 
 LOOK_SECONDS = 0.05

@@ -16,7 +16,10 @@ from tests.unit.vagent.metadata.proxy_rig import (
     Rig,
 )
 from vagent.metadata import proxy as proxy_module
+from vagent.metadata.guest.events import AnswerWithheld
 from vagent.metadata.limits import FEW_CONNECTIONS, RESERVED
+from vagent.metadata.upstream.target import HostPort, Target
+from vagent.transport.tls import AlertReceived
 
 
 def sent(rig: Rig) -> list[bytes]:
@@ -111,5 +114,49 @@ def test_requests_count_where_there_is_no_service_too() -> None:
     rig.proxy.set_target(None)
     guest, transport = rig.guest()
     guest.dataReceived(GET * 3)
-    assert ["no-service", "no-service", "too-fast"] == rig.labels()
+    reasons = [one for one in rig.labels() if one != "DOWN"]
+    assert ["no-service", "no-service", "too-fast"] == reasons
     assert "paused" == transport.reading
+
+
+OLD_DOCUMENT = (
+    b"GET /openstack/latest/user_data HTTP/1.1\r\nHost: a\r\n"
+    b"User-Agent: Cloud-Init/22.4.2\r\n\r\n"
+)
+
+
+def test_a_503_that_would_be_final_is_not_sent() -> None:
+    """Whatever the reason: no service, held too long. The connection ends with FIN and
+    without an answer, which an old cloud-init repeats; told beside the reason. A guest
+    over its rate is answered and paused.
+    """
+    rig = Rig(guest_request_rate=0.1, guest_request_burst=2)
+    rig.proxy.set_target(None)
+    guest, transport = rig.guest()
+    guest.dataReceived(OLD_DOCUMENT)
+    assert (b"", "closed") == (transport.sent, transport.state)
+    rig.proxy.set_target(Target((HostPort("127.0.0.1", 8775),), ""))
+    refused, transport = rig.guest()
+    refused.dataReceived(OLD_DOCUMENT)
+    rig.connections[0].connectionLost(Failure(AlertReceived("certificate unknown")))
+    rig.proxy.set_target(None)
+    assert (b"", "closed") == (transport.sent, transport.state)
+    guest, transport = rig.guest()
+    guest.dataReceived(OLD_DOCUMENT)
+    assert transport.sent.startswith(b"HTTP/1.1 503 ")
+    assert ("open", "paused") == (transport.state, transport.reading)
+    withheld = [one for one in rig.events if isinstance(one, AnswerWithheld)]
+    assert 2 == len(withheld)
+    assert {True} == {one.is_fault() for one in withheld}
+    assert "which its cloud-init would take for final" in withheld[0].text()
+    reasons = [one for one in rig.labels() if one != "DOWN"]
+    assert ["no-service", "no-service", "too-fast"] == reasons
+
+
+def test_other_errors_are_sent_to_an_old_cloud_init_too() -> None:
+    """A reply of the upstream that is broken is 502, whoever asks."""
+    rig = Rig()
+    guest, transport = rig.guest()
+    guest.dataReceived(OLD_DOCUMENT)
+    rig.connections[0].dataReceived(b"nonsense\r\n\r\n")
+    assert transport.sent.startswith(b"HTTP/1.1 502 ")

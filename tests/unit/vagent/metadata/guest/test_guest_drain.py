@@ -8,7 +8,6 @@ from twisted.internet.defer import Deferred
 
 from tests.unit.vagent.metadata.proxy_rig import GET, HELLO, Rig
 from vagent.config.model import MetadataProxyConfig, Secret
-from vagent.metadata.events import GuestsDrained
 from vagent.metadata.guest.drain import (
     COMPLETE_SECONDS,
     LOOK_SECONDS,
@@ -18,6 +17,7 @@ from vagent.metadata.guest.drain import (
     Drain,
     drain_limit,
 )
+from vagent.metadata.guest.events import GuestsDrained
 
 LAST = HELLO.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
 
