@@ -370,6 +370,7 @@ class Agent:
         for old, new in change.pairs():
             if old is not None and not _same_identity(old, new):
                 self._proxy.forget(str(old.identity))
+                self._proxy.refusals.forget(old.port.id)
         self._data_path.ports_changed(change)
 
     def _services_changed(self, table: ServiceTable) -> None:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -173,3 +174,52 @@ def test_a_killed_probe_leaves_a_port_at_most(site: Any) -> None:
     wait_for(lambda: len(leftovers(site)) == 1)
     assert 0 == run_explain(site, "--port", alice.port_id)[0]
     assert [] == leftovers(site)
+
+
+def own_secret(site: Any, secret: str) -> None:
+    """Give the embedded server another shared secret than the proxy has, as if it were
+    a nova-api that was set up by somebody else.
+    """
+    enabled = "<enabled>true</enabled>"
+    other = f"{enabled}<shared-secret>{secret}</shared-secret>"
+    assert 1 == site.agent.config.count(enabled)
+    site.agent.config = site.agent.config.replace(enabled, other)
+
+
+def test_a_wrong_secret_is_named_with_its_remedy(idle_site: Any, ask: Any) -> None:
+    """403 is a fault, and both places of the secret are told; people see it, too."""
+    own_secret(idle_site, "another-secret")
+    idle_site.agent.start()
+    alice = idle_site.alice()
+    idle_site.introduce(alice)
+    idle_site.provision()
+    code, steps = run_explain(idle_site, "--port", alice.port_id)
+    assert 1 == code
+    assert steps["response"]["ok"] is False
+    assert steps["response"]["detail"].startswith("403, ")
+    assert "nova-api refused our signature" in steps["proxy"]["detail"]
+    for name in ("proxy", "response"):
+        assert "metadata_proxy_shared_secret" in steps[name]["remedy"]
+    command = (sys.executable, "-m", "vagent.ctl", "--config")
+    words = (str(idle_site.agent.conf), "explain", "--port", alice.port_id)
+    said = idle_site.lab.host.run(*command, *words, check=False)
+    assert "metadata_proxy_shared_secret" in said
+
+
+def test_a_wrong_tenant_is_named_with_its_remedy(site: Any) -> None:
+    """404 for a document that every instance has; 404 for another one is an error with
+    which nothing is wrong but the path.
+    """
+    alice = site.alice()
+    site.introduce(alice)
+    site.provision()
+    code, steps = run_explain(site, "--port", alice.port_id, "GET", "/latest/nothing")
+    assert (1, False) == (code, steps["response"]["ok"])
+    assert "GET /openstack" in steps["response"]["remedy"]
+    site.agent.tool("vagent.ctl", "port", "del", alice.port_id)
+    site.agent.register(replace(alice, tenant_id="7e000000000040008000000000000099"))
+    code, steps = run_explain(site, "--port", alice.port_id, "GET", "/openstack")
+    assert (1, False) == (code, steps["response"]["ok"])
+    assert "does not know this instance with this tenant" in steps["proxy"]["detail"]
+    assert "vm-project-id" not in steps["response"]["detail"]
+    assert "openstack server show" in steps["response"]["remedy"]

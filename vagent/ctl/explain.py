@@ -78,7 +78,8 @@ def explain(session: Session, args: Namespace) -> None:
         steps = _shown(session, _steps(session, port_id, asked))
     failed = next((step for step in steps if step.ok is False), None)
     if failed is not None:
-        text = f"explain: step {failed.name!r} failed: {failed.detail}\n{_ADVICE}"
+        advice = f"what mends it: {failed.remedy}" if failed.remedy else _ADVICE
+        text = f"explain: step {failed.name!r} failed: {failed.detail}\n{advice}"
         code = UNAVAILABLE if failed.name == "agent" else FAILED
         raise CommandError(text, code=code)
 
@@ -126,7 +127,10 @@ def _line(step: PathStep) -> str:
     at = "" if step.at is None else f"{step.at:+.1f} ms"
     took = "" if step.took is None else f" [{step.took:.1f} ms]"
     detail = printable(step.detail)
-    return f"{_SIGNS[step.ok]} {at:>11}  {step.name:<9} {detail}{took}\n"
+    line = f"{_SIGNS[step.ok]} {at:>11}  {step.name:<9} {detail}{took}\n"
+    if step.remedy:
+        line += f"{'':25}{printable(step.remedy)}\n"
+    return line
 
 
 def _steps(session: Session, port_id: str, asked: ProbeRequest) -> Iterator[PathStep]:

@@ -72,7 +72,8 @@ class MetadataProxy:
     The constructor opens nothing. Without a target (`set_target` was not called, or
     called with None or no endpoints) every known guest gets 503. Without `sessions`, or
     for a guest whose session tokens are off, a request for a token goes upstream like
-    any other. `request_ids` gives each request its number.
+    any other. `request_ids` gives each request its number. `endpoints` are the
+    upstream's now, `refusals` what nova-api has refused and not granted since.
     """
 
     def __init__(
@@ -123,6 +124,8 @@ class MetadataProxy:
             self, self._deadlines, Turns(reactor)
         )
         self.request_done = self._forwarder.request_done
+        self.endpoints = self._pool.snapshot
+        self.refusals = self._pool.refusals
         self.connections = self._quotas.connections
 
     def set_target(self, target: Target | None) -> None:
@@ -158,11 +161,11 @@ class MetadataProxy:
 
     def endpoints_up(self) -> int:
         """Endpoints that are neither down nor suspect."""
-        return sum(one.state is BreakerState.UP for one in self._pool.snapshot())
+        return sum(one.state is BreakerState.UP for one in self.endpoints())
 
     def snapshot(self) -> ProxySnapshot:
         """The proxy as it is now."""
-        endpoints = self._pool.snapshot()
+        endpoints = self.endpoints()
         guests = guest_snapshots(self._quotas, self._port_id)
         return ProxySnapshot(
             port=self._config.port,

@@ -10,7 +10,8 @@ class PathStep:
     """`name` says where on the path it is; `ok` is None where it is not judged.
 
     `at` is in milliseconds since the probe's first packet (negative: before it), `took`
-    in milliseconds; both are None where there is no such time.
+    in milliseconds; both are None where there is no such time. `remedy` is what to do
+    about a step that failed, "" where nothing special is known.
     """
 
     name: str
@@ -18,3 +19,4 @@ class PathStep:
     detail: str
     at: float | None = None
     took: float | None = None
+    remedy: str = ""

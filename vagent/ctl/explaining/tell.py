@@ -42,6 +42,7 @@ STORIES = {
     "GuestLimited": "refused with {status}: over the guest's quota ({reason})",
     "AnswerWithheld": "closed instead of 503, after which its cloud-init asks no more",
     "GuestCut": "the connection was cut: {reason}",
+    "UpstreamRefused": "{endpoint} answered {status}: {detail}",
     "ForwardFailed": "no reply from the upstream: {reason}: {detail}",
     "TokenRefused": "refused with {status}: session token: {reason}",
     "TokenMissed": "required session tokens would have refused it: {reason}",
@@ -157,7 +158,9 @@ def _proxy(seen: ProbeResult, event: TracedEvent) -> PathStep:
     says something of the probe only if that has failed, too.
     """
     ok = None if is_shared(event) else not event.is_fault
-    return PathStep("proxy", ok, story(event), _at(seen, event.time))
+    remedy = str(event.facts.get("remedy", ""))
+    at = _at(seen, event.time)
+    return PathStep("proxy", ok, story(event), at, remedy=remedy)
 
 
 def story(event: TracedEvent) -> str:
@@ -193,13 +196,31 @@ def _response(seen: ProbeResult) -> PathStep:
         return PathStep("response", False, got.failure, _at(seen, got.ended), took)
     names = ", ".join(got.header_names)
     cut = f"; then {got.failure}" if got.failure else ""
+    ok = got.status < 400 and not got.failure
     return PathStep(
         "response",
-        got.status < 500 and not got.failure,
+        ok,
         f"{got.status}, {got.length} bytes, headers: {names}{cut}",
         _at(seen, got.first_byte),
         (got.ended - got.connected) * 1000,
+        "" if ok else _remedy(seen),
     )
+
+
+def _remedy(seen: ProbeResult) -> str:
+    """What mends the error that the guest gets: as nova-api's refusal says; else a 404
+    with which nothing is wrong but the path.
+    """
+    for event in seen.proxy:
+        if not is_shared(event) and event.facts.get("remedy"):
+            return str(event.facts["remedy"])
+    relayed = any(event.name == "ReplyRelayed" for event in seen.proxy)
+    if seen.answered.status == 404 and relayed:
+        return (
+            "nova-api has no such document for this instance; ask for one that every"
+            " instance has, e.g. GET /openstack"
+        )
+    return ""
 
 
 def _counters(seen: ProbeResult) -> Iterator[PathStep]:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vagent.metadata.events import LocalAnswer, MetadataEvent, printable
+from vagent.metadata.events import (
+    LocalAnswer,
+    MetadataEvent,
+    RequestEvent,
+    printable,
+)
 from vagent.metadata.upstream.circuit_breaker import BreakerState
+from vagent.metadata.upstream.refusal import RefusalKind
 from vagent.observe.event import Event, Metric
 
 
@@ -24,6 +30,42 @@ class ForwardFailed(LocalAnswer):
         """Contrail's line."""
         detail = printable(self.detail.encode("ascii", "replace"))
         return f"Metadata for VM : {self.guest} Error : {self.reason}: {detail}"
+
+
+@dataclass(slots=True)
+class UpstreamRefused(RequestEvent):
+    """The upstream answered with an error that shows a fault of the setup: another
+    shared secret, an unknown instance, a web server that lets nobody in.
+
+    Not logged: each request of a guest may meet it; judgements tell it once.
+    """
+
+    counter = Metric(
+        "metadata_upstream_refusals_total",
+        "Errors of the upstream that show a fault of the setup (shared secret, "
+        "instance or tenant, client certificate, web servers between), by kind.",
+    )
+    endpoint: str
+    status: int
+    kind: RefusalKind
+    header: str
+    detail: str
+    remedy: str
+
+    def label(self) -> str:
+        """The kind, one of a closed set."""
+        return self.kind.value
+
+    def text(self) -> str:
+        """Whose request, by which endpoint, with what, and what it means."""
+        return (
+            f"Metadata for VM : {self.guest} Refused by {self.endpoint} : "
+            f"{self.status} {self.detail}"
+        )
+
+    def is_fault(self) -> bool:
+        """True: the guest did not get what it asked for."""
+        return True
 
 
 @dataclass(slots=True)

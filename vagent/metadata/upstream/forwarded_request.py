@@ -18,6 +18,7 @@ from vagent.metadata.http.response_writer import LAST_CHUNK, chunk, relayed_head
 from vagent.metadata.limits import MAX_WHOLE_REPLY
 from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
 from vagent.metadata.upstream.connection import UpstreamConnection
+from vagent.metadata.upstream.refusal_record import RefusalRecord
 from vagent.metadata.upstream.retry_policy import (
     RetryStep,
     UpstreamFailure,
@@ -45,7 +46,12 @@ class ResponseReceiver(Protocol):
 
 
 class RequestPool(Protocol):
-    """The connection pool, as a request sees it."""
+    """The connection pool, as a request sees it.
+
+    `refusals` is what nova-api refused and has not granted since.
+    """
+
+    refusals: RefusalRecord
 
     def submit(self, request: ForwardedRequest) -> None:
         """Send it as soon as a connection can carry it, or call its `give_up`."""
@@ -165,17 +171,20 @@ class ForwardedRequest:
 
     def completed(self, head: ResponseHead, content: bytes) -> None:
         """The last part of the response is here."""
-        self.connection = None
+        connection, self.connection = self.connection, None
         self._size += len(content)
         if self.streaming:
             ending = LAST_CHUNK if self._is_chunked(head) else b""
             self._receiver.relay(self._framed(head, content) + ending)
             self._receiver.finish(head.status, self._size, close=self._closes(head))
+            self._tell(connection, head.status, b"")
             return
         if self._collected:
             self._collected.append(content)
             content = b"".join(self._collected)
         self._receiver.send_response(head, content)
+        if head.status >= 400 or not self._pool.refusals.is_empty:
+            self._tell(connection, head.status, content)
 
     def failed(self, failure: UpstreamFailure, detail: str) -> None:
         """The connection failed: retry, answer with an error, or reset the guest."""
@@ -228,6 +237,22 @@ class ForwardedRequest:
             self.connection = None
         else:
             self._pool.withdraw(self)
+
+    def _tell(
+        self, connection: UpstreamConnection | None, status: int, body: bytes
+    ) -> None:
+        """Tell what a reply says of endpoint and port. An error of HEAD has no words,
+        so it says nothing.
+        """
+        if connection is not None and not (self.head_only and status >= 400):
+            self._pool.refusals.note(
+                str(connection.endpoint.address),
+                status,
+                body,
+                request_id=self.request_id,
+                caller=self.caller,
+                path=self._request.target,
+            )
 
     def _begin_stream(self, head: ResponseHead) -> bytes:
         self.streaming = True

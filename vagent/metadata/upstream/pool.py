@@ -33,6 +33,7 @@ from vagent.metadata.upstream.events import (
 )
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 from vagent.metadata.upstream.health_check import HealthChecks, Probe
+from vagent.metadata.upstream.refusal_record import RefusalRecord
 from vagent.metadata.upstream.retry_policy import UpstreamFailure
 from vagent.metadata.upstream.sharing import (
     QuietHandOver,
@@ -54,7 +55,8 @@ _UP, _DOWN = BreakerState.UP, BreakerState.DOWN
 class ConnectionPool:
     """Carries requests to the endpoints of the current target.
 
-    `is_down`: no endpoint is worth a try now.
+    `is_down`: no endpoint is worth a try now. `refusals` is what nova-api refused and
+    has not granted since.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class ConnectionPool:
         self._emptied: Deferred[None] | None = None
         self._hand_over = QuietHandOver(self._queue, self._send, clock)
         self._turn = 0
+        self.refusals = RefusalRecord(emit)
         self.is_down = True
         self.deadline = NEVER
 
@@ -104,6 +107,8 @@ class ConnectionPool:
             if endpoint.connections:
                 self._retired.add(endpoint)
         self._endpoints = kept
+        if not self.refusals.is_empty:
+            self.refusals.keep({str(one.address) for one in kept})
         self.is_down = _all_down(kept)
         self._checks.check(kept if self._emptied is None else ())
         if not kept:

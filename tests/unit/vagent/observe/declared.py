@@ -21,6 +21,7 @@ from vagent.datapath.trap.decide import Reason, Verdict
 from vagent.kernel.ip_packet import OpeningPacket
 from vagent.metadata.events import Caller
 from vagent.metadata.upstream.circuit_breaker import BreakerState
+from vagent.metadata.upstream.refusal import RefusalKind
 from vagent.observe.event import Event, event_classes
 from vagent.observe.facts import facts_of
 from vagent.ports.port import Port, Registration
@@ -47,6 +48,7 @@ SAMPLES: dict[Any, Any] = {
     OpeningPacket: OpeningPacket(6, 0xA9FE4002, 0xA9FEA9FE, 4000, 80),
     Verdict: Verdict(1, Reason.METADATA, "metadata"),
     BreakerState: BreakerState.DOWN,
+    RefusalKind: RefusalKind.SIGNATURE,
     Match: Match(11, bytes(6), 17, PAIR),
 }
 """A value for each type that a field of an event has."""

@@ -155,11 +155,48 @@ def test_silence_is_told_as_silence() -> None:
     assert [False] * 3 == [named(seen, n).ok for n in ("ARP", "verdict", "response")]
 
 
-@pytest.mark.parametrize(("status", "ok"), [(200, True), (404, True), (500, False)])
-def test_only_a_server_error_fails_the_response(status: int, ok: bool) -> None:
-    """404 is an answer of Nova."""
+@pytest.mark.parametrize(
+    ("status", "ok"), [(200, True), (399, True), (400, False), (500, False)]
+)
+def test_an_error_fails_the_response(status: int, ok: bool) -> None:
+    """From 400 on, whoever it comes from."""
     seen = replace(SEEN, answered=replace(ANSWERED, status=status))
-    assert ok == named(seen, "response").ok
+    step = named(seen, "response")
+    assert (ok, "") == (step.ok, step.remedy)
+
+
+def test_a_refusal_of_nova_has_its_remedy() -> None:
+    """Where the proxy met it, and where the guest gets it; not that of another guest's
+    endpoint.
+    """
+    facts = {
+        "port_id": "p2",
+        "endpoint": "192.0.2.7:8775",
+        "status": 403,
+        "detail": "nova-api refused our signature",
+        "remedy": "put the secret there",
+    }
+    shared = TracedEvent(100.002, "Whatever", True, {"remedy": "of all guests"})
+    event = TracedEvent(100.003, "UpstreamRefused", True, facts)
+    answered = replace(ANSWERED, status=403)
+    steps = list(tell(replace(SEEN, answered=answered, proxy=(shared, event))))
+    proxy, response = [s for s in steps if s.name in ("proxy", "response")][1:]
+    assert (False, "put the secret there") == (proxy.ok, proxy.remedy)
+    assert "192.0.2.7:8775 answered 403: nova-api refused our signature" == proxy.detail
+    assert (False, "put the secret there") == (response.ok, response.remedy)
+
+
+@pytest.mark.parametrize(("relayed", "says"), [(True, True), (False, False)])
+def test_404_of_nova_with_nothing_wrong_but_the_path(
+    *, relayed: bool, says: bool
+) -> None:
+    """The remedy is another path; a 404 of the agent's own has another reason."""
+    name = "ReplyRelayed" if relayed else "GuestUnknown"
+    event = TracedEvent(100.003, name, False, {"port_id": "p2"})
+    seen = replace(SEEN, answered=replace(ANSWERED, status=404), proxy=(event,))
+    step = named(seen, "response")
+    assert step.ok is False
+    assert says is ("GET /openstack" in step.remedy)
 
 
 def test_a_cut_response_failed() -> None:

@@ -12,7 +12,9 @@ from vagent.metadata.http.response_reader import ResponseHead
 from vagent.metadata.limits import MAX_WHOLE_REPLY
 from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
+from vagent.metadata.upstream.refusal_record import RefusalRecord
 from vagent.metadata.upstream.retry_policy import UpstreamFailure
+from vagent.observe.event import Event
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
@@ -50,6 +52,10 @@ class Pool:
     submitted: list[ForwardedRequest] = field(default_factory=list)
     withdrawn: list[ForwardedRequest] = field(default_factory=list)
     reported: list[str] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.refusals = RefusalRecord(self.events.append)
 
     def submit(self, request: ForwardedRequest) -> None:
         self.submitted.append(request)
