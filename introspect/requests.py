@@ -17,7 +17,7 @@ from introspect.pages.flows_contrail import (
     next_records,
 )
 from introspect.pages.interfaces import FILTERS, interfaces, page_request
-from introspect.pages.linklocal import endpoint_list, service_info
+from introspect.pages.linklocal import endpoint_list, not_in_force, service_info
 from introspect.pages.metadata import clear_all_info, metadata_info
 from introspect.pages.overview import init_state
 from introspect.pages.statistics import statistics_info
@@ -71,6 +71,12 @@ REQUESTS = (
     ),
     SandeshRequest(
         "EndpointListReq", "agent", endpoint_list, "Fabric endpoints, and their health."
+    ),
+    SandeshRequest(
+        "NotInForceListReq",
+        "agent",
+        not_in_force,
+        "Services that guests cannot use, and why.",
     ),
     SandeshRequest(
         "PageReq",

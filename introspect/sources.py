@@ -9,6 +9,7 @@ from vagent.certificates.expiry_watch import CertificateSnapshot
 from vagent.datapath.endpoints.health import EndpointState
 from vagent.datapath.flows.flow import FlowList
 from vagent.linklocal.service import LinkLocalService
+from vagent.linklocal.table import NotInForce
 from vagent.metadata.snapshot import ProxySnapshot
 from vagent.observe.statistics import Statistics
 from vagent.observe.traces import TraceBuffers
@@ -48,7 +49,8 @@ class Sources:
     the agent is not ready.
     `proxy` is None without a metadata proxy. `flows` reads one port's flows or all from
     the kernel, later; it raises KernelError and LimitError.
-    `endpoints_of` gives a service's fabric endpoints and how they are.
+    `endpoints_of` gives a service's fabric endpoints and how they are, `not_in_force`
+    the services that guests cannot use, and why.
     """
 
     metadata_port: Callable[[], int]
@@ -63,4 +65,5 @@ class Sources:
     certificates: Callable[[], Iterable[CertificateSnapshot]] = tuple
     flows: Callable[[Registration | None], Awaitable[FlowList]] = no_flows
     endpoints_of: Callable[[LinkLocalService], Iterable[EndpointState]] = no_endpoints
+    not_in_force: Callable[[], Iterable[NotInForce]] = tuple
     baseline: Baseline = field(default_factory=Baseline)

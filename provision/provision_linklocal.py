@@ -52,7 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for warning in options.warnings:
         _complain(f"warning: {warning}")
     try:
-        run(options, ConfigObjects(_client(options)), _say)
+        objects = ConfigObjects(_client(options))
+        run(options, objects, _say)
+        if objects.not_in_force:
+            _complain(f"warning: not in force: {objects.not_in_force}")
     except VagentError as error:
         _complain(str(error))
         return exit_code(error)

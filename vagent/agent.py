@@ -30,6 +30,7 @@ from vagent.datapath.names import Names
 from vagent.datapath.system import LinuxSystem
 from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.gauges import add_certificate_gauges, add_gauges
+from vagent.in_force import ServicesInForce
 from vagent.keystone.account import KeystoneAccount
 from vagent.keystone.own_thread import OwnThread
 from vagent.keystone.session import KeystoneSession
@@ -185,6 +186,9 @@ class Agent:
             clock=reactor,
         )
         self._services = ServiceWatcher(self._store, self._services_changed, emit)
+        self._in_force = ServicesInForce(
+            self._services, self._names_of_services, self._data_path, clock=reactor
+        )
         self._own_names = OwnNames(
             config.operator_host_names,
             reactor=reactor,
@@ -337,6 +341,7 @@ class Agent:
             store=self._store,
             services=lambda: self._services.table,
             data_path=self._data_path,
+            in_force=self._in_force,
             sources=self._sources(),
             embedded=EmbeddedServer(
                 VendorDataReport(StoredAnswers(self._store, self._observer.emit)),
@@ -364,6 +369,7 @@ class Agent:
             certificates=self._certificates.snapshot,
             flows=self._flows.read,
             endpoints_of=self._data_path.endpoints_of,
+            not_in_force=self._in_force.not_in_force,
         )
 
     def _ports_changed(self, change: Change) -> None:

@@ -11,6 +11,7 @@ from introspect.sources import Sources
 from provision.config_api.server import config_api_site
 from vagent.config.model import AgentConfig, OperatorApi
 from vagent.datapath.datapath import DataPath
+from vagent.in_force import ServicesInForce
 from vagent.kernel.sock_diag import socket_owner
 from vagent.linklocal.table import ServiceTable
 from vagent.listeners import Listeners
@@ -35,6 +36,7 @@ def listen_for_operators(
     store: ConfigStore,
     services: Callable[[], ServiceTable],
     data_path: DataPath,
+    in_force: ServicesInForce,
     sources: Sources,
     embedded: EmbeddedServer,
     emit: Emit,
@@ -82,6 +84,7 @@ def listen_for_operators(
             services=services,
             embedded=embedded,
             endpoints_of=data_path.endpoints_of,
+            following=in_force,
         ),
         "config API",
         CONFIG_API,

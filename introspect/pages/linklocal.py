@@ -35,7 +35,7 @@ class LinkLocalServiceResponse:
         item="struct",
         title="Services",
         note="provision_linklocal.py adds and deletes them; EndpointListReq says how"
-        " their fabric endpoints are.",
+        " their fabric endpoints are, NotInForceListReq what guests cannot use.",
     )
 
 
@@ -102,6 +102,44 @@ def endpoint_list(sources: Sources, _arguments: Mapping[str, str]) -> Page:
     return Page(
         "Fabric endpoints",
         "Where the services really are, and whether anybody answers there.",
+        (response,),
+        blocks_of(response),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NotInForceData:
+    """One service that guests cannot use. `reason` is one of a closed set."""
+
+    service: str = attribute("string", 1, title="Service")
+    reason: str = attribute("string", 2, title="Reason")
+    detail: str = attribute("string", 3, title="Why")
+
+
+@dataclass(frozen=True, slots=True)
+class NotInForceListResp:
+    """All of them. Ours: Contrail ignores such entries in silence."""
+
+    service_list: tuple[NotInForceData, ...] = attribute(
+        "list",
+        1,
+        item="struct",
+        title="Services that are not in force",
+        note="They are provisioned, but guests cannot use them.",
+    )
+
+
+def not_in_force(sources: Sources, _arguments: Mapping[str, str]) -> Page:
+    """Provisioned services that guests cannot use, and why."""
+    response = NotInForceListResp(
+        tuple(
+            NotInForceData(each.name, each.reason, each.detail)
+            for each in sources.not_in_force()
+        )
+    )
+    return Page(
+        "Services not in force",
+        "Services that are provisioned, but that guests cannot use, and why.",
         (response,),
         blocks_of(response),
     )

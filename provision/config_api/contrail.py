@@ -13,8 +13,10 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+from provision.config_api.effect import Effect
 from provision.config_api.homepage import RESOURCES, homepage
 from provision.config_api.reply import (
+    NO_AGENT,
     ConfigApiReply,
     ConfigApiRequest,
     RefusedError,
@@ -56,11 +58,20 @@ async def ensure_default(store: ConfigStore) -> None:
 
 
 class ConfigApi:
-    """The calls of Contrail's API server that concern link-local services."""
+    """The calls of Contrail's API server that concern link-local services. `effect`
+    says what a change did to the guests; without it a change is only stored.
+    """
 
-    def __init__(self, store: ConfigStore, *, new_uuid: Callable[[], UUID]) -> None:
+    def __init__(
+        self,
+        store: ConfigStore,
+        *,
+        new_uuid: Callable[[], UUID],
+        effect: Effect | None = None,
+    ) -> None:
         self._store = store
         self._new_uuid = new_uuid
+        self._effect = effect
 
     def routes(self) -> tuple[ApiRoute, ...]:
         """What this API answers."""
@@ -111,7 +122,8 @@ class ConfigApi:
         except ConflictError:
             raise await self._exists_already() from None
         reply = {KIND: summary(value, request.root)}
-        return json_reply(reply, revision=entry.revision)
+        in_force = await self._in_force({}, value)
+        return json_reply(reply, revision=entry.revision, in_force=in_force)
 
     async def list_all(self, request: ConfigApiRequest) -> ConfigApiReply:
         """The object, if it exists; with its properties if `detail` is asked."""
@@ -138,21 +150,23 @@ class ConfigApi:
             seen = entry.revision if demanded is None else demanded
             value = updated(entry.value, body)
             try:
-                entry = await self._store.put(KIND, OBJECT_ID, value, expected=seen)
+                new = await self._store.put(KIND, OBJECT_ID, value, expected=seen)
             except ConflictError as error:
                 if demanded is not None:
                     raise RefusedError(412, str(error)) from None
                 continue
             item = list_item(value, request.root)
             reply = {KIND: {"uuid": item["uuid"], "href": item["href"]}}
-            return json_reply(reply, revision=entry.revision)
+            in_force = await self._in_force(entry.value, value)
+            return json_reply(reply, revision=new.revision, in_force=in_force)
         raise RefusedError(503, f"{MAX_ATTEMPTS} changes came between: try again")
 
     async def delete(self, _request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
         """Remove the object and, with it, all services."""
-        await self._entry_of(uuid)
+        entry = await self._entry_of(uuid)
         await self._store.delete(KIND, OBJECT_ID)
-        return ConfigApiReply(200)
+        in_force = await self._in_force(entry.value, {})
+        return ConfigApiReply(200, in_force=in_force)
 
     async def list_parents(self, request: ConfigApiRequest) -> ConfigApiReply:
         """The global-system-config that always exists."""
@@ -165,6 +179,11 @@ class ConfigApi:
         if parse_uuid(uuid) != PARENT_UUID:
             raise RefusedError(404, f"No {PARENT_TYPE} object found for id {uuid[:64]}")
         return json_reply({PARENT_TYPE: parent(request.root)})
+
+    async def _in_force(self, old: dict[str, Any], new: dict[str, Any]) -> str:
+        if self._effect is None:
+            return NO_AGENT
+        return await self._effect.of_change(old, new)
 
     async def _entry(self) -> StoreEntry | None:
         return await self._store.get(KIND, OBJECT_ID)

@@ -17,6 +17,8 @@ recursive, so depth must be bounded."""
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json; charset=utf-8"
+NO_AGENT = "no: stored, but this server has no agent that serves guests"
+"""What `in_force` says where nobody follows the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +38,23 @@ class ConfigApiRequest:
 
 @dataclass(frozen=True, slots=True)
 class ConfigApiReply:
-    """One reply. `revision` becomes the ETag, `allow` the Allow header of a 405."""
+    """One reply. `revision` becomes the ETag, `allow` the Allow header of a 405, and
+    `in_force` the header that says whether a change is in force.
+    """
 
     status: int
     body: bytes = field(default=b"", repr=False)
     content_type: str = TEXT
     revision: int | None = None
+    in_force: str = ""
     allow: tuple[str, ...] = ()
 
 
-def json_reply(value: object, *, revision: int | None = None) -> ConfigApiReply:
+def json_reply(
+    value: object, *, revision: int | None = None, in_force: str = ""
+) -> ConfigApiReply:
     """200 with a JSON document."""
-    return ConfigApiReply(200, json.dumps(value).encode(), JSON, revision)
+    return ConfigApiReply(200, json.dumps(value).encode(), JSON, revision, in_force)
 
 
 def text_reply(

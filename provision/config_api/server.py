@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from twisted.internet.interfaces import IReactorTime
 
 from provision.config_api.contrail import ConfigApi
+from provision.config_api.effect import HEADER, Effect, Following
 from provision.config_api.events import ApiAnswered, ApiFailed
 from provision.config_api.instances import AnyInstance, Embedded, InstanceCalls
 from provision.config_api.reply import (
@@ -48,16 +49,21 @@ def config_api_site(
     embedded: Embedded | None = None,
     new_uuid: Callable[[], UUID] = uuid4,
     endpoints_of: Callable[[LinkLocalService], Iterable[EndpointState]] = no_endpoints,
+    following: Following | None = None,
 ) -> OperatorSite:
     """The site to listen with.
 
     `names` are the host names by which clients may call it, `gate` decides who may.
     `services` gives the table in force. `embedded` stands for the embedded metadata
     server; without one any object is an instance. `endpoints_of` gives a service's
-    fabric endpoints and their health.
+    fabric endpoints and their health. A change is answered when the agent that is
+    `following` the store has it in force; without one, when it is stored.
     """
-    api = ConfigApi(store, new_uuid=new_uuid)
-    additions = Additions(services=services, endpoints_of=endpoints_of)
+    effect = Effect(following, clock) if following else None
+    api = ConfigApi(store, new_uuid=new_uuid, effect=effect)
+    additions = Additions(
+        services=services, endpoints_of=endpoints_of, following=following
+    )
     instances = InstanceCalls(store, embedded or AnyInstance())
     routes = api.routes() + additions.routes() + instances.routes()
     dialect = ConfigDialect(routes, emit)
@@ -103,6 +109,8 @@ class ConfigDialect:
         ]
         if reply.revision is not None:
             headers.append(("ETag", f'"{reply.revision}"'))
+        if reply.in_force:
+            headers.append((HEADER, reply.in_force))
         if reply.allow:
             headers.append(("Allow", ", ".join(reply.allow)))
         return SiteReply(reply.status, reply.body, reply.content_type, tuple(headers))

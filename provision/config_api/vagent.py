@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from provision.config_api.effect import Following
 from provision.config_api.reply import (
     ConfigApiReply,
     ConfigApiRequest,
@@ -14,7 +15,7 @@ from provision.config_api.routes import ApiRoute
 from vagent.datapath.endpoints.health import EndpointState
 from vagent.linklocal.codec import encode_entry
 from vagent.linklocal.service import LinkLocalService
-from vagent.linklocal.table import ServiceTable
+from vagent.linklocal.table import REASONS, ServiceTable
 
 
 def no_endpoints(_service: LinkLocalService) -> Iterable[EndpointState]:
@@ -32,8 +33,10 @@ class Additions:
         endpoints_of: Callable[
             [LinkLocalService], Iterable[EndpointState]
         ] = no_endpoints,
+        following: Following | None = None,
     ) -> None:
         self._services = services
+        self._following = following
         self._endpoints_of = endpoints_of
 
     def routes(self) -> tuple[ApiRoute, ...]:
@@ -42,9 +45,20 @@ class Additions:
 
     async def list_services(self, _request: ConfigApiRequest) -> ConfigApiReply:
         """The table in force, with the health of each service's fabric endpoints, and
-        the entries that are not in force, with the reason.
+        what is not in force, with the reason: entries that were left out of the table,
+        and services of the table that guests cannot use now.
         """
         table = self._services()
+        found = self._following.not_in_force() if self._following else ()
+        pending = [
+            {
+                "linklocal_service_name": each.name,
+                "reason": each.reason,
+                "detail": each.detail,
+            }
+            for each in found
+            if each.reason not in REASONS
+        ]
         left_out = [
             {
                 "position": entry.position,
@@ -61,7 +75,12 @@ class Additions:
             for state in self._endpoints_of(service)
         ]
         return json_reply(
-            {"services": services, "endpoints": endpoints, "left_out": left_out}
+            {
+                "services": services,
+                "endpoints": endpoints,
+                "left_out": left_out,
+                "pending": pending,
+            }
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vagent.web.json_client import BROKEN, ApiError, JsonClient
+from vagent.web.json_client import BROKEN, ApiError, ApiReply, JsonClient
 
 
 class ConfigObjects:
@@ -13,6 +13,9 @@ class ConfigObjects:
 
     def __init__(self, client: JsonClient) -> None:
         self._client = client
+        self.not_in_force = ""
+        """What vagent's API says of the last change if that is not in force; "" if it
+        is, and where the server is Contrail's, which does not know."""
 
     def __str__(self) -> str:
         return str(self._client.address)
@@ -30,7 +33,9 @@ class ConfigObjects:
 
     def create(self, kind: str, value: dict[str, Any]) -> str:
         """Make an object and return its UUID. Raises ApiError (409) if it exists."""
-        made = self._client.json("POST", f"/{kind}s", {kind: value})
+        reply = self._client.send("POST", f"/{kind}s", {kind: value})
+        self._note(reply)
+        made = reply.json(f"{self}: POST /{kind}s")
         return str(self._member(self._member(made, kind), "uuid"))
 
     def read(self, kind: str, uuid: str) -> tuple[dict[str, Any], str]:
@@ -47,7 +52,12 @@ class ConfigObjects:
         given and somebody else was faster.
         """
         reply = self._client.send("PUT", f"/{kind}/{uuid}", {kind: value}, etag=etag)
+        self._note(reply)
         return reply.body.decode("utf-8", "replace")
+
+    def _note(self, reply: ApiReply) -> None:
+        verdict, _, why = reply.headers.get("vagent-in-force", "").partition(": ")
+        self.not_in_force = why if verdict == "no" else ""
 
     def _member(self, document: object, key: str) -> Any:
         if isinstance(document, dict) and key in document:

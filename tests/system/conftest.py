@@ -92,19 +92,12 @@ class Site:
             self.agent.tool("vagent.ctl", "instance", "add", str(document))
 
     def provision(self, *more: str) -> None:
-        """Provision the metadata service; return when the agent knows it, which is some
-        milliseconds after the store does.
-        """
+        """Provision the metadata service."""
         self.agent.tool(*PROVISION, *more)
-        wait_for(self._is_provisioned)
 
     def unprovision(self) -> None:
-        """Delete the metadata service; return when the agent knows."""
+        """Delete the metadata service."""
         self.agent.tool(*PROVISION, "--oper", "delete")
-        wait_for(lambda: not self._is_provisioned())
-
-    def _is_provisioned(self) -> bool:
-        return "metadata" in self.agent.tool("vagent.ctl", "service", "list")
 
     def uplink(self) -> str:
         """A machine beyond the host, which the host's default route leads to; the name

@@ -20,17 +20,8 @@ ANSWER_DEADLINE = 5.0 * PATIENCE
 def offer(
     site: Any, name: str, address: str, port: int, *fabric: str, fabric_port: int = 7777
 ) -> None:
-    """Provision a service that really is at these fabric addresses; return when the
-    kernel has it, as TCP waits for that and a datagram does not.
-    """
+    """Provision a service that really is at these fabric addresses."""
     site.agent.tool(*_entry(name, address, port, fabric_port, "add"), *_at(fabric))
-    ends = [f"{where} . {fabric_port}" for where in fabric]
-
-    def carried() -> bool:
-        listed = site.lab.host.run("nft", "list", "ruleset")
-        return all(end in listed for end in ends) and address in listed
-
-    wait_for(carried)
 
 
 def offer_by_name(site: Any, name: str, address: str, port: int, dns_name: str) -> None:

@@ -27,8 +27,8 @@ def register(groups: Any) -> None:
 
 
 def list_services(session: Session, _args: Namespace) -> None:
-    """Show the services in force. Entries that are not in force go to standard error,
-    with the reason.
+    """Show the services. Those that are not in force go to standard error, with the
+    reason.
     """
     reply = session.config_api.json("GET", "/vagent/services")
     services = reply.get("services", []) if isinstance(reply, Mapping) else reply
@@ -40,8 +40,8 @@ def list_services(session: Session, _args: Namespace) -> None:
     if session.output != "json":
         shown = [{**each, "endpoints": _health(each["endpoints"])} for each in shown]
     session.show_table(shown, SERVICE_COLUMNS)
-    left_out = reply.get("left_out", []) if isinstance(reply, Mapping) else []
-    for entry in objects_of(left_out):
+    found = reply if isinstance(reply, Mapping) else {}
+    for entry in objects_of([*found.get("left_out", []), *found.get("pending", [])]):
         name = entry.get("linklocal_service_name")
         why = f"{entry.get('reason')} {entry.get('detail') or ''}".strip()
         session.say(f"not in force: {name}: {why}")

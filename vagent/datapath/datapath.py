@@ -46,6 +46,8 @@ NO_DEVICE = "Inactive < no-dev >"
 NO_ADDRESS = "Inactive < no-address >"
 NO_VLAN = "Inactive < no-vlan >"
 NOT_YET = "Inactive < kernel-pending >"
+NOT_KNOWN = "the data path does not know it yet"
+NO_ENDPOINT = "it has no fabric address to which flows can go"
 
 
 class DataPath:
@@ -238,6 +240,15 @@ class DataPath:
         offer = self._services.offers.get((int(service.address), service.port))
         states = map(self._health.state, offer.endpoints if offer else ())
         return tuple(state for state in states if state is not None)
+
+    def why_not_served(self, service: LinkLocalService) -> str:
+        """Why no flow of a guest gets to this service, or ""."""
+        offer = self._services.offers.get((int(service.address), service.port))
+        if offer is None:
+            return NOT_KNOWN
+        if not offer.endpoints:
+            return NO_ENDPOINT
+        return self._applier.why_not_served(service.address, offer.endpoints)
 
     def state(self, registration: Registration) -> str:
         """The port's state in Contrail's words: `Active` or `Inactive < why >`."""

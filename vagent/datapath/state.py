@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
 
@@ -137,6 +137,10 @@ class Services:
             if each.number in offered and each.number != LISTENER
         )
         object.__setattr__(self, "fabric", fabric)
+
+    def numbered(self, numbers: Collection[int]) -> frozenset[NatEndpoint]:
+        """The endpoints with these numbers."""
+        return frozenset(each for each in self.endpoints if each.number in numbers)
 
     def without_ipv6(self) -> Services:
         """The same without IPv6 addresses and endpoints, for a host without IPv6."""

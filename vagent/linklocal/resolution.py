@@ -102,6 +102,9 @@ class NameFollower:
         self._answers: dict[Name, tuple[Address, ...]] = {}
         self._timers: dict[Name, IDelayedCall] = {}
         self._asking: dict[Name, Deferred[None]] = {}
+        self._asked: set[Name] = set()
+        self._problems: dict[Name, str] = {}
+        self._waiting: list[Deferred[None]] = []
 
     def __repr__(self) -> str:
         return f"<NameFollower {self._answers}>"
@@ -122,8 +125,25 @@ class NameFollower:
         for name in before:
             self._forget(name)
 
+    async def asked(self) -> None:
+        """Return when each name has been looked up once, with or without an answer."""
+        if not self._wanted <= self._asked:
+            waiting: Deferred[None] = Deferred()
+            self._waiting.append(waiting)
+            await waiting
+
+    def why_unresolved(self, service: LinkLocalService) -> str:
+        """Why the name of a service has no addresses, "" if it has or needs none."""
+        name = _name_of(service)
+        if name not in self._wanted or name in self._answers:
+            return ""
+        problem = self._problems.get(name, "it is being looked up")
+        return f"{name[0]} has no address: {problem}"
+
     def _forget(self, name: Name) -> None:
         self._answers.pop(name, None)
+        self._problems.pop(name, None)
+        self._asked.discard(name)
         timer = self._timers.pop(name, None)
         if timer is not None:
             timer.cancel()
@@ -137,6 +157,15 @@ class NameFollower:
         if not asking.called:
             self._asking[name] = asking
             asking.addTimeout(LOOKUP_DEADLINE, self._clock)
+        asking.addBoth(lambda _: self._was_asked(name))
+
+    def _was_asked(self, name: Name) -> None:
+        if name in self._wanted:
+            self._asked.add(name)
+        if self._wanted <= self._asked:
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                each.callback(None)
 
     async def _resolve(self, name: Name) -> None:
         try:
@@ -158,6 +187,7 @@ class NameFollower:
 
     def _failed(self, name: Name, why: str) -> None:
         if name in self._wanted:
+            self._problems[name] = why
             self._emit(NameUnresolved(name[0], why, name in self._answers))
             self._later(name, RETRY_AFTER)
 

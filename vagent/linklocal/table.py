@@ -26,6 +26,10 @@ REASONS = (INVALID, DUPLICATE, EXCESS)
 """Why an entry is not in force: it is invalid; another has its address and port; there
 are more than MAX_SERVICES."""
 
+UNRESOLVED, NOT_SERVED = "unresolved", "not-served"
+"""Why a service of the table is not in force: its name has no address that can be used;
+the data path does not lead guests to it."""
+
 Key = tuple[IPv4Address | IPv6Address, int]
 
 
@@ -37,6 +41,18 @@ class LeftOut:
     name: str
     reason: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotInForce:
+    """A service that guests cannot use although it is provisioned, and why."""
+
+    name: str
+    reason: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}: {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +110,7 @@ EMPTY = ServiceTable()
 def _admit(
     position: int, raw: object, taken: dict[Key, LinkLocalService], emit: Emit
 ) -> LinkLocalService | LeftOut:
-    name = _shown_name(raw)
+    name = shown_name(raw)
 
     def skipped(why: str) -> None:
         emit(FabricAddressLeftOut(position, name, why))
@@ -112,7 +128,8 @@ def _admit(
     return service
 
 
-def _shown_name(raw: object) -> str:
+def shown_name(raw: object) -> str:
+    """The name of an entry as messages show it."""
     name = raw.get("linklocal_service_name") if isinstance(raw, dict) else None
     return ascii(name)[1:-1][:64] if isinstance(name, str) and name else "unnamed"
 

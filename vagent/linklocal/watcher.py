@@ -44,6 +44,7 @@ class ServiceWatcher:
         self._watch: Watch | None = None
         self._reading: Deferred[None] | None = None
         self._stale = False
+        self._problem = ""
 
     @property
     def table(self) -> ServiceTable:
@@ -64,10 +65,20 @@ class ServiceWatcher:
         if self._watch is not None:
             self._watch.stop()
             self._watch = None
-        if self._reading is None:
-            return None
+        return None if self._reading is None else self._end_of(self._reading)
+
+    async def followed(self) -> None:
+        """Return when `table` is what the store held at the time of the call, or later.
+        Raises StoreError where the list could not be read.
+        """
+        while self._reading is not None:
+            await self._end_of(self._reading)
+        if self._problem:
+            raise StoreError(self._problem)
+
+    def _end_of(self, reading: Deferred[None]) -> Deferred[None]:
         ended: Deferred[None] = Deferred()
-        self._reading.addBoth(lambda _: ended.callback(None))
+        reading.addBoth(lambda _: ended.callback(None))
         return ended
 
     def _refresh(self) -> None:
@@ -92,7 +103,9 @@ class ServiceWatcher:
         try:
             entry = await self._store.get(KIND, OBJECT_ID)
             entries = raw_entries(entry.value.get(PROPERTY)) if entry else []
+            self._problem = ""
         except (StoreError, WireError) as error:
+            self._problem = str(error)
             self._emit(ServicesKept(str(error)))
             if self._running and not self._told:
                 self._tell(EMPTY)

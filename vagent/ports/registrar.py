@@ -37,6 +37,7 @@ from vagent.ports.events import (
 from vagent.ports.journal import Journal
 from vagent.ports.port import Port, Registration, Slot
 from vagent.ports.registry import PortRegistry
+from vagent.transport.within import within
 
 SETTLE_DEADLINE = 5.0
 """Seconds that a caller waits for the kernel; 1,000 ports take it under one."""
@@ -195,7 +196,7 @@ class Registrar:
         that the work itself goes on. Raises KernelError.
         """
         try:
-            await _shielded(self._settle).addTimeout(SETTLE_DEADLINE, self._clock)
+            await within(SETTLE_DEADLINE, self._settle, self._clock)
         except DeferredTimeout as error:
             raise KernelError(
                 "registered, but the kernel has not taken it within "
@@ -251,18 +252,3 @@ def _has(registration: Registration, wanted: Mapping[Slot, IPv4Address]) -> bool
             registration.port.slots, registration.indexes, strict=True
         )
     )
-
-
-def _shielded(settle: Settle) -> Deferred[None]:
-    """A Deferred for `settle` that may be cancelled without cancelling the
-    work itself.
-    """
-
-    async def run() -> None:
-        await settle()
-
-    waiting: Deferred[None] = Deferred()
-    Deferred.fromCoroutine(run()).addBoth(
-        lambda result: None if waiting.called else waiting.callback(result)
-    )
-    return waiting

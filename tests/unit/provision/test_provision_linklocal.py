@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from provision.config_api.contrail import ConfigApi
-from provision.config_api.reply import ConfigApiReply, ConfigApiRequest
+from provision.config_api.reply import NO_AGENT, ConfigApiReply, ConfigApiRequest
 from provision.config_api.routes import dispatch
 from provision.provision_linklocal import (
     MAX_ATTEMPTS,
@@ -76,6 +76,7 @@ class DirectClient(JsonClient):
         reply = replies[0]
         has_etag = self._with_etags and reply.revision is not None
         headers = {"etag": f'"{reply.revision}"'} if has_etag else {}
+        headers["vagent-in-force"] = reply.in_force
         return ApiReply(reply.status, reply.body, headers)
 
     def write(self, *entries: dict[str, Any]) -> None:
@@ -241,3 +242,13 @@ def test_main_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert main(["--help"]) == 0
     assert "is required" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_what_is_not_in_force_is_known(*, is_new: bool) -> None:
+    """As the API says it of the last change, the first or a later one."""
+    objects = ConfigObjects(DirectClient())
+    for argv in [FULL] if is_new else [FULL, FULL]:
+        objects.not_in_force = ""
+        run(read_options(argv), objects, lambda _line: None)
+    assert f"no: {objects.not_in_force}" == NO_AGENT

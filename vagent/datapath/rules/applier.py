@@ -13,7 +13,7 @@ it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -26,7 +26,7 @@ from vagent.datapath.rules.flow_ends import FlowEnds
 from vagent.datapath.rules.netlink_rules import netlink_rules
 from vagent.datapath.rules.port_elements import change_of_ports
 from vagent.datapath.rules.render import change_of_services, proxies, ruleset
-from vagent.datapath.state import Attachment, Services
+from vagent.datapath.state import Address, Attachment, Services
 from vagent.datapath.system import System
 from vagent.errors import KernelError
 from vagent.observe.event import Emit
@@ -75,6 +75,8 @@ class Applier:
         self._running = False
         self._waiting: list[Deferred[None]] = []
         self._started = False
+        self.refusal = ""
+        """Why the kernel refused the last change, "" if it took it."""
 
     def __repr__(self) -> str:
         return (
@@ -90,6 +92,16 @@ class Applier:
     def applied(self, index: int) -> Attachment | None:
         """The attachment that the kernel serves under this index, if any."""
         return self._applied.get(index)
+
+    def why_not_served(self, address: Address, endpoints: Collection[int]) -> str:
+        """Why guests cannot reach these endpoints at this service address, or ""."""
+        if address not in self._wanted_services.addresses:
+            return "this host does not serve IPv6"
+        has = self._applied_services
+        wanted = self._wanted_services.numbered(endpoints)
+        if address in has.addresses and wanted <= has.endpoints:
+            return ""
+        return self.refusal or "the kernel does not have it yet"
 
     async def start(self, features: Features, host_mac: str) -> None:
         """Replace whatever is in the kernel by the wanted state. Raises KernelError."""
@@ -107,6 +119,7 @@ class Applier:
     def stop(self) -> None:
         """Begin nothing any more."""
         self._started = False
+        self._release(KernelError("the agent stops"))
 
     def attach(self, attachment: Attachment) -> None:
         """Serve this attachment from now on, in place of any other with its index."""
@@ -174,11 +187,13 @@ class Applier:
                 await self._step()
         except Exception as failure:  # whatever failed, it is tried again
             self._replace = True
+            self.refusal = str(failure)
             self._emit(RulesRefused(str(failure), RETRY_AFTER))
             self._release(KernelError(str(failure)))
             self._clock.callLater(RETRY_AFTER, self._retry)
             return
         self._running = False
+        self.refusal = ""
         if not self._ends.any_owed:
             self._release(None)
 

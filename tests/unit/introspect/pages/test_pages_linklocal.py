@@ -6,10 +6,17 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
-from introspect.pages.linklocal import EndpointData, endpoint_list, service_info
+from introspect.pages.linklocal import (
+    EndpointData,
+    NotInForceData,
+    endpoint_list,
+    not_in_force,
+    service_info,
+)
 from introspect.sandesh import STYLESHEET, document
 from vagent.datapath.endpoints.health import EndpointState, HealthState
 from vagent.datapath.state import NatEndpoint
+from vagent.linklocal.table import NotInForce
 
 
 def test_services_are_contrails(world: Any) -> None:
@@ -91,3 +98,16 @@ def test_without_a_data_path_there_are_no_endpoints(world: Any) -> None:
     world.service("ntp", "169.254.20.1", 123)
     (response,) = endpoint_list(world.sources(), {}).parts
     assert () == response.endpoint_list
+
+
+def test_what_is_not_in_force_has_its_reason(world: Any) -> None:
+    """Provisioned, but no guest can use it."""
+    found = NotInForce("ntp", "duplicate", "169.254.1.1 port 123 belongs to time")
+    sources = replace(world.sources(), not_in_force=lambda: (found,))
+    page = not_in_force(sources, {})
+    (response,) = page.parts
+    expected = NotInForceData(
+        "ntp", "duplicate", "169.254.1.1 port 123 belongs to time"
+    )
+    assert (expected,) == response.service_list
+    assert b"belongs to time" in document(page.parts)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import create_autospec
 from uuid import UUID
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from provision.config_api.contrail import MAX_ATTEMPTS, ConfigApi, ensure_default
+from provision.config_api.effect import Effect
 from provision.config_api.homepage import RESOURCES
-from provision.config_api.reply import ConfigApiReply, ConfigApiRequest
+from provision.config_api.reply import (
+    NO_AGENT,
+    ConfigApiReply,
+    ConfigApiRequest,
+    RefusedError,
+)
 from provision.config_api.routes import dispatch
 from provision.config_api.vrouter_config import PARENT_UUID
 from vagent.linklocal.codec import FQ_NAME, KIND, OBJECT_ID, PROPERTY, wire_entry
@@ -315,9 +322,42 @@ def test_update_gives_up() -> None:
 def test_delete(api: Api) -> None:
     """Deleted is gone, and may be created again."""
     api.create()
-    assert api.reply("DELETE", f"/{KIND}/{ID}") == ConfigApiReply(200)
+    reply = api.reply("DELETE", f"/{KIND}/{ID}")
+    assert reply == ConfigApiReply(200, in_force=NO_AGENT)
     assert api.reply("GET", f"/{KIND}/{ID}").status == 404
     assert api.create().status == 200
+
+
+def test_each_change_waits_until_it_is_in_force() -> None:
+    """Create, update and delete; the effect hears what they changed."""
+    effect = create_autospec(Effect, instance=True)
+    effect.of_change.return_value = "yes"
+    store = MemoryStore()
+    api = Api(store)
+    routes = ConfigApi(store, new_uuid=lambda: UUID(ID), effect=effect).routes()
+    api.routes = routes
+    replies = [
+        api.create(**{PROPERTY: services(ENTRY)}),
+        api.reply("PUT", f"/{KIND}/{ID}", {KIND: {PROPERTY: services()}}),
+        api.reply("DELETE", f"/{KIND}/{ID}"),
+    ]
+    assert ["yes"] * 3 == [reply.in_force for reply in replies]
+    heard = [
+        tuple(value.get(PROPERTY) for value in call.args)
+        for call in effect.of_change.call_args_list
+    ]
+    with_entry, without = services(ENTRY), services()
+    assert [(None, with_entry), (with_entry, without), (without, None)] == heard
+
+
+def test_a_change_that_the_kernel_refuses_stays_stored() -> None:
+    """The error says so, and a read shows it."""
+    effect = create_autospec(Effect, instance=True)
+    effect.of_change.side_effect = RefusedError(500, "stored, but not in force")
+    api = Api()
+    api.routes = ConfigApi(api.store, new_uuid=lambda: UUID(ID), effect=effect).routes()
+    assert refused(api.create(**{PROPERTY: services(ENTRY)}))[0] == 500
+    assert api.call("GET", f"/{KIND}/{ID}")[KIND][PROPERTY] == services(ENTRY)
 
 
 def test_lists(api: Api) -> None:

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from provision.config_api.events import ApiAnswered, ApiFailed
-from provision.config_api.reply import MAX_BODY
+from provision.config_api.reply import MAX_BODY, NO_AGENT
 from provision.config_api.server import config_api_site, is_logged
 from tests.gates import open_gate
 from vagent.linklocal.codec import FQ_NAME, KIND
@@ -116,6 +116,12 @@ class SiteTests(SynchronousTestCase):
         line, body = f"PUT /{KIND}/{ID}?x=y".encode(), b'{"%s": {}}' % KIND.encode()
         assert self.call(line, b'If-Match: "1"', body=body)[0] == 200
         assert self.call(line, b'If-Match: "1"', body=body)[0] == 412
+
+    def test_a_change_says_whether_it_is_in_force(self) -> None:
+        """In a header, which clients of Contrail's do not look at; reads have none."""
+        _, headers, _ = self.create()
+        assert headers[b"vagent-in-force"] == NO_AGENT.encode()
+        assert b"vagent-in-force" not in self.call(b"GET /")[1]
 
     def test_vnc_headers(self) -> None:
         """vnc_api's odd content type is no obstacle, on GET either."""

@@ -14,16 +14,25 @@ from provision.config_api.vagent import Additions
 from vagent.datapath.endpoints.health import EndpointState, HealthState
 from vagent.datapath.state import NatEndpoint
 from vagent.linklocal.codec import wire_entry
-from vagent.linklocal.table import ServiceTable
+from vagent.linklocal.table import NOT_SERVED, NotInForce, ServiceTable
 
 
 class Calls:
     def __init__(self) -> None:
         self.table = ServiceTable()
         self.endpoints: list[EndpointState] = []
+        self.waiting: tuple[NotInForce, ...] = ()
         self.routes = Additions(
-            services=lambda: self.table, endpoints_of=lambda _service: self.endpoints
+            services=lambda: self.table,
+            endpoints_of=lambda _service: self.endpoints,
+            following=self,
         ).routes()
+
+    async def settle(self) -> None:
+        raise AssertionError("reading waits for nobody")
+
+    def not_in_force(self) -> tuple[NotInForce, ...]:
+        return self.waiting
 
     def __call__(self, method: str, path: str) -> ConfigApiReply:
         replies: list[ConfigApiReply] = []
@@ -54,7 +63,21 @@ def test_services(call: Calls) -> None:
                 "detail": "class LinklocalServiceEntryType does not have field 'x'",
             }
         ],
+        "pending": [],
     }
+
+
+def test_services_that_guests_cannot_use_now_are_pending(call: Calls) -> None:
+    """With the reason; entries left out are not said twice."""
+    refused = NotInForce("ntp", NOT_SERVED, "the kernel says no")
+    call.waiting = NotInForce("dns", "duplicate", "taken"), refused
+    assert json.loads(call("GET", "/vagent/services").body)["pending"] == [
+        {
+            "linklocal_service_name": "ntp",
+            "reason": "not-served",
+            "detail": "the kernel says no",
+        }
+    ]
 
 
 def test_services_have_endpoints_and_their_health(call: Calls) -> None:

@@ -321,9 +321,15 @@ def test_service_list_says_how_endpoints_are(run: Run, wire: Wire) -> None:
 def test_service_list_says_what_is_not_in_force(run: Run, wire: Wire) -> None:
     """With the reason, apart from the result."""
     left_out = {"linklocal_service_name": "ntp", "reason": "duplicate", "detail": None}
-    wire.answers["GET", "/vagent/services"] = {"services": [], "left_out": [left_out]}
+    pending = {"linklocal_service_name": "dns", "reason": "not-served", "detail": "no"}
+    wire.answers["GET", "/vagent/services"] = {
+        "services": [],
+        "left_out": [left_out],
+        "pending": [pending],
+    }
     code, _out, err = run("service", "list")
-    assert (code, err) == (0, "not in force: ntp: duplicate\n")
+    expected = ["not in force: ntp: duplicate", "not in force: dns: not-served no"]
+    assert (code, err.splitlines()) == (0, expected)
 
 
 def test_service_list_of_nonsense(run: Run, wire: Wire) -> None:

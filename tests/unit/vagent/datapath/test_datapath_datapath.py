@@ -22,7 +22,9 @@ from vagent.datapath.datapath import (
     ACTIVE,
     NO_ADDRESS,
     NO_DEVICE,
+    NO_ENDPOINT,
     NO_VLAN,
+    NOT_KNOWN,
     NOT_YET,
     DataPath,
 )
@@ -227,6 +229,17 @@ def test_services_reach_the_kernel_with_their_endpoints(
     bench.machine.advance(0)
     assert () == bench.data_path.endpoints_of(dns)
     assert 2 == len(bench.host.ended)
+
+
+def test_why_a_service_is_not_served(bench: Bench, dns: LinkLocalService) -> None:
+    """Nothing is said of one that guests reach."""
+    assert NOT_KNOWN == bench.data_path.why_not_served(dns)
+    bench.data_path.services_changed([replace(dns, fabric_addresses=())])
+    assert NO_ENDPOINT == bench.data_path.why_not_served(dns)
+    bench.data_path.services_changed([dns])
+    assert "the kernel does not have it yet" == bench.data_path.why_not_served(dns)
+    bench.machine.advance(0)
+    assert "" == bench.data_path.why_not_served(dns)
 
 
 def test_flows_that_an_earlier_agent_left_are_ended_or_counted() -> None:

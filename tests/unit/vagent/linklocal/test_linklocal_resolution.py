@@ -170,3 +170,39 @@ def test_a_service_at_an_ipv6_address_goes_to_ipv6_addresses(names: Names) -> No
     six = replace(NTP, name="ntp6", address=IPv6Address("fd00::1"))
     names.follower.follow([NTP, six])
     assert {"ntp.example", "ntp.example 6"} == set(names.asked)
+
+
+def test_asked_waits_until_every_name_was_looked_up_once(names: Names) -> None:
+    """With an answer or without; later look-ups are not waited for."""
+    first = names.answer = Deferred[DnsAnswer]()
+    names.follower.follow([NTP])
+    waiting = Deferred.fromCoroutine(names.follower.asked())
+    done: list[None] = []
+    waiting.addCallback(done.append)
+    assert [] == done
+    first.errback(OSError("away"))
+    assert [None] == done
+    names.answer = Deferred()
+    names.clock.advance(RETRY_AFTER)
+    assert Deferred.fromCoroutine(names.follower.asked()).called
+
+
+def test_asked_does_not_wait_for_a_name_that_went(names: Names) -> None:
+    """Nor does anybody wait for ever."""
+    names.answer = Deferred()
+    names.follower.follow([NTP])
+    waiting = Deferred.fromCoroutine(names.follower.asked())
+    names.follower.follow([])
+    assert waiting.called
+
+
+def test_why_a_name_has_no_addresses(names: Names) -> None:
+    """Nothing is said of services that have addresses, or a last good answer."""
+    names.answer = OSError("away")
+    names.follower.follow([NTP])
+    assert "ntp.example has no address: away" == names.follower.why_unresolved(NTP)
+    named = replace(NTP, fabric_addresses=(ONE,))
+    assert "" == names.follower.why_unresolved(replace(named, fabric_dns_name=""))
+    names.answer = DnsAnswer((ONE,), 60.0)
+    names.clock.advance(RETRY_AFTER)
+    assert "" == names.follower.why_unresolved(NTP)

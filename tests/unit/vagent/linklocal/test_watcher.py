@@ -161,3 +161,25 @@ class ServiceWatcherTests(SynchronousTestCase):
         self.put(self.store, value("metadata"))
         assert len(tables) == 2
         assert len(self.flushLoggedErrors(ZeroDivisionError)) == 2
+
+    def test_followed_waits_for_every_change_so_far(self) -> None:
+        """Also for the read that a change during a read causes."""
+        store = SlowStore()
+        watcher = self.watch(store)
+        self.put(store, value("metadata"))
+        done = Deferred.fromCoroutine(watcher.followed())
+        store.waiting[0].callback(None)
+        self.assertNoResult(done)
+        store.waiting[1].callback(None)
+        self.successResultOf(done)
+        assert ["metadata"] == [service.name for service in watcher.table]
+
+    def test_followed_says_that_the_list_could_not_be_read(self) -> None:
+        """Until it can be read again."""
+        self.store.broken = "disk on fire"
+        watcher = self.watch(self.store)
+        failed = Deferred.fromCoroutine(watcher.followed())
+        assert "disk on fire" in str(self.failureResultOf(failed).value)
+        self.store.broken = None
+        self.put(self.store, value("metadata"))
+        self.successResultOf(Deferred.fromCoroutine(watcher.followed()))

@@ -544,3 +544,41 @@ def test_services_from_before_the_start_are_served_as_those_after_it(
     bench.start()
     assert ipv6 == any("proxy fd00::1" in each for each in bench.kernel.commands)
     bench.applier.stop()
+
+
+def test_who_waits_is_told_that_the_agent_stops(
+    bench: Bench, alice: Attachment
+) -> None:
+    """Nothing that was not done counts as done."""
+    bench.start()
+    bench.applier.attach(alice)
+    failures = bench.failures(Deferred.fromCoroutine(bench.applier.settled()))
+    bench.applier.stop()
+    assert ["the agent stops"] == [str(failure) for failure in failures]
+    bench.turn()
+
+
+def test_why_a_service_is_not_served(bench: Bench, dns: LinkLocalService) -> None:
+    """Before the kernel has it, when the kernel refuses, and where IPv6 is missing."""
+    bench.start()
+    names, numbers = bench.applier._names, (2,)
+    dns6 = replace(
+        dns,
+        address=IPv6Address("fd00:5e::7"),
+        fabric_addresses=(IPv6Address("2001:db8::1"),),
+    )
+    bench.kernel.refuse = True
+    bench.applier.offer(Services.of((dns, dns6), names, None))
+
+    def why() -> str:
+        return bench.applier.why_not_served(dns.address, numbers)
+
+    assert "the kernel does not have it yet" == why()
+    bench.turn()
+    assert "the kernel says no" == why()
+    bench.kernel.refuse = False
+    bench.clock.advance(RETRY_AFTER)
+    assert "" == why()
+    assert "" == bench.applier.refusal
+    no_ipv6 = bench.applier.why_not_served(dns6.address, (3,))
+    assert "this host does not serve IPv6" == no_ipv6
