@@ -176,7 +176,9 @@ class Agent:
             emit=emit,
             reactor=reactor,
         )
-        self._instances = StoredInstances(self._store, emit)
+        self._instances = StoredInstances(
+            self._store, emit, changed=self._proxy.instance_changed
+        )
         self._passwords = StoredPasswords(self._store)
         self._first_services: Deferred[None] = Deferred()
         self._names_of_services = NameFollower(
@@ -259,6 +261,7 @@ class Agent:
         """
         clean = True
         self._not_ready = "stopping"
+        self._proxy.end_long_polls()
         for step in (
             self._drain.run,
             self._listeners.close,

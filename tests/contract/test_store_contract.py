@@ -135,7 +135,7 @@ def test_watchers_hear_of_what_went_along(store: ConfigStore) -> None:
     now(store.put("other", "id", {}, expected=None))
     seen: list[str] = []
     for kind in ("kind", "other", "absent"):
-        store.watch(kind, lambda kind=kind: seen.append(kind))  # type: ignore[misc]  # its default
+        store.watch(kind, lambda _, kind=kind: seen.append(kind))  # type: ignore[misc]  # its default
     now(store.delete("kind", "id", also=("other", "absent")))
     assert ["kind", "other"] == sorted(seen)
 
@@ -193,20 +193,24 @@ def test_entry_ceiling(store: ConfigStore, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_watch(store: ConfigStore) -> None:
-    """A watcher hears of each committed change of its kind, after the commit."""
-    seen: list[int] = []
-    store.watch("kind", lambda: seen.append(len(now(store.entries("kind")))))
+    """A watcher hears which entry of its kind was changed, after the commit."""
+    seen: list[tuple[str, int]] = []
+
+    def changed(entry_id: str) -> None:
+        seen.append((entry_id, len(now(store.entries("kind")))))
+
+    store.watch("kind", changed)
     now(store.put("kind", "a", {}, expected=None))
     now(store.put("kind", "b", {}, expected=None))
     now(store.put("other", "c", {}, expected=None))
     now(store.delete("kind", "a"))
-    assert seen == [1, 2, 1]
+    assert seen == [("a", 1), ("b", 2), ("a", 1)]
 
 
 def test_watch_only_changes(store: ConfigStore) -> None:
     """Refused writes and empty deletes are no changes."""
     seen: list[str] = []
-    store.watch("kind", lambda: seen.append("changed"))
+    store.watch("kind", seen.append)
     with pytest.raises(ConflictError):
         now(store.put("kind", "a", {}, expected=7))
     now(store.delete("kind", "a"))
@@ -217,12 +221,12 @@ def test_watch_stop(store: ConfigStore) -> None:
     """No call-back after stop, not even in a round that has begun."""
     seen: list[str] = []
 
-    def first() -> None:
+    def first(_id: str) -> None:
         seen.append("first")
         second.stop()
 
     store.watch("kind", first)
-    second = store.watch("kind", lambda: seen.append("second"))
+    second = store.watch("kind", lambda _: seen.append("second"))
     now(store.put("kind", "a", {}, expected=None))
     second.stop()
     assert seen == ["first"]

@@ -7,6 +7,7 @@ ask from threads while an operator changes the instance.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,9 +18,11 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from lab.waiting import wait_for
 from tests.system.metadata_rig import INSTANCE, Running, Start, read_all, status_of
 from tests.unit.vagent.nova.identity.made_keys import full_ring, signer_of
 from vagent.config.model import Secret
+from vagent.metadata.events import ChangeAwaited
 from vagent.nova.authority import Authority
 from vagent.nova.embedded import EmbeddedServer
 from vagent.nova.instance import Instance
@@ -61,7 +64,11 @@ class Cloud:
         reactor = running.reactor
         self.worker = Worker("store", reactor=reactor)
         self.store = SqliteStore(folder / "a.sqlite", run_in_thread=self.worker)
-        self.instances = StoredInstances(self.store, running.events.append)
+        self.instances = StoredInstances(
+            self.store,
+            running.events.append,
+            changed=running.proxy.instance_changed,
+        )
         self.worker.start()
         self.wait(self.store.open)
         running.call(self.instances.start)
@@ -144,6 +151,38 @@ def test_a_request_after_a_change_never_gets_the_old_document(cloud: Cloud) -> N
     assert [] == wrong
     assert answered
     assert cloud.running.snapshot().coalesced, "none was under way with another"
+
+
+def test_a_guest_waits_for_a_change(cloud: Cloud) -> None:
+    """It is answered when its own instance is changed, with the new document; what the
+    random seed of meta_data.json does is no change.
+    """
+    cloud.put(user_data="0", name="a")
+    waits = b"?wait_for_change=true"
+    paths = (b"/openstack/latest/user_data", b"/openstack/latest/meta_data.json")
+    replies: dict[bytes, bytes] = {}
+
+    def wait(path: bytes) -> None:
+        replies[path] = ask(cloud.running, GET % (path + waits))
+
+    guests = [threading.Thread(target=wait, args=(path,)) for path in paths]
+    for one in guests:
+        one.start()
+
+    def waiting() -> int:
+        return sum(isinstance(one, ChangeAwaited) for one in cloud.running.events)
+
+    wait_for(lambda: 2 == waiting())
+    cloud.put(user_data="1", name="a")
+    guests[0].join(10)
+    assert replies[paths[0]].endswith(b"\r\n\r\n1")
+    assert [paths[0]] == list(replies)
+    cloud.put(user_data="1", name="b")
+    guests[1].join(10)
+    assert b'"name": "b"' in replies[paths[1]]
+    (etag,) = re.findall(rb'ETag: W/"([0-9a-f]+)"', replies[paths[1]])
+    again = GET % (paths[1] + waits + b"&timeout_sec=0&last_etag=" + etag)
+    assert b'ETag: W/"%b"' % etag in ask(cloud.running, again)
 
 
 def test_a_password_from_the_guest_to_the_operator(cloud: Cloud) -> None:

@@ -54,7 +54,7 @@ class ServiceWatcher:
     def start(self) -> None:
         """Read the list and follow its changes."""
         self._running = True
-        self._watch = self._store.watch(KIND, self._refresh)
+        self._watch = self._store.watch(KIND, lambda _id: self._refresh())
         self._refresh()
 
     def stop(self) -> Deferred[None] | None:

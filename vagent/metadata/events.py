@@ -203,6 +203,20 @@ class StaleServed(RequestEvent):
 
 
 @dataclass(slots=True)
+class ChangeAwaited(RequestEvent):
+    """The guest has the document already and waits for another one (long poll)."""
+
+    counter = Metric(
+        "metadata_long_polls_total",
+        "Requests of guests that waited until a document changed.",
+    )
+
+    def text(self) -> str:
+        """Says which guest waits."""
+        return f"Metadata for VM : {self.guest} waits for a change"
+
+
+@dataclass(slots=True)
 class SessionReachedUpstream(Event):
     """The first request of a guest's connection was accepted. Counted only."""
 
@@ -313,7 +327,8 @@ class RequestRefused(LocalAnswer):
 class GuestLimited(LocalAnswer):
     """A request was refused because its guest is over its quota.
 
-    `reason` is `too-fast` or `too-many-requests`; the status is 429 or 503.
+    `reason` is `too-fast`, `too-many-requests` or `too-many-long-polls`; the
+    status is 429 or 503.
     """
 
     status: int

@@ -75,6 +75,13 @@ MAX_UPSTREAM_CONNECTIONS = 128
 MAX_WAITING = 1024
 """Requests that wait for an upstream connection: a rack of guests booting at once."""
 
+MAX_LONG_POLLS = 4
+"""Requests of one guest that wait until a document changes; a guest's agent has one."""
+
+AGAIN_SECONDS = 10.0
+"""How often a document is asked for that somebody waits for, if no change is told: one
+of a server elsewhere, or one that depends on more than its instance."""
+
 MAX_QUOTAS = 16384
 """Guests whose quota is remembered: all of the default identity range, and more than
 there can be connections."""

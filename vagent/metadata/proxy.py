@@ -45,6 +45,7 @@ from vagent.metadata.limits import (
     MAX_TURNED_AWAY,
     RESERVED,
 )
+from vagent.metadata.long_polls import LongPolls
 from vagent.metadata.request_id import NONE
 from vagent.metadata.snapshot import (
     ProxySnapshot,
@@ -74,6 +75,8 @@ class MetadataProxy:
     for a guest whose session tokens are off, a request for a token goes upstream like
     any other. `request_ids` gives each request its number. `endpoints` are the
     upstream's now, `refusals` what nova-api has refused and not granted since.
+    `instance_changed` is to be called with the id of an instance whose documents may
+    have changed, `end_long_polls` once before a stop.
     """
 
     def __init__(
@@ -114,6 +117,9 @@ class MetadataProxy:
             emit=emit,
             deadlines=self._deadlines,
         )
+        self._long_polls = LongPolls(
+            self._forwarder, emit=emit, deadlines=self._deadlines
+        )
         self._identities = GuestIdentities(config.shared_secret)
         self._quotas = GuestQuotas()
         self._connections = 0
@@ -126,15 +132,20 @@ class MetadataProxy:
         self.request_done = self._forwarder.request_done
         self.endpoints = self._pool.snapshot
         self.refusals = self._pool.refusals
+        self.instance_changed = self._long_polls.changed
+        self.end_long_polls = self._long_polls.end
         self.connections = self._quotas.connections
 
     def set_target(self, target: Target | None) -> None:
         """Forward to these endpoints from now on; what is in flight goes on."""
-        if target != self._target:
+        is_new = target != self._target
+        if is_new:
             self._cache.clear()
         self._target = target
         self._has_target = target is not None and bool(target.endpoints)
         self._pool.set_target(target)
+        if is_new:
+            self._long_polls.all_changed()
 
     def forget(self, identity: str) -> None:
         """The port with this main identity was removed or replaced: drop all that is
@@ -246,7 +257,11 @@ class MetadataProxy:
                     number, connection.caller, request.method, request.path
                 )
             )
-            self._forwarder.respond(connection, body)
+            if request.awaits is None:
+                self._forwarder.respond(connection, body)
+            else:
+                instance_id = registration.port.instance_id
+                self._long_polls.begin(connection, request.awaits, instance_id)
 
     def request_refused(
         self, connection: DownstreamConnection, refusal: RequestRefusal

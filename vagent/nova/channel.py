@@ -155,6 +155,8 @@ class MetadataRequest(Request):
         self.setHeader(b"content-type", reply.content_type.encode())
         self.setHeader(b"content-length", b"%d" % len(reply.content))
         self.setHeader(b"cache-control", NO_CACHE)
+        if reply.etag:
+            self.setHeader(b"etag", reply.etag.encode())
         self.write(reply.content)
         self.finish()
 

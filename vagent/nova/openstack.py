@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vagent.nova.instance import Instance
-from vagent.nova.reply import NovaReply, json_reply, text_reply
+from vagent.nova.reply import NovaReply, json_reply, seeded_reply, text_reply
 
 VERSIONS = (
     "2012-08-10",
@@ -65,7 +65,8 @@ def lookup(
     if name in ("", "version"):
         return text_reply("\n".join(_listing(instance, version)))
     if name == "meta_data.json":
-        return json_reply(_meta_data(instance, version, entropy))
+        document = _meta_data(instance, version, entropy)
+        return seeded_reply(document, document.get("random_seed", ""))
     return _document(instance, version, name, vendor_data)
 
 

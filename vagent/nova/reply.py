@@ -6,6 +6,7 @@ else plain text (also without the header).
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 
@@ -28,11 +29,14 @@ _TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class NovaReply:
-    """A complete reply."""
+    """A complete reply. `etag` is the document's entity tag (RFC 9110 §8.8.3), "" for
+    what has none.
+    """
 
     status: int
     content_type: str
     content: bytes = field(repr=False)
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +81,24 @@ one, and would take an error page for vendor data.
 def text_reply(content: str | bytes) -> NovaReply:
     """200 with plain text, or with these bytes."""
     data = content.encode() if isinstance(content, str) else content
-    return NovaReply(200, TEXT, data)
+    return NovaReply(200, TEXT, data, f'"{_digest(data)}"')
 
 
 def json_reply(value: object) -> NovaReply:
     """200 with JSON as Nova dumps it: ASCII, no newline at the end."""
-    return NovaReply(200, JSON, json.dumps(value).encode())
+    content = json.dumps(value).encode()
+    return NovaReply(200, JSON, content, f'"{_digest(content)}"')
+
+
+def seeded_reply(value: object, seed: str) -> NovaReply:
+    """As `json_reply`. The random seed in it is another one each time, which is no
+    change of the document: its entity tag is a weak one.
+    """
+    if not seed:
+        return json_reply(value)
+    content = json.dumps(value).encode()
+    same = content.replace(seed.encode(), b"", 1)
+    return NovaReply(200, JSON, content, f'W/"{_digest(same)}"')
 
 
 def refuse(refusal: NovaFault, accept: str) -> NovaReply:
@@ -106,6 +122,10 @@ def refuse(refusal: NovaFault, accept: str) -> NovaReply:
         case _:
             plain = f"{status}\n\n{refusal.text}\n\n   "
             return NovaReply(refusal.status, TEXT, plain.encode())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def _best_form(accept: str) -> str | None:

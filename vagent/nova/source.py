@@ -1,6 +1,6 @@
 """Reads instances and their passwords from the configuration store.
 
-A document is decoded once, and kept until the store reports a change of any instance.
+A document is decoded once, and kept until the store reports a change of the instance.
 An invalid document is reported once and then treated as absent. Errors of the store are
 raised, so that a caller cannot take them for an absent instance.
 """
@@ -15,7 +15,7 @@ from vagent.nova.codec import decode_instance
 from vagent.nova.events import InstanceSkipped
 from vagent.nova.instance import Instance
 from vagent.observe.event import Emit
-from vagent.store.store import ConfigStore, StoreEntry, Watch
+from vagent.store.store import Changed, ConfigStore, StoreEntry, Watch
 
 KIND = "instance"
 """The store's kind of instance documents; entry ids are the instances' UUIDs."""
@@ -45,26 +45,41 @@ class PasswordStore(Protocol):
 
 
 class StoredInstances:
-    """Instances of the configuration store. Keeps decoded ones once it is started."""
+    """Instances of the configuration store. Keeps decoded ones once it is started.
 
-    def __init__(self, store: ConfigStore, emit: Emit) -> None:
+    `changed` is then called for each instance whose documents may have changed.
+    """
+
+    def __init__(
+        self,
+        store: ConfigStore,
+        emit: Emit,
+        *,
+        changed: Changed = lambda _uuid: None,
+    ) -> None:
         self._store = store
         self._emit = emit
+        self._tell = changed
         self._decoded: dict[str, Instance | None] = {}
         self._changes = 0
-        self._watch: Watch | None = None
+        self._watches: list[Watch] = []
 
     def start(self) -> None:
         """Watch the store, so that decoded instances can be kept until it changes."""
-        if self._watch is None:
-            self._watch = self._store.watch(KIND, self._changed)
+        if not self._watches:
+            watch = self._store.watch
+            self._watches = [
+                watch(KIND, self._changed),
+                watch(PASSWORD_KIND, self._tell),
+            ]
 
     def stop(self) -> None:
         """Forget decoded instances, and watch no longer."""
-        if self._watch is not None:
-            self._watch.stop()
-            self._watch = None
-        self._changed()
+        for watch in self._watches:
+            watch.stop()
+        self._watches.clear()
+        self._changes += 1
+        self._decoded.clear()
 
     async def get(self, instance_id: str) -> Instance | None:
         """The instance, or None. Raises StoreError when the store fails."""
@@ -78,7 +93,7 @@ class StoredInstances:
             return None
         instance = self._decode(entry)
         # What was read before a change must not be kept after it.
-        if self._watch is not None and changes == self._changes:
+        if self._watches and changes == self._changes:
             self._keep(instance_id, instance)
         return instance
 
@@ -98,12 +113,13 @@ class StoredInstances:
             return None
         return instance
 
-    def _changed(self) -> None:
+    def _changed(self, instance_id: str) -> None:
         self._changes += 1
-        self._decoded.clear()
+        self._decoded.pop(instance_id, None)
+        self._tell(instance_id)
 
     def __repr__(self) -> str:
-        state = "following" if self._watch is not None else "stopped"
+        state = "following" if self._watches else "stopped"
         return f"<StoredInstances {state}, {len(self._decoded)} decoded>"
 
 

@@ -6,11 +6,11 @@ Values are kept as JSON text, so nobody can change what is stored by changing a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 from vagent.errors import ConflictError, StoreError
-from vagent.store.store import StoreEntry, Watch
+from vagent.store.store import Changed, StoreEntry, Watch
 from vagent.store.value import (
     MAX_ENTRIES,
     check_key,
@@ -60,7 +60,7 @@ class MemoryStore:
             raise refuse_entry(kind)
         self._revision += 1
         of_kind[entry_id] = (text, self._revision)
-        self._watches.tell(kind)
+        self._watches.tell(kind, entry_id)
         return _entry(kind, entry_id, (text, self._revision))
 
     async def delete(
@@ -77,10 +77,10 @@ class MemoryStore:
         if gone:
             self._revision += 1
         for each in gone:
-            self._watches.tell(each)
+            self._watches.tell(each, entry_id)
         return kind in gone
 
-    def watch(self, kind: str, changed: Callable[[], None]) -> Watch:
+    def watch(self, kind: str, changed: Changed) -> Watch:
         return self._watches.add(kind, changed)
 
     def _check(self) -> None:

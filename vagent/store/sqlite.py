@@ -20,7 +20,7 @@ from twisted.internet.defer import CancelledError
 from vagent.errors import ConflictError, StoreError
 from vagent.store.durable import make_folder
 from vagent.store.schema import prepare
-from vagent.store.store import StoreEntry, Watch
+from vagent.store.store import Changed, StoreEntry, Watch
 from vagent.store.value import (
     MAX_ENTRIES,
     check_key,
@@ -92,9 +92,9 @@ class SqliteStore:
         check_key(kind, entry_id)
         text = to_text(kind, entry_id, value)
         revision = await self._write(
-            (kind,), lambda sql: _put(sql, (kind, entry_id, text), expected)
+            (kind,), entry_id, lambda sql: _put(sql, (kind, entry_id, text), expected)
         )
-        self._tell((kind,))
+        self._tell((kind,), entry_id)
         return StoreEntry(kind, entry_id, from_text(kind, entry_id, text), revision)
 
     async def delete(
@@ -103,26 +103,33 @@ class SqliteStore:
         kinds = (kind, *also)
         for each in kinds:
             check_key(each, entry_id)
-        gone = await self._write(kinds, lambda sql: _delete(sql, kinds, entry_id))
-        self._tell(gone)
+        gone = await self._write(
+            kinds, entry_id, lambda sql: _delete(sql, kinds, entry_id)
+        )
+        self._tell(gone, entry_id)
         return kind in gone
 
-    def watch(self, kind: str, changed: Callable[[], None]) -> Watch:
+    def watch(self, kind: str, changed: Changed) -> Watch:
         return self._watches.add(kind, changed)
 
     async def _write(
-        self, kinds: Collection[str], job: Callable[[sqlite3.Connection], Result]
+        self,
+        kinds: Collection[str],
+        entry_id: str,
+        job: Callable[[sqlite3.Connection], Result],
     ) -> Result:
-        """Run a job that changes these kinds; the caller tells the watchers."""
+        """Run a job that changes this entry of these kinds; the caller tells the
+        watchers.
+        """
         try:
             return await self._do("write", job)
         except CancelledError:
-            self._tell(kinds)
+            self._tell(kinds, entry_id)
             raise
 
-    def _tell(self, kinds: Collection[str]) -> None:
+    def _tell(self, kinds: Collection[str], entry_id: str) -> None:
         for kind in kinds:
-            self._watches.tell(kind)
+            self._watches.tell(kind, entry_id)
 
     async def _do(
         self, what: str, job: Callable[[sqlite3.Connection], Result]

@@ -17,6 +17,10 @@ class StoreEntry:
     revision: int
 
 
+Changed = Callable[[str], None]
+"""Is given the id of the entry that was changed."""
+
+
 class Watch(Protocol):
     """A subscription to the changes of one kind."""
 
@@ -51,5 +55,7 @@ class ConfigStore(Protocol):
         or not.
         """
 
-    def watch(self, kind: str, changed: Callable[[], None]) -> Watch:
-        """Call `changed` after each committed change of the kind, from the reactor."""
+    def watch(self, kind: str, changed: Changed) -> Watch:
+        """Call `changed` after each committed change of the kind, from the reactor, and
+        before the call that made it returns.
+        """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from twisted.logger import Logger
+
+from vagent.store.store import Changed
 
 _log = Logger()
 
@@ -15,19 +15,19 @@ class Watches:
     def __init__(self) -> None:
         self._watches: dict[str, list[_Watch]] = {}
 
-    def add(self, kind: str, changed: Callable[[], None]) -> _Watch:
+    def add(self, kind: str, changed: Changed) -> _Watch:
         """Subscribe; the same call-back may be added twice and is then called twice."""
         watch = _Watch(self, kind, changed)
         self._watches.setdefault(kind, []).append(watch)
         return watch
 
-    def tell(self, kind: str) -> None:
+    def tell(self, kind: str, entry_id: str) -> None:
         """Call all watchers of the kind that have not stopped."""
         for watch in tuple(self._watches.get(kind, ())):
             if not watch.active:
                 continue
             try:
-                watch.changed()
+                watch.changed(entry_id)
             except Exception:  # a watcher's fault must not undo a commit
                 _log.failure("A watcher of {kind} failed", kind=kind)
 
@@ -45,7 +45,7 @@ class Watches:
 
 
 class _Watch:
-    def __init__(self, owner: Watches, kind: str, changed: Callable[[], None]) -> None:
+    def __init__(self, owner: Watches, kind: str, changed: Changed) -> None:
         self._owner = owner
         self.kind = kind
         self.changed = changed

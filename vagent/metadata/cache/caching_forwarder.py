@@ -44,6 +44,7 @@ class CachingForwarder:
         deadlines: Deadlines,
     ) -> None:
         self._pool = pool
+        self.submit = pool.submit
         self._limits = limits
         self._cache = cache
         self._emit = emit
@@ -55,7 +56,7 @@ class CachingForwarder:
         request, cache = connection.request, self._cache
         key, registration = request.key, connection.registration
         if not key or not cache.ttl or registration is None:
-            if self._admits(connection):
+            if self.admits(connection):
                 if not request.is_safe:
                     cache.drop(connection.main_identity)
                 self.forward(connection, body)
@@ -71,7 +72,7 @@ class CachingForwarder:
             return
         if self._pool.is_down and self.serve_stale(connection, guest_cache, key):
             return
-        if not self._admits(connection):
+        if not self.admits(connection):
             return
         if request.method == b"GET":
             self._coalesce(connection, guest_cache, key)
@@ -88,6 +89,20 @@ class CachingForwarder:
         if not connection.request.is_safe:
             self._cache.drop(connection.main_identity)
 
+    def admits(self, connection: DownstreamConnection) -> bool:
+        """As `takes_place`, and answers the request if it may not."""
+        if self.takes_place(connection):
+            return True
+        self.refuse(connection, "too-many-requests")
+        return False
+
+    def takes_place(self, connection: DownstreamConnection) -> bool:
+        """May one more request of the guest wait for the upstream? Counts it if so."""
+        if connection.quota.in_flight >= self._limits.in_flight:
+            return False
+        connection.quota.in_flight += 1
+        return True
+
     def refuse(self, connection: DownstreamConnection, reason: str) -> None:
         """The guest is over a limit; `reason`, of a closed set, says which."""
         connection.quota.limited += 1
@@ -100,9 +115,26 @@ class CachingForwarder:
 
     def forward(self, connection: DownstreamConnection, body: bytes) -> None:
         """Send the request upstream for this connection alone."""
-        forwarded = self._forwarded(connection, connection, body)
+        forwarded = self.request_for(connection, connection, body)
         connection.pending = forwarded
-        self._pool.submit(forwarded)
+        self.submit(forwarded)
+
+    def request_for(
+        self,
+        connection: DownstreamConnection,
+        receiver: ResponseReceiver,
+        body: bytes,
+    ) -> ForwardedRequest:
+        """The connection's request as one to the upstream, not sent yet."""
+        return ForwardedRequest(
+            receiver,
+            self._pool,
+            connection.request,
+            body,
+            request_id=connection.request_id,
+            caller=connection.caller,
+            identity_headers=connection.identity.headers,
+        )
 
     def failed(
         self, connection: DownstreamConnection, forwarded: ForwardedRequest, status: int
@@ -147,14 +179,6 @@ class CachingForwarder:
         else:
             self.deadline = later
 
-    def _admits(self, connection: DownstreamConnection) -> bool:
-        """May one more request of the guest wait for the upstream? Counts it if so."""
-        if connection.quota.in_flight >= self._limits.in_flight:
-            self.refuse(connection, "too-many-requests")
-            return False
-        connection.quota.in_flight += 1
-        return True
-
     def _coalesce(
         self, connection: DownstreamConnection, cache: GuestCache, key: bytes
     ) -> None:
@@ -165,25 +189,9 @@ class CachingForwarder:
             coalesced.join(connection)
             return
         coalesced = CoalescedRequest(self, cache, key, connection)
-        coalesced.forwarded = self._forwarded(connection, coalesced, b"")
+        coalesced.forwarded = self.request_for(connection, coalesced, b"")
         cache.in_flight[key] = coalesced
-        self._pool.submit(coalesced.forwarded)
-
-    def _forwarded(
-        self,
-        connection: DownstreamConnection,
-        receiver: ResponseReceiver,
-        body: bytes,
-    ) -> ForwardedRequest:
-        return ForwardedRequest(
-            receiver,
-            self._pool,
-            connection.request,
-            body,
-            request_id=connection.request_id,
-            caller=connection.caller,
-            identity_headers=connection.identity.headers,
-        )
+        self.submit(coalesced.forwarded)
 
 
 class CoalescedRequest:

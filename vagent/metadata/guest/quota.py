@@ -52,15 +52,24 @@ class GuestQuota:
     """What one guest uses.
 
     `limited` counts requests and connections that were refused for a limit, `missed`
-    the requests that would have been refused if session tokens were required.
+    the requests that would have been refused if session tokens were required;
+    `long_polls` are those of its requests that wait until a document changes.
     """
 
-    __slots__ = ("_full_at", "connections", "in_flight", "limited", "missed")
+    __slots__ = (
+        "_full_at",
+        "connections",
+        "in_flight",
+        "limited",
+        "long_polls",
+        "missed",
+    )
 
     def __init__(self) -> None:
         self.connections: set[DownstreamConnection] = set()
         self.in_flight = 0
         self.limited = 0
+        self.long_polls = 0
         self.missed = 0
         self._full_at = 0.0
 

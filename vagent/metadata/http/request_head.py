@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import httptools
 
 from vagent.errors import WireError
+from vagent.metadata.http.awaited_change import AwaitedChange, awaited_change
 from vagent.metadata.http.cache_key import key_of
 from vagent.metadata.http.headers import FORWARDED, is_host, tokens
 from vagent.metadata.http.path import parse_target
@@ -49,7 +50,8 @@ class RequestHead:
     `is_repeatable`: it may be sent upstream twice; not so vendor_data2.json, where a
     second GET resets a novajoin password. `is_safe`: it changes nothing (RFC 9110
     §9.2.1). `is_plain`: a GET after which the connection stays open. `key` finds a
-    cached response (`cache_key`); b"" for a request that must go upstream.
+    cached response (`cache_key`); b"" for a request that must go upstream. `awaits`: a
+    GET that shall be answered when the document changes.
     """
 
     method: bytes
@@ -66,6 +68,7 @@ class RequestHead:
     is_plain: bool
     is_safe: bool
     session: SessionFields = NO_SESSION
+    awaits: AwaitedChange | None = None
 
     def for_the_last_time(self) -> RequestHead:
         """The same, with a response after which the connection closes."""
@@ -183,6 +186,7 @@ def _request(
         for name, value in named.items()
         if name in FORWARDED and name not in options
     )
+    is_repeatable = method in SAFE and b"vendor_data2" not in path
     return RequestHead(
         method=method,
         path=path,
@@ -191,13 +195,14 @@ def _request(
         body_length=length,
         keep_alive=keep_alive,
         expects_continue=expects,
-        is_repeatable=method in SAFE and b"vendor_data2" not in path,
+        is_repeatable=is_repeatable,
         forwards_body=method in _WITH_BODY,
         forwarded=forwarded,
         key=key_of(method, path, path + query, forwarded),
         is_plain=method == b"GET" and keep_alive,
         is_safe=method in SAFE,
         session=session_fields(fields),
+        awaits=(awaited_change(query) if is_repeatable and method == b"GET" else None),
     )
 
 

@@ -7,7 +7,15 @@ import json
 import pytest
 
 from vagent.nova import reply
-from vagent.nova.reply import HTML, JSON, TEXT, json_reply, refuse, text_reply
+from vagent.nova.reply import (
+    HTML,
+    JSON,
+    TEXT,
+    json_reply,
+    refuse,
+    seeded_reply,
+    text_reply,
+)
 
 
 @pytest.mark.parametrize(
@@ -68,3 +76,21 @@ def test_json_is_ascii_without_newline() -> None:
     answer = json_reply({"a": "☃"})
     assert answer.content == b'{"a": "\\u2603"}'
     assert json.loads(answer.content) == {"a": "☃"}
+
+
+def test_entity_tags() -> None:
+    """The same for the same document; errors have none."""
+    assert text_reply("a").etag == text_reply(b"a").etag != text_reply("b").etag
+    assert json_reply("a").etag == text_reply('"a"').etag
+    assert "" == refuse(reply.NOT_FOUND, "").etag
+
+
+def test_a_random_seed_is_no_change() -> None:
+    """Its document has a weak tag, which all else that is in it changes."""
+
+    def tag(seed: str, name: str = "web") -> str:
+        return seeded_reply({"name": name, "random_seed": seed}, seed).etag
+
+    assert tag("AAAA").startswith('W/"')
+    assert tag("AAAA") == tag("BBBB") != tag("AAAA", "db")
+    assert json_reply({"name": "web"}) == seeded_reply({"name": "web"}, "")

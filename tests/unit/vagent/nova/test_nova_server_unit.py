@@ -136,16 +136,24 @@ def nova() -> Server:
 
 
 def test_answer_is_framed(nova: Server) -> None:
-    """Content-Length always, never chunked, and one header that Nova does not send: an
-    answer must not be given again (`Cache-Control`).
+    """Content-Length always, never chunked, and two headers that Nova does not send:
+    an answer must not be given again (`Cache-Control`), and a change can be told.
     """
     head = nova.ask("/latest/user-data").partition(b"\r\n\r\n")[0]
     assert sorted(head.lower().split(b"\r\n")) == [
         b"cache-control: no-cache",
         b"content-length: 9",
         b"content-type: text/plain; charset=utf-8",
+        b'etag: "81a4c85f612f9a12"',
         b"http/1.1 200 ok",
     ]
+
+
+def test_errors_have_no_entity_tag(nova: Server) -> None:
+    """What is not there cannot be compared; it must not be given again either."""
+    reply = nova.ask("/nope").lower()
+    assert b"\r\ncache-control: no-cache\r\n" in reply
+    assert b"etag" not in reply
 
 
 def test_head_has_no_body(nova: Server) -> None:

@@ -52,7 +52,10 @@ class Case:
     def __init__(self) -> None:
         self.store = CountingStore()
         self.events: list[Event] = []
-        self.instances = StoredInstances(self.store, self.events.append)
+        self.changed: list[str] = []
+        self.instances = StoredInstances(
+            self.store, self.events.append, changed=self.changed.append
+        )
 
     def put(self, entry_id: str = UUID, **fields: Any) -> None:
         value = {**DOCUMENT, **fields}
@@ -198,3 +201,20 @@ def test_password_store_failure_is_passed_on() -> None:
     store.broken = "disk on fire"
     with pytest.raises(StoreError):
         result(StoredPasswords(store).get(UUID))
+
+
+def test_changes_are_told_by_instance(case: Case) -> None:
+    """Of documents and passwords, until it is stopped; others stay decoded."""
+    other = UUID.replace("3c", "4d")
+    case.put(name="a")
+    case.put(other, uuid=other)
+    before = case.get()
+    passwords = StoredPasswords(case.store)
+    result(passwords.set(other, "x"))
+    case.put(other, uuid=other, name="b")
+    assert [UUID, other, other, other] == case.changed
+    assert before is case.get()
+    case.instances.stop()
+    case.put(name="c")
+    result(passwords.clear(other))
+    assert 4 == len(case.changed)

@@ -12,21 +12,21 @@ class WatchesTests(SynchronousTestCase):
         """A watcher that raises is logged and does not keep the news from the next."""
         seen: list[str] = []
 
-        def broken() -> None:
+        def broken(_id: str) -> None:
             raise IndexError
 
         watches = Watches()
         watches.add("kind", broken)
-        watches.add("kind", lambda: seen.append("told"))
-        watches.tell("kind")
+        watches.add("kind", seen.append)
+        watches.tell("kind", "told")
         assert seen == ["told"]
         assert len(self.flushLoggedErrors(IndexError)) == 1
 
     def test_forgotten(self) -> None:
         """Nothing is left of a watcher that stopped; stopping twice is harmless."""
         watches = Watches()
-        watch = watches.add("kind", lambda: None)
-        other = watches.add("kind", lambda: None)
+        watch = watches.add("kind", lambda _: None)
+        other = watches.add("kind", lambda _: None)
         assert repr(watches) == "<Watches {'kind': 2}>"
         for _ in range(2):
             watch.stop()
