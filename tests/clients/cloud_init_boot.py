@@ -1,9 +1,10 @@
 """Runs in a guest: one datasource of Debian's cloud-init, as a first boot would ask it.
 
-`cloud_init_boot.py PACKAGES FOLDER OpenStack|ConfigDrive|Ec2|Ec2-aws`: prints what it
-found as JSON. A config drive is in FOLDER/lib/seed/config_drive, as if it was mounted.
-Ec2-aws takes the cloud for Amazon's, which always asks for a session token. Only DMI is
-faked (there is no virtual machine to ask) and what DNS says of names that do not exist
+`cloud_init_boot.py PACKAGES FOLDER KIND`, with OpenStack, ConfigDrive, NoCloud, Ec2 or
+Ec2-aws as KIND: prints what it found as JSON. A config drive is in
+FOLDER/lib/seed/config_drive, as if it was mounted. Ec2-aws takes the cloud for
+Amazon's, which always asks for a session token. Only DMI is faked (there is no virtual
+machine to ask), the kernel's command line, and what DNS says of names that do not exist
 (nothing). Nothing is written outside FOLDER.
 """
 
@@ -20,10 +21,12 @@ PACKAGES, FOLDER, KIND = sys.argv[1:4]
 KIND, _, PLATFORM = KIND.partition("-")
 sys.path.insert(0, PACKAGES)
 
-from cloudinit import distros, dmi, helpers, util  # noqa: E402 - found by the line above
+from cloudinit import distros, dmi, helpers, url_helper, util  # noqa: E402 - found by the line above
+from cloudinit.net import network_state  # noqa: E402
 from cloudinit.sources import (  # noqa: E402
     DataSourceConfigDrive,
     DataSourceEc2,
+    DataSourceNoCloud,
     DataSourceOpenStack,
     InvalidMetaDataException,
 )
@@ -33,6 +36,7 @@ SETTINGS: dict[str, Any] = {
     # One address: the other names would be looked up in a DNS that is not there.
     "datasource": {"Ec2": {"metadata_urls": ["http://169.254.169.254"]}},
 }
+SEED = "http://169.254.169.254/nocloud/"
 PRODUCT = {"system-product-name": "OpenStack Nova"}
 
 
@@ -45,6 +49,9 @@ def datasource() -> Any:
     distro = distros.fetch("debian")("debian", {}, paths)
     if KIND == "Ec2":
         return DataSourceEc2.DataSourceEc2(SETTINGS, distro, paths)
+    if KIND == "NoCloud":
+        util.get_cmdline = lambda: f"quiet ds=nocloud;s={SEED}"
+        return DataSourceNoCloud.DataSourceNoCloudNet(SETTINGS, distro, paths)
     if KIND == "ConfigDrive":
         return DataSourceConfigDrive.DataSourceConfigDrive(SETTINGS, distro, paths)
     return DataSourceOpenStack.DataSourceOpenStack(SETTINGS, distro, paths)
@@ -80,6 +87,16 @@ def main() -> None:
             "network": source.network_config,
             "ec2": source.ec2_metadata,
         }
+    if found and KIND == "NoCloud":
+        # Newer cloud-init reads this file as well; this one understands it.
+        config = url_helper.readurl(f"{SEED}network-config").contents
+        state = network_state.parse_net_config_data(util.load_yaml(config))
+        result |= {
+            "vendor_data": source.get_vendordata_raw().decode(),
+            "interfaces": list(state.iter_interfaces()),
+        }
+    if found and KIND == "Ec2":
+        result |= {"network": source.network_config, "identity": source.identity}
     print(json.dumps(result, default=repr))
 
 

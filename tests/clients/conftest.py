@@ -28,7 +28,8 @@ from tests.clients.real_nova import HERE, INSTALLED, Nova
 from tests.clients.real_novajoin import Novajoin
 from tests.clients.who_target import WhoTarget
 
-PACKAGES = INSTALLED / "cloud-init" / "usr" / "lib" / "python3" / "dist-packages"
+DEBIAN = INSTALLED / "debian" / "usr"
+PACKAGES = DEBIAN / "lib" / "python3" / "dist-packages"
 PORTS = {"embedded": 8775, "nova": real_nova.PORT}
 BOOT_DEADLINE = 60.0
 """Seconds for one datasource; with every fault here it takes at most 20."""
@@ -69,9 +70,7 @@ class Town:
         self.agent.start()
         for name, guest in self.guests.items():
             self.agent.register(guest)
-            file = self.folder / f"{name}.json"
-            file.write_text(json.dumps(document(FACTS[name])))
-            self.agent.tool("vagent.ctl", "instance", "add", str(file))
+            self.describe(name)
         self.nova.wait_ready(self.lab)
 
     def provision(self, upstream: str, *addresses: str) -> None:
@@ -83,6 +82,12 @@ class Town:
             # The name in the certificate: one for all of Nova's addresses.
             *("--ipfabric_dns_service_name", "localhost"),
         )
+
+    def describe(self, name: str, **changes: Any) -> None:
+        """Give the embedded server a guest's document anew, changed or as it was."""
+        file = self.folder / f"{name}.json"
+        file.write_text(json.dumps({**document(FACTS[name]), **changes}))
+        self.agent.tool("vagent.ctl", "instance", "add", str(file))
 
     def register(self, guest: Guest, **changes: Any) -> None:
         """Register a guest's port anew, changed or as it was."""
@@ -207,6 +212,15 @@ class Clients:
         found: dict[str, Any] = json.loads(said)
         return found
 
+    def debian(self, name: str, tool: str, *argv: str) -> str:
+        """Run a program of Debian's packages; what it printed."""
+        return self._town.guests[name].machine.run(str(DEBIAN / "bin" / tool), *argv)
+
+    def save(self, name: str, path: str, file: Path) -> Path:
+        """Write a body into a file, which is then returned."""
+        assert 200 == self.curl(name, path, "-o", str(file))[0], path
+        return file
+
     def close(self) -> None:
         """End what still runs."""
         for boot in self._boots:
@@ -219,7 +233,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     """The town; starting Nova takes some seconds, so there is one for all tests."""
     missing = [
         name
-        for name in ("nova", "guest", "cloud-init")
+        for name in ("nova", "guest", "debian")
         if not (INSTALLED / name / ".made").exists()
     ]
     if missing:

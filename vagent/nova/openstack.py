@@ -31,6 +31,8 @@ VERSIONS = (
 )
 
 RANDOM_SEED_BYTES = 512
+_OF_USE = frozenset(("tags", "vlan", "vf_trusted"))
+"""Nova shows an interface only if it can say at least one of these of it."""
 
 Entropy = Callable[[int], bytes]
 """Gives so many random bytes."""
@@ -165,8 +167,9 @@ def _devices(instance: Instance, version: str) -> list[dict[str, Any]]:
         for name, since in (("vlan", "2017-02-22"), ("vf_trusted", "2018-08-27"))
         if version < since
     }
-    return [
+    shown = (
         {name: value for name, value in device.items() if name not in hidden}
         for device in instance.devices
         if device.get("type") != "share" or version >= "2025-04-04"
-    ]
+    )
+    return [one for one in shown if one.get("type") != "nic" or one.keys() & _OF_USE]

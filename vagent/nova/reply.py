@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 
 TEXT = "text/plain; charset=UTF-8"
 HTML = "text/html; charset=UTF-8"
 JSON = "application/json"
 
-MAX_ACCEPT = 1024
-"""Characters of an Accept header that are looked at; browsers send about 150."""
+_WORD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_VALUE = f"(?:{_WORD}|{_QUOTED})"
+_SEMICOLON = r"[ \t]*;[ \t]*"
+_ELEMENT = re.compile(
+    f"({_WORD}/{_WORD})((?:{_SEMICOLON}(?![qQ]=){_WORD}={_VALUE})*)"
+    f"(?:{_SEMICOLON}[qQ]=(0(?:\\.[0-9]{{0,3}})?|1(?:\\.0{{0,3}})?)"
+    f"(?:{_SEMICOLON}{_WORD}(?:={_VALUE})?)*)?"
+)
+"""A media range with its parameters and quality (RFC 7231 §5.3.2)."""
+_COMMA = re.compile(r"[ \t]*,[ \t]*")
 
 _TITLES = {
     400: "Bad Request",
@@ -129,33 +139,49 @@ def _digest(content: bytes) -> str:
 
 
 def _best_form(accept: str) -> str | None:
-    """The form with the highest quality, HTML before JSON (RFC 9110 §12.5.1)."""
-    weights = _weights(accept[:MAX_ACCEPT])
-    best, best_weight = None, 0.0
+    """The form that webob chooses: that of the highest quality, HTML before JSON; HTML
+    where the header is malformed (RFC 7231 §5.3.2, webob/acceptparse.py).
+    """
+    ranges = _ranges(accept)
+    if ranges is None:
+        return "text/html"
+    best, best_quality = None, 0.0
     for offer in ("text/html", "application/json"):
-        group = offer.split("/")[0] + "/*"
-        weight = weights.get(offer, weights.get(group, weights.get("*/*", 0.0)))
-        if weight > best_weight:
-            best, best_weight = offer, weight
+        quality = _quality(offer, ranges)
+        if quality > best_quality:
+            best, best_quality = offer, quality
     return best
 
 
-def _weights(accept: str) -> dict[str, float]:
-    weights: dict[str, float] = {}
-    for element in accept.split(","):
-        media, *parameters = (part.strip().lower() for part in element.split(";"))
-        weight = 1.0
-        for parameter in parameters:
-            if parameter.startswith("q="):
-                weight = _quality(parameter[2:])
-        if media:
-            weights[media] = weight
-    return weights
+def _ranges(accept: str) -> list[tuple[str, bool, float]] | None:
+    """Media ranges: name, whether it has parameters, quality. None if one is malformed.
+
+    Elements may be empty. A comma at the head is an empty element to webob that still
+    needs a comma behind it.
+    """
+    found: list[tuple[str, bool, float]] = []
+    at = len(accept) - len(accept.removeprefix(","))
+    element = None if at else _ELEMENT.match(accept)
+    while at < len(accept):
+        if element is not None:
+            name, parameters, quality = element.groups()
+            found.append((name.lower(), bool(parameters), float(quality or 1)))
+            at = element.end()
+        if at == len(accept):
+            break
+        comma = _COMMA.match(accept, at)
+        if comma is None:
+            return None
+        at = comma.end()
+        element = _ELEMENT.match(accept, at)
+    return found
 
 
-def _quality(text: str) -> float:
-    try:
-        quality = float(text)
-    except ValueError:
-        return 0.0
-    return quality if 0.0 <= quality <= 1.0 else 0.0
+def _quality(offer: str, ranges: list[tuple[str, bool, float]]) -> float:
+    """That of the most specific range which the offer is in; of equals the first."""
+    group = offer.partition("/")[0] + "/*"
+    for wanted, plain in ((offer, True), (group, False), ("*/*", False)):
+        for name, has_parameters, quality in ranges:
+            if name == wanted and not (plain and has_parameters):
+                return quality
+    return 0.0

@@ -116,6 +116,8 @@ def tree(
     if version >= "2020-10-27":
         placement |= {"availability-zone-id": zone, "region": region}
     meta["placement"] = placement
+    if version >= "2019-10-01":
+        meta["instance-life-cycle"] = "on-demand"
     meta["services"] = {
         "domain": instance.ec2.services_domain,
         "partition": instance.ec2.partition,
@@ -165,7 +167,10 @@ def _interface(
         nodes["vpc-ipv6-cidr-blocks"] = list(blocks6)
     if instance.floating_addresses and number == 0:
         nodes["public-hostname"] = hostname
-        nodes["public-ipv4s"] = [str(one) for one in instance.floating_addresses]
+        public = [str(one) for one in instance.floating_addresses]
+        own = str(interface.ipv4[0].ip) if interface.ipv4 else ""
+        nodes["public-ipv4s"] = list(public)
+        nodes["ipv4-associations"] = dict.fromkeys(public, own)
     return nodes
 
 

@@ -260,3 +260,35 @@ def test_openstack_minimal_meta_data() -> None:
     document = json.loads(text)
     assert document["availability_zone"] is None
     assert not {"meta", "keys", "public_keys", "network_config"} & set(document)
+
+
+@pytest.mark.parametrize(
+    ("version", "shown"),
+    [
+        ("2016-06-30", ["tagged", "untagged tags", "disk"]),
+        ("2016-10-06", ["tagged", "untagged tags", "disk"]),
+        ("2017-02-22", ["tagged", "vlan", "untagged tags", "disk"]),
+        ("2018-08-27", ["tagged", "vlan", "trusted", "untagged tags", "disk"]),
+        ("2025-04-04", ["tagged", "vlan", "trusted", "untagged tags", "disk", "share"]),
+    ],
+)
+def test_openstack_devices_that_a_version_shows(version: str, shown: list[str]) -> None:
+    """An interface of which a version can say neither tag nor VLAN nor trust is not
+    there at all.
+    """
+    devices = [
+        {"vlan": 1, "vf_trusted": True, "type": "nic", "mac": "tagged", "tags": ["a"]},
+        {"vlan": 1, "type": "nic", "mac": "vlan"},
+        {"vf_trusted": False, "type": "nic", "mac": "trusted"},
+        {"type": "nic", "mac": "untagged"},
+        {"type": "nic", "mac": "untagged tags", "tags": []},
+        {"type": "disk", "serial": "disk"},
+        {"type": "share", "share_id": "share"},
+    ]
+    document = json.loads(openstack_text(f"{version}/meta_data.json", devices=devices))
+    names = [
+        one.get("mac") or one.get("serial") or one.get("share_id")
+        for one in document["devices"]
+    ]
+    assert shown == names
+    assert all("vlan" not in one for one in document["devices"]) == (version < "2017")
