@@ -34,6 +34,7 @@ setup(
         "cryptography>=42",
         "httptools>=0.6,<0.10",
         "pycdlib>=1.14,<2",
+        "PyYAML>=6.0,<7",
     ],
     extras_require={
         # <service-credentials>: tokens for dynamic vendor data. Of use only where there

@@ -49,8 +49,9 @@ from vagent.nova.additions.added_paths import AddedPaths
 from vagent.nova.authority import Authority
 from vagent.nova.embedded import EmbeddedServer
 from vagent.nova.identity.compose import identity_signer
+from vagent.nova.instance_files.precedence import all_instances
 from vagent.nova.server import metadata_site
-from vagent.nova.source import StoredInstances, StoredPasswords
+from vagent.nova.source import StoredPasswords
 from vagent.nova.tls import TlsFactory
 from vagent.nova.tls_files import server_contexts
 from vagent.nova.vendordata.compose import answer_deadline, vendor_data_of
@@ -176,10 +177,14 @@ class Agent:
             emit=emit,
             reactor=reactor,
         )
-        self._instances = StoredInstances(
-            self._store, emit, changed=self._proxy.instance_changed
-        )
         self._passwords = StoredPasswords(self._store)
+        self._instances = all_instances(
+            config.metadata_server,
+            self._store,
+            emit=emit,
+            changed=self._proxy.instance_changed,
+            reactor=reactor,
+        )
         self._first_services: Deferred[None] = Deferred()
         self._names_of_services = NameFollower(
             DnsLookup(reactor=reactor),

@@ -42,6 +42,15 @@ class Embedded(Protocol):
         WireError for one that could not be served.
         """
 
+    def file_of(self, uuid: str) -> str | None:
+        """The file that describes this instance; None: these calls do."""
+
+    async def document(self, uuid: str) -> Mapping[str, Any] | None:
+        """What its file says; None without one. Raises StoreError."""
+
+    def files(self) -> list[dict[str, str]]:
+        """All files: `uuid`, `file`, and `problem` for one that is no good."""
+
     async def failed_targets(self) -> Mapping[str, Sequence[str]]:
         """Vendor data targets that gave no valid answer, by UUID. Raises StoreError."""
 
@@ -84,6 +93,17 @@ class AnyInstance:
     ) -> dict[str, Any]:
         del stored
         return new
+
+    def file_of(self, uuid: str) -> str | None:
+        del uuid
+        return None
+
+    async def document(self, uuid: str) -> Mapping[str, Any] | None:
+        del uuid
+        return None
+
+    def files(self) -> list[dict[str, str]]:
+        return []
 
     async def failed_targets(self) -> Mapping[str, Sequence[str]]:
         return {}
@@ -138,15 +158,21 @@ class InstanceCalls:
 
     async def list_instances(self, _request: ConfigApiRequest) -> ConfigApiReply:
         """All instances, each with its UUID, in order of UUID; with those vendor data
-        targets, if any, that gave no valid answer for it.
+        targets, if any, that gave no valid answer for it. One of a file has the file's
+        name in place of its document, and what is wrong with it.
         """
         failed = await self._embedded.failed_targets()
-        items: list[dict[str, Any]] = []
-        for entry in await self._store.entries(INSTANCE):
-            item: dict[str, Any] = {"uuid": entry.id, "instance": entry.value}
-            if entry.id in failed:
-                item["failed_targets"] = list(failed[entry.id])
-            items.append(item)
+        files: list[dict[str, Any]] = [*self._embedded.files()]
+        described = {item["uuid"] for item in files}
+        stored: list[dict[str, Any]] = [
+            {"uuid": entry.id, "instance": entry.value}
+            for entry in await self._store.entries(INSTANCE)
+            if entry.id not in described
+        ]
+        items = sorted(stored + files, key=lambda item: str(item["uuid"]))
+        for item in items:
+            if item["uuid"] in failed:
+                item["failed_targets"] = list(failed[item["uuid"]])
         return json_reply({"instances": items})
 
     async def read(self, _request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
@@ -155,8 +181,11 @@ class InstanceCalls:
         return json_reply(entry.value, revision=entry.revision)
 
     async def write(self, request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
-        """Create or replace; If-Match and If-None-Match are honoured (412)."""
+        """Create or replace; If-Match and If-None-Match are honoured (412). 409 where a
+        file describes the instance.
+        """
         wanted = parse_uuid(uuid)
+        self._refuse_if_file(wanted)
         demanded = expected_revision(request)
         value = json_object(request.body)
         for _ in range(MAX_ATTEMPTS):
@@ -181,9 +210,10 @@ class InstanceCalls:
 
     async def delete(self, _request: ConfigApiRequest, uuid: str) -> ConfigApiReply:
         """Delete an instance and what is kept for its guest under its UUID (password,
-        vendor data); 404 if there is no such instance.
+        vendor data); 404 if there is no such instance, 409 if it is one of a file.
         """
         wanted = parse_uuid(uuid)
+        self._refuse_if_file(wanted)
         also = self._embedded.companions
         if not await self._store.delete(INSTANCE, wanted, also=also):
             raise _missing(wanted)
@@ -249,10 +279,20 @@ class InstanceCalls:
 
     async def _entry(self, uuid: str) -> StoreEntry:
         wanted = parse_uuid(uuid)
+        document = await self._embedded.document(wanted)
+        if document is not None:
+            return StoreEntry(INSTANCE, wanted, dict(document), revision=0)
         entry = await self._store.get(INSTANCE, wanted)
         if entry is None:
             raise _missing(wanted)
         return entry
+
+    def _refuse_if_file(self, uuid: str) -> None:
+        file = self._embedded.file_of(uuid)
+        if file is not None:
+            raise RefusedError(
+                409, f"instance {uuid}: {file} describes it; change or remove that file"
+            )
 
     def _admitted(
         self, wanted: str, value: dict[str, Any], stored: StoreEntry | None

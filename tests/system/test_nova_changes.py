@@ -26,6 +26,7 @@ from vagent.metadata.events import ChangeAwaited
 from vagent.nova.authority import Authority
 from vagent.nova.embedded import EmbeddedServer
 from vagent.nova.instance import Instance
+from vagent.nova.instance_files.precedence import AllInstances
 from vagent.nova.server import metadata_site
 from vagent.nova.source import KIND, StoredInstances, StoredPasswords
 from vagent.nova.vendordata.report import VendorDataReport
@@ -192,7 +193,7 @@ def test_a_password_from_the_guest_to_the_operator(cloud: Cloud) -> None:
     wanted, passwords = GET % path, StoredPasswords(cloud.store)
     server = EmbeddedServer(
         VendorDataReport(StoredAnswers(cloud.store, print)),
-        instances=cloud.instances,
+        instances=AllInstances(cloud.instances, None),
         passwords=passwords,
         vendor_data=NoVendorData(),
         signer=signer_of(full_ring()),

@@ -138,6 +138,7 @@ def _metadata_server(server: MetadataServerConfig, *, enabled: bool) -> Texts:
         "server-cert": _path(server.server_cert),
         "server-key": _path(server.server_key),
         "client-ca": _path(server.client_ca),
+        "instance-directory": _path(server.instance_directory),
     }
 
 

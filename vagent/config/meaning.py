@@ -237,8 +237,11 @@ def _metadata_server(
 ) -> MetadataServerConfig:
     secret = read_secret(section, findings, conf)
     listen = read_listen(section, DEFAULT_SERVER.listen)
+    directory = section.value("instance-directory", str, "")
     server = MetadataServerConfig(
-        listen=listen, shared_secret=secret if secret.value else proxy.shared_secret
+        listen=listen,
+        shared_secret=secret if secret.value else proxy.shared_secret,
+        instance_directory=Path(directory) if directory else None,
     )
     why = _why_server_tls(section, listen)
     files = read_pem_files(section, SERVER_FILES, findings, why=why) if why else None

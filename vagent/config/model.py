@@ -165,6 +165,7 @@ class MetadataServerConfig:
     server_cert: Path | None = None
     server_key: Path | None = None
     client_ca: Path | None = None
+    instance_directory: Path | None = None
 
 
 class FailureMode(StrEnum):

@@ -18,6 +18,7 @@ from vagent.web.json_client import ApiError
 
 INSTANCE_COLUMNS = {"uuid": "uuid", "name": "name", "tenant": "tenant_id"}
 LIST_COLUMNS = {**INSTANCE_COLUMNS, "failed targets": "failed_targets"}
+FILE_COLUMNS = {"file": "file", "problem": "problem"}
 TARGET_COLUMNS = {
     "target": "target",
     "state": "state",
@@ -97,7 +98,9 @@ def list_instances(session: Session, _args: Namespace) -> None:
     """Show all instances, each document with its UUID."""
     reply = session.config_api.json("GET", "/vagent/instances")
     items = reply.get("instances", []) if isinstance(reply, Mapping) else reply
-    session.show_table([_row(item) for item in objects_of(items)], LIST_COLUMNS)
+    rows = [_row(item) for item in objects_of(items)]
+    with_files = FILE_COLUMNS if any("file" in row for row in rows) else {}
+    session.show_table(rows, LIST_COLUMNS | with_files)
 
 
 def show_instance(session: Session, args: Namespace) -> None:

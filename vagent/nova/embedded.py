@@ -32,6 +32,19 @@ class PostedPasswords(Protocol):
         """Delete it; False: none was set. Raises StoreError."""
 
 
+class KnownInstances(InstanceSource, Protocol):
+    """Instances of whatever source, of which files are one."""
+
+    async def document(self, instance_id: str) -> Mapping[str, Any] | None:
+        """The document of its file, None where it has none. Raises StoreError."""
+
+    def file_of(self, instance_id: str) -> str | None:
+        """The path of its file, None where it has none."""
+
+    def listing(self) -> list[dict[str, str]]:
+        """UUID and path of each file, and its problem if it is no good."""
+
+
 class EmbeddedServer:
     """Answers the config API's questions about instances."""
 
@@ -41,7 +54,7 @@ class EmbeddedServer:
         self,
         report: VendorDataReport,
         *,
-        instances: InstanceSource,
+        instances: KnownInstances,
         passwords: PostedPasswords,
         vendor_data: VendorData,
         signer: IdentitySigner,
@@ -62,6 +75,18 @@ class EmbeddedServer:
         """
         check_instance(new)
         return with_boot_roles(new, stored)
+
+    def file_of(self, uuid: str) -> str | None:
+        """The file that describes this instance; None: the config API does."""
+        return self._instances.file_of(uuid)
+
+    async def document(self, uuid: str) -> Mapping[str, Any] | None:
+        """What its file says; None without one. Raises StoreError."""
+        return await self._instances.document(uuid)
+
+    def files(self) -> list[dict[str, str]]:
+        """All files: `uuid`, `file`, and `problem` for one that is no good."""
+        return self._instances.listing()
 
     async def failed_targets(self) -> Mapping[str, Sequence[str]]:
         """Vendor data targets without a valid answer, by UUID. Raises StoreError."""

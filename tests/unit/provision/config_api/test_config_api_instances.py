@@ -34,7 +34,8 @@ class FakeServer:
         self.failed: dict[str, Sequence[str]] = {}
         self.forgotten: list[str] = []
         self.passwords: dict[str, str] = {}
-        self.files: dict[str, bytes] = {"openstack/latest/user_data": bytes(range(256))}
+        self.files_of_drive = {"openstack/latest/user_data": bytes(range(256))}
+        self.described: dict[str, dict[str, Any]] = {}
 
     def admitted(
         self, new: dict[str, Any], stored: Mapping[str, Any] | None
@@ -43,6 +44,17 @@ class FakeServer:
             raise WireError("bad: is not allowed")
         kept = (stored or {}).get("keeps")
         return new if kept is None else {**new, "keeps": kept}
+
+    def file_of(self, uuid: str) -> str | None:
+        return "/i/a.json" if uuid in self.described else None
+
+    async def document(self, uuid: str) -> Mapping[str, Any] | None:
+        return self.described.get(uuid)
+
+    def files(self) -> list[dict[str, str]]:
+        broken = {"uuid": "", "file": "/i/b.json", "problem": "line 1, column 1: bad"}
+        found = [{"uuid": uuid, "file": "/i/a.json"} for uuid in self.described]
+        return [*found, broken] if found else []
 
     async def failed_targets(self) -> Mapping[str, Sequence[str]]:
         return self.failed
@@ -67,7 +79,7 @@ class FakeServer:
     async def drive(self, uuid: str) -> Mapping[str, bytes]:
         if self.failed:
             raise WireError("vendor data: join: late")
-        return self.files
+        return self.files_of_drive
 
 
 class Calls:
@@ -111,6 +123,23 @@ def test_list(call: Calls) -> None:
     assert json.loads(call("GET", "/vagent/instances").body) == {
         "instances": [{"uuid": ID, "instance": {"hostname": "a"}}]
     }
+
+
+def test_an_instance_of_a_file(call: Calls) -> None:
+    """It goes before the stored one: read, listed, and not changed by these calls."""
+    call("PUT", PATH, {"hostname": "stored"})
+    call.embedded.described = {ID: {"hostname": "file"}}
+    assert {"hostname": "file"} == json.loads(call("GET", PATH).body)
+    assert json.loads(call("GET", "/vagent/instances").body)["instances"] == [
+        {"uuid": "", "file": "/i/b.json", "problem": "line 1, column 1: bad"},
+        {"uuid": ID, "file": "/i/a.json"},
+    ]
+    for method, value in (("PUT", {"hostname": "b"}), ("DELETE", None)):
+        reply = call(method, PATH, value)
+        assert 409 == reply.status
+        assert b"/i/a.json describes it; change or remove that file" in reply.body
+    call.embedded.described = {}
+    assert {"hostname": "stored"} == json.loads(call("GET", PATH).body)
 
 
 def test_the_list_names_targets_that_failed(call: Calls) -> None:
@@ -164,14 +193,14 @@ def test_a_config_drive(call: Calls) -> None:
     call("PUT", PATH, {})
     reply = json.loads(call("GET", below).body)
     assert ID == reply["uuid"]
-    assert call.embedded.files == {
+    assert call.embedded.files_of_drive == {
         path: base64.b64decode(text) for path, text in reply["files"].items()
     }
     call.embedded.failed = {ID: ("join",)}
     failed = call("GET", below)
     expected = f"instance {ID}: vendor data: join: late".encode()
     assert (503, expected) == (failed.status, failed.body)
-    call.embedded.failed, call.embedded.files = {}, {}
+    call.embedded.failed, call.embedded.files_of_drive = {}, {}
     assert 409 == call("GET", below).status
 
 

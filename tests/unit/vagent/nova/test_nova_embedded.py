@@ -32,6 +32,15 @@ class Instances:
     async def get(self, instance_id: str) -> Instance | None:
         return decode_instance(DOCUMENT) if instance_id == UUID else None
 
+    async def document(self, instance_id: str) -> Mapping[str, Any] | None:
+        return DOCUMENT if instance_id == UUID else None
+
+    def file_of(self, instance_id: str) -> str | None:
+        return "/i/a.json" if instance_id == UUID else None
+
+    def listing(self) -> list[dict[str, str]]:
+        return [{"uuid": UUID, "file": "/i/a.json"}]
+
 
 class VendorDataOfNobody(NoVendorData):
     """Fails while `error` is set."""
@@ -84,6 +93,14 @@ def test_documents_are_checked(server: EmbeddedServer) -> None:
         server.admitted({"uuid": UUID}, None)
     with pytest.raises(WireError, match="boot_roles"):
         server.admitted(DOCUMENT | {"boot_roles": []}, roles)
+
+
+def test_instances_of_files_are_told(server: EmbeddedServer) -> None:
+    """What the source says of its files, the config API is told."""
+    assert ("/i/a.json", DOCUMENT) == (server.file_of(UUID), now(server.document(UUID)))
+    assert [{"uuid": UUID, "file": "/i/a.json"}] == server.files()
+    assert server.file_of("other") is None
+    assert now(server.document("other")) is None
 
 
 def test_passwords_and_vendor_data_go_with_an_instance(server: EmbeddedServer) -> None:

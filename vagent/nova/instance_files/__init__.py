@@ -1,0 +1,1 @@
+"""Instances as files of a watched directory: one YAML or JSON document each."""
