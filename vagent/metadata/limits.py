@@ -147,6 +147,10 @@ RETRY_SECONDS = 0.5
 """Between two attempts to connect to an endpoint that is down, while requests wait:
 one attempt for all of them."""
 
+ASK_AGAIN_SECONDS = 2.0
+"""Between two questions for an instance that the upstream does not know, where nothing
+tells that it has come: five times until cloud-init gives up."""
+
 MAX_BACKOFF_SECONDS = 8.0
 """The longest pause between two such attempts while no request waits."""
 

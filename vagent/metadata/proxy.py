@@ -75,8 +75,7 @@ class MetadataProxy:
     for a guest whose session tokens are off, a request for a token goes upstream like
     any other. `request_ids` gives each request its number. `endpoints` are the
     upstream's now, `refusals` what nova-api has refused and not granted since.
-    `instance_changed` is to be called with the id of an instance whose documents may
-    have changed, `end_long_polls` once before a stop.
+    `end_long_polls` is to be called once before a stop.
     """
 
     def __init__(
@@ -132,7 +131,6 @@ class MetadataProxy:
         self.request_done = self._forwarder.request_done
         self.endpoints = self._pool.snapshot
         self.refusals = self._pool.refusals
-        self.instance_changed = self._long_polls.changed
         self.end_long_polls = self._long_polls.end
         self.connections = self._quotas.connections
 
@@ -146,6 +144,11 @@ class MetadataProxy:
         self._pool.set_target(target)
         if is_new:
             self._long_polls.all_changed()
+
+    def instance_changed(self, instance_id: str) -> None:
+        """The documents of this instance may have changed, or are there now."""
+        self._long_polls.changed(instance_id)
+        self._pool.instance_changed(instance_id)
 
     def forget(self, identity: str) -> None:
         """The port with this main identity was removed or replaced: drop all that is

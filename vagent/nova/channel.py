@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, ITCPTransport
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 
+from vagent.metadata.http.headers import INSTANCE_FIELD
 from vagent.nova.reply import BODY_TOO_LARGE, NovaReply, refuse
 from vagent.nova.request import NovaRequest
 
@@ -157,6 +158,8 @@ class MetadataRequest(Request):
         self.setHeader(b"cache-control", NO_CACHE)
         if reply.etag:
             self.setHeader(b"etag", reply.etag.encode())
+        if not reply.is_instance_known:
+            self.setHeader(INSTANCE_FIELD, b"1")
         self.write(reply.content)
         self.finish()
 

@@ -40,13 +40,14 @@ _TITLES = {
 @dataclass(frozen=True, slots=True)
 class NovaReply:
     """A complete reply. `etag` is the document's entity tag (RFC 9110 §8.8.3), "" for
-    what has none.
+    what has none; the agent's proxy is told when the instance is not known.
     """
 
     status: int
     content_type: str
     content: bytes = field(repr=False)
     etag: str = ""
+    is_instance_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)

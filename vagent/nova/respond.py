@@ -7,6 +7,8 @@ tenant, and the path. The method makes no difference but for the password.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vagent.errors import ConflictError
 from vagent.nova import ec2, openstack
 from vagent.nova.additions.added_paths import AddedPaths
@@ -165,7 +167,10 @@ class Responder:
         if isinstance(answer, NovaFault):
             reason = answer.reason
             self._emit(NovaRefused(reason))
+            is_known = answer is not UNKNOWN_INSTANCE
             answer = refuse(answer, request.accept)
+            if not is_known:
+                answer = replace(answer, is_instance_known=False)
         self._emit(
             NovaAnswered(
                 request.method, request.target, answer.status, instance_id, reason

@@ -261,7 +261,8 @@ class CoalescedRequest:
                     connection.send_response(head, content)
             return
         is_first_alone = len(self._waiting) == 1 and self._waiting[0] is self._first
-        if not is_first_alone and not may_be_shared(head, content):
+        may_share = head.awaits_instance or may_be_shared(head, content)
+        if not is_first_alone and not may_share:
             self._keep_only_the_first()
         self._forwarder.store(self._cache, self._key, head, content)
         for connection in self._end():

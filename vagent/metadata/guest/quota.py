@@ -29,7 +29,12 @@ def status_when_over(path: bytes) -> int:
     cloud-init repeats a request after 503 but gives up after 429, so every path that it
     asks for while a machine boots gets 503, and the others 429 (RFC 6585 §4).
     """
-    return 503 if _BOOT_PATH.fullmatch(path) else 429
+    return 503 if is_boot_path(path) else 429
+
+
+def is_boot_path(path: bytes) -> bool:
+    """Is it one of the paths that clients ask for while a machine boots?"""
+    return _BOOT_PATH.fullmatch(path) is not None
 
 
 class QuotaLimits:

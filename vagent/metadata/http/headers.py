@@ -38,6 +38,10 @@ HOP_BY_HOP = frozenset(
 )
 """Fields that are never relayed; nor are those that `Connection` names."""
 
+INSTANCE_FIELD = b"x-vagent-unknown-instance"
+"""Field of a 404 of the embedded server: it does not know the instance, so the path may
+well exist once it does. Not relayed."""
+
 BODILESS = frozenset((204, 304))
 """Statuses whose responses have no body, whatever their head says (RFC 9110 §6.4.1)."""
 

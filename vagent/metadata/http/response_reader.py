@@ -16,7 +16,7 @@ import httptools
 
 from vagent.errors import WireError
 from vagent.metadata.http.chunked import Chunked
-from vagent.metadata.http.headers import BODILESS, HOP_BY_HOP, tokens
+from vagent.metadata.http.headers import BODILESS, HOP_BY_HOP, INSTANCE_FIELD, tokens
 from vagent.metadata.limits import (
     MAX_INTERIM_REPLIES,
     MAX_REPLY_BODY,
@@ -35,8 +35,10 @@ class ResponseHead:
     `fields` are the lines to relay, without length and framing. `length` is the
     Content-Length, None if there is none; for HEAD it is relayed though no body
     follows. `persistent`: the connection can carry another request afterwards.
-    `rendered` belongs to the response writer, which remembers here what a guest usually
-    gets of this head: heads are shared by responses that differ only in their body.
+    `awaits_instance`: the embedded server does not know the instance, whatever the path
+    (`INSTANCE_FIELD`). `rendered` belongs to the response writer, which remembers here
+    what a guest usually gets of this head: heads are shared by responses that differ
+    only in their body.
     """
 
     status: int
@@ -44,6 +46,7 @@ class ResponseHead:
     length: int | None
     chunked: bool
     persistent: bool
+    awaits_instance: bool = False
     rendered: bytes = field(init=False, default=b"", compare=False, repr=False)
 
 
@@ -77,7 +80,7 @@ def _head(
     status: int, persistent: bool, pairs: list[tuple[bytes, bytes]]
 ) -> ResponseHead:
     length = None
-    chunked = False
+    chunked = awaits_instance = False
     relayed = []
     nominated: frozenset[bytes] = frozenset()
     for name, value in pairs:
@@ -91,6 +94,8 @@ def _head(
             chunked = True
         elif lower == b"connection":
             nominated |= tokens(value)
+        elif lower == INSTANCE_FIELD:
+            awaits_instance = True
         elif lower not in HOP_BY_HOP:
             relayed.append((lower, name, value))
     if nominated:
@@ -99,7 +104,7 @@ def _head(
     else:
         keeps = persistent
     fields = b"".join([b"%b: %b\r\n" % (name, value) for _, name, value in relayed])
-    return ResponseHead(status, fields, length, chunked, keeps)
+    return ResponseHead(status, fields, length, chunked, keeps, awaits_instance)
 
 
 def _length(digits: bytes) -> int:

@@ -141,3 +141,21 @@ class UpstreamEndpointChanged(MetadataEvent):
     def is_fault(self) -> bool:
         """True unless the endpoint came back."""
         return self.state is not BreakerState.UP
+
+
+@dataclass(slots=True)
+class InstanceAwaited(RequestEvent):
+    """The upstream does not know the instance of a registered port yet, so the request
+    waits for it, at most for hold-time.
+    """
+
+    counter = Metric(
+        "metadata_awaited_instances_total",
+        "Requests that waited because the embedded metadata server did not know the "
+        "instance of their port yet.",
+    )
+    instance: str
+
+    def text(self) -> str:
+        """Whose request waits, and for which instance."""
+        return f"Metadata for VM : {self.guest} waits for instance {self.instance}"

@@ -8,10 +8,13 @@ guest takes it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from vagent.metadata.events import Caller
 from vagent.metadata.guest.connection import DownstreamConnection
+from vagent.metadata.guest.quota import is_boot_path
 from vagent.metadata.http.request_head import RequestHead
 from vagent.metadata.http.response_reader import ResponseHead
 from vagent.metadata.http.response_writer import LAST_CHUNK, chunk, relayed_head
@@ -59,6 +62,13 @@ class RequestPool(Protocol):
     def withdraw(self, request: ForwardedRequest) -> None:
         """Take back a request that waits for a connection."""
 
+    def await_instance(
+        self, request: ForwardedRequest, deliver: Callable[[], None]
+    ) -> bool:
+        """Let it wait until the upstream knows its instance, and pass the response that
+        it got on (`deliver`) if that does not happen in time. False: pass it on now.
+        """
+
     def has_other(self, request: ForwardedRequest) -> bool:
         """Is an endpoint up that has not failed this request?"""
 
@@ -74,7 +84,7 @@ class ForwardedRequest:
     `avoid` are the endpoints that failed it, `sent_to` is the last one that it was sent
     to. `needs_fresh`: it must have a connection that has carried nothing yet. `binds`:
     what carries it must not serve another guest after that. `hold_until` is when it
-    stops waiting for a connection.
+    stops waiting for a connection, or for its instance (`was_unknown`).
     """
 
     __slots__ = (
@@ -97,6 +107,7 @@ class ForwardedRequest:
         "request_id",
         "sent_to",
         "streaming",
+        "was_unknown",
     )
 
     def __init__(
@@ -130,7 +141,7 @@ class ForwardedRequest:
         # and then nobody knows whether the upstream has read the request.
         self.needs_fresh = not request.is_repeatable
         self.binds = self.needs_fresh or self.head_only
-        self.streaming = False
+        self.streaming = self.was_unknown = False
 
     def message(self, host: bytes) -> bytes:
         """The request as the upstream gets it, rendered from values."""
@@ -182,9 +193,26 @@ class ForwardedRequest:
         if self._collected:
             self._collected.append(content)
             content = b"".join(self._collected)
+        if head.awaits_instance:
+            deliver = partial(self._deliver, connection, head, content)
+            if self._pool.await_instance(self, deliver):
+                self._collected = []
+                self._size = 0
+                return
+        self._deliver(connection, head, content)
+
+    def _deliver(
+        self, connection: UpstreamConnection | None, head: ResponseHead, content: bytes
+    ) -> None:
+        """Pass the whole response on."""
         self._receiver.send_response(head, content)
         if head.status >= 400 or not self._pool.refusals.is_empty:
             self._tell(connection, head.status, content)
+
+    @property
+    def is_for_boot(self) -> bool:
+        """Does it read a document that guests ask for while they boot?"""
+        return self._request.is_safe and is_boot_path(self._request.path)
 
     def failed(self, failure: UpstreamFailure, detail: str) -> None:
         """The connection failed: retry, answer with an error, or reset the guest."""

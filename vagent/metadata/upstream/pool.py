@@ -33,6 +33,7 @@ from vagent.metadata.upstream.events import (
 )
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 from vagent.metadata.upstream.health_check import HealthChecks, Probe
+from vagent.metadata.upstream.instance_wait import InstanceWait
 from vagent.metadata.upstream.refusal_record import RefusalRecord
 from vagent.metadata.upstream.retry_policy import UpstreamFailure
 from vagent.metadata.upstream.sharing import (
@@ -75,6 +76,14 @@ class ConnectionPool:
         self._endpoints: list[UpstreamEndpoint] = []
         self._retired: set[UpstreamEndpoint] = set()
         self._queue = WaitQueue(deadlines)
+        self._instances = InstanceWait(
+            config.hold_time,
+            submit=self.submit,
+            emit=emit,
+            deadlines=deadlines,
+        )
+        self.await_instance = self._instances.add
+        self.instance_changed = self._instances.instance_changed
         self._attempts = ConnectAttempts(
             connector, connected=self._connected, failed=self._not_connected
         )
@@ -111,6 +120,7 @@ class ConnectionPool:
             self.refusals.keep({str(one.address) for one in kept})
         self.is_down = _all_down(kept)
         self._checks.check(kept if self._emptied is None else ())
+        self._instances.ask_again()
         if not kept:
             for request in self._queue:
                 self.withdraw(request)
@@ -139,8 +149,9 @@ class ConnectionPool:
                 self._hand_over.watch(self._endpoints)
 
     def withdraw(self, request: ForwardedRequest) -> None:
-        """Take back a request that waits for a connection."""
+        """Take back a request that waits for a connection, or for its instance."""
         self._queue.remove(request)
+        self._instances.remove(request)
 
     def has_other(self, request: ForwardedRequest) -> bool:
         """Is an endpoint up that has not failed this request?"""
@@ -209,8 +220,8 @@ class ConnectionPool:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a connection."""
-        return self._queue.size
+        """Requests that wait for a connection, or for their instance."""
+        return self._queue.size + len(self._instances)
 
     async def stop(self) -> None:
         """Close every connection and end every attempt; returns when all are closed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -62,6 +63,11 @@ class Pool:
 
     def withdraw(self, request: ForwardedRequest) -> None:
         self.withdrawn.append(request)
+
+    def await_instance(
+        self, request: ForwardedRequest, deliver: Callable[[], None]
+    ) -> bool:
+        raise AssertionError(deliver)
 
     def has_other(self, request: ForwardedRequest) -> bool:
         return self.other
