@@ -98,7 +98,7 @@ class PageRouter:
             case "/healthz":
                 return PageReply(200, PLAIN, b"ok\n")
             case "/readyz":
-                return self._ready()
+                return await self._ready()
         if ask.path == trace_json.PATH or ask.path.startswith(f"{trace_json.PATH}/"):
             return self._traces(ask)
         name = ask.path.removeprefix("/Snh_")
@@ -151,7 +151,8 @@ class PageRouter:
         body = prometheus.exposition(snapshot, version=self._sources.version)
         return PageReply(200, prometheus.CONTENT_TYPE, body)
 
-    def _ready(self) -> PageReply:
+    async def _ready(self) -> PageReply:
+        await self._sources.look()
         reason = self._sources.ready()
         if reason is None:
             return PageReply(200, PLAIN, b"ready\n")

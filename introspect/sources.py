@@ -31,6 +31,10 @@ async def no_flows(_registration: Registration | None) -> FlowList:
     return FlowList()
 
 
+async def no_look() -> None:
+    """Nothing to look at: for an agent without a data path."""
+
+
 def no_proxy() -> None:
     """No proxy: for an agent without a metadata proxy."""
 
@@ -46,7 +50,7 @@ class Sources:
 
     `metadata_port` is the port that the proxy listens on. `port_state` is `Active` or,
     as Contrail writes it, why not (`Inactive < no-dev >`). `ready` is None, or says why
-    the agent is not ready.
+    the agent is not ready by the last look, for which `look` asks the kernel.
     `proxy` is None without a metadata proxy. `flows` reads one port's flows or all from
     the kernel, later; it raises KernelError and LimitError.
     `endpoints_of` gives a service's fabric endpoints and how they are, `not_in_force`
@@ -61,6 +65,7 @@ class Sources:
     statistics: Statistics
     ready: Callable[[], str | None]
     version: str
+    look: Callable[[], Awaitable[None]] = no_look
     proxy: Callable[[], ProxySnapshot | None] = no_proxy
     certificates: Callable[[], Iterable[CertificateSnapshot]] = tuple
     flows: Callable[[Registration | None], Awaitable[FlowList]] = no_flows

@@ -371,7 +371,8 @@ class Agent:
             port_state=self._data_path.state,
             traces=self._observer.traces,
             statistics=self._observer.statistics,
-            ready=lambda: self._not_ready,
+            ready=self._why_not_ready,
+            look=self._data_path.look,
             version=__version__,
             proxy=self._proxy.snapshot,
             certificates=self._certificates.snapshot,
@@ -379,6 +380,9 @@ class Agent:
             endpoints_of=self._data_path.endpoints_of,
             not_in_force=self._in_force.not_in_force,
         )
+
+    def _why_not_ready(self) -> str | None:
+        return self._not_ready or self._data_path.trouble or None
 
     def _ports_changed(self, change: Change) -> None:
         for old, new in change.pairs():

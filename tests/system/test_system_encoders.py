@@ -22,12 +22,15 @@ from lab.namespaces import PATIENCE, Machine, inside
 from vagent.config.model import DataPathConfig
 from vagent.datapath.names import Names
 from vagent.datapath.rules.features import Features
+from vagent.datapath.rules.netlink_rules import netlink_rules
 from vagent.datapath.rules.port_elements import change_of_ports
 from vagent.datapath.rules.render import ruleset
+from vagent.datapath.rules.table_counts import missing, wanted_counts
 from vagent.datapath.state import Attachment, Services, Tag
 from vagent.datapath.system import LinuxSystem
 from vagent.errors import KernelError
 from vagent.kernel.nf_tables import NftMessage, add_elements, encode
+from vagent.kernel.nf_tables_dump import Place, TableCounts
 
 pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
@@ -60,15 +63,22 @@ class Kernel:
 
     def transact(self, *steps: NftMessage) -> None:
         """One transaction by messages. Raises KernelError."""
-        system = LinuxSystem(
-            reactor=cast(Any, None),  # no command is run
-            clock=Clock(),
-            run_in_thread=self._in_namespace,
-        )
         outcome: list[Any] = []
-        Deferred.fromCoroutine(system.transact(steps)).addBoth(outcome.append)
+        working = self._system().transact(steps)
+        Deferred.fromCoroutine(working).addBoth(outcome.append)
         if outcome[0] is not None:
             outcome[0].raiseException()
+
+    def generation(self) -> int:
+        """nf_tables' number of transactions."""
+        return inside(self.machine.name, self._system().nft_generation)
+
+    def table_counts(self, counted: frozenset[Place]) -> TableCounts:
+        """How many rules and elements there are."""
+        outcome: list[TableCounts] = []
+        reading = self._system().table_counts(NAMES.table, counted)
+        Deferred.fromCoroutine(reading).addCallback(outcome.append)
+        return outcome[0]
 
     def complaint(self, *steps: NftMessage) -> str:
         """What the kernel says against a transaction, "" if it took it."""
@@ -109,6 +119,13 @@ class Kernel:
             "address": IPv4Address((10 << 24) + index),
         }
         return Attachment(**(values | more))
+
+    def _system(self) -> LinuxSystem:
+        return LinuxSystem(
+            reactor=cast(Any, None),  # no command is run
+            clock=Clock(),
+            run_in_thread=self._in_namespace,
+        )
 
     async def _in_namespace(self, work: Any) -> Any:
         return inside(self.machine.name, work)
@@ -211,6 +228,39 @@ def test_an_address_of_a_tap_goes_without_the_tap(kernel: Kernel) -> None:
     kept = frozenset({first.ifindex})
     kernel.transact(*change_of_ports(NAMES, [second], [], kept, ipv6=True))
     assert wanted == kernel.state()
+
+
+def test_what_is_wanted_is_what_is_counted(kernel: Kernel) -> None:
+    """Chains, rules, sets and elements, all of them and no more: nothing is ever missed
+    that is there, and nothing can go unseen.
+    """
+    ports = some(kernel)
+    kernel.fill(*ports)
+    kernel.transact(*netlink_rules(NAMES, FEATURES))
+    services = Services.of((), NAMES, None)
+    wanted = wanted_counts(NAMES, services, ports, features=FEATURES)
+    held = kernel.table_counts(frozenset(wanted.elements))
+    assert wanted.rules == held.rules
+    # nft gives a set without a name to each list in a rule.
+    named = {place: n for place, n in held.elements.items() if "__" not in place[1]}
+    assert wanted.elements == named
+    assert () == missing(wanted, held, NAMES.table)
+
+
+def test_each_transaction_counts_as_one(kernel: Kernel) -> None:
+    """As many as the agent makes: by nft, by messages; none for a question. So it knows
+    when somebody else has made one.
+    """
+    (port, *_) = some(kernel)
+    before = kernel.generation()
+    kernel.table_counts(frozenset())
+    assert before == kernel.generation()
+    kernel.fill(port)
+    assert before + 1 == kernel.generation()
+    kernel.transact(*change_of_ports(NAMES, [port], [], NOTHING, ipv6=True))
+    assert before + 2 == kernel.generation()
+    kernel.machine.run("nft", "add", "table", "ip", "other")
+    assert before + 3 == kernel.generation()
 
 
 def refused(kernel: Kernel, *steps: NftMessage) -> str:

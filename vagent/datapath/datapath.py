@@ -28,6 +28,7 @@ from vagent.datapath.rules.counters import KernelWatch
 from vagent.datapath.rules.features import Features, probe
 from vagent.datapath.rules.ipv6 import open_ipv6
 from vagent.datapath.rules.render import removal
+from vagent.datapath.rules.rules_watch import LOOK_DEADLINE, RulesWatch
 from vagent.datapath.state import Attachment, Services, Tag
 from vagent.datapath.system import System
 from vagent.datapath.taps import LinkMonitor
@@ -140,11 +141,13 @@ class DataPath:
         self.watch = KernelWatch(
             names,
             system=system,
-            lost=self._applier.put_back,
             looked=self._recount.from_time_to_time,
             emit=emit,
             clock=clock,
         )
+
+        self._rules_watch = RulesWatch(self._applier.look, clock=clock)
+        self._told_late = False
 
     async def prepare(self) -> None:
         """Make the interfaces, for the listener to bind to. Raises KernelError."""
@@ -177,6 +180,7 @@ class DataPath:
             self._fast_path.clear()
         self._links.open()
         self.watch.start()
+        self._rules_watch.start()
         self._checks.start()
         self._look_at_all()
         await self._applier.start(
@@ -193,6 +197,7 @@ class DataPath:
         """
         self._applier.stop()
         self.watch.stop()
+        self._rules_watch.stop()
         self._checks.stop()
         self._passive_check.stop()
         self._links.close()
@@ -207,6 +212,28 @@ class DataPath:
         finally:
             if self._made_interfaces or self._owned:
                 await self._system.run_ip(f"link del {self._names.guest_side}\n")
+
+    async def look(self) -> None:
+        """Ask the kernel whether our rules are in force, and put them back if not;
+        `trouble` then says what was found. Takes LOOK_DEADLINE seconds at most.
+        """
+        self._told_late = not await self._rules_watch.ask()
+
+    @property
+    def trouble(self) -> str:
+        """Why guests are not served as wanted, by the last look; "" if they are."""
+        for name in (self._names.guest_side, self._names.host_side):
+            if self._system.ifindex(name) is None:
+                return (
+                    f"interface {name} is gone: somebody else took it away; a restart"
+                    " of the agent makes it anew"
+                )
+        if self._told_late:
+            return (
+                f"the kernel took more than {LOOK_DEADLINE:g} s to say which rules it"
+                " holds"
+            )
+        return self._applier.trouble
 
     async def settle(self) -> None:
         """Return when the kernel serves what is registered and provisioned now, and the

@@ -11,7 +11,7 @@ import json
 import shutil
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Protocol
@@ -27,7 +27,14 @@ from vagent.kernel import conntrack, netlink, nf_tables
 from vagent.kernel import rtnl_link as links
 from vagent.kernel.conntrack import Tracked, decode_found, encode_find
 from vagent.kernel.ip_packet import OpeningPacket
-from vagent.kernel.nf_tables import NftMessage
+from vagent.kernel.nf_tables import INET, IPV4, IPV6, NETDEV, NftMessage
+from vagent.kernel.nf_tables_dump import (
+    Place,
+    TableCounts,
+    encode_generation,
+    generation_in,
+    read_counts,
+)
 from vagent.store.worker import RunInThread
 
 COMMAND_DEADLINE = 60.0
@@ -39,6 +46,8 @@ it does not like, which may be long."""
 MAX_ANSWER = 1 << 20
 """Bytes kept of a command's output. Our counters take a few hundred each, and those of
 other tables are listed with them."""
+_FAMILIES = (NETDEV, IPV4, IPV6, INET)
+"""Families in which tables of ours may be."""
 _SIOCGIFADDR, _SIOCGIFNETMASK, _SIOCGIFHWADDR = 0x8915, 0x891B, 0x8927
 _IFNAMSIZ = 16
 _QUEUE_DROPPED, _USER_DROPPED = 5, 6
@@ -90,6 +99,14 @@ class System(Protocol):
 
     async def counters(self, table: str) -> dict[str, int]:
         """Packets by the name of each counter, for our tables of this name."""
+
+    def nft_generation(self) -> int:
+        """The number by which nf_tables counts transactions, of all programs."""
+
+    async def table_counts(self, table: str, counted: Collection[Place]) -> TableCounts:
+        """How many rules our tables of this name hold, and how many elements the sets
+        and maps that are to be counted.
+        """
 
     def queue_drops(self, queue_number: int) -> int:
         """Packets that NFQUEUE has dropped because the agent was too slow."""
@@ -163,6 +180,15 @@ class LinuxSystem:
     async def counters(self, table: str) -> dict[str, int]:
         listed = await self._run("nft", ["-j", "list", "counters"], "")
         return counters_of(listed, table)
+
+    def nft_generation(self) -> int:
+        return generation_in(netlink.ask(encode_generation(), "nf_tables generation"))
+
+    async def table_counts(self, table: str, counted: Collection[Place]) -> TableCounts:
+        # In a thread: thousands of ports have some ten thousand elements.
+        return await self._run_in_thread(
+            lambda: read_counts(_ask_nf_tables, table, _FAMILIES, counted)
+        )
 
     def queue_drops(self, queue_number: int) -> int:
         try:
@@ -245,6 +271,10 @@ class LinuxSystem:
         finally:
             if deadline.active():
                 deadline.cancel()
+
+
+def _ask_nf_tables(question: bytes) -> Iterator[tuple[int, bytes]]:
+    return netlink.dump(question, "nf_tables", netlink.NETLINK_NETFILTER)
 
 
 def _ask_interface(name: str, what: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from introspect.sources import Sources
+from introspect.sources import Sources, no_look
 from vagent.certificates.expiry_watch import CertificateSnapshot
 from vagent.datapath.flows.flow import FlowList
 from vagent.linklocal.service import LinkLocalService
@@ -43,6 +43,7 @@ class World:
     asked_flows: list[Registration | None] = field(default_factory=list)
     traces: TraceBuffers = field(default_factory=TraceBuffers)
     statistics: Statistics = field(default_factory=Statistics)
+    look: Callable[[], Awaitable[None]] = no_look
 
     def sources(self) -> Sources:
         return Sources(
@@ -53,6 +54,7 @@ class World:
             traces=self.traces,
             statistics=self.statistics,
             ready=lambda: self.reason,
+            look=self.look,
             version="1.2.3",
             proxy=lambda: self.proxy,
             certificates=lambda: self.certificates,

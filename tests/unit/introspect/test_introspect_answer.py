@@ -201,6 +201,19 @@ def test_health_and_readiness(world: Any) -> None:
     assert (found.status, found.body) == (200, b"ready\n")
 
 
+def test_readiness_is_looked_for_when_it_is_asked(world: Any) -> None:
+    """What the last look found is not good enough; other pages do not look."""
+
+    async def look() -> None:
+        world.reason = "table ip vagent is gone"
+
+    world.look = look
+    assert 200 == answer(world, "/", accept=BROWSER).status
+    assert world.reason is None
+    found = answer(world, "/readyz")
+    assert (503, b"table ip vagent is gone\n") == (found.status, found.body)
+
+
 def test_bodies_are_not_in_reprs() -> None:
     """repr of an answer stays short."""
     assert "secret" not in repr(PageReply(200, PLAIN, b"secret"))

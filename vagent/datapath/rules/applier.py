@@ -13,7 +13,7 @@ it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -23,12 +23,14 @@ from vagent.datapath.names import Names
 from vagent.datapath.rules.events import FlowsNotEnded, RulesApplied, RulesRefused
 from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.flow_ends import FlowEnds
+from vagent.datapath.rules.in_force import InForce
 from vagent.datapath.rules.netlink_rules import netlink_rules
 from vagent.datapath.rules.port_elements import change_of_ports
 from vagent.datapath.rules.render import change_of_services, proxies, ruleset
 from vagent.datapath.state import Address, Attachment, Services
 from vagent.datapath.system import System
 from vagent.errors import KernelError
+from vagent.kernel.nf_tables import NftMessage
 from vagent.observe.event import Emit
 
 RETRY_AFTER = 1.0
@@ -72,6 +74,9 @@ class Applier:
         self._wanted_services = services
         self._applied_services = services
         self._replace = True
+        self._in_force = InForce(names, system=system, emit=emit)
+        self._lost = ""
+        self._lookers: list[Deferred[None]] = []
         self._running = False
         self._waiting: list[Deferred[None]] = []
         self._started = False
@@ -119,6 +124,7 @@ class Applier:
     def stop(self) -> None:
         """Begin nothing any more."""
         self._started = False
+        self._answer_lookers()
         self._release(KernelError("the agent stops"))
 
     def attach(self, attachment: Attachment) -> None:
@@ -129,10 +135,23 @@ class Applier:
         """Serve this index no more."""
         self._want(index, None)
 
-    def put_back(self) -> None:
-        """The kernel has lost our rules: write everything that is wanted."""
-        self._replace = True
-        self._kick()
+    @property
+    def trouble(self) -> str:
+        """Why guests are not served as it is wanted, as far as is known; "" if they
+        are.
+        """
+        refused = self.refusal and f"the kernel refuses rules: {self.refusal}"
+        return self._lost or refused or self._in_force.unread
+
+    async def look(self) -> None:
+        """See whether the kernel still holds everything, and put it back if not; return
+        when that is known. Those who ask at the same time share a look.
+        """
+        if self._started and not self._replace:
+            waiting: Deferred[None] = Deferred()
+            self._lookers.append(waiting)
+            self._kick()
+            await waiting
 
     def offer(self, services: Services) -> None:
         """Serve these from now on, as far as this host serves their IP version."""
@@ -189,6 +208,7 @@ class Applier:
             self._replace = True
             self.refusal = str(failure)
             self._emit(RulesRefused(str(failure), RETRY_AFTER))
+            self._answer_lookers()
             self._release(KernelError(str(failure)))
             self._clock.callLater(RETRY_AFTER, self._retry)
             return
@@ -203,6 +223,7 @@ class Applier:
             self._replace
             or self._wanted_services != self._applied_services
             or bool(self._changed)
+            or bool(self._lookers)
             or self._must_end_flows()
         )
 
@@ -229,6 +250,8 @@ class Applier:
             await self._change_services()
         elif self._must_end_flows():
             await self._end_flows()
+        elif self._lookers:
+            await self._look()
         else:
             await self._change_ports()
 
@@ -244,7 +267,7 @@ class Applier:
         wanted = {i: each for i, each in self._wanted.items() if i not in held}
         self._changed.clear()
         await self._let_kernel_answer(services)
-        await self._system.run_nft(
+        await self._run_nft(
             ruleset(
                 self._names,
                 services,
@@ -258,8 +281,9 @@ class Applier:
         self._taps = Counter(attachment.ifindex for attachment in wanted.values())
         self._serve(services)
         self._detached(gone)
-        await self._system.transact(netlink_rules(self._names, self._features))
+        await self._transact(netlink_rules(self._names, self._features))
         self._replace = False
+        self._lost = ""
         for attachment in wanted.values():
             self._fast_path.attached(attachment)
         self._report(f"all rules, {len(wanted)} ports", began)
@@ -288,7 +312,7 @@ class Applier:
         messages = change_of_ports(
             self._names, gone, come, kept, ipv6=self._features.ipv6
         )
-        await self._system.transact(messages)
+        await self._transact(messages)
         for attachment in gone:
             del self._applied[attachment.index]
         self._applied.update((attachment.index, attachment) for attachment in come)
@@ -308,9 +332,35 @@ class Applier:
         script = change_of_services(self._names, old, new)
         if script:
             await self._let_kernel_answer(new)
-            await self._system.run_nft(script)
+            await self._run_nft(script)
         self._serve(new)
         self._report(f"{len(new.offers)} services", began)
+
+    async def _run_nft(self, script: str) -> None:
+        await self._system.run_nft(script)
+        self._in_force.committed()
+
+    async def _transact(self, messages: Sequence[NftMessage]) -> None:
+        await self._system.transact(messages)
+        self._in_force.committed()
+
+    async def _look(self) -> None:
+        # Who asks from now on may know of something that this look does not see.
+        lookers, self._lookers = self._lookers, []
+        lost = await self._in_force.look(
+            self._applied_services, self._applied.values(), self._features
+        )
+        if lost:
+            self._lost = f"{lost}; put back now"
+            self._replace = True
+        for each in lookers:
+            each.callback(None)
+
+    def _answer_lookers(self) -> None:
+        """There is no look for them: nothing is known beyond what `trouble` says."""
+        lookers, self._lookers = self._lookers, []
+        for each in lookers:
+            each.callback(None)
 
     async def _let_kernel_answer(self, services: Services) -> None:
         commands = proxies(self._names, services)

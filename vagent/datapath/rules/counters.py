@@ -1,8 +1,7 @@
 """Reads our nftables counters and the drops of NFQUEUE from time to time.
 
 They tell what the rules do without the agent: numbers for the pages, and a trace where
-packets were refused since the last look. Counters that are not there any more mean that
-somebody has deleted our tables (`nft flush ruleset`).
+packets were refused since the last look.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from vagent.datapath.events import CountFailed
 from vagent.datapath.names import Names
-from vagent.datapath.rules.events import KernelRefused, RulesLost
+from vagent.datapath.rules.events import KernelRefused
 from vagent.datapath.system import System
 from vagent.observe.event import Emit
 
@@ -41,8 +40,7 @@ _FROM_VERDICTS = frozenset({"refused"})
 
 class KernelWatch:
     """Looks every INTERVAL seconds from `start` to `stop`. `packets` holds the numbers
-    of the last look. `lost` is called when our tables are gone, `looked` after each
-    look.
+    of the last look. `looked` is called after each.
     """
 
     def __init__(
@@ -50,12 +48,10 @@ class KernelWatch:
         names: Names,
         *,
         system: System,
-        lost: Callable[[], None],
         looked: Callable[[], None],
         emit: Emit,
         clock: IReactorTime,
     ) -> None:
-        self._lost = lost
         self._looked = looked
         self._names = names
         self._system = system
@@ -91,9 +87,6 @@ class KernelWatch:
         except Exception as failure:  # the next look may succeed
             self._emit(CountFailed(str(failure)))
             return
-        if any(name not in fresh for name in COUNTERS):
-            self._emit(RulesLost())
-            self._lost()
         for name, before in self.packets.items():
             now = fresh.get(name, 0)
             # After the rules were replaced the kernel counts from zero.

@@ -94,17 +94,36 @@ class FlowsNotEnded(DataPathEvent):
 
 @dataclass(slots=True)
 class RulesLost(DataPathEvent):
-    """Somebody else took our tables out of the kernel, as `nft flush ruleset` does."""
+    """Somebody else took rules of ours out of the kernel, as `nft flush ruleset` does;
+    `detail` says which.
+    """
 
     counter = Metric(
         "datapath_rules_lost_total",
-        "Times that our nftables tables were found gone from the kernel, as after nft "
-        "flush ruleset. They were put back.",
+        "Times that nftables tables, rules or elements of ours were found gone from "
+        "the kernel, as after nft flush ruleset. They were put back.",
     )
     level = "error"
+    detail: str
 
     def text(self) -> str:
         return (
-            "our nftables tables are gone from the kernel: somebody else took them"
-            " away; they are put back now"
+            f"rules of ours are gone from the kernel: {self.detail}; somebody else took"
+            " them away; they are put back now"
         )
+
+
+@dataclass(slots=True)
+class RulesUnread(DataPathEvent):
+    """The kernel did not tell which of our rules it holds."""
+
+    counter = Metric(
+        "datapath_rules_unread_total",
+        "Times that the kernel began to refuse to tell which of our rules it holds. It "
+        "is asked again each second.",
+    )
+    level = "warn"
+    detail: str
+
+    def text(self) -> str:
+        return f"the kernel does not tell which rules it holds: {self.detail}"

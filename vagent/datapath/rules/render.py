@@ -211,6 +211,11 @@ def _arp_reply(address: IPv4Address) -> str:
     )
 
 
+def maps_of(attachment: Attachment) -> list[str]:
+    """The maps in which an attachment has an element."""
+    return [name for name, _ in _elements(attachment)]
+
+
 def _elements(attachment: Attachment) -> list[tuple[str, str]]:
     elements = (
         _untagged_elements(attachment)

@@ -33,9 +33,12 @@ from vagent.datapath.endpoints.health import EndpointHealth
 from vagent.datapath.events import GuardStays
 from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.names import Names
+from vagent.datapath.rules.events import RulesLost
+from vagent.datapath.rules.rules_watch import LOOK_DEADLINE, LOOK_INTERVAL
 from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.errors import KernelError
 from vagent.kernel.nf_tables import NftMessage
+from vagent.kernel.nf_tables_dump import TableCounts
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Event
 from vagent.ports.port import Port
@@ -61,11 +64,21 @@ class Host:
     """The operating system: taps by name, and what it was asked to do."""
 
     def __init__(self) -> None:
-        self.taps = {"tap1": 11, "tap2": 12, "tap3": 13}
+        self.taps = {"tap1": 11, "tap2": 12, "tap3": 13, "vagent0": 1, "vagent1": 2}
         self.scripts: list[str] = []
         self.commands: list[str] = []
         self.ended: list[int] = []
         self.refuses_scripts = False
+        self.generation = 0
+        self.reading: Deferred[TableCounts] | None = None
+
+    def nft_generation(self) -> int:
+        return self.generation
+
+    async def table_counts(self, table: str, counted: object) -> TableCounts:
+        if self.reading is None:
+            return TableCounts()
+        return await self.reading
 
     async def run_nft(self, script: str, *, check: bool = False) -> None:
         if self.refuses_scripts:
@@ -253,6 +266,49 @@ def test_flows_that_an_earlier_agent_left_are_ended_or_counted() -> None:
     assert [77] == bench.host.ended
     assert 3 == bench.limits.counts().now
     bench.stop()
+
+
+def looked(bench: Bench) -> bool:
+    """Has somebody who asks for a look got an answer?"""
+    looking = Deferred.fromCoroutine(bench.data_path.look())
+    bench.machine.advance(0)
+    return bool(looking.called)
+
+
+def test_lost_rules_are_put_back_by_itself(bench: Bench) -> None:
+    """A second later at the latest."""
+    before = len(bench.host.scripts)
+    bench.host.generation = 77
+    bench.machine.advance(LOOK_INTERVAL)
+    bench.machine.advance(0)
+    assert bench.host.scripts[before].startswith("table netdev vagent\ndelete table")
+    assert any(isinstance(event, RulesLost) for event in bench.events)
+
+
+def test_a_look_says_what_is_the_matter(bench: Bench) -> None:
+    """Rules that the kernel does not take back."""
+    bench.host.generation = 77
+    bench.host.refuses_scripts = True
+    assert looked(bench)
+    assert "table netdev vagent is gone" in bench.data_path.trouble
+
+
+def test_a_kernel_that_does_not_say_is_a_trouble(bench: Bench) -> None:
+    """Whoever asks is told after some seconds."""
+    bench.host.reading = Deferred()
+    assert not looked(bench)
+    bench.machine.advance(LOOK_DEADLINE)
+    assert "the kernel took more than 5 s" in bench.data_path.trouble
+    bench.host.generation = 5
+    bench.host.reading.callback(TableCounts())
+
+
+@pytest.mark.parametrize("name", ["vagent0", "vagent1"])
+def test_an_interface_that_is_gone_is_a_trouble(bench: Bench, name: str) -> None:
+    """No rule helps without it."""
+    assert "" == bench.data_path.trouble
+    del bench.host.taps[name]
+    assert f"interface {name} is gone" in bench.data_path.trouble
 
 
 def test_a_stop_leaves_a_guard_where_there_are_ports(bench: Bench) -> None:

@@ -17,11 +17,26 @@ from vagent.datapath.names import Names
 from vagent.datapath.rules.applier import RETRY_AFTER, Applier
 from vagent.datapath.rules.events import FlowsNotEnded, RulesApplied, RulesRefused
 from vagent.datapath.rules.features import Features
+from vagent.datapath.rules.table_counts import FAMILIES
 from vagent.datapath.state import ENDPOINT_MASK, INDEX_MASK, Attachment, Services
 from vagent.errors import KernelError
 from vagent.kernel.nf_tables import NftMessage
+from vagent.kernel.nf_tables_dump import TableCounts
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Event
+
+
+class Plenty(dict[tuple[int, str], int]):
+    """As many rules or elements as anybody wants, everywhere."""
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        return iter([(family, "any") for family in FAMILIES.values()])
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return 1 << 16
+
+
+PLENTY = TableCounts(Plenty(), Plenty())
 
 
 class Kernel:
@@ -35,6 +50,10 @@ class Kernel:
         self.refuse_messages = False
         self.refused_ends = 0
         self.hold: Deferred[None] | None = None
+        self.generation = 1
+        self.counts_held = PLENTY
+        self.reading: Deferred[None] | None = None
+        self.looks = 0
 
     async def run_nft(self, script: str, *, check: bool = False) -> None:
         assert not check
@@ -51,9 +70,21 @@ class Kernel:
             await self.hold
         if self.refuse:
             raise KernelError("the kernel says no")
+        self.generation += 1
+        self.counts_held = PLENTY
 
     async def run_ip(self, batch: str) -> None:
         self.commands.append(batch)
+
+    def nft_generation(self) -> int:
+        return self.generation
+
+    async def table_counts(self, table: str, counted: object) -> TableCounts:
+        assert (table, bool(counted)) == ("vagent", True)
+        self.looks += 1
+        if self.reading is not None:
+            await self.reading
+        return self.counts_held
 
     async def counters(self, table: str) -> dict[str, int]:
         raise AssertionError(table)
@@ -72,7 +103,7 @@ class Kernel:
         self.scripts.append(f"end of {mark:#x}")
 
     def ifindex(self, name: str) -> int | None:
-        raise AssertionError(name)
+        return {"tap-alice": 11, "tap-bob": 12, "tap-new": 99}.get(name)
 
     def mac(self, name: str) -> str:
         raise AssertionError(name)
@@ -122,6 +153,15 @@ class Bench:
         found: list[object] = []
         done.addErrback(lambda failure: found.append(failure.value))
         return found
+
+    def lose(self) -> Deferred[None]:
+        """Somebody flushes the ruleset, and it is looked for."""
+        self.kernel.generation += 1
+        self.kernel.counts_held = TableCounts()
+        return self.look()
+
+    def look(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.applier.look())
 
     def turn(self) -> None:
         self.clock.advance(0)
@@ -244,7 +284,7 @@ def test_flows_go_on_where_only_their_sum_has_another_name(
     bench.applier.attach(replace(alice, port=alice.index))
     bench.turn()
     assert "map port_of, tap tap-alice" in bench.kernel.scripts[-1]
-    bench.applier.put_back()
+    bench.lose()
     bench.applier.attach(alice)
     bench.turn()
     assert [] == bench.kernel.ended
@@ -297,7 +337,7 @@ def test_all_is_told_again_when_all_is_replaced(
     bench.start()
     bench.applier.attach(alice)
     bench.turn()
-    bench.applier.put_back()
+    bench.lose()
     bench.turn()
     assert bench.fast_path.attached.call_args_list == [call(alice), call(alice)]
 
@@ -397,7 +437,7 @@ def test_ends_stay_owed_while_everything_is_replaced(
     """What is in force then no longer tells that the guest was there."""
     bench.kernel.refused_ends = 1
     settled = detach(bench, alice)
-    bench.applier.put_back()
+    bench.lose()
     bench.turn()
     assert bench.kernel.scripts[-2].startswith("table netdev vagent\ndelete")
     assert ([], False) == (bench.kernel.ended, settled.called)
@@ -420,7 +460,7 @@ def test_who_comes_while_ends_are_owed_is_served(
     bench.turn()
     assert bench.applier.is_applied(bob.index)
     assert not bench.applier.is_applied(alice.index)
-    bench.applier.put_back()
+    bench.lose()
     bench.turn()
     assert "tap-new" not in bench.kernel.scripts[-2]
     bench.clock.advance(RETRY_AFTER)
@@ -437,7 +477,7 @@ def test_who_is_replaced_while_everything_is_waits_for_the_end_as_well(
     bench.start()
     bench.applier.attach(alice)
     bench.turn()
-    bench.applier.put_back()
+    bench.lose()
     bench.applier.attach(replace(alice, mac="02:00:00:00:00:99"))
     bench.turn()
     whole, _, ended, attached = bench.kernel.scripts[1:]
@@ -470,7 +510,7 @@ def test_flows_of_who_came_with_half_a_replacement_end(
 ) -> None:
     """nft's transaction was taken, that of messages was not: the guest was served."""
     bench.start()
-    bench.applier.put_back()
+    bench.lose()
     bench.applier.attach(alice)
     bench.kernel.refuse_messages = True
     bench.turn()
@@ -582,3 +622,125 @@ def test_why_a_service_is_not_served(bench: Bench, dns: LinkLocalService) -> Non
     assert "" == bench.applier.refusal
     no_ipv6 = bench.applier.why_not_served(dns6.address, (3,))
     assert "this host does not serve IPv6" == no_ipv6
+
+
+def test_what_is_lost_is_put_back(bench: Bench, alice: Attachment) -> None:
+    """Whole; who asked knows at once, and until it is back what is missing is told."""
+    bench.start()
+    bench.applier.attach(alice)
+    bench.turn()
+    bench.kernel.hold = Deferred()
+    asked = bench.lose()
+    bench.turn()
+    assert asked.called
+    assert "table netdev vagent is gone" in bench.applier.trouble
+    assert bench.look().called, "who asks meanwhile need not wait"
+    assert "tap-alice" in bench.kernel.scripts[-1]
+    bench.kernel.hold.callback(None)
+    bench.kernel.hold = None
+    assert "" == bench.applier.trouble
+
+
+def test_who_asks_at_the_same_time_shares_a_look(bench: Bench) -> None:
+    """A hundred requests cost as much as one."""
+    bench.start()
+    asked = [bench.look() for _ in range(100)]
+    bench.turn()
+    assert all(each.called for each in asked)
+    assert 1 == bench.kernel.looks
+    bench.kernel.generation += 1
+    bench.look()
+    bench.turn()
+    assert 2 == bench.kernel.looks
+
+
+def test_who_asks_during_a_look_gets_the_next(bench: Bench) -> None:
+    """What happened meanwhile may have been missed by that one."""
+    bench.start()
+    bench.kernel.reading = Deferred()
+    first = bench.look()
+    bench.turn()
+    second = bench.look()
+    reading, bench.kernel.reading = bench.kernel.reading, None
+    bench.kernel.generation += 1
+    bench.kernel.counts_held = TableCounts()
+    reading.callback(None)
+    assert (first.called, second.called) == (True, True)
+    assert "all rules" in next(
+        event.change
+        for event in reversed(bench.events)
+        if isinstance(event, RulesApplied)
+    )
+    assert 2 <= bench.kernel.looks
+
+
+def test_a_look_does_not_see_half_a_transaction(
+    bench: Bench, alice: Attachment
+) -> None:
+    """It waits for the one under way, and a port that comes waits for it."""
+    bench.start()
+    bench.kernel.hold = Deferred()
+    bench.applier.attach(alice)
+    bench.turn()
+    asked = bench.look()
+    assert (False, 0) == (asked.called, bench.kernel.looks)
+    bench.kernel.hold.callback(None)
+    assert (True, 1) == (asked.called, bench.kernel.looks)
+
+
+def test_our_own_changes_need_no_second_look(
+    bench: Bench, alice: Attachment, names: Names, dns: LinkLocalService
+) -> None:
+    """Ports, services, everything: each is known to be our own transaction."""
+    bench.start()
+    bench.look()
+    bench.turn()
+    bench.applier.attach(alice)
+    bench.turn()
+    bench.applier.offer(Services.of([dns], names, bench.services))
+    bench.turn()
+    bench.look()
+    bench.turn()
+    assert 1 == bench.kernel.looks
+    bench.lose()
+    bench.turn()
+    bench.look()
+    bench.turn()
+    assert 2 == bench.kernel.looks
+
+
+def test_a_refusal_is_a_trouble_until_the_kernel_takes_it(
+    bench: Bench, alice: Attachment
+) -> None:
+    """Who asks is told at once, also who has waited."""
+    bench.start()
+    bench.kernel.refuse = True
+    bench.applier.attach(alice)
+    asked = bench.look()
+    bench.turn()
+    assert asked.called
+    assert "the kernel says no" in bench.applier.trouble
+    assert bench.look().called
+    bench.kernel.refuse = False
+    bench.clock.advance(RETRY_AFTER)
+    assert "" == bench.applier.trouble
+
+
+def test_nobody_waits_for_a_look_after_the_stop(bench: Bench) -> None:
+    """Nor before the start."""
+    assert bench.look().called
+    bench.start()
+    asked = bench.look()
+    bench.applier.stop()
+    assert asked.called
+    assert bench.look().called
+
+
+def test_a_kernel_that_does_not_tell_is_a_trouble(bench: Bench) -> None:
+    """Rules that cannot be seen may be there or not."""
+    bench.start()
+    bench.kernel.reading = Deferred()
+    bench.look()
+    bench.turn()
+    bench.kernel.reading.errback(KernelError("no buffer space"))
+    assert "no buffer space" in bench.applier.trouble

@@ -1,4 +1,4 @@
-"""What the kernel refuses by itself is looked at; tables that are gone are missed."""
+"""What the kernel refuses by itself is looked at."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from vagent.datapath.events import CountFailed
 from vagent.datapath.names import Names
 from vagent.datapath.rules.counters import COUNTERS, INTERVAL, QUEUE_DROPS, KernelWatch
-from vagent.datapath.rules.events import KernelRefused, RulesLost
+from vagent.datapath.rules.events import KernelRefused
 from vagent.datapath.system import counters_of, drops_in
 from vagent.errors import KernelError
 from vagent.observe.event import Event
@@ -44,12 +44,10 @@ class Watched:
         self.kernel = cast(Any, Kernel())
         self.clock = Clock()
         self.events: list[Event] = []
-        self.lost = 0
         self.looks = 0
         self.watch = KernelWatch(
             names,
             system=self.kernel,
-            lost=self.lose,
             looked=self.count_look,
             emit=self.events.append,
             clock=self.clock,
@@ -57,9 +55,6 @@ class Watched:
 
     def count_look(self) -> None:
         self.looks += 1
-
-    def lose(self) -> None:
-        self.lost += 1
 
     def look(self) -> None:
         self.clock.advance(INTERVAL)
@@ -103,20 +98,11 @@ def test_queue_drops_are_looked_at_too(watched: Watched) -> None:
     assert 3 == watched.watch.read(QUEUE_DROPS)()
 
 
-def test_lost_rules_are_put_back(watched: Watched) -> None:
-    """Somebody flushed the ruleset: told, and asked for again, at each look."""
-    watched.kernel.now = {}
-    watched.look()
-    assert any(isinstance(event, RulesLost) for event in watched.events)
-    assert 1 == watched.lost
-
-
 def test_a_failed_look_is_told_and_the_next_may_succeed(watched: Watched) -> None:
-    """The picture stays, and it does not mean that rules are gone."""
+    """The picture stays."""
     watched.kernel.now = KernelError("nft is busy")
     watched.look()
     assert isinstance(watched.events[-1], CountFailed)
-    assert 0 == watched.lost
     watched.kernel.now = ZEROES | {"claimed": 1}
     watched.look()
     assert 1 == watched.watch.read("claimed")()

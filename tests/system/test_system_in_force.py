@@ -1,0 +1,184 @@
+"""Rules that somebody else takes away are missed and put back: one table, chain,
+rule or element as well as all of them. Until then the agent is not ready.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from lab.waiting import wait_for
+from tests.system.test_system_ipv6 import alice, ask6
+from tests.system.test_system_life import port_state
+
+pytestmark = [pytest.mark.system, pytest.mark.kernel]
+
+READY = "http://127.0.0.1:8085/readyz"
+USER_DATA = "/latest/user-data"
+SOON = 5.0
+"""Seconds within which everything is back, by the agent itself."""
+
+
+@pytest.fixture
+def guarded(site: Any) -> Any:
+    """A site with a guest of both families and one service."""
+    guest = alice(site)
+    site.introduce(guest)
+    site.provision()
+    assert "Active" == port_state(site, guest)
+    return site
+
+
+def tables(site: Any) -> list[str]:
+    """Family and name of each table of ours."""
+    listed = json.loads(site.lab.host.run("nft", "-j", "list", "tables"))
+    found = [item["table"] for item in listed["nftables"] if "table" in item]
+    return [f"{each['family']} {each['name']}" for each in found]
+
+
+def rules(site: Any) -> list[str]:
+    """All that is in our tables, without what the kernel numbers and counts."""
+    host = site.lab.host
+    found = []
+    for table in tables(site):
+        listed = json.loads(host.run("nft", "-j", "list", "table", *table.split()))
+        for item in listed["nftables"]:
+            ((kind, value),) = item.items()
+            if kind == "counter" or "dynamic" in value.get("flags", ()):
+                continue
+            value.pop("handle", None)
+            elements = value.get("elem", value.get("expr", ()))
+            if kind in ("set", "map"):
+                value["elem"] = sorted(map(json.dumps, elements))
+            found.append(f"{kind} {json.dumps(value, sort_keys=True)}")
+    return sorted(found)
+
+
+def readiness(site: Any) -> str:
+    """The status of /readyz and what it says."""
+    said: str = site.agent.get(READY, "-w", " %{http_code}").strip()
+    return said
+
+
+def is_ready(site: Any) -> bool:
+    """Does /readyz say yes?"""
+    return readiness(site) == "ready\n 200"
+
+
+def take_away(site: Any, commands: Iterable[str], before: list[str]) -> set[str]:
+    """Run each nft command, and wait for what it took to be back; what /readyz said
+    right after. It may not say yes while something is missing.
+    """
+    said = set()
+    for command in commands:
+        site.lab.host.run("nft", command)
+        at_once = readiness(site)
+        if at_once.endswith("200"):
+            assert before == rules(site), f"ready after {command}"
+        said.add(at_once)
+        wait_for(lambda: is_ready(site), seconds=SOON)
+        assert before == rules(site), f"not as before, after {command}"
+    return said
+
+
+@pytest.mark.parametrize("how", ["delete", "flush"])
+def test_each_table_that_goes_is_put_back(guarded: Any, ask: Any, how: str) -> None:
+    """One by one, deleted or emptied: named in /readyz, and as before soon after."""
+    before, ours = rules(guarded), tables(guarded)
+    assert {"netdev vagent", "ip vagent"} <= {*ours}
+    said = take_away(guarded, (f"{how} table {each}" for each in ours), before)
+    not_ready = {each for each in said if each.endswith("503")}
+    assert not_ready, said
+    told = "is gone" if how == "delete" else " rules"
+    assert all("table " in each and told in each for each in not_ready), said
+    log = guarded.agent.log.read_text()
+    for table in ours:
+        assert f"table {table}" in log
+    (guest,) = guarded.lab.guests
+    assert "I am alice\n" == ask(guest, USER_DATA) == ask6(guest, USER_DATA)
+
+
+def test_parts_of_tables_are_put_back(guarded: Any, ask: Any) -> None:
+    """Chains, single rules, elements of maps: whatever a guest's way needs."""
+    (guest,) = guarded.lab.guests
+    host = guarded.lab.host
+    ifindex = host.run("cat", f"/sys/class/net/{guest.tap}/ifindex").strip()
+    listed = json.loads(host.run("nft", "-j", "list", "chain", "ip", "vagent", "guard"))
+    handles = [item["rule"]["handle"] for item in listed["nftables"] if "rule" in item]
+    identity = guarded.identity(guest)
+    parts = (
+        "flush chain netdev vagent from_vm",
+        f"delete chain netdev vagent in_{ifindex}",
+        f"flush chain netdev vagent in_{ifindex}",
+        "flush chain netdev vagent quoted",
+        "flush set netdev vagent service_addresses",
+        "flush map netdev vagent identity",
+        f"delete element netdev vagent id_mark {{ {identity} }}",
+        f"delete rule ip vagent guard handle {handles[-1]}",
+        "flush map ip vagent endpoints",
+        "flush chain ip vagent to_agent",
+        "delete chain ip vagent from_fabric",
+    )
+    take_away(guarded, parts, rules(guarded))
+    lost = guarded.agent.get("http://127.0.0.1:8085/metrics")
+    assert f"vagent_datapath_rules_lost_total {len(parts)}\n" in lost
+    assert "I am alice\n" == ask(guest, USER_DATA)
+
+
+def test_nobody_has_to_ask(guarded: Any) -> None:
+    """The agent finds out by itself, without /readyz."""
+    before = rules(guarded)
+    guarded.lab.host.run("nft", "delete table ip vagent")
+    assert before != rules(guarded)
+    wait_for(lambda: rules(guarded), before.__eq__, seconds=SOON)
+
+
+def test_rules_of_others_disturb_nothing(guarded: Any) -> None:
+    """Other programs change their tables; an operator adds a rule to look with. The
+    agent stays ready and writes nothing.
+    """
+    host = guarded.lab.host
+    applied = "vagent_datapath_transactions_total"
+    before = guarded.agent.get("http://127.0.0.1:8085/metrics").partition(applied)[2]
+    host.run("nft", "insert rule ip vagent guard counter")
+    for command in (
+        "add table ip other",
+        "flush table ip other",
+        "delete table ip other",
+    ):
+        host.run("nft", command)
+        assert is_ready(guarded)
+    after = guarded.agent.get("http://127.0.0.1:8085/metrics")
+    assert before.splitlines()[0] == after.partition(applied)[2].splitlines()[0]
+    assert "vagent_datapath_rules_lost_total 0\n" in after
+    assert "counter packets" in host.run("nft", "list chain ip vagent guard")
+
+
+def test_a_killed_agent_whose_tables_were_taken_is_right_after_its_start(
+    guarded: Any, ask: Any
+) -> None:
+    """Some deleted, some emptied while it was away; ready means that all is back."""
+    before, ours = rules(guarded), tables(guarded)
+    for number, table in enumerate(ours):
+        guarded.agent.stop(signal.SIGKILL)
+        other = ours[(number + 1) % len(ours)]
+        guarded.lab.host.run("nft", f"delete table {table}; flush table {other}")
+        guarded.agent.start()
+        assert before == rules(guarded), f"{table} deleted, {other} emptied"
+    (guest,) = guarded.lab.guests
+    assert "I am alice\n" == ask(guest, USER_DATA)
+
+
+def test_without_its_interfaces_the_agent_is_not_ready(guarded: Any) -> None:
+    """Rules alone serve nobody. A restart makes the pair anew."""
+    guarded.lab.host.run("ip", "link", "delete", "vagent0")
+    said = readiness(guarded)
+    assert said.endswith("503")
+    assert "interface vagent0 is gone" in said
+    guarded.agent.stop()
+    guarded.agent.start()
+    assert is_ready(guarded)

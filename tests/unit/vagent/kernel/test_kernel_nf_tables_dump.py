@@ -1,0 +1,158 @@
+"""What the kernel says of its nftables is counted; what it does not say is not made up.
+Whether it is counted right shows on the kernel, in `tests/system`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vagent.errors import KernelError
+from vagent.kernel.netlink import attribute, messages, netfilter_message
+from vagent.kernel.nf_tables_dump import (
+    TableCounts,
+    encode_generation,
+    generation_in,
+    read_counts,
+    rule_place,
+)
+
+NEWGEN = 0xA0F
+CHAIN, RULE, SET, ELEMENT = 0xA04, 0xA07, 0xA0A, 0xA0D
+NESTED = 0x8000
+
+
+def text(kind: int, value: str) -> bytes:
+    return attribute(kind, value.encode() + b"\0")
+
+
+def said(kind: int, payload: bytes, family: int = 5) -> bytes:
+    return netfilter_message(
+        kind, 0, sequence=1, family=family, resource=0, payload=payload
+    )
+
+
+def elements(*sizes: int) -> bytes:
+    """A message with an element of each of these sizes."""
+    listed = b"".join(attribute(1, bytes(size)) for size in sizes)
+    return text(1, "vagent") + text(2, "identity") + attribute(3 | NESTED, listed)
+
+
+class Tables:
+    """A kernel: what it lists, by kind of question and family."""
+
+    def __init__(self) -> None:
+        self.lists: dict[tuple[int, int], list[bytes]] = {}
+        self.asked: list[tuple[int, int, bytes]] = []
+
+    def ask(self, question: bytes) -> Iterable[tuple[int, bytes]]:
+        ((kind, body),) = messages(question)
+        self.asked.append((kind, body[0], body[4:]))
+        header = bytes((body[0], 0, 0, 0))
+        return [
+            (kind - 1, header + each) for each in self.lists.get((kind, body[0]), [])
+        ]
+
+
+@pytest.fixture
+def tables() -> Tables:
+    """One table of ours, beside one of somebody else."""
+    made = Tables()
+    hook = attribute(4 | NESTED, b"") + attribute(6, struct.pack("!I", 7))
+    made.lists[CHAIN, 5] = [
+        text(1, "vagent") + text(3, "trap") + attribute(6, struct.pack("!I", 9)),
+        text(1, "vagent") + text(3, "in_11") + hook,
+        text(1, "other") + text(3, "input") + hook,
+    ]
+    made.lists[RULE, 5] = [text(1, "vagent") + text(2, "trap")] * 2
+    made.lists[SET, 5] = [text(1, "vagent") + text(2, name) for name in ("a", "b")]
+    made.lists[ELEMENT, 5] = [elements(8, 8, 8), elements(8)]
+    return made
+
+
+def test_rules_and_elements_are_counted(tables: Tables) -> None:
+    """Of our table alone: rules of a chain that others jump to one by one, of a hooked
+    one by its uses, elements where it is asked for.
+    """
+    found = read_counts(tables.ask, "vagent", [5], {(5, "a")})
+    wanted = TableCounts({(5, "trap"): 2, (5, "in_11"): 7}, {(5, "a"): 4, (5, "b"): 0})
+    assert wanted == found
+
+
+def test_questions_name_what_they_are_about(tables: Tables) -> None:
+    """The kernel lists rules of one chain, sets of one table, elements of one set."""
+    read_counts(tables.ask, "vagent", [5], {(5, "b")})
+    ours = text(1, "vagent")
+    assert [
+        (CHAIN, 5, b""),
+        (RULE, 5, ours + text(2, "trap")),
+        (SET, 5, ours),
+        (ELEMENT, 5, ours + text(2, "b")),
+    ] == tables.asked
+
+
+def test_a_table_that_is_gone_has_nothing(tables: Tables) -> None:
+    """And is asked nothing more: the kernel refuses to list the sets of no table."""
+    assert TableCounts() == read_counts(tables.ask, "vagent", [2, 10], set())
+    assert [(CHAIN, 2, b""), (CHAIN, 10, b"")] == tables.asked
+
+
+def test_answers_to_something_else_are_left_out(tables: Tables) -> None:
+    """Only messages of the kind that was asked for count."""
+
+    def ask(question: bytes) -> Iterable[tuple[int, bytes]]:
+        return [(kind + 64, body) for kind, body in tables.ask(question)]
+
+    assert TableCounts() == read_counts(ask, "vagent", [5], set())
+
+
+@given(st.lists(st.integers(0, 70), max_size=40))
+def test_elements_of_any_sizes_are_counted(sizes: list[int]) -> None:
+    """As many as there are, alike or not."""
+    tables = Tables()
+    tables.lists[CHAIN, 5] = [text(1, "vagent") + text(3, "trap")]
+    tables.lists[SET, 5] = [text(1, "vagent") + text(2, "identity")]
+    tables.lists[ELEMENT, 5] = [elements(*sizes)]
+    found = read_counts(tables.ask, "vagent", [5], {(5, "identity")})
+    assert len(sizes) == found.elements[5, "identity"]
+
+
+def test_a_list_that_is_cut_off_ends(tables: Tables) -> None:
+    """A length of zero is no reason to stay."""
+    broken = text(1, "vagent") + text(2, "a") + attribute(3, bytes(8) + b"\1")
+    tables.lists[ELEMENT, 5] = [broken]
+    assert 0 == read_counts(tables.ask, "vagent", [5], {(5, "a")}).elements[5, "a"]
+
+
+def test_the_generation() -> None:
+    """A number of 32 bits, in the answer to our question."""
+    ((kind, body),) = messages(encode_generation())
+    assert (0xA10, bytes(4)) == (kind, body)
+    answer = said(NEWGEN, attribute(1, struct.pack("!I", 4_000_000_001)))
+    assert 4_000_000_001 == generation_in(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        said(NEWGEN, b""),
+        said(NEWGEN, attribute(1, b"\1")),
+        said(NEWGEN, attribute(2, bytes(4))),
+        said(NEWGEN - 1, attribute(1, bytes(4))),
+    ],
+)
+def test_no_generation_is_an_error(answer: bytes) -> None:
+    """Never taken for zero."""
+    with pytest.raises(KernelError, match="nf_tables generation"):
+        generation_in(answer)
+
+
+def test_the_chain_of_a_rule() -> None:
+    """As the message says that writes it."""
+    payload = text(1, "vagent") + text(2, "to_agent") + attribute(4, b"")
+    assert (2, "to_agent") == rule_place(2, payload)

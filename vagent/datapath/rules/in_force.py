@@ -1,0 +1,112 @@
+"""Whether the kernel still holds what was written: somebody else may have taken away a
+table, a chain, a rule or an element, as `nft flush ruleset` and a firewall's reload do.
+
+The kernel counts transactions. As long as there were no others than ours nothing can be
+missing, and a look costs one question. Else rules and elements are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vagent.datapath.names import Names, tap_chain
+from vagent.datapath.rules.events import RulesLost, RulesUnread
+from vagent.datapath.rules.features import Features
+from vagent.datapath.rules.table_counts import missing, wanted_counts
+from vagent.datapath.state import Attachment, Services
+from vagent.datapath.system import System
+from vagent.errors import KernelError
+from vagent.kernel.nf_tables import NETDEV
+from vagent.kernel.nf_tables_dump import TableCounts
+from vagent.observe.event import Emit
+
+_TRIES = 3
+"""Readings in one look, while other programs change their own rules meanwhile: what was
+read over such a change may have gaps."""
+_BUSY = "other programs change their own rules without a pause"
+_GENERATIONS = 1 << 32
+
+
+class InForce:
+    """Compares what was written with what is there.
+
+    `unread` says why the last look failed; "" if it did not.
+    """
+
+    def __init__(self, names: Names, *, system: System, emit: Emit) -> None:
+        self._names = names
+        self._system = system
+        self._emit = emit
+        self._generation: int | None = None
+        self.unread = ""
+
+    def __repr__(self) -> str:
+        return f"<InForce {self._names.table}: generation {self._generation}>"
+
+    def committed(self) -> None:
+        """The kernel took one transaction of ours."""
+        if self._generation is not None:
+            self._generation = (self._generation + 1) % _GENERATIONS
+
+    async def look(
+        self,
+        services: Services,
+        attachments: Iterable[Attachment],
+        features: Features,
+    ) -> str:
+        """What is missing of all this, in words; "" for nothing. No transaction of ours
+        may be under way.
+        """
+        try:
+            lost = await self._look(services, attachments, features)
+        except Exception as failure:  # the next look may succeed
+            unread = RulesUnread(str(failure))
+            # A kernel that refuses for hours is told once.
+            if self.unread != unread.text():
+                self.unread = unread.text()
+                self._emit(unread)
+            return ""
+        self.unread = ""
+        if lost:
+            self._emit(RulesLost(lost))
+        return lost
+
+    async def _look(
+        self,
+        services: Services,
+        attachments: Iterable[Attachment],
+        features: Features,
+    ) -> str:
+        before = self._system.nft_generation()
+        if before == self._generation:
+            return ""
+        table = self._names.table
+        written = tuple(attachments)
+        wanted = wanted_counts(self._names, services, written, features=features)
+        counted = frozenset(place for place, least in wanted.elements.items() if least)
+        for _ in range(_TRIES):
+            held = await self._system.table_counts(table, counted)
+            after = self._system.nft_generation()
+            self._forgive(wanted, held, written)
+            lost = "; ".join(missing(wanted, held, table))
+            if after == before:
+                self._generation = after
+                return lost
+            before = after
+        if lost:
+            raise KernelError(f"{_BUSY}; what seems to be gone: {lost}")
+        return ""
+
+    def _forgive(
+        self, wanted: TableCounts, held: TableCounts, attachments: Iterable[Attachment]
+    ) -> None:
+        """Of a tap that has gone the kernel has taken the chain; the port will soon be
+        detached.
+        """
+        for each in attachments:
+            place = NETDEV, tap_chain(each.ifindex)
+            if (
+                place not in held.rules
+                and self._system.ifindex(each.tap) != each.ifindex
+            ):
+                wanted.rules.pop(place, None)

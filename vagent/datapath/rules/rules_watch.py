@@ -1,0 +1,61 @@
+"""When to look whether our rules are in force: every second, and when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeadlinePassed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks; where nobody else changed rules, each is one question to
+the kernel, some 30 µs."""
+LOOK_DEADLINE = 5.0
+"""Seconds that whoever asks waits for a look: a transaction under way comes first."""
+
+
+class RulesWatch:
+    """Looks from `start` to `stop`. `look` never raises; several at once share work."""
+
+    def __init__(
+        self, look: Callable[[], Awaitable[None]], *, clock: IReactorTime
+    ) -> None:
+        self._look = look
+        self._clock = clock
+        self._next: IDelayedCall | None = None
+        self._running = False
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._running = True
+        self._plan()
+
+    def stop(self) -> None:
+        """Begin no look any more."""
+        self._running = False
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+
+    async def ask(self) -> bool:
+        """Look now. False where that took more than LOOK_DEADLINE."""
+        looking: Deferred[None] = Deferred.fromCoroutine(self._go())
+        try:
+            await looking.addTimeout(LOOK_DEADLINE, self._clock)
+        except DeadlinePassed:
+            return False
+        return True
+
+    async def _go(self) -> None:
+        await self._look()
+
+    def _plan(self) -> None:
+        self._next = self._clock.callLater(LOOK_INTERVAL, self._begin)
+
+    def _begin(self) -> None:
+        Deferred.fromCoroutine(self._look_and_go_on())
+
+    async def _look_and_go_on(self) -> None:
+        await self._look()
+        if self._running:
+            self._plan()

@@ -1,0 +1,143 @@
+"""How many rules and elements the kernel must hold, and what of it is missing. Pure.
+
+The numbers of what does not depend on ports come from the text that `render` writes and
+from the rules that follow it by netlink, so they cannot differ from what was sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from vagent.datapath.names import PORT_OF, Names, tap_chain
+from vagent.datapath.rules.features import Features
+from vagent.datapath.rules.host_tables import opening_family
+from vagent.datapath.rules.netlink_rules import netlink_rules
+from vagent.datapath.rules.render import maps_of, ruleset
+from vagent.datapath.state import Attachment, Services
+from vagent.kernel.nf_tables import INET, IPV4, IPV6, NETDEV
+from vagent.kernel.nf_tables_dump import Place, TableCounts, rule_place
+
+FAMILIES = {"netdev": NETDEV, "ip": IPV4, "ip6": IPV6, "inet": INET}
+"""Families of our tables, by nft's name of each."""
+_MAX_TOLD = 5
+"""Missing chains, sets and maps that are named to operators, of those of one table."""
+_TABLE = re.compile(r"table (\w+) \S+ \{")
+_CHAIN = re.compile(r"  chain (\S+) \{")
+_SET = re.compile(r"  (?:set|map) (\S+) \{")
+_RULE = re.compile(r"    (?!type )\S")
+_ADDED_RULE = re.compile(r"add rule (\w+) \S+ (\S+) ")
+_ADDED_ELEMENT = re.compile(r"add element (\w+) \S+ (\S+) \{")
+
+
+def wanted_counts(
+    names: Names,
+    services: Services,
+    attachments: Iterable[Attachment],
+    *,
+    features: Features,
+) -> TableCounts:
+    """What the kernel holds, at least, when all of this was written."""
+    text = ruleset(names, services, (), host_mac="", features=features)
+    wanted = _written(text)
+    for message in netlink_rules(names, features):
+        wanted.rules[rule_place(message.family, message.payload)] += 1
+    _add_ports(wanted, attachments, ipv6=features.ipv6)
+    return TableCounts(dict(wanted.rules), dict(wanted.elements))
+
+
+def missing(wanted: TableCounts, held: TableCounts, table: str) -> tuple[str, ...]:
+    """What is not there any more, in words; of a table without anything, just that.
+    What is there beside is somebody's wish.
+    """
+    told: list[str] = []
+    for name, family in FAMILIES.items():
+        if not any(place[0] == family for place in wanted.rules):
+            continue
+        where = f"table {name} {table}"
+        if not any(place[0] == family for place in held.rules):
+            told.append(f"{where} is gone")
+            continue
+        lost = [
+            *_fewer("chain", "rules", wanted.rules, held.rules, family),
+            *_fewer("set", "elements", wanted.elements, held.elements, family),
+        ]
+        more = len(lost) - _MAX_TOLD
+        lost[_MAX_TOLD:] = [f"{more} more"] if more > 0 else []
+        if lost:
+            told.append(f"{where}: {', '.join(lost)}")
+    return tuple(told)
+
+
+class _Numbers:
+    """TableCounts while they are counted."""
+
+    def __init__(self) -> None:
+        self.rules: Counter[Place] = Counter()
+        self.elements: Counter[Place] = Counter()
+
+
+def _written(text: str) -> _Numbers:
+    """The numbers of what stands in a ruleset. Each line has one rule or element."""
+    numbers = _Numbers()
+    family, chain = 0, ""
+    for line in text.splitlines():
+        if match := _TABLE.match(line):
+            family = FAMILIES[match[1]]
+        elif match := _CHAIN.match(line):
+            chain = match[1]
+            numbers.rules[family, chain] += 0
+        elif match := _SET.match(line):
+            numbers.elements[family, match[1]] += 0
+        elif _RULE.match(line):
+            numbers.rules[family, chain] += 1
+        elif match := _ADDED_RULE.match(line):
+            numbers.rules[FAMILIES[match[1]], match[2]] += 1
+        elif match := _ADDED_ELEMENT.match(line):
+            numbers.elements[FAMILIES[match[1]], match[2]] += 1
+    return numbers
+
+
+def _add_ports(
+    numbers: _Numbers, attachments: Iterable[Attachment], *, ipv6: bool
+) -> None:
+    """Attachments of one kind have elements in the same maps: thousands of ports are of
+    a few kinds.
+    """
+    families = {PORT_OF: FAMILIES[opening_family(ipv6=ipv6)]}
+    kinds: Counter[tuple[bool, ...]] = Counter()
+    examples: dict[tuple[bool, ...], Attachment] = {}
+    for each in attachments:
+        kind: tuple[bool, ...] = (
+            each.tag is None,
+            each.address is None,
+            each.address6 is None,
+            each.takes_link_local,
+            each.port is None,
+        )
+        kinds[kind] += 1
+        examples[kind] = each
+        numbers.rules[NETDEV, tap_chain(each.ifindex)] = 1
+    for kind, number in kinds.items():
+        for name in maps_of(examples[kind]):
+            numbers.elements[families.get(name, NETDEV), name] += number
+
+
+def _fewer(
+    what: str,
+    parts: str,
+    wanted: Mapping[Place, int],
+    held: Mapping[Place, int],
+    family: int,
+) -> list[str]:
+    told = []
+    for place, number in wanted.items():
+        if place[0] != family:
+            continue
+        there = held.get(place)
+        if there is None:
+            told.append(f"{what} {place[1]} is gone")
+        elif there < number:
+            told.append(f"{what} {place[1]} has {there} of {number} {parts}")
+    return told

@@ -1,0 +1,163 @@
+"""What the kernel's nftables hold: questions as bytes, and the answers as values.
+
+How many rules and elements there are, not which: enough to see that somebody else took
+some away, and cheap beside thousands of ports. The kernel counts its transactions in a
+number, the generation; while that stays, nothing has changed at all.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from vagent.errors import KernelError
+from vagent.kernel.netlink import (
+    NLM_DUMP,
+    NLM_REQUEST,
+    attribute,
+    attributes_in,
+    messages,
+    netfilter_message,
+)
+
+Place = tuple[int, str]
+"""The family of a table, and the name of a chain, a set or a map in it."""
+Ask = Callable[[bytes], Iterable[tuple[int, bytes]]]
+"""Sends a question; kind and body of each message of the answer. Raises KernelError."""
+
+_NFTABLES = 10
+_GETCHAIN, _GETRULE = _NFTABLES << 8 | 4, _NFTABLES << 8 | 7
+_GETSET, _GETELEMENT = _NFTABLES << 8 | 10, _NFTABLES << 8 | 13
+_NEWGENERATION, _GETGENERATION = _NFTABLES << 8 | 15, _NFTABLES << 8 | 16
+_TABLE = 1
+"""The attribute with the table's name, of chains, rules, sets and elements alike."""
+_CHAIN_NAME, _CHAIN_HOOK, _CHAIN_USE = 3, 4, 6
+_RULE_CHAIN, _SET_NAME = 2, 2
+_ELEMENTS_SET, _ELEMENTS_LIST = 2, 3
+_GENERATION_NUMBER = 1
+_FAMILY_HEADER = 4
+"""Bytes of nfgenmsg, in front of a message's attributes."""
+_NUMBER, _LENGTH = struct.Struct("!I"), struct.Struct("=H")
+
+
+@dataclass(frozen=True, slots=True)
+class TableCounts:
+    """Tables of one name, in several families: how many rules each chain has, and how
+    many elements each set or map. What is not there is missing here, too.
+    """
+
+    rules: dict[Place, int] = field(default_factory=dict)
+    elements: dict[Place, int] = field(default_factory=dict)
+
+
+def encode_generation() -> bytes:
+    """The question for the generation."""
+    return netfilter_message(
+        _GETGENERATION, NLM_REQUEST, sequence=1, family=0, resource=0, payload=b""
+    )
+
+
+def generation_in(reply: bytes) -> int:
+    """The generation. Raises KernelError where the kernel says something else."""
+    for kind, body in messages(reply):
+        number = attributes_in(body[_FAMILY_HEADER:]).get(_GENERATION_NUMBER, b"")
+        if kind == _NEWGENERATION and len(number) == _NUMBER.size:
+            return int(_NUMBER.unpack(number)[0])
+    raise KernelError(f"nf_tables generation: the kernel answers {reply[:32].hex()}")
+
+
+def rule_place(family: int, payload: bytes) -> Place:
+    """The chain that a message about a rule is about, from its attributes."""
+    return family, _name(attributes_in(payload).get(_RULE_CHAIN, b""))
+
+
+def read_counts(
+    ask: Ask, table: str, families: Iterable[int], counted: Collection[Place]
+) -> TableCounts:
+    """Read the tables of this name. Elements are counted in the sets and maps of
+    `counted`; of others only that they are there is told. Raises KernelError.
+    """
+    found = TableCounts()
+    for family in families:
+        chains = dict(_chains(ask, family, table))
+        # Each of our tables has chains. The kernel refuses to list sets of none.
+        if not chains:
+            continue
+        found.rules.update({(family, name): rules for name, rules in chains.items()})
+        named = attribute(_TABLE, _text(table))
+        for listed in _listed(ask, _GETSET, family, named):
+            place = family, _name(attributes_in(listed).get(_SET_NAME, b""))
+            found.elements[place] = (
+                _elements(ask, table, place) if place in counted else 0
+            )
+    return found
+
+
+def _chains(ask: Ask, family: int, table: str) -> Iterator[tuple[str, int]]:
+    """Each chain with the number of its rules. The kernel lists the chains of all
+    tables of a family.
+    """
+    ours = _text(table)
+    for listed in _listed(ask, _GETCHAIN, family, b""):
+        attributes = attributes_in(listed)
+        if attributes.get(_TABLE) != ours:
+            continue
+        name = _name(attributes.get(_CHAIN_NAME, b""))
+        if _CHAIN_HOOK in attributes:
+            # Nothing jumps to a chain that is hooked, so its uses are its rules. Of
+            # these there may be thousands.
+            yield name, int(_NUMBER.unpack(attributes[_CHAIN_USE])[0])
+        else:
+            where = attribute(_TABLE, ours) + attribute(_RULE_CHAIN, _text(name))
+            yield name, sum(1 for _ in _listed(ask, _GETRULE, family, where))
+
+
+def _elements(ask: Ask, table: str, place: Place) -> int:
+    family, name = place
+    where = attribute(_TABLE, _text(table)) + attribute(_ELEMENTS_SET, _text(name))
+    return sum(
+        _attributes(attributes_in(listed).get(_ELEMENTS_LIST, b""))
+        for listed in _listed(ask, _GETELEMENT, family, where)
+    )
+
+
+def _listed(ask: Ask, kind: int, family: int, payload: bytes) -> Iterator[bytes]:
+    question = netfilter_message(
+        kind,
+        NLM_REQUEST | NLM_DUMP,
+        sequence=1,
+        family=family,
+        resource=0,
+        payload=payload,
+    )
+    for answered, body in ask(question):
+        # The answer to a question has the number before it.
+        if answered == kind - 1:
+            yield body[_FAMILY_HEADER:]
+
+
+def _attributes(listed: bytes) -> int:
+    """How many attributes stand one behind another."""
+    step = _LENGTH.unpack_from(listed)[0] + 3 & ~3 if listed else 0
+    if step >= 4 and not len(listed) % step:
+        # The same length at the first two bytes of each step: all are equally long.
+        lengths = {*zip(listed[::step], listed[1::step], strict=True)}
+        if len(lengths) == 1:
+            return len(listed) // step
+    count = offset = 0
+    while offset + 4 <= len(listed):
+        length = _LENGTH.unpack_from(listed, offset)[0]
+        if length < 4:
+            break
+        count += 1
+        offset += length + 3 & ~3
+    return count
+
+
+def _text(text: str) -> bytes:
+    return text.encode() + b"\0"
+
+
+def _name(data: bytes) -> str:
+    return data.rstrip(b"\0").decode("utf-8", "replace")
