@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
-from introspect import html, prometheus, sandesh, trace_json
+from introspect import html, prometheus, sandesh, status_json, trace_json
 from introspect.access import change_denial, method_denial, wants_html
 from introspect.page import Page
 from introspect.pages.overview import overview
@@ -95,6 +95,9 @@ class PageRouter:
                 return self._people(ask, overview(self._sources, MODULES), xml="")
             case "/metrics":
                 return self._metrics()
+            case "/status":
+                body = status_json.status(self._sources)
+                return PageReply(200, status_json.CONTENT_TYPE, body)
             case "/healthz":
                 return PageReply(200, PLAIN, b"ok\n")
             case "/readyz":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from vagent.certificates.expiry_watch import CertificateSnapshot
 from vagent.datapath.endpoints.health import EndpointState
 from vagent.datapath.flows.flow import FlowList
+from vagent.judgements.judgement import Judgement
 from vagent.linklocal.service import LinkLocalService
 from vagent.linklocal.table import NotInForce
 from vagent.metadata.snapshot import ProxySnapshot
@@ -53,6 +54,7 @@ class Sources:
     the agent is not ready by the last look, for which `look` asks the kernel.
     `proxy` is None without a metadata proxy. `flows` reads one port's flows or all from
     the kernel, later; it raises KernelError and LimitError.
+    `judgements` are what is wrong now, the worst first.
     `endpoints_of` gives a service's fabric endpoints and how they are, `not_in_force`
     the services that guests cannot use, and why.
     """
@@ -71,4 +73,5 @@ class Sources:
     flows: Callable[[Registration | None], Awaitable[FlowList]] = no_flows
     endpoints_of: Callable[[LinkLocalService], Iterable[EndpointState]] = no_endpoints
     not_in_force: Callable[[], Iterable[NotInForce]] = tuple
+    judgements: Callable[[], Sequence[Judgement]] = tuple
     baseline: Baseline = field(default_factory=Baseline)

@@ -9,6 +9,7 @@ import os
 import random
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +32,9 @@ from vagent.datapath.system import LinuxSystem
 from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.gauges import add_certificate_gauges, add_gauges
 from vagent.in_force import ServicesInForce
+from vagent.judgements.book import JudgementBook
+from vagent.judgements.judge import of_endpoints, of_ports, of_refusing
+from vagent.judgements.judgement import Judgement
 from vagent.keystone.account import KeystoneAccount
 from vagent.keystone.own_thread import OwnThread
 from vagent.keystone.session import KeystoneSession
@@ -163,6 +167,12 @@ class Agent:
             request_ids=request_ids(os.urandom),
             sessions=self._sessions,
         )
+        self._judgements = JudgementBook(
+            self._judge,
+            emit=emit,
+            clock=reactor,
+            now=time.time,  # noqa: TID251  shown as a date
+        )
         self._certificates = CertificateWatch(
             lambda: certificates_of(config),
             emit=emit,
@@ -220,6 +230,7 @@ class Agent:
             limits=self._limits,
             proxy=self._proxy,
             registry=self._registry,
+            judgements=self._judgements,
         )
         add_certificate_gauges(
             observer.statistics, self._certificates, certificates_of(config)
@@ -256,6 +267,7 @@ class Agent:
         )
         await self._data_path.start()
         self._listen_for_operators()
+        self._judgements.start()
         self._not_ready = None
 
     async def stop(self) -> bool:
@@ -376,6 +388,7 @@ class Agent:
             version=__version__,
             proxy=self._proxy.snapshot,
             certificates=self._certificates.snapshot,
+            judgements=self._judgements.current,
             flows=self._flows.read,
             endpoints_of=self._data_path.endpoints_of,
             not_in_force=self._in_force.not_in_force,
@@ -383,6 +396,13 @@ class Agent:
 
     def _why_not_ready(self) -> str | None:
         return self._not_ready or self._data_path.trouble or None
+
+    def _judge(self) -> Iterator[Judgement]:
+        """What is wrong now; what a room can tell of it is added here."""
+        refusals = self._proxy.refusals
+        yield from of_endpoints(self._proxy.endpoints())
+        yield from of_refusing(refusals.endpoints)
+        yield from of_ports(refusals.ports, self._registry.get)
 
     def _ports_changed(self, change: Change) -> None:
         for old, new in change.pairs():
@@ -402,6 +422,7 @@ class Agent:
         self._own_names.stop()
         self._instances.stop()
         self._certificates.stop()
+        self._judgements.stop()
         self._names_of_services.stop()
         await _finished(self._services.stop())
 

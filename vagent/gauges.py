@@ -9,6 +9,8 @@ from vagent.certificates.expiry_watch import CertificateWatch
 from vagent.datapath.datapath import DataPath
 from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.trap.flow_limits import FlowLimits
+from vagent.judgements.book import JudgementBook
+from vagent.judgements.judgement import Severity
 from vagent.metadata.proxy import MetadataProxy
 from vagent.observe.statistics import Statistics
 from vagent.ports.registry import PortRegistry
@@ -22,6 +24,7 @@ def add_gauges(
     limits: FlowLimits,
     proxy: MetadataProxy,
     registry: PortRegistry,
+    judgements: JudgementBook,
 ) -> None:
     """Register every gauge but those of certificates. Names start with the room's."""
     _add_kernel_packets(statistics, data_path)
@@ -46,6 +49,12 @@ def add_gauges(
         "metadata_upstream_up_endpoints",
         proxy.endpoints_up,
         "Endpoints of the metadata service that are believed to be well.",
+    )
+    statistics.gauge(
+        "judgements_wrong",
+        lambda: sum(one.severity is Severity.WRONG for one in judgements.current()),
+        "Things that stop guests now; /status and vagentctl status say which, and what"
+        " mends them.",
     )
     statistics.gauge("ports", lambda: len(registry), "Registered ports.")
 

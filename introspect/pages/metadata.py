@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from introspect.page import Bars, Block, Page, blocks_of
+from introspect.pages.judgements import judgement_blocks
 from introspect.pages.proxy import proxy_blocks
 from introspect.schema import attribute
 from introspect.sources import Sources
@@ -64,6 +65,7 @@ def metadata_info(sources: Sources, _arguments: Mapping[str, str]) -> Page:
         f"What guests asked of {METADATA_ADDRESS}, and what became of it.",
         (response,),
         (
+            *judgement_blocks(sources.judgements()),
             *blocks_of(response),
             *proxy_blocks(sources),
             *_errors(snapshot),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from introspect.page import (
@@ -16,10 +16,12 @@ from introspect.page import (
     Tiles,
     link,
 )
+from introspect.pages.judgements import judgement_blocks
 from introspect.pages.traces import utc
 from introspect.schema import attribute
 from introspect.sources import Sources
 from introspect.trace_json import PATH
+from vagent.judgements.judgement import Judgement, Severity
 
 LATEST = 8
 """Entries of traces on the front page: what fits below the tiles."""
@@ -41,14 +43,16 @@ def init_state(sources: Sources, _arguments: Mapping[str, str]) -> Page:
 
 def overview(sources: Sources, modules: tuple[str, ...]) -> Page:
     """Links to all pages, with the most important number of each."""
-    reason = sources.ready()
+    judgements = sources.judgements()
+    state = _state(sources.ready(), judgements)
     return Page(
         "Overview",
         "This agent answers link-local services, metadata above all, for the guests "
         "of this host.",
         (),
         (
-            Tiles((_state(reason), *_traffic(sources), *_inventory(sources))),
+            *judgement_blocks(judgements),
+            Tiles((state, *_traffic(sources), *_inventory(sources))),
             _latest(sources),
             _guide(),
             _tools(modules),
@@ -97,16 +101,23 @@ def _tools(modules: tuple[str, ...]) -> FactTable:
     ends = (
         Fact("/metrics", Cell("Prometheus", "/metrics")),
         Fact(PATH, Cell("traces as JSON", PATH)),
+        Fact("/status", Cell("what is wrong, as JSON", "/status")),
         Fact("/readyz", Cell("readiness", "/readyz"), "503 with the reason if not."),
     )
     return FactTable("For tools", rows + ends)
 
 
-def _state(reason: str | None) -> Tile:
-    if reason is None:
-        about = "Rules, listener and configuration are in place."
-        return Tile("Agent", "/Snh_AgentInitStateReq", "Ready", "", about, "good")
-    return Tile("Agent", "/Snh_AgentInitStateReq", "Not ready", "", reason, "bad")
+def _state(reason: str | None, judgements: Sequence[Judgement]) -> Tile:
+    """Green only where nothing is known to stop a guest."""
+    page = "/Snh_AgentInitStateReq"
+    if reason is not None:
+        return Tile("Agent", page, "Not ready", "", reason, "bad")
+    wrong = sum(one.severity is Severity.WRONG for one in judgements)
+    if wrong:
+        about = "Guests get errors: see what is wrong, and what mends it, above."
+        return Tile("Agent", page, f"{wrong:,}", "wrong", about, "bad")
+    about = "Rules, listener and configuration are in place."
+    return Tile("Agent", page, "Ready", "", about, "good")
 
 
 def _traffic(sources: Sources) -> tuple[Tile, ...]:

@@ -82,6 +82,7 @@ def _endpoints(endpoints: Iterable[EndpointSnapshot]) -> Table:
             Cell(f"{one.idle:,}"),
             Cell(f"{one.failures:,}"),
             Cell(_probe(one)),
+            Cell(one.problem, tone="bad"),
         )
         for one in endpoints
     )
@@ -93,6 +94,7 @@ def _endpoints(endpoints: Iterable[EndpointSnapshot]) -> Table:
         Column("Idle", is_number=True),
         Column("Failed connects", is_number=True),
         Column("Last health check"),
+        Column("Last problem"),
     )
     empty = "No endpoint: no metadata service is provisioned."
     return Table("Upstream", columns, rows, empty)

@@ -23,6 +23,7 @@ from vagent.ctl import (
     introspect,
     ports,
     provision,
+    status,
 )
 from vagent.ctl.failure import USAGE, CommandError, exit_code
 from vagent.ctl.parser import shared_options
@@ -32,6 +33,7 @@ from vagent.errors import VagentError
 from vagent.web.json_client import NEVER_ANSWERED, ApiError
 
 GROUPS = (
+    status,
     ports,
     provision,
     instances,

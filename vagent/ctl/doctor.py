@@ -19,8 +19,8 @@ from vagent.ctl.session import Session
 from vagent.ctl.table import as_json, printable
 from vagent.doctor.checks import Result, diagnose, worst
 from vagent.doctor.facts import Configuration, HostFacts
-from vagent.doctor.finding import Severity
 from vagent.errors import ConfigError
+from vagent.judgements.judgement import Severity
 from vagent.web.json_client import JsonClient
 
 PATIENCE = 3.0

@@ -16,7 +16,8 @@ from vagent.doctor import (
     check_upstream,
 )
 from vagent.doctor.facts import HostFacts
-from vagent.doctor.finding import Finding, Severity
+from vagent.doctor.finding import Finding
+from vagent.judgements.judgement import Severity
 
 
 @dataclass(frozen=True, slots=True)

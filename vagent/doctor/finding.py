@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Severity(StrEnum):
-    """How bad a finding is: WRONG stops guests now, WARNING will or may, NOTE is for
-    information.
-    """
-
-    WRONG = "wrong"
-    WARNING = "warning"
-    NOTE = "note"
+from vagent.judgements.judgement import Severity
 
 
 @dataclass(frozen=True, slots=True)

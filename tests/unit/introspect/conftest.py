@@ -12,6 +12,7 @@ import pytest
 from introspect.sources import Sources, no_look
 from vagent.certificates.expiry_watch import CertificateSnapshot
 from vagent.datapath.flows.flow import FlowList
+from vagent.judgements.judgement import Judgement
 from vagent.linklocal.service import LinkLocalService
 from vagent.metadata.snapshot import ProxySnapshot
 from vagent.observe.event import Event
@@ -38,6 +39,7 @@ class World:
     states: dict[int, str] = field(default_factory=dict)
     reason: str | None = None
     proxy: ProxySnapshot | None = None
+    judgements: tuple[Judgement, ...] = ()
     certificates: tuple[CertificateSnapshot, ...] = ()
     flows: FlowList | Exception | Awaitable[FlowList] = field(default_factory=FlowList)
     asked_flows: list[Registration | None] = field(default_factory=list)
@@ -58,6 +60,7 @@ class World:
             version="1.2.3",
             proxy=lambda: self.proxy,
             certificates=lambda: self.certificates,
+            judgements=lambda: self.judgements,
             flows=self.read_flows,
         )
 

@@ -118,14 +118,16 @@ class UpstreamEndpointProbed(Event):
 
 @dataclass(slots=True)
 class UpstreamEndpointChanged(MetadataEvent):
-    """An endpoint of the metadata service went down, or came back."""
+    """An endpoint of the metadata service went down, or came back.
+
+    Not logged: an endpoint that stays down is a judgement, which is told once.
+    """
 
     counter = Metric(
         "metadata_upstream_changes_total",
         "Times that an endpoint of the metadata service went down or came back, by "
         "its new state.",
     )
-    level = "warn"
     endpoint: str
     state: BreakerState
     detail: str

@@ -83,4 +83,5 @@ def test_the_ways_for_tools(world: Any) -> None:
     """Each module file and the ends for monitoring are linked."""
     tools = shown(world)[3]
     hrefs = [fact.value.href for fact in tools.rows]
-    assert hrefs == ["/agent.xml", "/x.xml", "/metrics", "/vagent/traces", "/readyz"]
+    modules, ends = ["/agent.xml", "/x.xml"], ["/metrics", "/vagent/traces"]
+    assert hrefs == [*modules, *ends, "/status", "/readyz"]

@@ -91,16 +91,17 @@ def test_no_rate_is_any_number(world: Any) -> None:
 )
 def test_endpoints_are_rows(world: Any, state: BreakerState, tone: Any) -> None:
     """One for each, with its state and the last health check."""
-    probed = replace(UP, state=state, last_probe=ProbeSnapshot(3.4, "status 500"))
+    probe = ProbeSnapshot(3.4, "status 500")
+    probed = replace(UP, state=state, last_probe=probe, problem="status 500")
     well = replace(UP, last_probe=ProbeSnapshot(0.0, ""), failures=1_000)
     world.proxy = replace(PROXY, endpoints=(probed, well, UP))
     _, table = proxy_blocks(world.sources())
     assert isinstance(table, Table)
     address = ["192.0.2.7:8775", "nova"]
     assert [
-        [*address, state.name, "1", "2", "0", "status 500, 3 s ago"],
-        [*address, "UP", "1", "2", "1,000", "answered, 0 s ago"],
-        [*address, "UP", "1", "2", "0", "none yet"],
+        [*address, state.name, "1", "2", "0", "status 500, 3 s ago", "status 500"],
+        [*address, "UP", "1", "2", "1,000", "answered, 0 s ago", ""],
+        [*address, "UP", "1", "2", "0", "none yet", ""],
     ] == texts(table)
     assert Cell(state.name, tone=tone) == table.rows[0][2]
 

@@ -575,6 +575,64 @@ def test_stats(run: Run, wire: Wire) -> None:
     }
 
 
+STATUS = {
+    "version": 1,
+    "not_ready": None,
+    "judgements": [
+        {
+            "kind": "instance-unknown",
+            "severity": "wrong",
+            "subject": {"kind": "port", "id": PORT, "name": "web"},
+            "text": "unknown \x1b[2J",
+            "remedy": "register it again",
+            "since": 0,
+        }
+    ],
+}
+
+
+def test_status_tells_what_is_wrong_and_fails(run: Run, wire: Wire) -> None:
+    """Subject, text, date and remedy; nothing in it moves the cursor."""
+    wire.answers["GET", "/status"] = STATUS
+    code, out, err = run("status")
+    assert 1 == code
+    assert (
+        f"✓ ready\n✗ port web ({PORT}): unknown \\x1b[2J\n"
+        "    since 1970-01-01 00:00:00 UTC\n    register it again\n"
+    ) == out
+    assert "vagentctl: status: 1 wrong\n" == err
+    code, out, _ = run("status", "-o", "json")
+    assert (1, STATUS) == (code, json.loads(out))
+
+
+def test_status_of_an_agent_with_which_nothing_is_wrong(run: Run, wire: Wire) -> None:
+    """A warning is shown, and is no failure."""
+    wire.answers["GET", "/status"] = {**STATUS, "judgements": []}
+    said = "✓ ready\n✓ nothing is known to be wrong\n"
+    assert (0, said, "") == run("status")
+    warning = {**STATUS["judgements"][0], "severity": "warning"}  # type: ignore[index]  # a list
+    wire.answers["GET", "/status"] = {**STATUS, "judgements": [warning]}
+    code, out, err = run("status")
+    assert (0, "") == (code, err)
+    assert "! port web" in out
+
+
+def test_status_of_an_agent_that_is_not_ready(run: Run, wire: Wire) -> None:
+    """It fails with the reason; another form of the document is told apart."""
+    wire.answers["GET", "/status"] = {
+        **STATUS,
+        "not_ready": "starting",
+        "judgements": [],
+    }
+    code, out, err = run("status")
+    assert (1, "vagentctl: status: not ready: starting\n") == (code, err)
+    assert out.startswith("✗ not ready: starting\n")
+    wire.answers["GET", "/status"] = {"version": 2}
+    code, out, err = run("status")
+    assert (1, "") == (code, out)
+    assert "a status of form 2" in err
+
+
 @pytest.mark.parametrize(
     "text",
     [

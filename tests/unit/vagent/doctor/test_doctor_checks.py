@@ -25,8 +25,9 @@ from vagent.doctor.facts import (
     RouteTrial,
     UpstreamTrial,
 )
-from vagent.doctor.finding import Finding, Severity
+from vagent.doctor.finding import Finding
 from vagent.doctor.rules import Ruleset
+from vagent.judgements.judgement import Severity
 from vagent.linklocal.service import LinkLocalService
 
 NOVA = Process(77, "other")

@@ -12,10 +12,11 @@ import pytest
 
 from vagent.doctor.check_rules import check_foreign_rules
 from vagent.doctor.facts import HostFacts
-from vagent.doctor.finding import Finding, Severity
+from vagent.doctor.finding import Finding
 from vagent.doctor.legacy import parse_save
 from vagent.doctor.rules import parse_devices, parse_ruleset
 from vagent.errors import WireError
+from vagent.judgements.judgement import Severity
 from vagent.linklocal.service import LinkLocalService
 
 DROP: dict[str, Any] = {"drop": None}

@@ -18,6 +18,7 @@ import provision
 import vagent
 from vagent.datapath.fast_path.entry import Match, Pair
 from vagent.datapath.trap.decide import Reason, Verdict
+from vagent.judgements.judgement import JudgementKind, Severity
 from vagent.kernel.ip_packet import OpeningPacket
 from vagent.metadata.events import Caller
 from vagent.metadata.upstream.circuit_breaker import BreakerState
@@ -49,6 +50,8 @@ SAMPLES: dict[Any, Any] = {
     Verdict: Verdict(1, Reason.METADATA, "metadata"),
     BreakerState: BreakerState.DOWN,
     RefusalKind: RefusalKind.SIGNATURE,
+    JudgementKind: JudgementKind.SIGNATURE_REFUSED,
+    Severity: Severity.WRONG,
     Match: Match(11, bytes(6), 17, PAIR),
 }
 """A value for each type that a field of an event has."""

@@ -185,8 +185,8 @@ def test_endpoint_that_comes_back_is_used_again() -> None:
     assert ["SUSPECT"] == rig.states()
     upstream.dataReceived(HELLO)
     assert ["UP"] == rig.states()
-    texts = [event.text() for event in rig.events if event.level]
-    assert 2 == len(texts)
+    told = [one for one in rig.events if isinstance(one, UpstreamEndpointChanged)]
+    assert ["DOWN", "SUSPECT"] == [one.label() for one in told]
 
 
 def test_a_refused_certificate_is_told_once_and_tried_with_a_probe() -> None:

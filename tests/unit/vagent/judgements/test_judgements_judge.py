@@ -1,0 +1,92 @@
+"""What follows from the snapshots of endpoints, and from what nova-api refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+
+from vagent.judgements.judge import of_endpoints, of_ports, of_refusing
+from vagent.judgements.judgement import JudgementKind, Severity, SubjectKind
+from vagent.metadata.events import Caller
+from vagent.metadata.upstream.circuit_breaker import BreakerState
+from vagent.metadata.upstream.endpoint import EndpointSnapshot
+from vagent.metadata.upstream.refusal import (
+    CERTIFICATE_REMEDY,
+    SIGNATURE_REMEDY,
+    read_refusal,
+)
+from vagent.metadata.upstream.refusal_record import PortRefusal
+from vagent.ports.port import Port, Registration
+
+UP = EndpointSnapshot("192.0.2.1:8775", "nova", BreakerState.UP, 0, 0, 0, None)
+DOWN = replace(UP, address="192.0.2.2:8775", state=BreakerState.DOWN, problem="refused")
+PORT = Port("p", "i", "t", "", "web", "tap1", "", IPv4Address("10.0.0.3"), None)
+REGISTRATION = Registration(PORT, 2, IPv4Address("169.254.64.2"))
+SIGNATURE = read_refusal(403, b"Invalid proxy request signature.", b"/openstack")
+UNKNOWN = read_refusal(404, b"The resource could not be found.", b"/openstack")
+
+
+@pytest.mark.parametrize(
+    ("others", "severity"),
+    [((), Severity.WRONG), ((UP,), Severity.WARNING)],
+)
+def test_an_endpoint_that_is_down(
+    others: tuple[EndpointSnapshot, ...], severity: Severity
+) -> None:
+    """With its last error; guests are served as long as another one is not down."""
+    (found,) = of_endpoints((*others, DOWN))
+    assert (JudgementKind.ENDPOINT_DOWN, severity) == (found.kind, found.severity)
+    assert "endpoint 192.0.2.2:8775" == str(found.subject)
+    assert "down: refused" == found.text
+    assert "vagentctl doctor" in found.remedy
+
+
+def test_an_endpoint_that_refuses_our_certificate() -> None:
+    """Another kind, with another remedy."""
+    refusing = replace(DOWN, is_refused=True, problem="our client certificate was …")
+    (found,) = of_endpoints((refusing,))
+    assert JudgementKind.CERTIFICATE_REFUSED is found.kind
+    assert CERTIFICATE_REMEDY == found.remedy
+    assert found.text.endswith(refusing.problem)
+
+
+@pytest.mark.parametrize("state", [BreakerState.UP, BreakerState.SUSPECT])
+def test_an_endpoint_that_is_used_is_not_judged(state: BreakerState) -> None:
+    """A request that failed may be the guest's own doing."""
+    assert [] == [*of_endpoints((replace(DOWN, state=state),))]
+    assert [] == [*of_endpoints(())]
+
+
+def test_an_endpoint_that_refuses_every_guest() -> None:
+    """It is wrong even beside others: its share of the requests fails."""
+    assert SIGNATURE is not None
+    (found,) = of_refusing({"192.0.2.1:8775": SIGNATURE})
+    assert JudgementKind.SIGNATURE_REFUSED is found.kind
+    assert Severity.WRONG is found.severity
+    assert "endpoint 192.0.2.1:8775" == str(found.subject)
+    assert "nova-api refused our signature: the shared secrets differ" == found.text
+    assert SIGNATURE_REMEDY == found.remedy
+
+
+@pytest.mark.parametrize(("name", "shown"), [("web", "web"), ("", "tap1")])
+def test_a_port_that_nova_does_not_know(name: str, shown: str) -> None:
+    """By the name that people gave it, else by its tap."""
+    assert UNKNOWN is not None
+    refused = {"p": PortRefusal(Caller("p", "tap1", "10.0.0.3"), "nova", UNKNOWN)}
+    named = replace(REGISTRATION, port=replace(PORT, display_name=name))
+    (found,) = of_ports(refused, {"p": named}.get)
+    assert JudgementKind.INSTANCE_UNKNOWN is found.kind
+    assert (SubjectKind.PORT, "p", shown) == (
+        found.subject.kind,
+        found.subject.id,
+        found.subject.name,
+    )
+
+
+def test_a_port_that_is_gone_is_not_judged() -> None:
+    """Whatever was refused to its guest."""
+    assert UNKNOWN is not None
+    refused = {"p": PortRefusal(Caller("p", "tap1", "10.0.0.3"), "nova", UNKNOWN)}
+    assert [] == [*of_ports(refused, lambda _: None)]

@@ -1,0 +1,1 @@
+"""What is wrong now: for whom, since when, and what mends it."""

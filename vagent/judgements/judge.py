@@ -1,0 +1,69 @@
+"""Snapshots of the rooms become judgements. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from vagent.judgements.judgement import (
+    Judgement,
+    JudgementKind,
+    Severity,
+    Subject,
+    SubjectKind,
+)
+from vagent.metadata.upstream.circuit_breaker import BreakerState
+from vagent.metadata.upstream.endpoint import EndpointSnapshot
+from vagent.metadata.upstream.refusal import CERTIFICATE_REMEDY, UpstreamRefusal
+from vagent.metadata.upstream.refusal_record import PortRefusal
+from vagent.ports.port import Registration
+
+_DOWN_REMEDY = (
+    "look whether nova-api runs and listens there, and whether a firewall is between;"
+    " vagentctl doctor tries the endpoint from this host"
+)
+
+
+def of_endpoints(endpoints: Sequence[EndpointSnapshot]) -> Iterator[Judgement]:
+    """Those that are down, with their last error. As long as another one is not, guests
+    are served.
+    """
+    down = [one for one in endpoints if one.state is BreakerState.DOWN]
+    severity = Severity.WARNING if len(down) < len(endpoints) else Severity.WRONG
+    for one in down:
+        kind, remedy = JudgementKind.ENDPOINT_DOWN, _DOWN_REMEDY
+        if one.is_refused:
+            kind, remedy = JudgementKind.CERTIFICATE_REFUSED, CERTIFICATE_REMEDY
+        yield Judgement(
+            kind,
+            severity,
+            Subject(SubjectKind.ENDPOINT, one.address),
+            f"down: {one.problem}",
+            remedy,
+        )
+
+
+def of_refusing(refused: Mapping[str, UpstreamRefusal]) -> Iterator[Judgement]:
+    """Endpoints that answer, and refuse what the agent does for every guest."""
+    for address, refusal in refused.items():
+        subject = Subject(SubjectKind.ENDPOINT, address)
+        yield _of_refusal(refusal, subject)
+
+
+def of_ports(
+    refused: Mapping[str, PortRefusal], find: Callable[[str], Registration | None]
+) -> Iterator[Judgement]:
+    """Registered ports whose guests nova-api does not serve. `find` gives the
+    registration of a port.
+    """
+    for port_id, found in refused.items():
+        registration = find(port_id)
+        if registration is not None:
+            port = registration.port
+            name = port.display_name or port.tap
+            subject = Subject(SubjectKind.PORT, port_id, name)
+            yield _of_refusal(found.refusal, subject)
+
+
+def _of_refusal(refusal: UpstreamRefusal, subject: Subject) -> Judgement:
+    kind = JudgementKind(refusal.kind.value)
+    return Judgement(kind, Severity.WRONG, subject, refusal.text, refusal.remedy)

@@ -1,0 +1,84 @@
+"""A judgement: one thing that is wrong, as a value that every reader shows alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How bad it is: WRONG stops guests now, WARNING will or may, NOTE is for
+    information.
+    """
+
+    WRONG = "wrong"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class JudgementKind(StrEnum):
+    """What is wrong, from a closed set; a word for counters and for programs."""
+
+    ENDPOINT_DOWN = "endpoint-down"
+    CERTIFICATE_REFUSED = "client-certificate-refused"
+    SIGNATURE_REFUSED = "signature-refused"
+    HEADER_MISSING = "header-missing"
+    TAKEN_FOR_LOAD_BALANCER = "taken-for-load-balancer"
+    TLS_EXPECTED = "tls-expected"
+    FORBIDDEN = "forbidden"
+    NOT_NOVA = "not-nova"
+    NOVA_UNAVAILABLE = "nova-unavailable"
+    NOVA_FAILED = "nova-failed"
+    INSTANCE_UNKNOWN = "instance-unknown"
+
+
+class SubjectKind(StrEnum):
+    """What a judgement is about."""
+
+    ENDPOINT = "endpoint"
+    PORT = "port"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The one that a judgement is about. `id` finds it (the UUID of a port,
+    `address:port` of an endpoint), `name` is what people call it, "" where that is the
+    same.
+    """
+
+    kind: SubjectKind
+    id: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        named = f"{self.name} ({self.id})" if self.name else self.id
+        return f"{self.kind.value} {named}"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is wrong (`text`, a clause about the subject) and what mends it (`remedy`).
+
+    `since` is in seconds since the epoch; 0 until the judgement has begun.
+    """
+
+    kind: JudgementKind
+    severity: Severity
+    subject: Subject
+    text: str
+    remedy: str
+    since: float = 0.0
+
+    @property
+    def key(self) -> tuple[JudgementKind, SubjectKind, str]:
+        """Judgements with the same key are one that goes on."""
+        return self.kind, self.subject.kind, self.subject.id
+
+
+_ORDER = tuple(Severity)
+
+
+def by_weight(judgement: Judgement) -> tuple[int, float, str]:
+    """Sorts what is worst first, then what began first."""
+    severity = _ORDER.index(judgement.severity)
+    return severity, judgement.since, judgement.subject.id
