@@ -21,6 +21,7 @@ from twisted.logger import globalLogBeginner
 from bench.crowd import Member, load
 from vagent.config.model import ClientTls, MetadataProxyConfig, Secret
 from vagent.listeners import LISTEN_BACKLOG
+from vagent.metadata.http.date import HttpDate
 from vagent.metadata.proxy import MetadataProxy
 from vagent.metadata.request_id import request_ids
 from vagent.metadata.upstream.target import HostPort, Target
@@ -56,6 +57,7 @@ def main() -> None:
         emit=observer.emit,
         reactor=reactor,
         request_ids=request_ids(os.urandom),
+        date=HttpDate(time.time, time.monotonic).line,  # noqa: TID251  shown as a date
     )
     upstream = HostPort(LOOPBACK, options.upstream)
     proxy.set_target(Target((upstream,), server_name=""))

@@ -44,6 +44,7 @@ from vagent.linklocal.table import ServiceTable
 from vagent.linklocal.watcher import ServiceWatcher
 from vagent.listeners import Listeners
 from vagent.metadata.guest.drain import Drain
+from vagent.metadata.http.date import HttpDate
 from vagent.metadata.imds_v2.keys import SessionKeys, boot_name, seconds_since_boot
 from vagent.metadata.imds_v2.sessions import Sessions
 from vagent.metadata.proxy import MetadataProxy
@@ -159,12 +160,17 @@ class Agent:
             clock=reactor,
         )
         self._sessions = self._make_sessions()
+        self._date = HttpDate(
+            time.time,  # noqa: TID251  shown as a date
+            reactor.seconds,
+        )
         self._proxy = MetadataProxy(
             config.metadata_proxy,
             identify=self._registry.at,
             emit=emit,
             reactor=reactor,
             request_ids=request_ids(os.urandom),
+            date=self._date.line,
             sessions=self._sessions,
         )
         self._judgements = JudgementBook(
@@ -329,6 +335,7 @@ class Agent:
             entropy=os.urandom,
             emit=self._observer.emit,
             reactor=self._reactor,
+            date=self._date,
             vendor_data=self._vendor_data,
             additions=AddedPaths(ports_of=self._registry.ports_of, signer=self._signer),
             answer_deadline=answer_deadline(vendordata),

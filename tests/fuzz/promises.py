@@ -199,7 +199,7 @@ def _answer(
     data: bytes, size: int, *, head_only: bool
 ) -> tuple[ResponseHead | None, bytes, bool, bool] | None:
     """Head, content, whether complete and whether reusable; None: refused."""
-    reader = ResponseReader(ResponseHeadParser().parse)
+    reader = ResponseReader(ResponseHeadParser(bytes).parse)
     reader.begin(head_only=head_only)
     content = b""
     for at in range(0, len(data), size):

@@ -274,6 +274,7 @@ def start(reactor: Any) -> Iterator[Start]:
             emit=events.append,
             reactor=reactor,
             request_ids=count(1),
+            date=bytes,
         )
         running = Running(reactor, proxy, events, guests)
         running.listener = running.call(

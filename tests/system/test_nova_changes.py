@@ -23,6 +23,7 @@ from tests.system.metadata_rig import INSTANCE, Running, Start, read_all, status
 from tests.unit.vagent.nova.identity.made_keys import full_ring, signer_of
 from vagent.config.model import Secret
 from vagent.metadata.events import ChangeAwaited
+from vagent.metadata.http.date import HttpDate
 from vagent.nova.authority import Authority
 from vagent.nova.embedded import EmbeddedServer
 from vagent.nova.instance import Instance
@@ -80,6 +81,7 @@ class Cloud:
             entropy=os.urandom,
             emit=running.events.append,
             reactor=reactor,
+            date=HttpDate(float, reactor.seconds),
         )
         self.listener = running.call(
             lambda: reactor.listenTCP(0, site, interface="127.0.0.1")

@@ -40,11 +40,12 @@ DOCUMENT = {
 BINARY = bytes([*range(11), 0xFF, 0xFE])
 
 SERVER = """
-import json, os, sys
+import json, os, sys, time
 from pathlib import Path
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from vagent.config.model import MetadataServerConfig, Secret
+from vagent.metadata.http.date import HttpDate
 from vagent.nova.authority import Authority
 from vagent.nova.server import metadata_site
 from vagent.nova.source import StoredInstances, StoredPasswords
@@ -63,7 +64,8 @@ instances = StoredInstances(store, print)
 instances.start()
 site = metadata_site(
     instances, StoredPasswords(store), Authority(config.shared_secret),
-    entropy=os.urandom, emit=lambda event: None, reactor=reactor)
+    entropy=os.urandom, emit=lambda event: None, reactor=reactor,
+    date=HttpDate(time.time, reactor.seconds))
 secured = TlsFactory(
     server_contexts(config, print), site, emit=print, clock=reactor)
 port = reactor.listenTCP(0, secured, interface="127.0.0.1")

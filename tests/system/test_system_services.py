@@ -8,12 +8,15 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.fabric import HOST4, HOST6, SOURCE, Fabric, Server, echo
+from lab.namespaces import PATIENCE
 from lab.waiting import wait_for
 from tests.system.offers import (
     BOTH,
@@ -338,3 +341,26 @@ def test_services_are_for_guests_only(
         assert "000" == code
     text = site.agent.tool("vagent.ctl", "-o", "json", "flow", "list")
     assert [] == json.loads(text)
+
+
+def test_every_http_answer_has_a_date(site: Any, ask: Any) -> None:
+    """RFC 9110 §6.6.1: of the embedded server by way of the proxy, of the proxy itself,
+    and of the agent's three APIs; the host's time, once.
+    """
+    alice = site.alice()
+    site.introduce(alice)
+    site.provision()
+    answers = [
+        ask(alice, "/latest/user-data", "-i"),
+        ask(alice, "/latest/nothing", "-i"),
+        ask(alice, "/latest/user-data", "-i", "-H", "Host;"),
+        *(
+            site.agent.get(f"http://127.0.0.1:{page}", "-i")
+            for page in ("8085/readyz", "8082/", f"9091/port/{alice.port_id}")
+        ),
+    ]
+    now = datetime.now(UTC)
+    for answer in answers:
+        [date] = re.findall("^Date: (.*)$", answer, re.MULTILINE)
+        age = (now - parsedate_to_datetime(date)).total_seconds()
+        assert abs(age) < 60 * PATIENCE, answer

@@ -37,6 +37,7 @@ from vagent.linklocal.resolution import NameFollower
 from vagent.linklocal.table import ServiceTable
 from vagent.linklocal.watcher import ServiceWatcher
 from vagent.metadata.guest.identity_headers import GuestIdentities, GuestIdentity
+from vagent.metadata.http.date import HttpDate
 from vagent.metadata.imds_v2.keys import SessionKeys
 from vagent.metadata.imds_v2.sessions import Sessions
 from vagent.metadata.proxy import MetadataProxy
@@ -183,6 +184,7 @@ class House:
             emit=self._emit,
             reactor=self.machine,
             request_ids=request_ids(bytes),
+            date=HttpDate(self.machine.seconds, self.machine.seconds).line,
             sessions=Sessions(config.session_tokens, keys),
         )
 

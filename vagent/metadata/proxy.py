@@ -36,6 +36,7 @@ from vagent.metadata.guest.factory import DownstreamFactory
 from vagent.metadata.guest.hops import hops_of, opening_packet
 from vagent.metadata.guest.identity_headers import GuestIdentities, caller_of
 from vagent.metadata.guest.quota import GuestQuotas, QuotaLimits
+from vagent.metadata.http.date import DateLine
 from vagent.metadata.http.request_head import RequestHead, RequestRefusal
 from vagent.metadata.imds_v2.events import TokenIssued, TokenMissed, TokenRefused
 from vagent.metadata.imds_v2.sessions import Allow, Deny, IssueToken, Sessions
@@ -73,7 +74,8 @@ class MetadataProxy:
     The constructor opens nothing. Without a target (`set_target` was not called, or
     called with None or no endpoints) every known guest gets 503. Without `sessions`, or
     for a guest whose session tokens are off, a request for a token goes upstream like
-    any other. `request_ids` gives each request its number. `endpoints` are the
+    any other. `request_ids` gives each request its number, `date` the line with
+    the date of responses that have none. `endpoints` are the
     upstream's now, `refusals` what nova-api has refused and not granted since.
     `end_long_polls` is to be called once before a stop.
     """
@@ -86,6 +88,7 @@ class MetadataProxy:
         emit: Emit,
         reactor: Any,
         request_ids: Iterator[int],
+        date: DateLine,
         sessions: Sessions | None = None,
     ) -> None:
         self._config = config
@@ -99,7 +102,11 @@ class MetadataProxy:
             emit=emit,
             deadlines=self._deadlines,
             connector=UpstreamConnector(
-                config, emit=emit, deadlines=self._deadlines, reactor=reactor
+                config,
+                emit=emit,
+                deadlines=self._deadlines,
+                reactor=reactor,
+                date=date,
             ),
             clock=reactor,
         )
@@ -126,7 +133,7 @@ class MetadataProxy:
         self._has_target = False
         self._emptied: Deferred[None] | None = None
         self.factory: IProtocolFactory = DownstreamFactory(
-            self, self._deadlines, Turns(reactor)
+            self, self._deadlines, Turns(reactor), date
         )
         self.request_done = self._forwarder.request_done
         self.endpoints = self._pool.snapshot

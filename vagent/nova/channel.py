@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, ITCPTransport
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 
+from vagent.metadata.http.date import HttpDate
 from vagent.metadata.http.headers import INSTANCE_FIELD
 from vagent.nova.reply import BODY_TOO_LARGE, NovaReply, refuse
 from vagent.nova.request import NovaRequest
@@ -36,6 +37,8 @@ CLOSE_TIMEOUT = 15.0
 
 class AnsweringSite(Protocol):
     """The site, as its connections see it."""
+
+    date: HttpDate
 
     def enter(self) -> bool:
         """Count a new connection; False: there are too many, so close it."""
@@ -90,9 +93,9 @@ class MetadataChannel(HTTPChannel):
             "Connection: close\r\n"
             "Cache-Control: no-cache\r\n"
             f"Content-Type: {reply.content_type}\r\n"
-            f"Content-Length: {len(reply.content)}\r\n\r\n"
-        )
-        self.transport.write(head.encode() + reply.content)
+            f"Content-Length: {len(reply.content)}\r\n"
+        ).encode() + self.site.date.line()
+        self.transport.write(head + b"\r\n" + reply.content)
         self._closing = self.callLater(CLOSE_TIMEOUT, self.transport.abortConnection)
         self.loseConnection()
 
@@ -153,6 +156,7 @@ class MetadataRequest(Request):
         if self._gone:
             return
         self.setResponseCode(reply.status)
+        self.setHeader(b"date", site.date.value())
         self.setHeader(b"content-type", reply.content_type.encode())
         self.setHeader(b"content-length", b"%d" % len(reply.content))
         self.setHeader(b"cache-control", NO_CACHE)

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from vagent.metadata.http.date import HttpDate
 from vagent.nova.additions.added_paths import AddedPaths
 from vagent.nova.authority import Authority
 from vagent.nova.channel import MetadataChannel, MetadataRequest
@@ -49,6 +50,7 @@ class MetadataSite(Site):
         *,
         emit: Emit,
         reactor: IReactorTime,
+        date: HttpDate,
         answer_deadline: float,
     ) -> None:
         super().__init__(
@@ -57,6 +59,7 @@ class MetadataSite(Site):
             timeout=IDLE_TIMEOUT,
             reactor=reactor,
         )
+        self.date = date
         self._responder = responder
         self._emit = emit
         self._clock = reactor
@@ -117,13 +120,15 @@ def metadata_site(
     entropy: Entropy,
     emit: Emit,
     reactor: IReactorTime,
+    date: HttpDate,
     vendor_data: VendorData | None = None,
     additions: AddedPaths | None = None,
     answer_deadline: float = ANSWER_DEADLINE,
 ) -> MetadataSite:
     """The factory to listen with, over TLS (`vagent.nova.tls`) or on loopback.
 
-    `answer_deadline` is the seconds after which a request gets 500.
+    `answer_deadline` is the seconds after which a request gets 500, `date` the date of
+    each answer.
     """
     responder = Responder(
         instances=instances,
@@ -135,7 +140,11 @@ def metadata_site(
         emit=emit,
     )
     return MetadataSite(
-        responder, emit=emit, reactor=reactor, answer_deadline=answer_deadline
+        responder,
+        emit=emit,
+        reactor=reactor,
+        date=date,
+        answer_deadline=answer_deadline,
     )
 
 

@@ -60,7 +60,6 @@ class PortDialect:
             CONTENT_TYPE,
             parts=reply.parts,
             phrase="OK",
-            dated=False,
         )
 
 

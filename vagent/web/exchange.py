@@ -35,8 +35,7 @@ class SiteReply:
     """One reply. `parts` are the rest of a body too long to be made at once: they are
     sent one at a time, with other work in between.
 
-    `phrase` is the reason phrase where it is not HTTP's own. `dated` says whether a
-    Date header goes with it, as RFC 9110 §6.6.1 wants; Contrail's port API sends none.
+    `phrase` is the reason phrase where it is not HTTP's own.
     """
 
     status: int
@@ -45,7 +44,6 @@ class SiteReply:
     headers: tuple[tuple[str, str], ...] = ()
     parts: Iterable[bytes] = field(default=(), repr=False)
     phrase: str | None = None
-    dated: bool = True
 
 
 class Dialect(Protocol):

@@ -159,6 +159,7 @@ class BoundedRequest(Request):
         reply = site.dialect.refuse(SiteRequest("-", "-"), site.too_long)
         head = [
             b"HTTP/1.1 %d %s" % (reply.status, _phrase(reply)),
+            b"Date: " + datetimeToString(),
             b"Content-Type: " + reply.content_type.encode(),
             b"Content-Length: %d" % len(reply.body),
             b"Connection: close",
@@ -172,8 +173,7 @@ class BoundedRequest(Request):
         part = next(parts, None)
         self.setResponseCode(reply.status, _phrase(reply))
         out.setHeader(b"Content-Type", reply.content_type.encode())
-        if reply.dated:
-            out.setHeader(b"Date", datetimeToString())
+        out.setHeader(b"Date", datetimeToString())
         for name, value in reply.headers:
             out.setHeader(name.encode(), value.encode())
         if part is None:

@@ -25,6 +25,7 @@ from vagent.metadata.guest.callbacks import (
 from vagent.metadata.guest.cloud_init import takes_503_for_final
 from vagent.metadata.guest.identity_headers import GuestIdentity
 from vagent.metadata.guest.quota import GuestQuota
+from vagent.metadata.http.date import DateLine
 from vagent.metadata.http.rendered_response import RenderedResponse
 from vagent.metadata.http.request_head import RequestHead, RequestRefusal
 from vagent.metadata.http.request_reader import RequestReader, RequestStage
@@ -93,8 +94,10 @@ class DownstreamConnection(Protocol):
         deadlines: Deadlines,
         turns: Turns,
         parse: Callable[[bytes], RequestHead | RequestRefusal],
+        date: DateLine,
     ) -> None:
         self._callbacks = callbacks
+        self._date = date
         self._deadlines = deadlines
         self._turns = turns
         self._phase: Phase = _READING
@@ -131,7 +134,7 @@ class DownstreamConnection(Protocol):
         if admission is Admission.RESET:
             self.reset()
         elif admission is Admission.BUSY:
-            self._wire.write(local_response(503, close=True))
+            self._wire.write(local_response(503, close=True, date=self._date()))
             self._callbacks.error_sent(503)
             self._linger()
 
@@ -224,7 +227,11 @@ class DownstreamConnection(Protocol):
             return
         request = self.request
         close = not request.keep_alive
-        self.relay(token_response(token, ttl, request.session.family, close=close))
+        self.relay(
+            token_response(
+                token, ttl, request.session.family, close=close, date=self._date()
+            )
+        )
         self.finish(200, len(token), close=close)
 
     def send_local_response(
@@ -242,7 +249,7 @@ class DownstreamConnection(Protocol):
             self._callbacks.answer_withheld(self)
             self._next(close=True)
             return
-        self.relay(local_response(status, close=close, text=text))
+        self.relay(local_response(status, close=close, date=self._date(), text=text))
         self._callbacks.error_sent(status)
         self._next(close=close)
 
@@ -393,7 +400,7 @@ class DownstreamConnection(Protocol):
     def _refuse(self, refusal: RequestRefusal) -> None:
         """Answer, and close: where the next request begins is no longer known."""
         self._callbacks.request_refused(self, refusal)
-        self._wire.write(local_response(refusal.status, close=True))
+        self._wire.write(local_response(refusal.status, close=True, date=self._date()))
         self._callbacks.error_sent(refusal.status)
         self._linger()
 

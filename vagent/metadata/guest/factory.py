@@ -7,6 +7,7 @@ from twisted.internet.protocol import Factory
 
 from vagent.metadata.guest.callbacks import DownstreamCallbacks
 from vagent.metadata.guest.connection import DownstreamConnection
+from vagent.metadata.http.date import DateLine
 from vagent.metadata.http.parsed_heads import RequestHeadParser
 from vagent.transport.deadlines import Deadlines
 from vagent.transport.turns import Turns
@@ -18,8 +19,13 @@ class DownstreamFactory(Factory):
     noisy = False
 
     def __init__(
-        self, callbacks: DownstreamCallbacks, deadlines: Deadlines, turns: Turns
+        self,
+        callbacks: DownstreamCallbacks,
+        deadlines: Deadlines,
+        turns: Turns,
+        date: DateLine,
     ) -> None:
+        self._date = date
         self._callbacks = callbacks
         self._deadlines = deadlines
         self._turns = turns
@@ -29,5 +35,5 @@ class DownstreamFactory(Factory):
         """One for each connection; it asks its transport for the peer's address."""
         del addr
         return DownstreamConnection(
-            self._callbacks, self._deadlines, self._turns, self._parse
+            self._callbacks, self._deadlines, self._turns, self._parse, self._date
         )

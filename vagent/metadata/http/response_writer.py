@@ -33,8 +33,11 @@ def status_line(status: int) -> bytes:
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
 
 
-def local_response(status: int, *, close: bool, text: bytes = b"") -> bytes:
-    """A complete response of the agent's own; `text` is its body, a line for people.
+def local_response(
+    status: int, *, close: bool, date: bytes, text: bytes = b""
+) -> bytes:
+    """A complete response of the agent's own; `text` is its body, a line for people,
+    `date` the line with its date.
 
     503 and 429 ask the guest to come back in a second; 401 says that a session token is
     missing (RFC 9110 §11.6.1).
@@ -42,22 +45,24 @@ def local_response(status: int, *, close: bool, text: bytes = b"") -> bytes:
     more = _LOCAL_FIELDS.get(status, b"")
     closing = b"Connection: close\r\n" if close else b""
     kind = b"Content-Type: text/plain\r\n" if text else b""
-    return b"%bContent-Length: %d\r\n%b%b%b\r\n%b" % (
-        *(status_line(status), len(text), kind, more, closing, text),
+    return b"%b%bContent-Length: %d\r\n%b%b%b\r\n%b" % (
+        *(status_line(status), date, len(text), kind, more, closing, text),
     )
 
 
-def token_response(token: bytes, ttl: int, family: bytes, *, close: bool) -> bytes:
+def token_response(
+    token: bytes, ttl: int, family: bytes, *, close: bool, date: bytes
+) -> bytes:
     """A complete response with a session token, as EC2's IMDSv2 gives it.
 
     `ttl` is the token's life in seconds; its header begins with `family`, the spelling
-    that the request used.
+    that the request used. `date` is the line with its date.
     """
     return (
-        b"%bContent-Type: text/plain\r\nCache-Control: no-store\r\n"
+        b"%b%bContent-Type: text/plain\r\nCache-Control: no-store\r\n"
         b"%b-ttl-seconds: %d\r\nContent-Length: %d\r\n%b\r\n%b"
         % (
-            *(status_line(200), family, ttl, len(token)),
+            *(status_line(200), date, family, ttl, len(token)),
             *(b"Connection: close\r\n" if close else b"", token),
         )
     )

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from vagent.certificates.per_endpoint import UpstreamTls
 from vagent.config.model import MetadataProxyConfig
 from vagent.errors import UpstreamError
+from vagent.metadata.http.date import DateLine
 from vagent.metadata.http.parsed_heads import ResponseHeadParser
 from vagent.metadata.upstream.connection import UpstreamConnection
 from vagent.metadata.upstream.endpoint import UpstreamEndpoint
@@ -48,11 +49,12 @@ class UpstreamConnector:
         emit: Emit,
         deadlines: Deadlines,
         reactor: Any,
+        date: DateLine,
     ) -> None:
         self._config = config
         self._deadlines = deadlines
         self._reactor = reactor
-        self._parse = ResponseHeadParser().parse
+        self._parse = ResponseHeadParser(date).parse
         self._tls = UpstreamTls(config.tls, emit) if config.tls else None
         self.default_port = 443 if config.tls else 80
 

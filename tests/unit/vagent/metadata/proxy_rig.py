@@ -127,7 +127,7 @@ class FakeTransport:
 class Rig:
     """A proxy with one endpoint and one pooled connection to it, all in memory."""
 
-    def __init__(self, **changes: Any) -> None:
+    def __init__(self, *, date: Any = bytes, **changes: Any) -> None:
         self.clock = Clock()
         self.events: list[Event] = []
         self.registration: Registration | None = REGISTRATION
@@ -139,6 +139,7 @@ class Rig:
             emit=self.events.append,
             reactor=ConnectingClock(self),
             request_ids=count(1),
+            date=date,
         )
         self.upstreams: list[FakeTransport] = []
         self.connections: list[UpstreamConnection] = []

@@ -160,3 +160,19 @@ def test_other_errors_are_sent_to_an_old_cloud_init_too() -> None:
     guest.dataReceived(OLD_DOCUMENT)
     rig.connections[0].dataReceived(b"nonsense\r\n\r\n")
     assert transport.sent.startswith(b"HTTP/1.1 502 ")
+
+
+def test_every_answer_of_our_own_has_a_date() -> None:
+    """Errors, refusals of requests and of connections, and what lacks one upstream."""
+    rig = Rig(max_guest_connections=1, date=lambda: b"Date: d\r\n")
+    guest, transport = rig.guest()
+    guest.dataReceived(GET)
+    rig.connections[0].dataReceived(HELLO)
+    assert HELLO.replace(b" OK\r\n", b" OK\r\nDate: d\r\n") == transport.take()
+    _, busy = rig.guest()
+    rig.proxy.set_target(None)
+    guest.dataReceived(GET + b"bad\r\n\r\n")
+    for status, sent in ((b"503", busy.sent), (b"503", transport.sent)):
+        assert sent.startswith(b"HTTP/1.1 %b " % status)
+        assert 1 == sent.split(b"\r\n\r\n")[0].count(b"\r\nDate: d\r\n")
+    assert b"HTTP/1.1 400 Bad Request\r\nDate: d\r\n" in transport.sent

@@ -20,6 +20,7 @@ from twisted.internet.testing import StringTransport
 
 from vagent.config.model import Secret
 from vagent.errors import ConflictError, StoreError
+from vagent.metadata.http.date import HttpDate
 from vagent.nova.authority import Authority
 from vagent.nova.codec import decode_instance
 from vagent.nova.instance import Instance
@@ -118,6 +119,7 @@ class Server:
             entropy=bytes,
             emit=lambda _event: None,
             reactor=Clock(),
+            date=HttpDate(float, float),
         )
 
     def ask(self, request: bytes) -> tuple[int, dict[bytes, bytes], bytes]:

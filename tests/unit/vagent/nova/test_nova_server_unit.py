@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from vagent.config.model import Secret
 from vagent.errors import ConflictError, StoreError
+from vagent.metadata.http.date import HttpDate
 from vagent.nova import server
 from vagent.nova.authority import Authority
 from vagent.nova.channel import CLOSE_TIMEOUT, MAX_BODY, MAX_HEADERS
@@ -98,6 +99,7 @@ class Server:
             entropy=bytes,
             emit=self.events.append,
             reactor=self.clock,
+            date=HttpDate(float, self.clock.seconds),
             **more,
         )
 
@@ -136,7 +138,7 @@ def nova() -> Server:
 
 
 def test_answer_is_framed(nova: Server) -> None:
-    """Content-Length always, never chunked, and two headers that Nova does not send:
+    """Content-Length and Date always, never chunked, and two headers of ours:
     an answer must not be given again (`Cache-Control`), and a change can be told.
     """
     head = nova.ask("/latest/user-data").partition(b"\r\n\r\n")[0]
@@ -144,6 +146,7 @@ def test_answer_is_framed(nova: Server) -> None:
         b"cache-control: no-cache",
         b"content-length: 9",
         b"content-type: text/plain; charset=utf-8",
+        b"date: thu, 01 jan 1970 00:00:00 gmt",
         b'etag: "81a4c85f612f9a12"',
         b"http/1.1 200 ok",
     ]

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from lab.pki import Authority, KeyPair
 from tests.unit.vagent.metadata.proxy_rig import FakeTransport
 from vagent.config.model import MetadataServerConfig, Secret
+from vagent.metadata.http.date import HttpDate
 from vagent.nova.authority import Authority as Signatures
 from vagent.nova.server import metadata_site
 from vagent.nova.tls import TlsFactory
@@ -70,6 +71,7 @@ def site(clock: Clock) -> Factory[Any]:
         entropy=bytes,
         emit=lambda _event: None,
         reactor=clock,
+        date=HttpDate(float, clock.seconds),
     )
 
 

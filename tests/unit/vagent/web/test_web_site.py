@@ -150,11 +150,8 @@ def test_a_reply_on_the_wire(server: Server) -> None:
     assert (b"HTTP/1.1 412 Precondition Failed", b"no") == (first, body)
     names = [field.partition(b": ")[0] for field in fields]
     assert [b"Content-Type", b"Date", b"X-A", b"Content-Length"] == names
-    server.dialect.reply = lambda _: SiteReply(404, phrase="OK", dated=False)
-    assert (
-        b"HTTP/1.1 404 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
-        b"Content-Length: 0\r\n\r\n"
-    ) == server.send(head("GET /"))
+    server.dialect.reply = lambda _: SiteReply(404, phrase="OK")
+    assert server.send(head("GET /")).startswith(b"HTTP/1.1 404 OK\r\n")
 
 
 def test_head_has_no_body(server: Server) -> None:

@@ -36,7 +36,7 @@ FRAMED = [
 
 
 def reader(*, head_only: bool = False) -> ResponseReader:
-    made = ResponseReader(ResponseHeadParser().parse)
+    made = ResponseReader(ResponseHeadParser(bytes).parse)
     made.begin(head_only=head_only)
     return made
 
@@ -280,7 +280,7 @@ def test_a_remembered_head_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) 
         return parse_response_head(head)
 
     monkeypatch.setattr(parsed_heads, "parse_response_head", spy)
-    heads = ResponseHeadParser()
+    heads = ResponseHeadParser(bytes)
     first = heads.parse(FORM % 1)
     assert first is heads.parse(FORM % 1)
     for second in (2, 3):
@@ -298,13 +298,13 @@ def test_only_heads_of_a_usual_size_are_remembered(
     filler = b"a" * (MAX_REMEMBERED_HEAD + surplus - len(FORM % 1) + 1)
     long = (FORM % 1).replace(b"Server: a", b"Server: " + filler)
     assert MAX_REMEMBERED_HEAD + surplus == len(long)
-    heads = ResponseHeadParser()
+    heads = ResponseHeadParser(bytes)
     assert is_kept == (heads.parse(long) is heads.parse(long))
 
 
 def test_replies_that_differ_in_date_are_read_once() -> None:
     """Remembered heads mean the same, each with its own date."""
-    heads = ResponseHeadParser()
+    heads = ResponseHeadParser(bytes)
     form = (
         b"HTTP/1.1 200 OK\r\nServer: a\r\nDate: Sun, 22 Nov 2026 15:54:%02d GMT\r\n"
         b"Content-Length: 3\r\nConnection: keep-alive\r\n\r\n"
@@ -316,9 +316,59 @@ def test_replies_that_differ_in_date_are_read_once() -> None:
         assert (200, 3, True) == (head.status, head.length, head.persistent)
 
 
+class Today:
+    """A date that is another object when it has changed, as HttpDate's."""
+
+    def __init__(self) -> None:
+        self.second = 1
+
+    def line(self) -> bytes:
+        return DATES[self.second]
+
+
+DATES = [b"Date: now %d\r\n" % second for second in range(3)]
+UNDATED = b"HTTP/1.1 200 OK\r\nServer: a\r\nContent-Length: 3\r\n\r\n"
+
+
+@pytest.mark.parametrize("surplus", [0, MAX_REMEMBERED_HEAD])
+def test_a_reply_without_date_gets_that_of_now(
+    monkeypatch: pytest.MonkeyPatch, surplus: int
+) -> None:
+    """RFC 9110 §6.6.1. It is read once, and has another date in another second."""
+    parsed: list[bytes] = []
+
+    def spy(head: bytes) -> ResponseHead:
+        parsed.append(head)
+        return parse_response_head(head)
+
+    monkeypatch.setattr(parsed_heads, "parse_response_head", spy)
+    today = Today()
+    heads = ResponseHeadParser(today.line)
+    server = b"Server: a" + b"a" * surplus
+    reply = UNDATED.replace(b"Server: a", server)
+    first = heads.parse(reply)
+    assert server + b"\r\nDate: now 1\r\n" == first.fields
+    assert (first is heads.parse(reply)) == (not surplus)
+    today.second = 2
+    assert server + b"\r\nDate: now 2\r\n" == heads.parse(reply).fields
+    assert (3 if surplus else 1) == len(parsed)
+
+
+@pytest.mark.parametrize("name", [b"Date", b"date", b"DATE"])
+def test_a_date_in_another_form_is_left_alone(name: bytes) -> None:
+    """However it is written: there is one, and it is the upstream's."""
+    heads = ResponseHeadParser(Today().line)
+    date = name + b": Sunday, 22-Nov-26 15:54:16 GMT\r\n"
+    reply = UNDATED.replace(b"Server: a\r\n", date)
+    assert date == heads.parse(reply).fields
+    in_a_list = b"Server: a\r\nX-Update: Date: x\r\n"
+    reply = UNDATED.replace(b"Server: a\r\n", in_a_list)
+    assert in_a_list + b"Date: now 1\r\n" == heads.parse(reply).fields
+
+
 def test_a_malformed_head_is_never_remembered() -> None:
     """The same broken head is refused each time."""
-    heads = ResponseHeadParser()
+    heads = ResponseHeadParser(bytes)
     bad = b"HTTP/1.1 200 OK\r\nDate: Sun, 22 Nov 2026 15:54:16 GMT\r\nA b\r\n\r\n"
     for _ in range(2):
         with pytest.raises(WireError):
@@ -349,7 +399,7 @@ def test_a_head_that_was_rendered_before_changes_no_response(
 ) -> None:
     """What is remembered is used where it fits, and equals what rendering gives."""
     lines = f"HTTP/1.1 {status}\r\nDate: Sun, 22 Nov 2026 15:54:16 GMT\r\n{framing}"
-    remembered = ResponseHeadParser().parse(f"{lines}\r\n\r\n".encode())
+    remembered = ResponseHeadParser(bytes).parse(f"{lines}\r\n\r\n".encode())
     unused = replace(remembered)
     whole_response(remembered, b"hello", head_only=False, close=False)
     assert b"" == unused.rendered
@@ -371,7 +421,7 @@ def test_any_bytes(data: bytes) -> None:
 )
 def test_an_endless_body_has_an_end(framing: bytes) -> None:
     """Without a length it goes on to the ceiling, and there the connection is spent."""
-    reader = ResponseReader(ResponseHeadParser().parse)
+    reader = ResponseReader(ResponseHeadParser(bytes).parse)
     reader.feed(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n")
     size = 1 << 20
     piece = b"x" * size

@@ -14,6 +14,8 @@ from vagent.metadata.http.response_writer import (
     whole_response,
 )
 
+DATE = b"Date: d\r\n"
+
 
 def head(status: int = 200, length: int | None = 5) -> ResponseHead:
     """A reply of the upstream's."""
@@ -23,15 +25,20 @@ def head(status: int = 200, length: int | None = 5) -> ResponseHead:
 @pytest.mark.parametrize(
     ("status", "close", "text", "response"),
     [
-        (404, False, b"", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+        (
+            404,
+            False,
+            b"",
+            b"HTTP/1.1 404 Not Found\r\nDate: d\r\nContent-Length: 0\r\n\r\n",
+        ),
         (
             *(503, True, b""),
-            b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n"
+            b"HTTP/1.1 503 Service Unavailable\r\nDate: d\r\nContent-Length: 0\r\n"
             b"Retry-After: 1\r\nConnection: close\r\n\r\n",
         ),
         (
             *(429, False, b"slow down"),
-            b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 9\r\n"
+            b"HTTP/1.1 429 Too Many Requests\r\nDate: d\r\nContent-Length: 9\r\n"
             b"Content-Type: text/plain\r\nRetry-After: 1\r\n\r\nslow down",
         ),
     ],
@@ -40,7 +47,7 @@ def test_replies_of_our_own(
     status: int, *, close: bool, text: bytes, response: bytes
 ) -> None:
     """Without a body unless there is something to say."""
-    assert response == local_response(status, close=close, text=text)
+    assert response == local_response(status, close=close, date=DATE, text=text)
 
 
 def test_a_status_that_nobody_knows() -> None:
@@ -131,8 +138,9 @@ def test_a_chunk() -> None:
 def test_a_token(closing: bytes, *, close: bool) -> None:
     """Its life is told in the spelling of the request, and nobody may cache it."""
     assert (
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: no-store\r\n"
+        b"HTTP/1.1 200 OK\r\nDate: d\r\n"
+        b"Content-Type: text/plain\r\nCache-Control: no-store\r\n"
         b"X-metadata-token-ttl-seconds: 60\r\nContent-Length: 2\r\n"
         + closing
         + b"\r\nab"
-    ) == token_response(b"ab", 60, b"X-metadata-token", close=close)
+    ) == token_response(b"ab", 60, b"X-metadata-token", close=close, date=DATE)

@@ -65,6 +65,7 @@ class Rig:
             emit=self.events.append,
             reactor=self.reactor,
             request_ids=count(1),
+            date=bytes,
         )
         self.protocols: list[Any] = []
         self.use(*(hosts or ("127.0.0.1",)))
