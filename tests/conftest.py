@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests import examples
+from tests import examples, nova_waivers
 from tests.skips import plugin
 
 examples.register()
@@ -36,6 +36,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next((n for n in TOGETHER if nodeid.startswith(n)), nodeid)
 
     return Together(config, log)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How much may differ from Nova, after its comparisons."""
+    reports = terminalreporter.stats.get("passed", ())
+    if any("oracle" in one.nodeid or "conformance" in one.nodeid for one in reports):
+        terminalreporter.write_line(nova_waivers.summary())
 
 
 def pytest_configure(config: pytest.Config) -> None:

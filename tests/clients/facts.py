@@ -33,9 +33,48 @@ def fact(name: str, number: int, **more: Any) -> dict[str, Any]:
     }
 
 
+DEVICES = [
+    {
+        "vlan": 7,
+        "vf_trusted": True,
+        "type": "nic",
+        "mac": "02:00:00:00:02:01",
+        "bus": "pci",
+        "address": "0000:00:03.0",
+        "tags": ["mgmt"],
+    },
+    {
+        "vf_trusted": False,
+        "type": "nic",
+        "mac": "02:00:00:00:02:02",
+        "bus": "pci",
+        "address": "0000:00:04.0",
+    },
+    {
+        "type": "disk",
+        "serial": "s-1",
+        "path": "/dev/vdb",
+        "bus": "scsi",
+        "address": "1:0:2:0",
+        "tags": ["db"],
+    },
+    {
+        "type": "share",
+        "share_id": "54a20000-0000-4000-8000-000000000001",
+        "tag": "share",
+        "bus": "none",
+        "address": "none",
+    },
+]
+"""As the newest version of meta_data.json shows them."""
+
 FACTS = {
     "alice": fact("alice", 1, user_data_base64=base64.b64encode(CLOUD_CONFIG).decode()),
-    "bob": fact("bob", 2, user_data_base64=base64.b64encode(SCRIPT).decode()),
+    "bob": fact(
+        *("bob", 2),
+        user_data_base64=base64.b64encode(SCRIPT).decode(),
+        devices=DEVICES,
+    ),
     "carol": fact(
         "carol", 3, address="192.0.2.9", network="192.0.2.0/24", gateway="192.0.2.1"
     ),
@@ -76,12 +115,15 @@ def network_data(known: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+OPTIONAL = ("user_data_base64", "devices")
+"""What not every guest has."""
+
+
 def document(known: dict[str, Any]) -> dict[str, Any]:
     """The same for the embedded server."""
     names = ("uuid", "tenant_id", "name", "hostname", "meta", "availability_zone")
     made = {name: known[name] for name in (*names, "security_groups")}
-    if "user_data_base64" in known:
-        made["user_data_base64"] = known["user_data_base64"]
+    made |= {name: known[name] for name in OPTIONAL if name in known}
     return {
         **made,
         "fixed_addresses": [known["address"]],

@@ -90,6 +90,24 @@ def flavor(admin: Any) -> Any:
     return objects.Flavor.get_by_name(admin, "m1.tiny")
 
 
+def device(known: Fact) -> Any:
+    """A tagged device of Nova's, from what meta_data.json is to show of it."""
+    buses = {"pci": objects.PCIDeviceBus, "scsi": objects.SCSIDeviceBus}
+    kinds = {
+        "nic": objects.NetworkInterfaceMetadata,
+        "disk": objects.DiskMetadata,
+        "share": objects.ShareMetadata,
+    }
+    rest = {
+        name: value
+        for name, value in known.items()
+        if name not in ("type", "bus", "address")
+    }
+    if known["bus"] in buses:
+        rest["bus"] = buses[known["bus"]](address=known["address"])
+    return kinds[known["type"]](**rest)
+
+
 def instance(cell_context: Any, fact: Fact, kind: Any) -> None:
     made = objects.Instance(
         cell_context, uuid=fact["uuid"], user_id=USER, project_id=fact["tenant_id"],
@@ -103,6 +121,9 @@ def instance(cell_context: Any, fact: Fact, kind: Any) -> None:
         key_name=fact["key_name"], key_data=fact["key"], config_drive="", locked=False,
         system_metadata={"image_base_image_ref": IMAGE, "image_min_disk": "1"},
     )  # fmt: skip
+    if "devices" in fact:
+        devices = [device(one) for one in fact["devices"]]
+        made.device_metadata = objects.InstanceDeviceMetadata(devices=devices)
     made.flavor, made.old_flavor, made.new_flavor = kind, None, None
     made.instance_type_id, made.memory_mb, made.vcpus = kind.id, 512, 1
     made.root_gb, made.ephemeral_gb = 1, 0

@@ -2,7 +2,7 @@
 
 The target is read as Nova's parts (gunicorn, Paste, webob, `posixpath.normpath`) read
 it: without query and fragment, percent-decoded once, runs of slashes and dot segments
-resolved. Where these fail (bytes that are not UTF-8), the path here matches nothing.
+resolved. Where Nova itself fails (`%ff` is not UTF-8), the path here matches nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote_to_bytes, urlsplit
+
+_PRINTABLE = re.compile(rb"[!-~]+")
+_ABSOLUTE = re.compile(rb"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+"""Nova's front takes any scheme (RFC 3986 §3.1)."""
+_METHOD = re.compile(r"[A-Z0-9$._-]{3,20}")
+"""What gunicorn takes for a method; Nova then takes all for GET."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,11 @@ class NovaRequest:
         return self.headers.get("accept", b"").decode("latin-1")
 
     @property
+    def has_method(self) -> bool:
+        """Is the method one that Nova's front takes?"""
+        return _METHOD.fullmatch(self.method) is not None
+
+    @property
     def query(self) -> str:
         """What follows the first `?` of the target, without a fragment."""
         query = self.target.partition(b"?")[2]
@@ -38,11 +49,17 @@ class NovaRequest:
 
 
 def tree_path(target: bytes) -> tuple[str, ...] | None:
-    """The segments of the path: () for the root, None where the target has no path."""
+    """The segments of the path: () for the root; None where the target has no path, or
+    bytes that are not printable ASCII.
+    """
+    if not _PRINTABLE.fullmatch(target):
+        return None
     path = re.split(rb"[?#]", target, maxsplit=1)[0]
-    absolute = re.match(rb"https?://[^/]*(/|$)", path, re.IGNORECASE)
-    if absolute:
-        path = b"/" + path[absolute.end() :]
+    if _ABSOLUTE.match(path):
+        try:
+            path = b"/" + urlsplit(path).path
+        except ValueError:
+            return None
     if not path.startswith(b"/"):
         return None
     text = unquote_to_bytes(path).decode("utf-8", "surrogateescape")

@@ -65,7 +65,7 @@ class Responder:
 
     async def respond(self, request: NovaRequest) -> NovaReply:
         """The answer. Raises StoreError."""
-        path = tree_path(request.target)
+        path = tree_path(request.target) if request.has_method else None
         if path is None:
             return self._reply(request, BAD_TARGET, "")
         if not path:
