@@ -22,6 +22,11 @@ if not __package__:  # run as a file: make the checkout importable
 from provision.script.keystone import SETTINGS_FILE, Keystone
 from provision.script.objects import ConfigObjects
 from provision.script.options import Options, read_options
+from provision.script.refusals import (
+    RefusedChangeError,
+    check_addition,
+    check_deletion,
+)
 from vagent.console import quiet_when_unread
 from vagent.errors import VagentError, WireError
 from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY, raw_entries
@@ -49,8 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = read_options(sys.argv[1:] if argv is None else argv)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
-    for warning in options.warnings:
-        _complain(f"warning: {warning}")
     try:
         objects = ConfigObjects(_client(options))
         run(options, objects, _say)
@@ -63,16 +66,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(options: Options, objects: ConfigObjects, say: Callable[[str], object]) -> None:
-    """Add or delete. Raises ApiError when the API refuses or does not answer."""
+    """Add or delete. Raises ApiError when the API refuses or does not answer, and
+    RefusedChangeError for what should not be done without `force`.
+    """
     if options.delete:
-        name = options.entry["linklocal_service_name"]
-        reply = _change(objects, lambda entries: without_entry(entries, name))
-        say(
-            "Nothing to delete: no services exist."
-            if reply is None
-            else f"Updated.{reply}"
-        )
-        return
+        _delete(options, objects, say)
+    else:
+        _add(options, objects, say)
+
+
+def _delete(
+    options: Options, objects: ConfigObjects, say: Callable[[str], object]
+) -> None:
+    name = options.entry["linklocal_service_name"]
+
+    def change(entries: Entries) -> Entries:
+        if not options.force:
+            check_deletion(entries, name)
+        return without_entry(entries, name)
+
+    reply = _change(objects, change)
+    if reply is None and not options.force:
+        check_deletion((), name)
+    say(
+        "Nothing to delete: no services exist." if reply is None else f"Updated.{reply}"
+    )
+
+
+def _add(
+    options: Options, objects: ConfigObjects, say: Callable[[str], object]
+) -> None:
+    def change(entries: Entries) -> Entries:
+        if not options.force:
+            check_addition(entries, options.entry)
+        return with_entry(entries, options.entry)
+
+    if not options.force:
+        _check_first(objects, options.entry)
     try:
         uuid = objects.create(KIND, {"uuid": None, **_properties([options.entry])})
         say(f"Created.UUID is {uuid}")
@@ -81,10 +111,21 @@ def run(options: Options, objects: ConfigObjects, say: Callable[[str], object]) 
         if error.status != 409:
             raise
     say("Already created! Updating the object.")
-    reply = _change(objects, lambda entries: with_entry(entries, options.entry))
+    reply = _change(objects, change)
     if reply is None:
         raise ApiError(f"{objects}: the object has vanished", status=404)
     say(f"Updated.{reply}")
+
+
+def _check_first(objects: ConfigObjects, entry: dict[str, Any]) -> None:
+    """Raise RefusedChangeError for an entry that should not be sent, whatever there is;
+    the list is read then, as its entries say what would become of them.
+    """
+    try:
+        check_addition((), entry)
+    except RefusedChangeError:
+        uuid = objects.fq_name_to_id(KIND, FQ_NAME)
+        check_addition(() if uuid is None else _read(objects, uuid)[0], entry)
 
 
 def with_entry(entries: Entries, entry: dict[str, Any]) -> Entries:
@@ -118,11 +159,7 @@ def _change(objects: ConfigObjects, change: Callable[[Entries], Entries]) -> str
         uuid = objects.fq_name_to_id(KIND, FQ_NAME)
         if uuid is None:
             return None
-        found, etag = objects.read(KIND, uuid)
-        try:
-            entries = raw_entries(found.get(PROPERTY))
-        except WireError as error:
-            raise ApiError(f"{objects}: {error}", status=BROKEN) from error
+        entries, etag = _read(objects, uuid)
         value = {"uuid": uuid, **_properties(change(entries))}
         try:
             return objects.update(KIND, uuid, value, etag=etag)
@@ -130,6 +167,15 @@ def _change(objects: ConfigObjects, change: Callable[[Entries], Entries]) -> str
             if not (etag and error.status == 412):
                 raise
     raise ApiError(f"{objects}: {MAX_ATTEMPTS} changes came between", status=412)
+
+
+def _read(objects: ConfigObjects, uuid: str) -> tuple[Entries, str]:
+    """The list, and its ETag."""
+    found, etag = objects.read(KIND, uuid)
+    try:
+        return raw_entries(found.get(PROPERTY)), etag
+    except WireError as error:
+        raise ApiError(f"{objects}: {error}", status=BROKEN) from error
 
 
 def _properties(entries: Entries) -> dict[str, Any]:

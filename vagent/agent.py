@@ -42,7 +42,7 @@ from vagent.linklocal.dns import DnsLookup
 from vagent.linklocal.resolution import NameFollower
 from vagent.linklocal.table import ServiceTable
 from vagent.linklocal.watcher import ServiceWatcher
-from vagent.listeners import Listeners
+from vagent.listeners import Listeners, own_servers
 from vagent.metadata.guest.drain import Drain
 from vagent.metadata.http.date import HttpDate
 from vagent.metadata.imds_v2.keys import SessionKeys, boot_name, seconds_since_boot
@@ -94,6 +94,7 @@ class Agent:
             listener_port=config.metadata_proxy.port,
             guest_rate=config.linklocal_flows.max_vm_new_flows,
         )
+        own = own_servers(config, self._names)
         self._state_directory = StateDirectory(config.state_directory)
         self._limits = FlowLimits(config.linklocal_flows)
         self._worker = Worker("vagent-files", reactor=reactor)
@@ -172,6 +173,7 @@ class Agent:
             request_ids=request_ids(os.urandom),
             date=self._date.line,
             sessions=self._sessions,
+            own=own,
         )
         self._judgements = JudgementBook(
             self._judge,
@@ -207,8 +209,11 @@ class Agent:
             self._data_path.services_changed,
             emit=emit,
             clock=reactor,
+            own=own,
         )
-        self._services = ServiceWatcher(self._store, self._services_changed, emit)
+        self._services = ServiceWatcher(
+            self._store, self._services_changed, emit, own=own
+        )
         self._in_force = ServicesInForce(
             self._services, self._names_of_services, self._data_path, clock=reactor
         )
@@ -369,6 +374,7 @@ class Agent:
             services=lambda: self._services.table,
             data_path=self._data_path,
             in_force=self._in_force,
+            own=own_servers(self._config, self._names),
             sources=self._sources(),
             embedded=EmbeddedServer(
                 VendorDataReport(StoredAnswers(self._store, self._observer.emit)),

@@ -6,6 +6,7 @@ import os
 import select
 import socket
 from contextlib import ExitStack
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,15 +20,53 @@ from twisted.internet.interfaces import (
 )
 from twisted.python.failure import Failure
 
-from vagent.config.model import Listen
+from vagent.config.model import AgentConfig, Listen
 from vagent.datapath.names import Names
 from vagent.errors import KernelError
+from vagent.kernel.rtnl_route import is_local
+from vagent.linklocal.own_servers import OwnServer, OwnServers
 from vagent.metadata.guest.hops import keep_opening_packets
 from vagent.web.unix_socket import ROOT_MODE, address_of, give_to_group, make_way
 
 LISTEN_BACKLOG = 1024
 """Guests' connections that the kernel completes while the agent is busy: a rack of
 guests that starts at once."""
+
+
+def own_servers(config: AgentConfig, names: Names) -> OwnServers:
+    """All servers that the agent opens over TCP, to which no service may lead."""
+    servers = [
+        OwnServer("the port API", config.port_api.address, config.port_api.port),
+        OwnServer("the config API", config.config_api.address, config.config_api.port),
+        OwnServer(
+            "the introspection", config.introspect.address, config.introspect.port
+        ),
+    ]
+    servers += [
+        OwnServer("the metadata proxy", address, names.listener_port)
+        for address in (names.listener_address, names.listener_address6)
+    ]
+    if config.metadata_server is not None:
+        where = config.metadata_server.listen
+        servers.append(
+            OwnServer(
+                "the embedded metadata server",
+                where.address,
+                where.port,
+                answers_metadata=True,
+            )
+        )
+    return OwnServers(servers, is_local=_is_local)
+
+
+def _is_local(address: IPv4Address | IPv6Address) -> bool:
+    """Is it an address of this host? One of which the kernel says nothing counts."""
+    if isinstance(address, IPv6Address) or address.is_loopback:
+        return address.is_loopback
+    try:
+        return is_local(address)
+    except KernelError:
+        return True
 
 
 class SocketPort(unix.Port):

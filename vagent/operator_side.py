@@ -13,6 +13,7 @@ from vagent.config.model import AgentConfig, OperatorApi
 from vagent.datapath.datapath import DataPath
 from vagent.in_force import ServicesInForce
 from vagent.kernel.sock_diag import socket_owner
+from vagent.linklocal.own_servers import OwnServers
 from vagent.linklocal.table import ServiceTable
 from vagent.listeners import Listeners
 from vagent.nova.embedded import EmbeddedServer
@@ -37,6 +38,7 @@ def listen_for_operators(
     services: Callable[[], ServiceTable],
     data_path: DataPath,
     in_force: ServicesInForce,
+    own: OwnServers,
     sources: Sources,
     embedded: EmbeddedServer,
     emit: Emit,
@@ -85,6 +87,7 @@ def listen_for_operators(
             embedded=embedded,
             endpoints_of=data_path.endpoints_of,
             following=in_force,
+            own=own,
         ),
         "config API",
         CONFIG_API,

@@ -34,12 +34,14 @@ from provision.config_api.vrouter_config import (
     list_item,
     parent,
     parse_uuid,
+    refuse_own_servers,
     shown,
     summary,
     updated,
 )
 from vagent.errors import ConflictError
 from vagent.linklocal.codec import FQ_NAME, KIND, OBJECT_ID
+from vagent.linklocal.own_servers import OwnServers
 from vagent.store.store import ConfigStore, StoreEntry
 
 MAX_ATTEMPTS = 8
@@ -59,7 +61,9 @@ async def ensure_default(store: ConfigStore) -> None:
 
 class ConfigApi:
     """The calls of Contrail's API server that concern link-local services. `effect`
-    says what a change did to the guests; without it a change is only stored.
+    says what a change did to the guests; without it a change is only stored. A service
+    that leads to one of the agent's `own` servers is refused, unless it is stored
+    already: what is beside it can be changed.
     """
 
     def __init__(
@@ -68,7 +72,9 @@ class ConfigApi:
         *,
         new_uuid: Callable[[], UUID],
         effect: Effect | None = None,
+        own: OwnServers | None = None,
     ) -> None:
+        self._own = own
         self._store = store
         self._new_uuid = new_uuid
         self._effect = effect
@@ -117,6 +123,7 @@ class ConfigApi:
     async def create(self, request: ConfigApiRequest) -> ConfigApiReply:
         """Make the object: 200, or 409 if it is there already."""
         value = created(member(json_object(request.body), KIND), self._new_uuid)
+        self._check({}, value)
         try:
             entry = await self._store.put(KIND, OBJECT_ID, value, expected=0)
         except ConflictError:
@@ -149,6 +156,7 @@ class ConfigApi:
             entry = await self._entry_of(uuid)
             seen = entry.revision if demanded is None else demanded
             value = updated(entry.value, body)
+            self._check(entry.value, value)
             try:
                 new = await self._store.put(KIND, OBJECT_ID, value, expected=seen)
             except ConflictError as error:
@@ -179,6 +187,10 @@ class ConfigApi:
         if parse_uuid(uuid) != PARENT_UUID:
             raise RefusedError(404, f"No {PARENT_TYPE} object found for id {uuid[:64]}")
         return json_reply({PARENT_TYPE: parent(request.root)})
+
+    def _check(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        if self._own is not None:
+            refuse_own_servers(old, new, self._own)
 
     async def _in_force(self, old: dict[str, Any], new: dict[str, Any]) -> str:
         if self._effect is None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Protocol
 
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 
 from provision.config_api.reply import RefusedError
-from vagent.errors import KernelError, StoreError, WireError
-from vagent.linklocal.codec import PROPERTY, raw_entries
+from provision.config_api.vrouter_config import changed_entries
+from vagent.errors import KernelError, StoreError
 from vagent.linklocal.table import NotInForce, shown_name
 from vagent.transport.within import within
 
@@ -56,7 +55,7 @@ class Effect:
             raise _stored(f"not done within {DEADLINE:g} s", following) from None
         except (KernelError, StoreError) as error:
             raise _stored(str(error), following) from None
-        names = {shown_name(entry).lower() for entry in _changed(old, new)}
+        names = {shown_name(entry).lower() for entry in changed_entries(old, new)}
         why = [str(n) for n in following.not_in_force() if n.name.lower() in names]
         return _header_text("; ".join(why)) if why else YES
 
@@ -69,18 +68,6 @@ def _stored(why: str, following: Following) -> RefusedError:
         "second; `vagentctl service list` says what is in force"
         + (f" (now not in force: {others})" if others else ""),
     )
-
-
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[object]:
-    """The entries that are new or different."""
-    known = _entries(old)
-    return [entry for entry in _entries(new) if entry not in known]
-
-
-def _entries(value: Mapping[str, Any]) -> list[object]:
-    with suppress(WireError):
-        return raw_entries(value.get(PROPERTY))
-    return []
 
 
 def _header_text(why: str) -> str:

@@ -23,6 +23,7 @@ from provision.config_api.reply import (
 from provision.config_api.routes import ApiRoute, dispatch
 from provision.config_api.vagent import Additions, no_endpoints
 from vagent.datapath.endpoints.health import EndpointState
+from vagent.linklocal.own_servers import OwnServers
 from vagent.linklocal.service import LinkLocalService
 from vagent.linklocal.table import ServiceTable
 from vagent.observe.event import Emit
@@ -50,6 +51,7 @@ def config_api_site(
     new_uuid: Callable[[], UUID] = uuid4,
     endpoints_of: Callable[[LinkLocalService], Iterable[EndpointState]] = no_endpoints,
     following: Following | None = None,
+    own: OwnServers | None = None,
 ) -> OperatorSite:
     """The site to listen with.
 
@@ -58,9 +60,10 @@ def config_api_site(
     server; without one any object is an instance. `endpoints_of` gives a service's
     fabric endpoints and their health. A change is answered when the agent that is
     `following` the store has it in force; without one, when it is stored.
+    Services that lead to one of the agent's `own` servers are refused.
     """
     effect = Effect(following, clock) if following else None
-    api = ConfigApi(store, new_uuid=new_uuid, effect=effect)
+    api = ConfigApi(store, new_uuid=new_uuid, effect=effect, own=own)
     additions = Additions(
         services=services, endpoints_of=endpoints_of, following=following
     )

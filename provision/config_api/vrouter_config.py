@@ -7,14 +7,23 @@ read back what they wrote. Unknown properties are refused; Contrail drops them s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from uuid import NAMESPACE_DNS, UUID, uuid5
 
 from provision.config_api.reply import RefusedError
 from vagent.errors import WireError
-from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY, conform_entries
-from vagent.linklocal.table import MAX_SERVICES
+from vagent.linklocal.codec import (
+    FQ_NAME,
+    KIND,
+    PROPERTY,
+    conform_entries,
+    decode_entry,
+    raw_entries,
+)
+from vagent.linklocal.own_servers import OwnServers
+from vagent.linklocal.table import MAX_SERVICES, shown_name
 
 PARENT_TYPE = "global-system-config"
 PARENT_FQ_NAME = FQ_NAME[:1]
@@ -88,6 +97,25 @@ def updated(stored: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
                 400, f"{key} {_show(body[key])} is not this object's: {identity[key]}"
             )
     return _without_nulls({**stored, **properties})
+
+
+def changed_entries(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[object]:
+    """The services of an object that another has not, or not as they are."""
+    known = _entries(old)
+    return [entry for entry in _entries(new) if entry not in known]
+
+
+def refuse_own_servers(
+    old: Mapping[str, Any], new: Mapping[str, Any], own: OwnServers
+) -> None:
+    """Raise RefusedError (400) for a service that an update brings and that leads to a
+    server of the agent's own.
+    """
+    for entry in changed_entries(old, new):
+        with suppress(WireError):  # the agent leaves such an entry out
+            why_not = own.why_not(decode_entry(entry))
+            if why_not:
+                raise RefusedError(400, f"service {shown_name(entry)}: {why_not}")
 
 
 def shown(stored: dict[str, Any], root: str) -> dict[str, Any]:
@@ -177,6 +205,12 @@ def _services(value: object, operation: str) -> dict[str, Any]:
             f"value {_show(value)} {error}",
         ) from None
     return {"linklocal_service_entry": entries}
+
+
+def _entries(value: Mapping[str, Any]) -> list[object]:
+    with suppress(WireError):  # an older store may hold anything
+        return raw_entries(value.get(PROPERTY))
+    return []
 
 
 def _show(value: object) -> str:

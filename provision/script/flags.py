@@ -122,6 +122,11 @@ def _add_service_options(parser: argparse.ArgumentParser) -> None:
         default="add",
         help="add (which also changes; default) or delete, by name",
     )
+    add(
+        "--force",
+        action="store_true",
+        help="even if guests are cut off or the name looks mistyped",
+    )
 
 
 def ini_defaults(parser: argparse.ArgumentParser, path: str) -> dict[str, Any]:
@@ -135,6 +140,7 @@ def ini_defaults(parser: argparse.ArgumentParser, path: str) -> dict[str, Any]:
         found: dict[str, Any] = dict(ini.items("DEFAULTS"))
         if ini.has_section("KEYSTONE"):
             found.update(ini.items("KEYSTONE"))
+        found.pop("force", None)  # on the command line alone
         if "use_admin_api" in found:
             found["use_admin_api"] = _flag(found["use_admin_api"])
     except (OSError, UnicodeDecodeError, argparse.ArgumentTypeError) as error:

@@ -40,7 +40,7 @@ AGENT_SOCKET = AgentConfig().runtime_directory / CONFIG_API
 @dataclass(frozen=True, slots=True)
 class Options:
     """What to do and where. `entry` is the JSON to send; for a deletion only its name
-    counts. `warnings` are shown, and the entry is sent all the same.
+    counts. With `force` it is sent whatever becomes of the guests.
     """
 
     api: ApiAddress | SocketAddress
@@ -49,7 +49,7 @@ class Options:
     delete: bool
     entry: dict[str, Any]
     token_file: str | None = None
-    warnings: tuple[str, ...] = ()
+    force: bool = False
 
 
 def read_options(argv: Sequence[str]) -> Options:
@@ -91,7 +91,7 @@ def _options(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Opti
             fabric_dns_name=given.ipfabric_dns_service_name,
         ),
         token_file=given.api_token_file,
-        warnings=() if delete else _warnings(given, texts),
+        force=given.force,
     )
 
 
@@ -138,26 +138,6 @@ def _problems(given: argparse.Namespace, texts: list[str]) -> list[str]:
             f"--ipfabric_service_ip: {len(texts)} (at most {MAX_FABRIC_ADDRESSES})"
         )
     return problems
-
-
-def _warnings(given: argparse.Namespace, texts: list[str]) -> tuple[str, ...]:
-    """Warnings about values for which agents will ignore the entry. Contrail's script
-    sends them, so this one does, too.
-    """
-    missing = [
-        f"--{flag}"
-        for flag in (
-            "linklocal_service_ip",
-            "linklocal_service_port",
-            "ipfabric_service_port",
-        )
-        if getattr(given, flag) is None
-    ]
-    if not texts and not given.ipfabric_dns_service_name:
-        missing.append("--ipfabric_service_ip (or --ipfabric_dns_service_name)")
-    if not missing:
-        return ()
-    return (f"guests cannot use the service without {', '.join(missing)}",)
 
 
 def _check_text(text: str, *, blanks: bool = True) -> None:

@@ -27,7 +27,7 @@ _ROUTE = struct.Struct("=BBBBBBBBI")
 _DESTINATION, _SOURCE, _IN, _OUT, _GATEWAY, _METRICS = 1, 2, 3, 4, 5, 8
 _VIA, _ENCAPSULATION = 18, 22
 _METRIC_MTU = 2
-_UNICAST = 1
+_UNICAST, _LOCAL = 1, 2
 _LINK = struct.Struct("=BxHiII")
 _ETHERNET, _UP = 1, 1
 _LINK_MTU = 4
@@ -57,6 +57,19 @@ def hop(source: IPv4Address, destination: IPv4Address, came_in: int) -> Hop | No
     if mtu is None:
         return None
     return Hop(ifindex, gateway or destination, min(mtu, limit or mtu))
+
+
+def is_local(address: IPv4Address) -> bool:
+    """Does this host take packets to the address for its own? Raises KernelError."""
+    payload = _ROUTE.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0)
+    payload += attribute(_DESTINATION, address.packed)
+    answer = ask(message(_GET_ROUTE, NLM_REQUEST, payload), "route", NETLINK_ROUTE)
+    return any(
+        kind == _NEW_ROUTE
+        and len(body) >= _ROUTE.size
+        and _ROUTE.unpack_from(body)[7] == _LOCAL
+        for kind, body in messages(answer)
+    )
 
 
 def has_ipsec() -> bool:

@@ -140,3 +140,24 @@ class NameUnresolved(LinkLocalEvent):
         """One line for the trace and the log."""
         kept = "the last good answer stays" if self.has_answer else "there is none yet"
         return f"{self.name} not resolved: {self.detail}; {kept}"
+
+
+@dataclass(slots=True)
+class NameIsOurs(LinkLocalEvent):
+    """The name of a service resolves to a server of the agent's own; flows do not go
+    there.
+    """
+
+    counter = Metric(
+        "linklocal_names_of_own_servers_total",
+        "Times that the name of a service was found to resolve to a server of the "
+        "agent's own, which guests must not reach.",
+    )
+    level = "error"
+    service: str
+    name: str
+    detail: str
+
+    def text(self) -> str:
+        """One line for the trace and the log."""
+        return f"Service {self.service}: {self.name} is not used: {self.detail}"

@@ -13,7 +13,8 @@ from ipaddress import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from vagent.linklocal.events import NameResolved, NameUnresolved
+from vagent.linklocal.events import NameIsOurs, NameResolved, NameUnresolved
+from vagent.linklocal.own_servers import OwnServers
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit
 
@@ -92,7 +93,10 @@ class NameFollower:
         *,
         emit: Emit,
         clock: IReactorTime,
+        own: OwnServers | None = None,
     ) -> None:
+        self._own = own
+        self._own_told: set[tuple[str, str, str]] = set()
         self._lookup = lookup
         self._changed = changed
         self._emit = emit
@@ -135,10 +139,19 @@ class NameFollower:
     def why_unresolved(self, service: LinkLocalService) -> str:
         """Why the name of a service has no addresses, "" if it has or needs none."""
         name = _name_of(service)
-        if name not in self._wanted or name in self._answers:
+        if name not in self._wanted or service.fabric_addresses:
             return ""
+        answer = self._answers.get(name)
+        if answer is not None:
+            return self._why_ours(replace(service, fabric_addresses=answer))
         problem = self._problems.get(name, "it is being looked up")
         return f"{name[0]} has no address: {problem}"
+
+    def _why_ours(self, found: LinkLocalService) -> str:
+        """Why no address of a name may be used, "" if one may."""
+        if self._own is None or self._own.without(found).fabric_addresses:
+            return ""
+        return f"{found.fabric_dns_name}: {self._own.why_not(found)}"
 
     def _forget(self, name: Name) -> None:
         self._answers.pop(name, None)
@@ -196,4 +209,23 @@ class NameFollower:
         self._timers[name] = self._clock.callLater(seconds, self._ask, name)
 
     def _tell(self) -> None:
-        self._changed(filled(self._services, self._answers))
+        services = filled(self._services, self._answers)
+        self._changed(self._usable(services, self._own) if self._own else services)
+
+    def _usable(
+        self, services: tuple[LinkLocalService, ...], own: OwnServers
+    ) -> tuple[LinkLocalService, ...]:
+        """The services without addresses of names that are the agent's own servers,
+        which is reported once.
+        """
+        told: list[LinkLocalService] = []
+        ours: set[tuple[str, str, str]] = set()
+        for found in services:
+            usable = own.without(found)
+            if usable != found:
+                ours.add((found.name, found.fabric_dns_name, own.why_not(found)))
+            told.append(usable)
+        for each in sorted(ours - self._own_told):
+            self._emit(NameIsOurs(*each))
+        self._own_told = ours
+        return tuple(told)

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from vagent.errors import WireError
 from vagent.linklocal.codec import decode_entry
 from vagent.linklocal.events import FabricAddressLeftOut, ServiceLeftOut
+from vagent.linklocal.own_servers import OwnServers
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit
 
@@ -21,10 +22,10 @@ MAX_SERVICES = 1024
 transaction replaces; and the list in the store, of at most 1 MiB, has 1 KiB for each.
 Known sites have fewer than 50."""
 
-INVALID, DUPLICATE, EXCESS = "invalid", "duplicate", "excess"
-REASONS = (INVALID, DUPLICATE, EXCESS)
+INVALID, DUPLICATE, EXCESS, OWN = "invalid", "duplicate", "excess", "own-server"
+REASONS = (INVALID, DUPLICATE, EXCESS, OWN)
 """Why an entry is not in force: it is invalid; another has its address and port; there
-are more than MAX_SERVICES."""
+are more than MAX_SERVICES; it leads to a server of the agent's own."""
 
 UNRESOLVED, NOT_SERVED = "unresolved", "not-served"
 """Why a service of the table is not in force: its name has no address that can be used;
@@ -70,14 +71,20 @@ class ServiceTable:
         object.__setattr__(self, "_by_key", by_key)
 
     @classmethod
-    def of(cls, raw_entries: Iterable[object], emit: Emit) -> ServiceTable:
-        """The table of these entries. Invalid ones are left out; of several with one
-        address and port the first counts.
+    def of(
+        cls,
+        raw_entries: Iterable[object],
+        emit: Emit,
+        own: OwnServers | None = None,
+    ) -> ServiceTable:
+        """The table of these entries. Those that are invalid, or lead to a server of
+        the agent's own, are left out; of several with one address and port the first
+        counts.
         """
         taken: dict[Key, LinkLocalService] = {}
         left_out: list[LeftOut] = []
         for position, raw in enumerate(raw_entries, start=1):
-            result = _admit(position, raw, taken, emit)
+            result = _admit(position, raw, taken, emit, own)
             if isinstance(result, LeftOut):
                 left_out.append(result)
                 emit(
@@ -108,7 +115,11 @@ EMPTY = ServiceTable()
 
 
 def _admit(
-    position: int, raw: object, taken: dict[Key, LinkLocalService], emit: Emit
+    position: int,
+    raw: object,
+    taken: dict[Key, LinkLocalService],
+    emit: Emit,
+    own: OwnServers | None,
 ) -> LinkLocalService | LeftOut:
     name = shown_name(raw)
 
@@ -121,6 +132,9 @@ def _admit(
         service = decode_entry(raw, skipped)
     except WireError as error:
         return LeftOut(position, name, INVALID, str(error))
+    why_not = own.why_not(service) if own else ""
+    if why_not:
+        return LeftOut(position, name, OWN, why_not)
     first = taken.get((service.address, service.port))
     if first is not None:
         where = f"{service.address} port {service.port}"

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from vagent.errors import StoreError, WireError
 from vagent.linklocal.codec import KIND, OBJECT_ID, PROPERTY, raw_entries
 from vagent.linklocal.events import ServicesChanged, ServicesKept
+from vagent.linklocal.own_servers import OwnServers
 from vagent.linklocal.table import EMPTY, ServiceTable
 from vagent.observe.event import Emit
 from vagent.store.store import ConfigStore, Watch
@@ -33,7 +34,10 @@ class ServiceWatcher:
         store: ConfigStore,
         changed: Callable[[ServiceTable], None],
         emit: Emit,
+        *,
+        own: OwnServers | None = None,
     ) -> None:
+        self._own = own
         self._store = store
         self._changed = changed
         self._emit = emit
@@ -111,7 +115,7 @@ class ServiceWatcher:
                 self._tell(EMPTY)
             return
         if self._running:
-            self._put_in_force(ServiceTable.of(entries, self._emit))
+            self._put_in_force(ServiceTable.of(entries, self._emit, self._own))
 
     def _put_in_force(self, table: ServiceTable) -> None:
         if self._loaded and table == self._table:

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IProtocolFactory
 
 from vagent.config.model import MetadataProxyConfig, SessionMode
 from vagent.errors import UpstreamError
+from vagent.linklocal.own_servers import OwnServers
 from vagent.metadata.cache.cache import ResponseCache
 from vagent.metadata.cache.caching_forwarder import CachingForwarder
 from vagent.metadata.events import (
@@ -90,6 +91,7 @@ class MetadataProxy:
         request_ids: Iterator[int],
         date: DateLine,
         sessions: Sessions | None = None,
+        own: OwnServers | None = None,
     ) -> None:
         self._config = config
         self._sessions = sessions
@@ -107,6 +109,7 @@ class MetadataProxy:
                 deadlines=self._deadlines,
                 reactor=reactor,
                 date=date,
+                own=own,
             ),
             clock=reactor,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,7 @@ from provision.provision_linklocal import (
 )
 from provision.script.objects import ConfigObjects
 from provision.script.options import read_options
+from provision.script.refusals import RefusedChangeError
 from vagent.errors import VagentError
 from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY, wire_entry
 from vagent.store.memory import MemoryStore
@@ -120,7 +122,7 @@ def test_updated() -> None:
     client = DirectClient()
     do(client, *FULL)
     client.calls.clear()
-    said = do(client, *FULL[:1], "ntp", *FULL[2:5], "123")
+    said = do(client, *FULL[:1], "ntp", *FULL[2:5], "123", *FULL[6:])
     assert said[0] == "Already created! Updating the object."
     assert said[1].startswith('Updated.{"global-vrouter-config": {"uuid": "')
     query = "?exclude_back_refs=True&exclude_children=True"
@@ -136,19 +138,24 @@ def test_updated() -> None:
 
 
 def test_deleted() -> None:
-    """Deleting leaves the others; deleting what is not there writes all the same."""
+    """Deleting leaves the others; with force, deleting what is not there writes all the
+    same, as in Contrail.
+    """
     client = DirectClient()
     do(client, *FULL)
     for name, left in (("absent", [ENTRY]), ("metadata", []), ("metadata", [])):
-        (said,) = do(client, NAME[0], name, "--oper", "delete")
+        (said,) = do(client, NAME[0], name, "--oper", "delete", "--force")
         assert said.startswith("Updated.")
         assert client.calls[-1][0] == "PUT"
         assert client.entries() == left
 
 
 def test_delete_without_object() -> None:
-    """No object at all: nothing to delete, and that is no failure."""
-    said = do(DirectClient(), *NAME, "--oper", "delete")
+    """No object at all: nothing to delete; with force that is no failure."""
+    delete = (*NAME, "--oper", "delete")
+    with pytest.raises(RefusedChangeError, match="no service is named 'metadata'"):
+        do(DirectClient(), *delete)
+    said = do(DirectClient(), *delete, "--force")
     assert said == ["Nothing to delete: no services exist."]
 
 
@@ -164,7 +171,7 @@ def test_lost_race(races: int) -> None:
             client.write(*client.entries(), others.pop())
 
     client.before_put = race
-    do(client, *FULL[:1], "ntp", *FULL[2:5], "123")
+    do(client, *FULL[:1], "ntp", *FULL[2:5], "123", *FULL[6:])
     names = {entry["linklocal_service_name"] for entry in client.entries()}
     assert names == {"metadata", "ntp", *(f"other{n}" for n in range(races))}
 
@@ -252,3 +259,62 @@ def test_what_is_not_in_force_is_known(*, is_new: bool) -> None:
         objects.not_in_force = ""
         run(read_options(argv), objects, lambda _line: None)
     assert f"no: {objects.not_in_force}" == NO_AGENT
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        (NAME, "all guests would be cut off from metadata, which leads to 10.0.0.5"),
+        ((*NAME[:1], "metadat", "--oper", "delete"), "did you mean metadata?"),
+        ((*FULL[:1], "ntp", *FULL[2:]), "169.254.169.254 port 80 belongs to metadata"),
+        ((*FULL[:1], "metadat", *FULL[2:5], "81", *FULL[6:]), "looks like metadata"),
+    ],
+    ids=["incomplete", "delete unknown", "second at one place", "mistyped"],
+)
+def test_refused(argv: tuple[str, ...], why: str) -> None:
+    """With what would happen, and nothing is written; with --force it is done."""
+    client = DirectClient()
+    do(client, *FULL)
+    before = client.entries()
+    client.calls.clear()
+    with pytest.raises(RefusedChangeError, match=re.escape(why)) as caught:
+        do(client, *argv)
+    assert "nothing was changed (--force does it)" in str(caught.value)
+    assert before == client.entries()
+    assert "PUT" not in [call[0] for call in client.calls]
+    assert do(client, *argv, "--force")[-1].startswith("Updated.")
+
+
+def test_what_is_refused_is_looked_at_in_the_list_that_is_replaced() -> None:
+    """A service that comes between reading and writing counts."""
+    client = DirectClient()
+    do(client, *FULL)
+    taken = {**ENTRY, "linklocal_service_name": "time", "linklocal_service_port": 123}
+
+    def race() -> None:
+        client.before_put = lambda: None
+        client.write(ENTRY, taken)
+
+    client.before_put = race
+    with pytest.raises(RefusedChangeError, match="port 123 belongs to time"):
+        do(client, *FULL[:1], "ntp", *FULL[2:5], "123", *FULL[6:])
+    assert [ENTRY, taken] == client.entries()
+
+
+def test_an_odd_name_that_is_there_may_change() -> None:
+    """It was a name once, by --force or from Contrail."""
+    client = DirectClient()
+    do(client, *FULL)
+    odd = (*FULL[:1], "metadat", *FULL[2:5], "81", *FULL[6:])
+    do(client, *odd, "--force")
+    assert do(client, *odd)[-1].startswith("Updated.")
+
+
+def test_main_says_why_and_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On standard error, with exit code 1."""
+    client = DirectClient()
+    monkeypatch.setattr("provision.provision_linklocal._client", lambda _: client)
+    assert main([*NAME]) == 1
+    assert "guests could not use metadata without" in capsys.readouterr().err

@@ -16,10 +16,12 @@ from twisted.python.failure import Failure
 from vagent.certificates.per_endpoint import UpstreamTls
 from vagent.config.model import MetadataProxyConfig
 from vagent.errors import UpstreamError
+from vagent.linklocal.own_servers import OwnServers
 from vagent.metadata.http.date import DateLine
 from vagent.metadata.http.parsed_heads import ResponseHeadParser
 from vagent.metadata.upstream.connection import UpstreamConnection
 from vagent.metadata.upstream.endpoint import UpstreamEndpoint
+from vagent.metadata.upstream.resolver import ReactorWithout
 from vagent.observe.event import Emit
 from vagent.transport.deadlines import Deadlines
 from vagent.transport.tls import TlsClient
@@ -50,11 +52,13 @@ class UpstreamConnector:
         deadlines: Deadlines,
         reactor: Any,
         date: DateLine,
+        own: OwnServers | None = None,
     ) -> None:
         self._config = config
         self._deadlines = deadlines
         self._reactor = reactor
         self._parse = ResponseHeadParser(date).parse
+        self._reactor_for_names = ReactorWithout(reactor, own, emit) if own else reactor
         self._tls = UpstreamTls(config.tls, emit) if config.tls else None
         self.default_port = 443 if config.tls else 80
 
@@ -144,7 +148,7 @@ class UpstreamConnector:
             from twisted.internet.endpoints import HostnameEndpoint
 
         stream = HostnameEndpoint(
-            self._reactor,
+            self._reactor_for_names,
             address.host.encode("idna"),
             address.port,
             self._config.connect_timeout,

@@ -161,3 +161,29 @@ class InstanceAwaited(RequestEvent):
     def text(self) -> str:
         """Whose request waits, and for which instance."""
         return f"Metadata for VM : {self.guest} waits for instance {self.instance}"
+
+
+@dataclass(slots=True)
+class UpstreamIsOurs(MetadataEvent):
+    """The name of an endpoint resolves to a server of the agent's own, which is not
+    asked.
+    """
+
+    counter = Metric(
+        "metadata_upstream_names_of_own_servers_total",
+        "Times that the name of an endpoint of nova-api resolved to a server of the "
+        "agent's own, which guests must not reach.",
+    )
+    level = "error"
+    name: str
+    address: str
+    port: int
+    what: str
+
+    def text(self) -> str:
+        """What the name is, and what to do."""
+        return (
+            f"Metadata upstream {self.name} is {self.address} port {self.port}, which "
+            f"is {self.what} of the agent itself: this address is not used. Provision "
+            "the name or address of nova-api"
+        )

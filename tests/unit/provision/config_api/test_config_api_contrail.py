@@ -22,6 +22,7 @@ from provision.config_api.reply import (
 from provision.config_api.routes import dispatch
 from provision.config_api.vrouter_config import PARENT_UUID
 from vagent.linklocal.codec import FQ_NAME, KIND, OBJECT_ID, PROPERTY, wire_entry
+from vagent.linklocal.own_servers import LOOPBACK, OwnServer, OwnServers
 from vagent.linklocal.table import MAX_SERVICES
 from vagent.store.memory import MemoryStore
 from vagent.store.store import StoreEntry
@@ -358,6 +359,39 @@ def test_a_change_that_the_kernel_refuses_stays_stored() -> None:
     api.routes = ConfigApi(api.store, new_uuid=lambda: UUID(ID), effect=effect).routes()
     assert refused(api.create(**{PROPERTY: services(ENTRY)}))[0] == 500
     assert api.call("GET", f"/{KIND}/{ID}")[KIND][PROPERTY] == services(ENTRY)
+
+
+OWN = OwnServers([OwnServer("the config API", LOOPBACK, 8082)])
+OURS = {**ENTRY, "ip_fabric_service_ip": ["127.0.0.1"], "ip_fabric_service_port": 8082}
+
+
+def guarded(api: Api) -> Api:
+    """The same with an agent's own servers."""
+    config_api = ConfigApi(api.store, new_uuid=lambda: UUID(ID), own=OWN)
+    api.routes = config_api.routes()
+    return api
+
+
+def test_a_service_that_leads_to_the_agent_itself_is_refused(api: Api) -> None:
+    """When it is created and when it is updated; nothing is stored."""
+    guarded(api)
+    status, why = refused(api.create(**{PROPERTY: services(OURS)}))
+    assert (400, True) == (status, "service metadata: fabric address 127.0.0.1" in why)
+    assert api.create(**{PROPERTY: services(ENTRY)}).status == 200
+    update = {KIND: {PROPERTY: services(ENTRY, OURS)}}
+    assert 400 == api.reply("PUT", f"/{KIND}/{ID}", update).status
+    assert api.call("GET", f"/{KIND}/{ID}")[KIND][PROPERTY] == services(ENTRY)
+
+
+def test_what_is_stored_already_does_not_refuse_the_rest(api: Api) -> None:
+    """An earlier version took it; others beside it can be changed, and it can go. What
+    is no service at all is no reason either.
+    """
+    assert api.create(**{PROPERTY: services(OURS)}).status == 200
+    guarded(api)
+    for entries in (services(OURS, ENTRY), services(ENTRY, wire_entry(name="x"))):
+        update = {KIND: {PROPERTY: entries}}
+        assert 200 == api.reply("PUT", f"/{KIND}/{ID}", update).status
 
 
 def test_lists(api: Api) -> None:

@@ -45,14 +45,11 @@ def test_defaults() -> None:
         credentials=Credentials("user1", "password1", "admin"),
         delete=False,
         entry=wire_entry(name="metadata"),
-        warnings=options.warnings,
     )
-    (warning,) = options.warnings
-    assert "--linklocal_service_ip, --linklocal_service_port" in warning
 
 
 def test_full() -> None:
-    """Every flag finds its place, and nothing is left to warn of."""
+    """Every flag finds its place."""
     options = read_options(
         [
             *FULL,
@@ -72,7 +69,7 @@ def test_full() -> None:
         fabric_port=8775,
         fabric_dns_name="nova",
     )
-    assert options.warnings == ()
+    assert not options.force
 
 
 @pytest.mark.parametrize(
@@ -101,9 +98,17 @@ def test_values_with_blanks() -> None:
 
 
 def test_delete_needs_only_a_name() -> None:
-    """For delete nothing else is checked and nothing is warned of."""
+    """For delete nothing else is checked."""
     options = read_options([*NAME, "--oper", "delete", "--linklocal_service_ip", "x"])
-    assert (options.delete, options.warnings) == (True, ())
+    assert options.delete
+
+
+def test_force_is_on_the_command_line_alone(tmp_path: Path) -> None:
+    """An ini file would force every change."""
+    ini = tmp_path / "conf.ini"
+    ini.write_text("[DEFAULTS]\nforce = True\n")
+    assert not read_options([*NAME, "-c", str(ini)]).force
+    assert read_options([*NAME, "--force"]).force
 
 
 def test_admin_api() -> None:

@@ -10,7 +10,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from vagent.linklocal.events import NameUnresolved
+from vagent.linklocal.events import NameIsOurs, NameUnresolved
+from vagent.linklocal.own_servers import OwnServer, OwnServers
 from vagent.linklocal.resolution import (
     LOOKUP_DEADLINE,
     MAX_ADDRESSES,
@@ -24,6 +25,7 @@ from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Event
 
 ONE, TWO = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
+OURS = IPv4Address("127.0.0.1")
 NTP = LinkLocalService("ntp", IPv4Address("169.254.1.1"), 123, (), 123, "ntp.example")
 
 
@@ -39,7 +41,11 @@ class Names:
             (ONE,), 60.0
         )
         self.follower = NameFollower(
-            self.lookup, self.told.append, emit=self.events.append, clock=self.clock
+            self.lookup,
+            self.told.append,
+            emit=self.events.append,
+            clock=self.clock,
+            own=OwnServers([OwnServer("the config API", OURS, 123)]),
         )
 
     async def lookup(self, name: str, version: int) -> DnsAnswer:
@@ -206,3 +212,32 @@ def test_why_a_name_has_no_addresses(names: Names) -> None:
     names.answer = DnsAnswer((ONE,), 60.0)
     names.clock.advance(RETRY_AFTER)
     assert "" == names.follower.why_unresolved(NTP)
+
+
+def test_an_address_that_is_an_own_server_is_not_used(names: Names) -> None:
+    """Others of the name are; it is said once, and again after it was well."""
+    names.answer = DnsAnswer((OURS, ONE), 60.0)
+    names.follower.follow([NTP])
+    assert (ONE,) == names.addresses()
+    assert "" == names.follower.why_unresolved(NTP)
+
+    def said() -> list[str]:
+        return [each.text() for each in names.events if isinstance(each, NameIsOurs)]
+
+    (text,) = said()
+    assert "Service ntp: ntp.example is not used: fabric address 127.0.0.1" in text
+    names.follower.follow([NTP])
+    assert 1 == len(said())
+    for answer in ((TWO,), (OURS,)):
+        names.answer = DnsAnswer(answer, 60.0)
+        names.clock.advance(60.0)
+    assert 2 == len(said())
+
+
+def test_a_name_that_is_an_own_server_alone_says_so(names: Names) -> None:
+    """The service has no address, and why."""
+    names.answer = DnsAnswer((OURS,), 60.0)
+    names.follower.follow([NTP])
+    assert () == names.addresses()
+    why = names.follower.why_unresolved(NTP)
+    assert why.startswith("ntp.example: fabric address 127.0.0.1 port 123 is the ")

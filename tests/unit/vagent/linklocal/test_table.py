@@ -9,12 +9,14 @@ import pytest
 
 from vagent.linklocal.codec import wire_entry
 from vagent.linklocal.events import FabricAddressLeftOut, ServiceLeftOut
+from vagent.linklocal.own_servers import OwnServer, OwnServers
 from vagent.linklocal.table import (
     DUPLICATE,
     EMPTY,
     EXCESS,
     INVALID,
     MAX_SERVICES,
+    OWN,
     REASONS,
     ServiceTable,
 )
@@ -191,3 +193,23 @@ def test_why_an_entry_is_left_out_is_said() -> None:
     table, _ = of(entry("x", port=0))
     why = "linklocal_service_port 0 is not a port (1–65535)"
     assert [why] == [left.detail for left in table.left_out]
+
+
+def test_what_leads_to_the_agent_itself_is_left_out() -> None:
+    """However it got into the list; it does not take the place of another."""
+    own = OwnServers([OwnServer("the config API", IPv4Address("127.0.0.1"), 8082)])
+    ours = wire_entry(
+        name="ours",
+        address="169.254.1.1",
+        port=80,
+        fabric_addresses=["10.0.0.5", "127.0.0.1"],
+        fabric_port=8082,
+    )
+    good = {**ours, "linklocal_service_name": "good", "ip_fabric_service_port": 80}
+    events: list[Event] = []
+    table = ServiceTable.of([ours, good], events.append, own)
+    assert ["good"] == [service.name for service in table]
+    (left,) = table.left_out
+    assert (1, "ours", OWN) == (left.position, left.name, left.reason)
+    assert "127.0.0.1 port 8082 is the config API of the agent itself" in left.detail
+    assert [OWN] == [e.label() for e in events if isinstance(e, ServiceLeftOut)]
