@@ -8,6 +8,7 @@ import json
 import shlex
 import signal
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from lab.agent import configuration
 from lab.pki import Authority, KeyPair
 from lab.waiting import wait_for
 from tests.system.offers import SERVICE6, offer
+from tests.system.test_system_explain import own_secret
 
 pytestmark = pytest.mark.system
 
@@ -230,6 +232,36 @@ def test_the_upstream_is_down(served: Any) -> None:
     )
     (finding,) = wrong(served)
     assert "127.0.0.1:8776: connection refused" in finding["what"]
+
+
+@pytest.mark.parametrize("with_port", [False, True])
+def test_another_secret_than_nova_s(idle_site: Any, with_port: bool) -> None:
+    """Found out before a guest asks, with a port registered or without any."""
+    own_secret(idle_site, "another-secret")
+    idle_site.agent.start()
+    if with_port:
+        idle_site.introduce(idle_site.alice())
+    idle_site.provision()
+    (finding,) = wrong(idle_site)
+    assert (
+        "nova-api refused our signature: the shared secrets differ" in finding["what"]
+    )
+    assert "metadata_proxy_shared_secret" in finding["mend"]
+
+
+def test_an_instance_of_another_tenant(site: Any) -> None:
+    """Named with port, instance and tenant; a made-up instance is no finding."""
+    site.provision()
+    assert [] == wrong(site)
+    alice = site.alice()
+    site.introduce(alice)
+    assert [] == wrong(site)
+    site.agent.tool("vagent.ctl", "port", "del", alice.port_id)
+    site.agent.register(replace(alice, tenant_id="7e000000000040008000000000000099"))
+    (finding,) = wrong(site)
+    assert alice.instance_id in finding["what"]
+    assert "tenant 7e000000000040008000000000000099" in finding["what"]
+    assert f"vagentctl port show {alice.port_id}" in finding["mend"]
 
 
 def test_the_wrong_authority(idle_site: Any) -> None:

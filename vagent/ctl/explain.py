@@ -232,6 +232,8 @@ def _registered(apis: Servers, port: ShownPort, tap: str) -> Iterator[ShownPort]
         "tx-vlan-id": -1,
         "author": f"{AUTHOR} {os.getpid()}",
     }
+    if port.project:
+        body["project-id"] = port.project
     try:
         apis.port_api.call("POST", "/port", body)
         yield ShownPort.of(apis.port_api.json("GET", f"/port/{port_id}"))

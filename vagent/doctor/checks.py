@@ -55,6 +55,7 @@ CHECKS = (
     Check("TLS files", check_upstream.check_tls_files),
     Check("clock", check_host.check_clock),
     Check("upstream", check_upstream.check_upstream),
+    Check("judgements", check_upstream.check_judgements),
 )
 
 

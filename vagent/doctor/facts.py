@@ -13,7 +13,9 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from vagent.config.model import AgentConfig
 from vagent.datapath.names import Names
 from vagent.doctor.rules import Ruleset
+from vagent.judgements.judgement import Judgement
 from vagent.linklocal.service import LinkLocalService
+from vagent.metadata.upstream.refusal import UpstreamRefusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,9 @@ class PortFact:
     tap: str
     state: str
     author: str
+    instance: str = ""
+    tenant: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +203,8 @@ class AgentFacts:
     `readiness` is "ready", the reason why not, or "" if nothing answers. `stopped` is
     true if a signal has stopped the process. `holder` is the process that has the state
     directory. `fast_path` is whether it is in use. `services` and `left_out` come from
-    the agent or, if it does not answer, from its store.
+    the agent or, if it does not answer, from its store. `judgements` are what it says
+    is wrong.
     """
 
     process: Process | None = None
@@ -212,6 +218,7 @@ class AgentFacts:
     ports: tuple[PortFact, ...] | None = None
     services: tuple[LinkLocalService, ...] | None = None
     left_out: tuple[str, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
     open_files: int | None = None
     max_files: int | None = None
 
@@ -251,15 +258,20 @@ class TlsPair:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTrial:
-    """One endpoint of the metadata service, after one request without identity headers.
+    """One endpoint of the metadata service, after one request without identity headers
+    and one that was signed as the agent signs them.
 
     `failed` is the stage that failed: resolve, connect, tls or reply; "" if none did.
+    `refused` is what an error to the signed request means, None if it shows no fault.
+    `asked_for` is the port that it was signed for, None for a made-up instance.
     """
 
     endpoint: str
     name: str
     failed: str = ""
     said: str = ""
+    refused: UpstreamRefusal | None = None
+    asked_for: PortFact | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,13 @@ from vagent.doctor.facts import (
     Host,
     HostFacts,
     Ours,
+    PortFact,
     TlsPair,
     UpstreamTrial,
 )
 from vagent.doctor.look_agent import Apis, look_at_access, look_at_agent
 from vagent.doctor.look_host import look_at_host
-from vagent.doctor.tls import inspect, try_upstream
+from vagent.doctor.tls import inspect, question_for, try_upstream
 from vagent.doctor.trials import try_kernel
 from vagent.linklocal.service import LinkLocalService
 from vagent.metadata.upstream.target import target_of
@@ -52,7 +53,7 @@ def look(
         agent=agent,
         access=look_at_access(config),
         tls=tuple(_pairs(config)),
-        upstream=_upstream(services, config),
+        upstream=_upstream(services, config, agent.ports or ()),
     )
 
 
@@ -93,10 +94,14 @@ def _pairs(config: AgentConfig) -> Iterator[TlsPair]:
 
 
 def _upstream(
-    services: Iterable[LinkLocalService], config: AgentConfig
+    services: Iterable[LinkLocalService],
+    config: AgentConfig,
+    ports: Iterable[PortFact],
 ) -> tuple[UpstreamTrial, ...]:
     metadata = next((service for service in services if service.is_metadata), None)
     if metadata is None:
         return ()
     target = target_of(metadata)
-    return try_upstream(target, config.metadata_proxy.tls, UPSTREAM_DEADLINE)
+    proxy = config.metadata_proxy
+    question = question_for(proxy.shared_secret, ports)
+    return try_upstream(target, proxy.tls, UPSTREAM_DEADLINE, question)

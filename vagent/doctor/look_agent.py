@@ -15,9 +15,13 @@ from vagent.config.model import AccessMode, AgentConfig, Listen
 from vagent.doctor.facts import AccessFacts, AgentFacts, PortFact, Process
 from vagent.doctor.sockets import owners, parse_bound
 from vagent.errors import VagentError, WireError
+from vagent.judgements.codec import PATH as STATUS
+from vagent.judgements.codec import read_status
+from vagent.judgements.judgement import Judgement
 from vagent.linklocal.codec import KIND, OBJECT_ID, PROPERTY, raw_entries
 from vagent.linklocal.service import LinkLocalService
 from vagent.linklocal.table import ServiceTable
+from vagent.ports.members import read_tenant
 from vagent.state_directory import holder as state_directory_holder
 from vagent.web.caller import group_id
 from vagent.web.unix_socket import CONFIG_API, INTROSPECT, PORT_API
@@ -78,6 +82,7 @@ def look_at_agent(apis: Apis, config: AgentConfig, conf: str) -> AgentFacts:
         ports=_ports(apis.port_api) if readiness else None,
         services=services,
         left_out=left_out,
+        judgements=_judgements(apis.introspect) if readiness else (),
         open_files=open_files,
         max_files=max_files,
     )
@@ -192,6 +197,14 @@ def _fast_path(introspect: Api) -> bool | None:
     return None
 
 
+def _judgements(introspect: Api) -> tuple[Judgement, ...]:
+    """What the agent says is wrong; nothing if it does not say."""
+    try:
+        return read_status(introspect.json("GET", STATUS))[1]
+    except VagentError:
+        return ()
+
+
 def _ports(port_api: Api) -> tuple[PortFact, ...] | None:
     try:
         listed = port_api.json("GET", "/ports")
@@ -201,8 +214,19 @@ def _ports(port_api: Api) -> tuple[PortFact, ...] | None:
 
 
 def _port(raw: Mapping[str, Any]) -> PortFact:
-    names = ("id", "display-name", "system-name", "state", "author")
-    return PortFact(*(str(raw.get(name) or "") for name in names))
+    def text(name: str) -> str:
+        return str(raw.get(name) or "")
+
+    return PortFact(
+        id=text("id"),
+        name=text("display-name"),
+        tap=text("system-name"),
+        state=text("state"),
+        author=text("author"),
+        instance=text("instance-id"),
+        tenant=read_tenant(raw, "vm-project-id", exact="project-id"),
+        address=text("ip-address"),
+    )
 
 
 def _process(listen: Listen) -> Process | None:

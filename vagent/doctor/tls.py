@@ -1,15 +1,22 @@
 """Inspects the TLS files, and tries the upstream with them as a client of its own.
 
-It uses plain `ssl` and not the agent's connection code, as a second opinion. No
-identity header is sent, and only the beginning of the reply is looked at.
+It uses plain `ssl` and not the agent's connection code, as a second opinion. Each
+endpoint is asked twice: without identity headers, which every nova-api answers; and
+signed as the agent signs, for a registered port or for an instance that nobody has.
+Only the beginning of a reply is looked at.
 """
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from uuid import uuid4
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
@@ -21,13 +28,54 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from vagent.certificates.expiry import deciding
 from vagent.certificates.per_endpoint import files_of
-from vagent.config.model import ClientTls
-from vagent.doctor.facts import TlsPair, UpstreamTrial
+from vagent.config.model import ClientTls, Secret
+from vagent.doctor.facts import PortFact, TlsPair, UpstreamTrial
 from vagent.doctor.presented import READ_SIZE, Presented, presented
+from vagent.errors import UpstreamError
+from vagent.metadata.guest.identity_headers import identity_headers
+from vagent.metadata.upstream.refusal import (
+    RefusalKind,
+    UpstreamRefusal,
+    read_refusal,
+)
 from vagent.metadata.upstream.target import HostPort, Target
+from vagent.ports.port import Port
 
-_REQUEST = b"GET / HTTP/1.0\r\nHost: %s\r\nUser-Agent: vagentctl-doctor\r\n\r\n"
+_REQUEST = b"GET %b HTTP/1.0\r\nHost: %b\r\nUser-Agent: vagentctl-doctor\r\n%b\r\n"
+_ROOT = b"/"
 """Nova answers this with the list of its versions, whoever asks."""
+_SIGNED_PATH = b"/openstack"
+"""A list that every instance has. Nova looks at the signature before it looks up the
+instance, so for an instance that it does not have 404 says that the secret is right."""
+_NOBODY = "00000000000000000000000000000000"
+_MAX_REPLY = 8192
+_STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9][0-9])[ \r]")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedQuestion:
+    """Identity headers, and the port that they are for; None for a made-up instance."""
+
+    headers: bytes
+    port: PortFact | None
+
+
+def question_for(secret: Secret, ports: Iterable[PortFact]) -> SignedQuestion:
+    """What to ask each endpoint: as the guest of an active port would be asked for, if
+    there is one.
+    """
+    for fact in ports:
+        if fact.state == "Active" and fact.instance and fact.tenant:
+            with suppress(UpstreamError, UnicodeError):
+                port = _port(fact.id, fact.instance, fact.tenant)
+                headers = identity_headers(secret, port, fact.address or "0.0.0.0")  # noqa: S104  as the agent writes it
+                return SignedQuestion(headers, fact)
+    made_up = _port("", str(uuid4()), _NOBODY)
+    return SignedQuestion(identity_headers(secret, made_up, "169.254.0.1"), None)
+
+
+def _port(port_id: str, instance: str, tenant: str) -> Port:
+    return Port(port_id, instance, tenant, "", "", "", "", None, None)
 
 
 def inspect(role: str, cert: Path, key: Path, ca: Path) -> TlsPair:
@@ -65,8 +113,10 @@ def inspect(role: str, cert: Path, key: Path, ca: Path) -> TlsPair:
     )
 
 
-def try_upstream(target: Target, tls: ClientTls | None, timeout: float) -> Trials:
-    """Send one request to each endpoint."""
+def try_upstream(
+    target: Target, tls: ClientTls | None, timeout: float, question: SignedQuestion
+) -> Trials:
+    """Ask each endpoint."""
     trials = []
     for endpoint in target.endpoints:
         name = target.name_of(endpoint)
@@ -76,7 +126,10 @@ def try_upstream(target: Target, tls: ClientTls | None, timeout: float) -> Trial
                 context = _context(files_of(tls, endpoint.host, name))
             except (OSError, ssl.SSLError):
                 continue  # `inspect` reports what is wrong with the files
-        trials.append(_try(endpoint, name, context, timeout))
+        trial = _try(endpoint, name, context, timeout)
+        if not trial.failed:
+            trial = _ask_signed(trial, endpoint, context, timeout, question)
+        trials.append(trial)
     return tuple(trials)
 
 
@@ -93,8 +146,8 @@ def _try(
             stage = "tls"
             with _secured(plain, context, name) as connection:
                 stage = "reply"
-                connection.sendall(_REQUEST % name.encode("idna"))
-                said = connection.recv(16)
+                connection.sendall(_REQUEST % (_ROOT, name.encode("idna"), b""))
+                said = connection.recv(_MAX_REPLY)
     except socket.gaierror as error:
         return UpstreamTrial(where, name, "resolve", str(error.strerror))
     except ssl.SSLError as error:
@@ -106,6 +159,47 @@ def _try(
         what = "it closed the connection" if not said else "the answer is not HTTP"
         return UpstreamTrial(where, name, "reply", what)
     return UpstreamTrial(where, name)
+
+
+def _ask_signed(
+    trial: UpstreamTrial,
+    endpoint: HostPort,
+    context: ssl.SSLContext | None,
+    timeout: float,
+    question: SignedQuestion,
+) -> UpstreamTrial:
+    """The same trial, with what an error to the signed request means."""
+    host = trial.name.encode("idna")
+    request = _REQUEST % (_SIGNED_PATH, host, question.headers)
+    said = b""
+    try:
+        address = (endpoint.host, endpoint.port)
+        with (
+            socket.create_connection(address, timeout) as plain,
+            _secured(plain, context, trial.name) as connection,
+        ):
+            connection.sendall(request)
+            while len(said) < _MAX_REPLY and (piece := connection.recv(_MAX_REPLY)):
+                said += piece
+    except OSError as error:
+        if not said:
+            what = f"a signed request: {_plain_reason(error)}"
+            return replace(trial, failed="reply", said=what)
+    return replace(trial, refused=_refusal(said, question), asked_for=question.port)
+
+
+def _refusal(said: bytes, question: SignedQuestion) -> UpstreamRefusal | None:
+    """What the reply refuses. That a made-up instance is unknown is as it should be."""
+    status = _STATUS.match(said)
+    if status is None:
+        return None
+    body = said.partition(b"\r\n\r\n")[2]
+    refusal = read_refusal(int(status[1]), body, _SIGNED_PATH)
+    if refusal is None or not refusal.is_setup_fault:
+        return None
+    if question.port is None and refusal.kind is RefusalKind.UNKNOWN_INSTANCE:
+        return None
+    return refusal
 
 
 def _secured(

@@ -44,13 +44,16 @@ class ShownPort:
     address: str
     identity: str
     state: str
+    project: str = ""
+    """The tenant letter for letter, where it is no UUID."""
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> ShownPort:
         """From the JSON of `GET /port/<uuid>`."""
         names = ("id", "display-name", "instance-id", "vm-project-id", "vn-id")
         where = ("system-name", "mac-address", "ip-address", "mdata-ip", "state")
-        return cls(*(str(raw.get(name) or "") for name in (*names, *where)))
+        every = (*names, *where, "project-id")
+        return cls(*(str(raw.get(name) or "") for name in every))
 
     @property
     def has_address(self) -> bool:

@@ -27,8 +27,15 @@ from vagent.doctor.facts import (
 )
 from vagent.doctor.finding import Finding
 from vagent.doctor.rules import Ruleset
-from vagent.judgements.judgement import Severity
+from vagent.judgements.judgement import (
+    Judgement,
+    JudgementKind,
+    Severity,
+    Subject,
+    SubjectKind,
+)
 from vagent.linklocal.service import LinkLocalService
+from vagent.metadata.upstream.refusal import read_refusal
 
 NOVA = Process(77, "other")
 SERVICE = IPv4Address("169.254.169.254")
@@ -73,8 +80,25 @@ def port(facts: HostFacts, state: str, author: str = "nova") -> HostFacts:
     return agent(facts, ports=(PortFact("p9", "bob", "tap9", state, author),))
 
 
-def upstream(facts: HostFacts, stage: str) -> HostFacts:
-    trial = UpstreamTrial("192.0.2.7:8775", "nova.example", stage, "it said why")
+def upstream(facts: HostFacts, stage: str, said: str = "it said why") -> HostFacts:
+    trial = UpstreamTrial("192.0.2.7:8775", "nova.example", stage, said)
+    return replace(facts, upstream=(trial,))
+
+
+BOB = PortFact("p9", "bob", "tap9", "Active", "nova", "i9", "t9", "10.0.0.9")
+JUDGED = Judgement(
+    JudgementKind.INSTANCE_UNKNOWN,
+    Severity.WRONG,
+    Subject(SubjectKind.PORT, "p9", "bob"),
+    "unknown",
+    "register it again",
+)
+AT_ENDPOINT = Subject(SubjectKind.ENDPOINT, "192.0.2.7:8775")
+
+
+def refused(facts: HostFacts, status: int, body: bytes) -> HostFacts:
+    refusal = read_refusal(status, body, b"/openstack")
+    trial = replace(facts.upstream[0], refused=refusal, asked_for=BOB)
     return replace(facts, upstream=(trial,))
 
 
@@ -242,6 +266,41 @@ WRONG = {
     "unreachable": (lambda f: upstream(f, "connect"), "it said why", "ss -ltnp"),
     "unverified": (lambda f: upstream(f, "tls"), "it said why", "-CAfile /etc/ca.pem"),
     "mute": (lambda f: upstream(f, "reply"), "it said why", "curl"),
+    "certificate refused": (
+        lambda f: upstream(f, "tls", "it refused our client certificate or TLS (x)"),
+        "it refused our client certificate",
+        "openssl x509 -noout -subject -issuer -dates -in /etc/client.pem",
+    ),
+    "another secret": (
+        lambda f: refused(f, 403, b"Invalid proxy request signature."),
+        "nova-api refused our signature: the shared secrets differ (403)",
+        "metadata_proxy_shared_secret",
+    ),
+    "another tenant": (
+        lambda f: refused(f, 404, b"The resource could not be found."),
+        "this instance with this tenant (404), port bob: instance i9, tenant t9",
+        "vagentctl port show p9; openstack server show i9",
+    ),
+    "certificate refused over HTTP": (
+        lambda f: refused(f, 400, b"The SSL certificate error"),
+        "refused our client certificate (400)",
+        "openssl x509 -noout -subject -issuer -dates -in /etc/client.pem",
+    ),
+    "nova-api away behind a web server": (
+        lambda f: refused(f, 503, b""),
+        "the endpoint answers 503",
+        "ss -ltnp 'sport = :8775'  # on 192.0.2.7",
+    ),
+    "a guest that is not served": (
+        lambda f: agent(f, judgements=(JUDGED,)),
+        "port bob (p9): unknown",
+        "vagentctl explain --port p9",
+    ),
+    "an endpoint that guests found down": (
+        lambda f: agent(f, judgements=(replace(JUDGED, subject=AT_ENDPOINT),)),
+        "endpoint 192.0.2.7:8775: unknown",
+        "vagentctl status",
+    ),
 }
 
 
@@ -379,6 +438,23 @@ def test_one_endpoint_of_two_is_a_warning(facts: HostFacts) -> None:
     dead = UpstreamTrial("192.0.2.8:8775", "192.0.2.8", "connect", "refused")
     sick = replace(facts, upstream=(*facts.upstream, dead))
     assert Severity.WARNING == worst(diagnose(sick))
+
+
+def test_what_was_found_out_is_not_told_again_by_the_agent(facts: HostFacts) -> None:
+    """One cause, one finding; of another endpoint the agent's word counts."""
+    sick = refused(facts, 404, b"The resource could not be found.")
+    other = replace(JUDGED, subject=Subject(SubjectKind.ENDPOINT, "192.0.2.8:8775"))
+    told = (JUDGED, replace(JUDGED, subject=AT_ENDPOINT), other)
+    whats = [finding.what for finding in found(agent(sick, judgements=told))]
+    assert 2 == len(whats)
+    assert "endpoint 192.0.2.8:8775: unknown" in whats
+
+
+def test_a_judgement_keeps_severity_and_remedy(facts: HostFacts) -> None:
+    """A warning of the agent is one of the doctor."""
+    mild = replace(JUDGED, severity=Severity.WARNING)
+    (finding,) = found(agent(facts, judgements=(mild,)))
+    assert (Severity.WARNING, "register it again") == (finding.severity, finding.means)
 
 
 def test_a_refused_config_ends_the_guessing(facts: HostFacts) -> None:

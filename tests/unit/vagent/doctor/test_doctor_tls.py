@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.pki import Authority
-from vagent.config.model import ClientTls
-from vagent.doctor.tls import inspect, try_upstream
+from vagent.config.model import ClientTls, Secret
+from vagent.doctor.facts import PortFact
+from vagent.doctor.tls import inspect, question_for, try_upstream
+from vagent.metadata.guest.identity_headers import signature
 from vagent.metadata.upstream.target import HostPort, Target
 
 
@@ -52,4 +55,32 @@ def test_unusable_files_try_nothing(tmp_path: Path) -> None:
     """What is wrong with them is said once, where they are inspected."""
     bad = tmp_path / "bad.pem"
     target = Target((HostPort("192.0.2.1", 1),), "")
-    assert () == try_upstream(target, ClientTls(bad, bad, bad), 1.0)
+    question = question_for(Secret(b"s"), ())
+    assert () == try_upstream(target, ClientTls(bad, bad, bad), 1.0, question)
+
+
+ALICE = PortFact("p1", "alice", "tap1", "Active", "nova", "i1", "t1", "10.0.0.5")
+
+
+def test_the_question_is_signed_for_an_active_port() -> None:
+    """As the agent signs: the first that is served and names instance and tenant."""
+    others = (
+        replace(ALICE, state="Inactive < no-dev >"),
+        replace(ALICE, instance=""),
+        replace(ALICE, tenant=""),
+        replace(ALICE, instance="i\r\nX-Tenant-ID: other"),
+    )
+    question = question_for(Secret(b"s"), (*others, ALICE, replace(ALICE, id="p2")))
+    assert ALICE == question.port
+    assert (
+        "X-Forwarded-For: 10.0.0.5\r\nX-Instance-ID: i1\r\nX-Tenant-ID: t1\r\n"
+        f"X-Instance-ID-Signature: {signature(Secret(b's'), 'i1')}\r\n"
+    ).encode() == question.headers
+
+
+def test_without_a_port_an_instance_is_made_up() -> None:
+    """Another one each time, and signed all the same."""
+    one, two = question_for(Secret(b"s"), ()), question_for(Secret(b"s"), ())
+    assert one.port is None
+    assert one.headers != two.headers
+    assert 4 == one.headers.count(b"\r\n")

@@ -214,3 +214,11 @@ def test_counters_that_moved() -> None:
     assert (("ip refused", 2),) == moved({"ip refused": 1}, after)
     assert () == moved(after, after)
     assert {} == read_counters("", "vagent")
+
+
+def test_a_port_keeps_its_tenant_letter_for_letter() -> None:
+    """Where it is no UUID, which Contrail's member cannot say."""
+    nil = "00000000-0000-0000-0000-000000000000"
+    shown = ShownPort.of({"vm-project-id": nil, "project-id": "Demo_1"})
+    assert (nil, "Demo_1") == (shown.tenant, shown.project)
+    assert "" == ShownPort.of({"vm-project-id": nil}).project
