@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vagent.ctl import import_nova
 from vagent.ctl.config_drive import image_of, write_image
 from vagent.ctl.failure import FAILED, CommandError
 from vagent.ctl.parser import Group
@@ -59,6 +60,7 @@ def register(groups: Any) -> None:
     drive.add_argument("file", metavar="FILE")
     about = "certificates (with -o json: keys) that check guests' identity documents"
     instance.command("identity-keys", show_identity_keys, about)
+    import_nova.register(instance)
 
 
 def add_instances(session: Session, args: Namespace) -> None:

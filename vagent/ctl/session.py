@@ -85,14 +85,16 @@ class Session:
         """Write a remark to standard error, apart from the result."""
         self.stderr.writelines(f"{printable(line)}\n" for line in text.splitlines())
 
-    def read_input(self, name: str) -> str:
-        """The text of a file, or of standard input for `-`. Raises CommandError."""
+    def read_input(self, name: str, *, most: int = MAX_INPUT) -> str:
+        """The text of a file, or of standard input for `-`, of at most `most`
+        characters. Raises CommandError.
+        """
         try:
             if name == "-":
-                text = self.stdin.read(MAX_INPUT + 1)
+                text = self.stdin.read(most + 1)
             else:
                 with Path(name).open(encoding="utf-8") as file:
-                    text = file.read(MAX_INPUT + 1)
+                    text = file.read(most + 1)
         except PermissionError as error:
             raise CommandError(
                 f"{name}: {error.strerror}", code=NO_PERMISSION
@@ -101,8 +103,8 @@ class Session:
             raise CommandError(f"{name}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise CommandError(f"{name}: not UTF-8 at byte {error.start}") from error
-        if len(text) > MAX_INPUT:
-            raise CommandError(f"{name}: longer than {MAX_INPUT} characters")
+        if len(text) > most:
+            raise CommandError(f"{name}: longer than {most} characters")
         return text
 
     def client(

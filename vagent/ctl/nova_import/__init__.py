@@ -1,0 +1,1 @@
+"""Rows of Nova's databases → instance documents."""
