@@ -9,7 +9,6 @@ must then be the one made with the empty key, which agents without a secret send
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,7 +60,7 @@ class Authority:
         tenant = headers.get("x-tenant-id")
         if tenant is None:
             return NO_TENANT
-        expected = hmac.new(self._secret.value, instance, hashlib.sha256).hexdigest()
+        expected = hmac.digest(self._secret.value, instance, "sha256").hex()
         if not hmac.compare_digest(expected.encode(), signature):
             return BAD_SIGNATURE
         return Claim(

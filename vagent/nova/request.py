@@ -11,6 +11,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes, urlsplit
 
 _PRINTABLE = re.compile(rb"[!-~]+")
@@ -18,6 +19,9 @@ _ABSOLUTE = re.compile(rb"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 """Nova's front takes any scheme (RFC 3986 §3.1)."""
 _METHOD = re.compile(r"[A-Z0-9$._-]{3,20}")
 """What gunicorn takes for a method; Nova then takes all for GET."""
+
+MAX_REMEMBERED = 256
+"""Bytes of a target whose path is remembered: guests ask for the same thirty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,10 @@ def tree_path(target: bytes) -> tuple[str, ...] | None:
     """The segments of the path: () for the root; None where the target has no path, or
     bytes that are not printable ASCII.
     """
+    return _remembered(target) if len(target) <= MAX_REMEMBERED else _tree_path(target)
+
+
+def _tree_path(target: bytes) -> tuple[str, ...] | None:
     if not _PRINTABLE.fullmatch(target):
         return None
     path = re.split(rb"[?#]", target, maxsplit=1)[0]
@@ -65,3 +73,6 @@ def tree_path(target: bytes) -> tuple[str, ...] | None:
     text = unquote_to_bytes(path).decode("utf-8", "surrogateescape")
     folded = posixpath.normpath("/" + text.lstrip("/"))
     return tuple(folded.split("/")[1:]) if folded != "/" else ()
+
+
+_remembered = lru_cache(maxsize=512)(_tree_path)

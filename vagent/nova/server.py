@@ -1,8 +1,5 @@
-"""The metadata server as a site of twisted.web, with limits.
-
-Its clients are proxies that hold a client certificate, not guests, so twisted.web is
-strict enough; connections, bodies (`vagent.nova.channel`) and the time for an answer
-are limited. `Responder` makes the answers.
+"""The metadata server: the factory of its connections, with limits on their number and
+on the time for an answer. `Responder` makes the answers.
 """
 
 from __future__ import annotations
@@ -11,14 +8,14 @@ import traceback
 from pathlib import Path
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
 
 from vagent.metadata.http.date import HttpDate
 from vagent.nova.additions.added_paths import AddedPaths
 from vagent.nova.authority import Authority
-from vagent.nova.channel import MetadataChannel, MetadataRequest
+from vagent.nova.connection.channel import MetadataChannel
 from vagent.nova.events import NovaAnswered, NovaConnectionRefused, NovaFailed
 from vagent.nova.openstack import Entropy
 from vagent.nova.reply import BODY_TOO_LARGE, FAILED, NovaReply, refuse
@@ -27,22 +24,18 @@ from vagent.nova.respond import Responder
 from vagent.nova.source import InstanceSource, PasswordStore
 from vagent.nova.vendordata.vendor_data import NoVendorData, VendorData
 from vagent.observe.event import Emit
+from vagent.transport.deadlines import Deadlines
 
 MAX_CONNECTIONS = 1024
 """At a time. A proxy keeps a few dozen; this is enough for a rack of them."""
-IDLE_TIMEOUT = 75.0
-"""Seconds without a byte, in the TLS handshake as well. Usual proxies close an idle
-connection after 60 s; to close it first could hit a request that is just being sent."""
 ANSWER_DEADLINE = 10.0
 """Seconds for an answer. The store takes milliseconds; guests give up after 10 s."""
 
 
-class MetadataSite(Site):
-    """The factory of the server's connections. Each answer is an event, so Twisted's
-    access log is off.
-    """
+class MetadataSite(Factory):
+    """The factory of the server's connections. Each answer is an event."""
 
-    protocol = MetadataChannel  # type: ignore[assignment]  # Twisted names its HTTP/2 proxy class here
+    noisy = False
 
     def __init__(
         self,
@@ -53,24 +46,22 @@ class MetadataSite(Site):
         date: HttpDate,
         answer_deadline: float,
     ) -> None:
-        super().__init__(
-            Resource(),
-            requestFactory=MetadataRequest,
-            timeout=IDLE_TIMEOUT,
-            reactor=reactor,
-        )
         self.date = date
+        self.deadlines = Deadlines(reactor)
         self._responder = responder
         self._emit = emit
         self._clock = reactor
         self._answer_deadline = answer_deadline
         self._connections = 0
 
-    def startFactory(self) -> None:
-        """Unlike Twisted's, starts no clock for an access log."""
+    def buildProtocol(self, addr: IAddress | None) -> MetadataChannel:
+        """One more connection."""
+        del addr
+        return MetadataChannel(self)
 
     def stopFactory(self) -> None:
-        """There is nothing to close."""
+        """Nothing listens any more: no timer is left behind."""
+        self.deadlines.stop()
 
     def enter(self) -> bool:
         """Count a new connection; False: there are too many, so close it."""
@@ -89,24 +80,28 @@ class MetadataSite(Site):
         refusal = BODY_TOO_LARGE
         self._emit(NovaAnswered("-", b"-", refusal.status, "", refusal.reason))
 
-    async def answer(self, request: NovaRequest) -> NovaReply:
-        """The reply; 500 if making it fails or takes too long. Raises only
+    def answer(self, request: NovaRequest) -> Deferred[NovaReply]:
+        """The reply; 500 if making it fails or takes too long. Fails only with
         CancelledError, when the client has gone.
         """
         work = Deferred.fromCoroutine(self._responder.respond(request))
-        try:
-            return await work.addTimeout(self._answer_deadline, self._clock)
-        except CancelledError:
-            raise
-        except Exception as error:  # one bad request must not stop the server
-            self._emit(NovaFailed(type(error).__name__, _place(error)))
-            reply = refuse(FAILED, request.accept)
-            self._emit(
-                NovaAnswered(
-                    request.method, request.target, reply.status, "", FAILED.reason
-                )
+        if not work.called:
+            work.addTimeout(self._answer_deadline, self._clock)
+        return work.addErrback(self._failed, request)
+
+    def _failed(self, failure: Failure, request: NovaRequest) -> NovaReply:
+        """One bad request must not stop the server."""
+        error = failure.value
+        if isinstance(error, CancelledError) or not isinstance(error, Exception):
+            failure.raiseException()
+        self._emit(NovaFailed(type(error).__name__, _place(failure)))
+        reply = refuse(FAILED, request.accept)
+        self._emit(
+            NovaAnswered(
+                request.method, request.target, reply.status, "", FAILED.reason
             )
-            return reply
+        )
+        return reply
 
     def __repr__(self) -> str:
         return f"<MetadataSite {self._connections} connections>"
@@ -148,6 +143,6 @@ def metadata_site(
     )
 
 
-def _place(error: Exception) -> str:
-    *_, last = traceback.extract_tb(error.__traceback__)
+def _place(failure: Failure) -> str:
+    *_, last = traceback.extract_tb(failure.getTracebackObject())
     return f"{Path(last.filename).name}:{last.lineno}"

@@ -7,6 +7,7 @@ raised, so that a caller cannot take them for an absent instance.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Protocol
 
@@ -21,8 +22,9 @@ KIND = "instance"
 """The store's kind of instance documents; entry ids are the instances' UUIDs."""
 PASSWORD_KIND = "instance-password"  # noqa: S105 - the name of a kind
 """The store's kind of passwords: `{"password": text}` under the instance's UUID."""
-MAX_DECODED = 256
-"""Decoded instances that are kept: the guests of one host; the oldest makes room."""
+MAX_DECODED = 16 * 1024 * 1024
+"""Bytes of the documents, as JSON, whose decoded instances are kept: 10,000 of usual
+ones, which take five times that in memory. The oldest makes room."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -61,6 +63,8 @@ class StoredInstances:
         self._emit = emit
         self._tell = changed
         self._decoded: dict[str, Instance | None] = {}
+        self._sizes: dict[str, int] = {}
+        self._size = 0
         self._changes = 0
         self._watches: list[Watch] = []
 
@@ -80,6 +84,8 @@ class StoredInstances:
         self._watches.clear()
         self._changes += 1
         self._decoded.clear()
+        self._sizes.clear()
+        self._size = 0
 
     async def get(self, instance_id: str) -> Instance | None:
         """The instance, or None. Raises StoreError when the store fails."""
@@ -94,13 +100,20 @@ class StoredInstances:
         instance = self._decode(entry)
         # What was read before a change must not be kept after it.
         if self._watches and changes == self._changes:
-            self._keep(instance_id, instance)
+            self._keep(instance_id, instance, len(json.dumps(entry.value)))
         return instance
 
-    def _keep(self, instance_id: str, instance: Instance | None) -> None:
-        if len(self._decoded) >= MAX_DECODED:
-            del self._decoded[next(iter(self._decoded))]
+    def _keep(self, instance_id: str, instance: Instance | None, size: int) -> None:
+        self._drop(instance_id)
+        while self._decoded and self._size + size > MAX_DECODED:
+            self._drop(next(iter(self._decoded)))
         self._decoded[instance_id] = instance
+        self._sizes[instance_id] = size
+        self._size += size
+
+    def _drop(self, instance_id: str) -> None:
+        self._decoded.pop(instance_id, None)
+        self._size -= self._sizes.pop(instance_id, 0)
 
     def _decode(self, entry: StoreEntry) -> Instance | None:
         try:
@@ -115,7 +128,7 @@ class StoredInstances:
 
     def _changed(self, instance_id: str) -> None:
         self._changes += 1
-        self._decoded.pop(instance_id, None)
+        self._drop(instance_id)
         self._tell(instance_id)
 
     def __repr__(self) -> str:

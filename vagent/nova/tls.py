@@ -38,7 +38,7 @@ _failure: Callable[[Exception], Failure] = Failure
 
 @implementer(IPushProducer, IConsumer)
 class TlsServer(TlsConnection):
-    """The server's side of one connection; a transport for twisted.web."""
+    """The server's side of one connection; a transport for `MetadataChannel`."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class TlsServer(TlsConnection):
             self._lingering.cancel()
         self._inner.connectionLost(_failure(self._end or ConnectionLost()))
 
-    # The methods of a transport that twisted.web calls.
+    # The methods of a transport that the inner protocol calls.
 
     @property
     def disconnecting(self) -> bool:
@@ -102,7 +102,7 @@ class TlsServer(TlsConnection):
         self.write(b"".join(data))
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """`producer` is paused and resumed; twisted.web registers itself."""
+        """`producer` is paused and resumed."""
         del streaming
         self._producer = producer
 

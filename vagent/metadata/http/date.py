@@ -30,7 +30,3 @@ class HttpDate:
             self._until = at + 1.0 - now % 1.0
             self._line = f"Date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
         return self._line
-
-    def value(self) -> bytes:
-        """The date alone."""
-        return self.line()[len(b"Date: ") : -len(b"\r\n")]

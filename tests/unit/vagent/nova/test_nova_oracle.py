@@ -86,7 +86,7 @@ class Server:
         head, _, content = transport.value().partition(b"\r\n\r\n")
         first, *lines = head.split(b"\r\n")
         headers = dict(line.split(b": ", 1) for line in lines if line)
-        protocol.connectionLost(None)
+        protocol.connectionLost()
         lowered = {name.lower(): value for name, value in headers.items()}
         return int(first.split()[1]), lowered, content
 

@@ -19,8 +19,9 @@ from vagent.errors import ConflictError, StoreError
 from vagent.metadata.http.date import HttpDate
 from vagent.nova import server
 from vagent.nova.authority import Authority
-from vagent.nova.channel import CLOSE_TIMEOUT, MAX_BODY, MAX_HEADERS
 from vagent.nova.codec import decode_instance
+from vagent.nova.connection.channel import CLOSE_TIMEOUT, IDLE_TIMEOUT
+from vagent.nova.connection.request_head import MAX_BODY, MAX_HEADERS
 from vagent.nova.events import (
     NovaAnswered,
     NovaConnectionRefused,
@@ -28,9 +29,10 @@ from vagent.nova.events import (
     NovaRefused,
 )
 from vagent.nova.instance import Instance
-from vagent.nova.server import ANSWER_DEADLINE, IDLE_TIMEOUT, metadata_site
+from vagent.nova.server import ANSWER_DEADLINE, metadata_site
 from vagent.nova.vendordata.vendor_data import VendorDataError
 from vagent.observe.event import Event
+from vagent.transport.deadlines import TICK_SECONDS
 
 UUID = "1a2b3c00-0000-4000-8000-000000000003"
 TENANT = "7e000000000040008000000000000001"
@@ -236,6 +238,7 @@ def test_refused_caller_that_closes_leaves_nothing(nova: Server) -> None:
     headers = f"Content-Length: {MAX_BODY + 1}\r\n"
     protocol.dataReceived(message("/", method="POST", headers=headers))
     protocol.connectionLost(Failure(ConnectionDone()))
+    nova.clock.advance(TICK_SECONDS)
     assert [] == nova.clock.getDelayedCalls()
 
 
@@ -243,7 +246,7 @@ def test_header_ceiling(nova: Server) -> None:
     """As many header fields as allowed pass; one more does not."""
     fields = [f"X-{n}: y\r\n" for n in range(MAX_HEADERS)]
     assert status(nova.ask("/", headers="".join(fields[:-1]))) == 200
-    assert status(nova.ask("/", headers="".join(fields))) == 400
+    assert status(nova.ask("/", headers="".join(fields))) == 431
 
 
 def test_connection_ceiling(nova: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,6 +297,7 @@ def test_caller_that_leaves_ends_the_work(nova: Server) -> None:
     assert len(cancelled) == 1
     assert transport.value() == b""
     assert nova.events == []
+    nova.clock.advance(TICK_SECONDS)
     assert nova.clock.getDelayedCalls() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -166,7 +167,7 @@ def test_kept_instances_have_a_ceiling(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest makes room for one more."""
-    monkeypatch.setattr(source, "MAX_DECODED", 2)
+    monkeypatch.setattr(source, "MAX_DECODED", 2 * len(json.dumps(DOCUMENT)))
     ids = [f"{UUID[:-1]}{n}" for n in range(3)]
     for entry_id in ids:
         case.put(entry_id, uuid=entry_id)

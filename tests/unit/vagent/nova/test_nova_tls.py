@@ -14,10 +14,11 @@ from twisted.python.failure import Failure
 from lab.pki import Authority
 from tests.unit.vagent.nova.tls_caller import GET, Caller, Pki
 from vagent.nova import server
-from vagent.nova.channel import MAX_BODY
+from vagent.nova.connection.channel import IDLE_TIMEOUT
+from vagent.nova.connection.request_head import MAX_BODY
 from vagent.nova.events import NovaHandshakeFailed
-from vagent.nova.server import IDLE_TIMEOUT
 from vagent.nova.tls import LINGER_SECONDS
+from vagent.transport.deadlines import TICK_SECONDS
 
 VERSIONS = [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION]
 
@@ -180,6 +181,7 @@ def test_site_closes_with_goodbye_and_waits_for_the_client(pki: Pki) -> None:
     assert "half-closed" == caller.transport.state
     caller.server.dataReceived(b"anything")
     caller.lose()
+    caller.clock.advance(TICK_SECONDS)
     assert [] == caller.clock.getDelayedCalls()
 
 
