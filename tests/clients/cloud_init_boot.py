@@ -92,7 +92,7 @@ def main() -> None:
         config = url_helper.readurl(f"{SEED}network-config").contents
         state = network_state.parse_net_config_data(util.load_yaml(config))
         result |= {
-            "vendor_data": source.get_vendordata_raw().decode(),
+            "vendor_data": (source.get_vendordata_raw() or b"").decode(),
             "interfaces": list(state.iter_interfaces()),
         }
     if found and KIND == "Ec2":

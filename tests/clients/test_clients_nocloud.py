@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from lab.agent import port_add
+
 pytestmark = pytest.mark.system
 
 VENDOR = "#cloud-config\ntimezone: UTC\n"
@@ -42,3 +44,15 @@ def test_a_guest_without_network_data(town: Any, clients: Any) -> None:
     )
     town.describe("bob")
     assert 404 == clients.curl("bob", "/nocloud/nope")[0]
+
+
+def test_nocloud_where_tokens_are_required_of_ec2_clients(
+    town: Any, clients: Any, facts: Any
+) -> None:
+    """The source has no tokens, as that of OpenStack, and boots all the same."""
+    town.provision("embedded")
+    guest = town.guests["alice"]
+    town.agent.tool(*port_add(guest), "--session-tokens", "required-ec2")
+    assert 401 == clients.curl("alice", "/latest/meta-data/")[0]
+    facts.check(clients.boot("alice", "NoCloud").result(), "alice")
+    town.agent.tool(*port_add(guest), "--session-tokens", "default")

@@ -23,8 +23,8 @@ from vagent.ports.port import PortTokens, Registration
 
 TOKEN_PATH = re.compile(rb"/(?:latest|1\.0|[0-9]{4}-[0-9]{2}-[0-9]{2})/api/token")
 """Below every version: clients ask below the one that they use."""
-NOVA_TREE = re.compile(rb"/openstack(?:/.*)?", re.DOTALL)
-"""The openstack tree: the clients that use it know nothing of session tokens."""
+WITHOUT_TOKENS = re.compile(rb"/(?:openstack|nocloud)(?:/.*)?", re.DOTALL)
+"""Trees whose clients know nothing of session tokens: Nova's, and cloud-init's seed."""
 MAX_TTL = 21600
 """Seconds: six hours, Amazon's limit. The shortest life is one second."""
 
@@ -140,5 +140,5 @@ class Sessions:
 def _demands(mode: SessionMode, path: bytes) -> bool:
     """Must a request for this path show a token? Audit: the answer is only counted."""
     if mode is SessionMode.REQUIRED_EC2:
-        return NOVA_TREE.fullmatch(path) is None
+        return WITHOUT_TOKENS.fullmatch(path) is None
     return mode in (SessionMode.REQUIRED, SessionMode.AUDIT)

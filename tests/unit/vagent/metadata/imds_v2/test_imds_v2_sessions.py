@@ -258,6 +258,8 @@ def test_lifetimes_that_differ_are_refused(required: Site) -> None:
         (b"/", 401),
         (b"/latest/meta-data/", 401),
         (b"/openstackx", 401),
+        (b"/nocloud/meta-data", 200),
+        (b"/nocloudx/meta-data", 401),
         (b"/openstack", 200),
         (b"/openstack/", 200),
         (b"/openstack/latest/meta_data.json", 200),
