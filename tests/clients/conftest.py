@@ -84,9 +84,13 @@ class Town:
         )
 
     def describe(self, name: str, **changes: Any) -> None:
-        """Give the embedded server a guest's document anew, changed or as it was."""
+        """Give the embedded server a guest's document anew, changed or as it was; None
+        leaves a member out.
+        """
         file = self.folder / f"{name}.json"
-        file.write_text(json.dumps({**document(FACTS[name]), **changes}))
+        made = {**document(FACTS[name]), **changes}
+        known = {name: value for name, value in made.items() if value is not None}
+        file.write_text(json.dumps(known))
         self.agent.tool("vagent.ctl", "instance", "add", str(file))
 
     def register(self, guest: Guest, **changes: Any) -> None:
@@ -208,6 +212,27 @@ class Clients:
         """Run a script of this folder; what it printed."""
         said = self._town.guests[name].machine.run(
             str(INSTALLED / "guest" / "bin" / "python"), str(HERE / script), *argv
+        )
+        found: dict[str, Any] = json.loads(said)
+        return found
+
+    def facter(self, name: str) -> dict[str, Any]:
+        """What facter finds of Amazon's cloud. It is asked for it directly, because it
+        looks at DMI first, and there is no virtual machine.
+        """
+        libraries = DEBIAN / "lib" / "x86_64-linux-gnu"
+        gems = DEBIAN / "share" / "rubygems-integration" / "all" / "gems"
+        folders = [
+            *gems.glob("*/lib"),
+            DEBIAN / "lib" / "ruby" / "vendor_ruby",
+            DEBIAN / "lib" / "ruby" / "3.1.0",
+            libraries / "ruby" / "3.1.0",
+        ]
+        said = self._town.guests[name].machine.run(
+            *("env", f"LD_LIBRARY_PATH={libraries}"),
+            f"RUBYLIB={':'.join(map(str, folders))}",
+            *(str(DEBIAN / "bin" / "ruby3.1"), "--disable-gems", "-rrubygems"),
+            str(HERE / "facter_ask.rb"),
         )
         found: dict[str, Any] = json.loads(said)
         return found

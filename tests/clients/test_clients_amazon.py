@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,8 @@ import pytest
 pytestmark = pytest.mark.system
 
 NAME = "alice"
+NO_BASE64 = {"user_data_base64": None}
+"""Leaves out a member."""
 MACS = "/latest/meta-data/network/interfaces/macs/"
 
 
@@ -26,19 +27,8 @@ def embedded(town: Any) -> Iterator[None]:
 def test_botocore_finds_the_region(town: Any, clients: Any) -> None:
     """It asks for the zone; where only the region is given, it is right as well."""
     assert "eu-west-1" == clients.python(NAME, "botocore_ask.py")["region"]
-    named = "us-test-2"
-    town.agent.tool(
-        *("vagent.ctl", "instance", "add"), str(document_without_zone(town, named))
-    )
-    assert named == clients.python(NAME, "botocore_ask.py")["region"]
-
-
-def document_without_zone(town: Any, region: str) -> Any:
-    file = town.folder / f"{NAME}.json"
-    known = json.loads(file.read_text())
-    del known["availability_zone"]
-    file.write_text(json.dumps({**known, "region": region}))
-    return file
+    town.describe(NAME, region="us-test-2", availability_zone=None)
+    assert "us-test-2" == clients.python(NAME, "botocore_ask.py")["region"]
 
 
 def test_ec2_metadata_of_pypi(clients: Any, facts: Any) -> None:
@@ -76,6 +66,17 @@ def test_ec2metadata_of_cloud_utils(clients: Any) -> None:
         NAME, "ec2metadata", "--availability-zone", "--local-hostname"
     )
     assert "eu-west-1b\nalice-vm.novalocal\n" == said
+
+
+def test_facter(clients: Any, town: Any) -> None:
+    """The whole tree, and user data, with a session token."""
+    town.describe(NAME, region="eu-west-1", user_data="#!/bin/sh\n", **NO_BASE64)
+    found = clients.facter(NAME)
+    metadata = found["metadata"]
+    assert "alice-vm.novalocal" == metadata["hostname"]
+    assert "zone-1a" == metadata["placement"]["availability-zone"]
+    assert ["0"] == list(metadata["public-keys"])
+    assert "#!/bin/sh" == found["userdata"]
 
 
 def test_cloud_init_on_amazon_s_smbios(clients: Any, facts: Any, town: Any) -> None:
