@@ -21,7 +21,7 @@ from vagent.datapath.events import (
     VlanMissing,
 )
 from vagent.datapath.fast_path.offload import FastPath
-from vagent.datapath.interfaces import make_pair, make_tag_side
+from vagent.datapath.interfaces import make_pair, make_tag_side, trouble_with_pair
 from vagent.datapath.names import Names
 from vagent.datapath.rules.applier import Applier
 from vagent.datapath.rules.counters import KernelWatch
@@ -222,18 +222,11 @@ class DataPath:
     @property
     def trouble(self) -> str:
         """Why guests are not served as wanted, by the last look; "" if they are."""
-        for name in (self._names.guest_side, self._names.host_side):
-            if self._system.ifindex(name) is None:
-                return (
-                    f"interface {name} is gone: somebody else took it away; a restart"
-                    " of the agent makes it anew"
-                )
-        if self._told_late:
-            return (
-                f"the kernel took more than {LOOK_DEADLINE:g} s to say which rules it"
-                " holds"
-            )
-        return self._applier.trouble
+        late = self._told_late and (
+            f"the kernel took more than {LOOK_DEADLINE:g} s to say which rules it holds"
+        )
+        pair = trouble_with_pair(self._names, self._system)
+        return pair or late or self._applier.trouble
 
     async def settle(self) -> None:
         """Return when the kernel serves what is registered and provisioned now, and the

@@ -6,6 +6,11 @@ from vagent.datapath.names import SERVICE_MAC, TAG, Names
 from vagent.datapath.system import System
 from vagent.errors import KernelError
 
+_SOMEBODY_ELSE = (
+    "another program changed it; a restart of the agent mends it, and that program"
+    " should be told to leave it alone"
+)
+
 
 async def make_pair(names: Names, system: System) -> bool:
     """Make the veth pair ready, with the listener's address. False where it was there,
@@ -28,6 +33,24 @@ async def make_pair(names: Names, system: System) -> bool:
         f"addr replace {names.listener_interface} dev {host_side}\n"
     )
     return is_new
+
+
+def trouble_with_pair(names: Names, system: System) -> str:
+    """Why no packet gets through the pair, or "". Other programs that manage interfaces
+    may have touched it.
+    """
+    for name in (names.guest_side, names.host_side):
+        if system.ifindex(name) is None:
+            return f"interface {name} is gone: {_SOMEBODY_ELSE}"
+        if not system.is_up(name):
+            return f"interface {name} is down: {_SOMEBODY_ELSE}"
+    address = system.address(names.host_side)
+    if address != names.listener_interface:
+        return (
+            f"interface {names.host_side} has the address {address}, not"
+            f" {names.listener_interface}: {_SOMEBODY_ELSE}"
+        )
+    return ""
 
 
 async def make_tag_side(names: Names, system: System) -> str:

@@ -49,6 +49,7 @@ other tables are listed with them."""
 _FAMILIES = (NETDEV, IPV4, IPV6, INET)
 """Families in which tables of ours may be."""
 _SIOCGIFADDR, _SIOCGIFNETMASK, _SIOCGIFHWADDR = 0x8915, 0x891B, 0x8927
+_SIOCGIFFLAGS, _IFF_UP = 0x8913, 1
 _IFNAMSIZ = 16
 _QUEUE_DROPPED, _USER_DROPPED = 5, 6
 
@@ -129,6 +130,9 @@ class System(Protocol):
         """Ifindex of the other end of a veth, or of the interface that a VLAN interface
         is on; 0 where there is none.
         """
+
+    def is_up(self, name: str) -> bool:
+        """Is there such an interface, and is it up?"""
 
     def mac(self, name: str) -> str:
         """Hardware address of an interface."""
@@ -224,6 +228,13 @@ class LinuxSystem:
         return links.linked_in(
             netlink.ask(question, f"interface {name}", netlink.NETLINK_ROUTE)
         )
+
+    def is_up(self, name: str) -> bool:
+        try:
+            answer = _ask_interface(name, _SIOCGIFFLAGS)
+        except OSError:
+            return False
+        return bool(struct.unpack_from("=H", answer, _IFNAMSIZ)[0] & _IFF_UP)
 
     def mac(self, name: str) -> str:
         try:

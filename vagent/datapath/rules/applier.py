@@ -75,6 +75,7 @@ class Applier:
         self._applied_services = services
         self._replace = True
         self._in_force = InForce(names, system=system, emit=emit)
+        self._commits = 0
         self._lost = ""
         self._lookers: list[Deferred[None]] = []
         self._running = False
@@ -338,17 +339,20 @@ class Applier:
 
     async def _run_nft(self, script: str) -> None:
         await self._system.run_nft(script)
-        self._in_force.committed()
+        self._commits += 1
 
     async def _transact(self, messages: Sequence[NftMessage]) -> None:
         await self._system.transact(messages)
-        self._in_force.committed()
+        self._commits += 1
 
     async def _look(self) -> None:
         # Who asks from now on may know of something that this look does not see.
         lookers, self._lookers = self._lookers, []
         lost = await self._in_force.look(
-            self._applied_services, self._applied.values(), self._features
+            self._applied_services,
+            self._applied.values(),
+            self._features,
+            ours=self._commits,
         )
         if lost:
             self._lost = f"{lost}; put back now"

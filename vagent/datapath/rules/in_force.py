@@ -37,28 +37,25 @@ class InForce:
         self._names = names
         self._system = system
         self._emit = emit
-        self._generation: int | None = None
+        self._others: int | None = None
         self.unread = ""
 
     def __repr__(self) -> str:
-        return f"<InForce {self._names.table}: generation {self._generation}>"
-
-    def committed(self) -> None:
-        """The kernel took one transaction of ours."""
-        if self._generation is not None:
-            self._generation = (self._generation + 1) % _GENERATIONS
+        return f"<InForce {self._names.table}: {self._others} of others>"
 
     async def look(
         self,
         services: Services,
         attachments: Iterable[Attachment],
         features: Features,
+        *,
+        ours: int,
     ) -> str:
-        """What is missing of all this, in words; "" for nothing. No transaction of ours
-        may be under way.
+        """What is missing of all this, in words; "" for nothing. The kernel took `ours`
+        transactions of ours so far; none may be under way.
         """
         try:
-            lost = await self._look(services, attachments, features)
+            lost = await self._look(services, attachments, features, ours)
         except Exception as failure:  # the next look may succeed
             unread = RulesUnread(str(failure))
             # A kernel that refuses for hours is told once.
@@ -76,9 +73,10 @@ class InForce:
         services: Services,
         attachments: Iterable[Attachment],
         features: Features,
+        ours: int,
     ) -> str:
         before = self._system.nft_generation()
-        if before == self._generation:
+        if (before - ours) % _GENERATIONS == self._others:
             return ""
         table = self._names.table
         written = tuple(attachments)
@@ -90,7 +88,7 @@ class InForce:
             self._forgive(wanted, held, written)
             lost = "; ".join(missing(wanted, held, table))
             if after == before:
-                self._generation = after
+                self._others = (after - ours) % _GENERATIONS
                 return lost
             before = after
         if lost:

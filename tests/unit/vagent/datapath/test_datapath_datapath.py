@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from typing import Any, cast
 from unittest.mock import create_autospec, patch
 
@@ -99,6 +99,12 @@ class Host:
 
     def ifindex(self, name: str) -> int | None:
         return self.taps.get(name)
+
+    def is_up(self, name: str) -> bool:
+        return name in self.taps
+
+    def address(self, name: str) -> IPv4Interface | None:
+        return IPv4Interface("169.254.64.1/18")
 
     def mac(self, name: str) -> str:
         return "02:00:00:00:00:07"

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from twisted.internet.defer import Deferred
 
-from vagent.datapath.interfaces import make_pair, make_tag_side
+from vagent.datapath.interfaces import make_pair, make_tag_side, trouble_with_pair
 from vagent.datapath.names import Names
 from vagent.datapath.system import System
 from vagent.errors import KernelError
@@ -24,6 +24,7 @@ class Host:
         self.tied = tied
         self.host_address = address
         self.has_ipv6 = has_ipv6
+        self.down: set[str] = set()
         self.no_vlan = False
         self.commands: list[str] = []
         self.settings: list[str] = []
@@ -36,6 +37,9 @@ class Host:
     def ifindex(self, name: str) -> int | None:
         names = [*self.tied]
         return 10 + names.index(name) if name in names else None
+
+    def is_up(self, name: str) -> bool:
+        return name not in self.down
 
     def linked(self, name: str) -> int:
         return self.ifindex(self.tied[name]) or 0
@@ -127,3 +131,21 @@ def test_a_kernel_without_vlans_says_why(names: Names) -> None:
     host.no_vlan = True
     assert "Unknown device type" == outcome(make_tag_side(names, cast("System", host)))
     assert [] == host.commands
+
+
+def trouble(host: Host, names: Names) -> str:
+    return trouble_with_pair(names, cast("System", host))
+
+
+def test_what_is_the_matter_with_the_pair(names: Names) -> None:
+    """It is there, up, and has the listener's address; or it is said what is not."""
+    host = Host(PAIR, address=OURS)
+    assert "" == trouble(host, names)
+    for side in ("vagent0", "vagent1"):
+        host.down = {side}
+        assert trouble(host, names).startswith(f"interface {side} is down: ")
+        others = Host({name: "" for name in PAIR if name != side}, address=OURS)
+        assert trouble(others, names).startswith(f"interface {side} is gone: ")
+    for address in ("", "169.254.64.1/16"):
+        said = trouble(Host(PAIR, address=address), names)
+        assert f"the address {address or None}, not {OURS}" in said
