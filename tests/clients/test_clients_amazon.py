@@ -105,7 +105,9 @@ def test_a_guest_without_network_data_has_its_port_s(town: Any, clients: Any) ->
 
 
 def test_a_404_ends_at_once_though_its_body_is_not_read(clients: Any) -> None:
-    """Clients that look at the status alone close, or send their next request."""
+    """Clients that look at the status alone close, or send their next request, or leave
+    the connection as it is; of these the agent closes each before there are too many.
+    """
     found = clients.python(NAME, "unread_body.py")
-    assert [404] * 4 == found["status"]
+    assert [404] * 124 == found["status"]
     assert found["seconds"] < 2

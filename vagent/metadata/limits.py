@@ -115,6 +115,11 @@ IDLE_SECONDS = 60.0
 """Until a connection without requests is closed. Clients that poll come back sooner, or
 connect again."""
 
+IDLE_AFTER_404_SECONDS = 3.0
+"""The same after a 404: clients that look at the status alone leave its body unread,
+and neither use the connection again nor close it; 64 of these would shut the guest out.
+"""
+
 LINGER_SECONDS = 2.0
 """How long the rest of a refused request is read and dropped. To close the socket at
 once would send a reset, which can reach the guest before it has read the response."""

@@ -40,6 +40,7 @@ from vagent.metadata.limits import (
     BODY_SECONDS,
     DRAIN_SECONDS,
     HEAD_SECONDS,
+    IDLE_AFTER_404_SECONDS,
     IDLE_SECONDS,
     LINGER_SECONDS,
     MAX_LINGERED,
@@ -265,6 +266,9 @@ class DownstreamConnection(Protocol):
         """All parts of the response were sent; `size` counts its body."""
         self._callbacks.response_sent(self, status, size)
         self._next(close=close)
+        if status == 404 and self._phase is _READING and self._stage is _NOTHING:
+            soon = self._deadlines.now() + IDLE_AFTER_404_SECONDS
+            self.deadline = min(self.deadline, soon)
 
     def reset(self) -> None:
         """Reset the connection, for example because a response cannot be completed."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vagent.metadata.guest.connection import DownstreamConnection
 
 _BOOT_PATH = re.compile(
-    rb"/(?:openstack(?:/.*)?"
+    rb"/(?:(?:openstack|nocloud)(?:/.*)?"
     rb"|(?:ec2/)?[^/]+/(?:meta-data|user-data|dynamic)(?:/.*)?"
     rb"|latest/api/token"
     rb"|(?:ec2/?)?(?:(?:latest|[0-9.-]+)/?)?)"

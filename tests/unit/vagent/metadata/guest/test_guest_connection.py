@@ -16,6 +16,7 @@ from vagent.metadata.limits import (
     BODY_SECONDS,
     DRAIN_SECONDS,
     HEAD_SECONDS,
+    IDLE_AFTER_404_SECONDS,
     IDLE_SECONDS,
     LINGER_SECONDS,
     MAX_LINGERED,
@@ -81,6 +82,55 @@ def test_idle_connection_is_closed_without_a_word() -> None:
     assert "open" == transport.state
     rig.advance(2)
     assert ("closed", b"") == (transport.state, transport.sent)
+
+
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone"
+
+
+@pytest.mark.parametrize(
+    ("reply", "seconds"),
+    [(NOT_FOUND, IDLE_AFTER_404_SECONDS), (HELLO, IDLE_SECONDS)],
+)
+def test_a_connection_ends_soon_after_404(reply: bytes, seconds: float) -> None:
+    """Clients that leave the body unread do not use it again; after another request it
+    is a connection like any other.
+    """
+    rig = Rig()
+    guest, transport = rig.guest()
+    guest.dataReceived(GET)
+    rig.connections[0].dataReceived(reply)
+    rig.advance(seconds - 1)
+    assert "open" == transport.state
+    rig.advance(1 + TICK_SECONDS)
+    assert "closed" == transport.state
+
+
+def test_a_request_after_404_is_served_as_ever() -> None:
+    """It begins before the connection ends, and has the time that requests have."""
+    rig = Rig()
+    guest, transport = rig.guest()
+    guest.dataReceived(GET)
+    rig.connections[0].dataReceived(NOT_FOUND)
+    rig.advance(IDLE_AFTER_404_SECONDS - 1)
+    guest.dataReceived(GET[:-1])
+    rig.advance(IDLE_AFTER_404_SECONDS)
+    guest.dataReceived(GET[-1:])
+    rig.connections[0].dataReceived(HELLO)
+    rig.advance(IDLE_SECONDS - 1)
+    assert "open" == transport.state
+    assert transport.sent.endswith(HELLO[-5:])
+
+
+def test_a_pipelined_request_after_404_has_its_time() -> None:
+    """It is under way already when the 404 is sent."""
+    rig = Rig()
+    guest, transport = rig.guest()
+    guest.dataReceived(GET + GET)
+    rig.connections[0].dataReceived(NOT_FOUND)
+    rig.advance(IDLE_AFTER_404_SECONDS + 1)
+    assert "open" == transport.state
+    rig.connections[0].dataReceived(HELLO)
+    assert transport.sent.endswith(HELLO[-5:])
 
 
 def test_slow_reader_is_reset() -> None:

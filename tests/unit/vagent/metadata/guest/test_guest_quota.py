@@ -70,6 +70,7 @@ def test_without_a_rate_there_is_no_limit() -> None:
         *(b"/latest/meta-data", b"/2009-04-04/meta-data/instance-id", b"/latest"),
         *(b"/latest/user-data", b"/2016-09-02/dynamic/instance-identity/document"),
         *(b"/ec2/latest/meta-data/", b"/ec2/", b"/ec2", b"/1.0/"),
+        *(b"/nocloud/meta-data", b"/nocloud"),
         *(b"/latest/api/token", b"/openstack/latest/user_data"),
     ],
 )
@@ -80,7 +81,13 @@ def test_paths_of_a_boot(path: bytes) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [b"/openstackx", b"/computeMetadata/v1/", b"/latest/whoami", b"/x/y/meta-data"],
+    [
+        b"/openstackx",
+        b"/nocloudx",
+        b"/computeMetadata/v1/",
+        b"/latest/whoami",
+        b"/x/y/meta-data",
+    ],
 )
 def test_other_paths(path: bytes) -> None:
     """429 says what it is."""
