@@ -64,13 +64,34 @@ def test_nova_is_told_the_four_headers_and_no_more(town: Any, clients: Any) -> N
     } == asked["headers"]
 
 
+def judged(town: Any) -> list[str]:
+    """The kinds of what the agent says is wrong."""
+    status = json.loads(town.agent.get("http://127.0.0.1:8085/status"))
+    return [one["kind"] for one in status["judgements"]]
+
+
+def explained_and_diagnosed(town: Any, name: str) -> tuple[str, str]:
+    """What `explain` says of a guest's port, and `doctor` of the host; both fail."""
+    tool = ("vagent.ctl", "--config", str(town.agent.conf))
+    port_id = town.guests[name].port_id
+    explained = town.agent.tool(*tool, "explain", "--port", port_id, check=False)
+    diagnosed = town.agent.tool(*tool, "doctor", check=False)
+    assert "✗ " in explained
+    assert "✗ " in diagnosed
+    return explained, diagnosed
+
+
 def test_another_secret_is_nova_s_403(town: Any, clients: Any) -> None:
     """Nova's refusal reaches the guest, who learns that it is no fault of its own."""
     with town.restarted(SECRET, "not-the-secret-of-nova"):
         town.provision("nova")
         status, body = clients.curl("alice", META_DATA)
-    assert 403 == status
-    assert "Invalid proxy request signature." in body
+        assert 403 == status
+        assert "Invalid proxy request signature." in body
+        assert ["signature-refused"] == judged(town)
+        for words in explained_and_diagnosed(town, "alice"):
+            assert "nova-api refused our signature" in words
+            assert "metadata_proxy_shared_secret" in words
 
 
 def test_an_instance_unknown_to_nova_is_nova_s_404(town: Any, clients: Any) -> None:
@@ -81,9 +102,31 @@ def test_an_instance_unknown_to_nova_is_nova_s_404(town: Any, clients: Any) -> N
         assert 404 == clients.curl("alice", META_DATA)[0]
         (asked,) = town.nova.requests()
         assert UNKNOWN == asked["headers"]["HTTP_X_INSTANCE_ID"]
+        assert ["instance-unknown"] == judged(town)
+    finally:
+        town.register(alice)
+    assert [] == judged(town)
+    assert 200 == clients.curl("alice", META_DATA)[0]
+
+
+def test_a_wrong_tenant_is_told_of_that_port(town: Any, clients: Any) -> None:
+    """Nova says 404 to all that its guest asks; other guests are served. A document
+    that an instance need not have is no reason to complain.
+    """
+    alice = town.guests["alice"]
+    assert 404 == clients.curl("bob", "/latest/nothing")[0]
+    assert [] == judged(town)
+    town.register(alice, tenant_id=town.guests["carol"].tenant_id)
+    try:
+        assert 404 == clients.curl("alice", META_DATA)[0]
+        assert 200 == clients.curl("bob", META_DATA)[0]
+        assert ["instance-unknown"] == judged(town)
+        for words in explained_and_diagnosed(town, "alice"):
+            assert "nova-api does not know this instance with this tenant" in words
     finally:
         town.register(alice)
     assert 200 == clients.curl("alice", META_DATA)[0]
+    assert [] == judged(town)
 
 
 def test_a_restart_of_nova_is_only_a_delay(town: Any, clients: Any) -> None:

@@ -23,9 +23,14 @@ _DOWN_REMEDY = (
 )
 
 
+_PROBE_REMEDY = (
+    "look into the log of nova-api there, and of the web server in front of it"
+)
+
+
 def of_endpoints(endpoints: Sequence[EndpointSnapshot]) -> Iterator[Judgement]:
-    """Those that are down, with their last error. As long as another one is not, guests
-    are served.
+    """Those that are down, with their last error, and those that answer health checks
+    with one. As long as another one is not down, guests are served.
     """
     down = [one for one in endpoints if one.state is BreakerState.DOWN]
     severity = Severity.WARNING if len(down) < len(endpoints) else Severity.WRONG
@@ -40,6 +45,16 @@ def of_endpoints(endpoints: Sequence[EndpointSnapshot]) -> Iterator[Judgement]:
             f"down: {one.problem}",
             remedy,
         )
+    for one in endpoints:
+        probe = one.last_probe
+        if one.state is BreakerState.SUSPECT and probe is not None and probe.problem:
+            yield Judgement(
+                JudgementKind.ENDPOINT_FAILS_PROBES,
+                Severity.WARNING,
+                Subject(SubjectKind.ENDPOINT, one.address),
+                f"the health check failed: {probe.problem}",
+                _PROBE_REMEDY,
+            )
 
 
 def of_refusing(refused: Mapping[str, UpstreamRefusal]) -> Iterator[Judgement]:

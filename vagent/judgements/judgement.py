@@ -20,6 +20,7 @@ class JudgementKind(StrEnum):
     """What is wrong, from a closed set; a word for counters and for programs."""
 
     ENDPOINT_DOWN = "endpoint-down"
+    ENDPOINT_FAILS_PROBES = "endpoint-fails-probes"
     CERTIFICATE_REFUSED = "client-certificate-refused"
     SIGNATURE_REFUSED = "signature-refused"
     HEADER_MISSING = "header-missing"

@@ -77,8 +77,9 @@ SIGNATURE_REMEDY = (
 )
 INSTANCE_REMEDY = (
     "compare instance and tenant of the port (vagentctl port show) with Nova's"
-    " (openstack server show), and register it again; if they are right, look whether"
-    " nova.conf has service_metadata_proxy = true"
+    " (openstack server show; of the embedded server: vagentctl instance list), and"
+    " register it again; if they are right, look whether nova.conf has"
+    " service_metadata_proxy = true"
 )
 CERTIFICATE_REMEDY = (
     "have <client-cert> issued by an authority that the server accepts, and look at its"

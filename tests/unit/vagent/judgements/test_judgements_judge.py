@@ -11,7 +11,7 @@ from vagent.judgements.judge import of_endpoints, of_ports, of_refusing
 from vagent.judgements.judgement import JudgementKind, Severity, SubjectKind
 from vagent.metadata.events import Caller
 from vagent.metadata.upstream.circuit_breaker import BreakerState
-from vagent.metadata.upstream.endpoint import EndpointSnapshot
+from vagent.metadata.upstream.endpoint import EndpointSnapshot, ProbeSnapshot
 from vagent.metadata.upstream.refusal import (
     CERTIFICATE_REMEDY,
     SIGNATURE_REMEDY,
@@ -50,6 +50,29 @@ def test_an_endpoint_that_refuses_our_certificate() -> None:
     assert JudgementKind.CERTIFICATE_REFUSED is found.kind
     assert CERTIFICATE_REMEDY == found.remedy
     assert found.text.endswith(refusing.problem)
+
+
+@pytest.mark.parametrize(
+    ("state", "problem", "judged"),
+    [
+        (BreakerState.SUSPECT, "status 500", True),
+        (BreakerState.SUSPECT, "", False),
+        (BreakerState.UP, "status 500", False),
+    ],
+)
+def test_an_endpoint_that_fails_health_checks(
+    state: BreakerState, problem: str, *, judged: bool
+) -> None:
+    """No request of a guest can have brought that about, so it is told; not once a
+    guest has got its answer.
+    """
+    one = replace(UP, state=state, last_probe=ProbeSnapshot(1.0, problem))
+    found = [*of_endpoints((one,))]
+    assert judged is bool(found)
+    if judged:
+        assert JudgementKind.ENDPOINT_FAILS_PROBES is found[0].kind
+        assert Severity.WARNING is found[0].severity
+        assert "the health check failed: status 500" == found[0].text
 
 
 @pytest.mark.parametrize("state", [BreakerState.UP, BreakerState.SUSPECT])
