@@ -13,6 +13,8 @@ C   attaching ports at 10 and at 1,000 registered, 1,000 in one call, memory of 
 D   a service elsewhere: stream, datagrams and round trips that the kernel carries,
     beside plain routing between the same namespaces
 E   a boot storm: 500 guests at once, each asking as cloud-init does, beside Neutron's
+F   a flood: what another guest and /healthz notice of one guest's, beside haproxy
+R   restarts under clients that do not repeat a request: how many fail
 M   memory of the agent: started, serving, with 1,000 idle connections of guests
 
 Contestants take turns within each round; a figure is the median of all rounds, with
@@ -39,11 +41,13 @@ from bench.attaching import measure_ports
 from bench.booting import measure_storm
 from bench.carrying import measure_carried
 from bench.figures import Part, as_json
+from bench.flooding import measure_flood
 from bench.goals import MET, MISSED, UNKNOWN
 from bench.memory import measure_memory
 from bench.pace import Pace
 from bench.proxying import measure_alone, measure_whole_path
 from bench.racing_neutron import measure_beside_neutron
+from bench.restarting import measure_restarts
 from bench.stage import Cpus, Stage
 from bench.table import render
 from bench.trapping import measure_trap
@@ -81,6 +85,8 @@ PARTS: dict[str, Measure] = {
     "C": lambda stage, pace: [measure_ports(stage, pace)],
     "D": lambda stage, pace: [measure_carried(stage, pace)],
     "E": lambda stage, pace: [measure_storm(stage, pace)],
+    "F": lambda stage, pace: [measure_flood(stage, pace)],
+    "R": lambda stage, pace: [measure_restarts(stage, pace)],
     "M": lambda stage, pace: [measure_memory(stage, pace)],
 }
 

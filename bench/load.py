@@ -20,12 +20,15 @@ TIMEOUT = "5s"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the clients do; `close` is one connection for each request."""
+    """What the clients do; `close` is one connection for each request, `behind` how
+    many requests each sends behind one another.
+    """
 
     name: str
     connections: int
     path: str = "/"
     close: bool = False
+    behind: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +60,20 @@ def parse(text: str) -> Report:
     raise LabError(f"wrk did not report; it said:\n{text}")
 
 
-def drive(
-    machine: Machine, origin: str, shape: Shape, *, seconds: int, cpu: int
-) -> Report:
-    """Ask `origin` for so long, from this machine and CPU. Raises LabError."""
+def wrk(origin: str, shape: Shape, *, seconds: int, cpu: int) -> list[str]:
+    """The command that asks `origin` for so long, from this CPU."""
     header = ["-H", "Connection: close"] if shape.close else []
-    said = machine.run(
+    return [
         *("taskset", "-c", str(cpu), "wrk", "--threads", "1"),
         *("--connections", str(shape.connections), "--duration", f"{seconds}s"),
         *("--timeout", TIMEOUT, "--script", str(REPORT), *header),
         origin + shape.path,
-    )
-    return parse(said)
+        *(["--", str(shape.behind)] if shape.behind else []),
+    ]
+
+
+def drive(
+    machine: Machine, origin: str, shape: Shape, *, seconds: int, cpu: int
+) -> Report:
+    """Ask `origin` for so long, from this machine and CPU. Raises LabError."""
+    return parse(machine.run(*wrk(origin, shape, seconds=seconds, cpu=cpu)))

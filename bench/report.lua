@@ -1,4 +1,13 @@
--- One line of JSON for the benchmark, after wrk's own summary.
+-- One line of JSON for the benchmark, after wrk's own summary. With an argument so many
+-- requests are sent behind one another.
+function init(args)
+  local depth = tonumber(args[1])
+  if depth then
+    local requests = string.rep(wrk.format(), depth)
+    request = function() return requests end
+  end
+end
+
 function done(summary, latency, _)
   local errors = summary.errors
   io.write(string.format(

@@ -1,8 +1,9 @@
 """Clients that do not repeat a request: what a service fails, they have lost.
 
-A program for a guest. Half of its clients open a connection for each request, as
-cloud-init does, the others keep theirs until a response says that it closes. It asks
-until its standard input ends, or so many times, and then prints an `Outcome` as JSON.
+A program for a guest. Every other client keeps its connection until a response says
+that it closes, the rest open one for each request, as cloud-init does. It asks until
+its standard input ends, or for so long, or so many times, and then prints an `Outcome`
+as JSON. Needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ SHOWN = 5
 
 @dataclass(slots=True)
 class Outcome:
-    """Requests, those that failed (a few of them in words), and the longest of those
-    that did not, in seconds.
+    """Requests, those that failed (a few of them in words), and how many seconds each
+    of those took that did not.
     """
 
     asked: int = 0
     failed: int = 0
-    longest: float = 0.0
+    seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
     def note(self, seconds: float, error: str) -> None:
         """One request has ended; `error` is "" for an answer of 200."""
         self.asked += 1
         if not error:
-            self.longest = max(self.longest, seconds)
+            self.seconds.append(seconds)
             return
         self.failed += 1
         if len(self.errors) < SHOWN:
@@ -45,8 +46,11 @@ class Outcome:
 class Clients:
     """So many at a time, each with a pause between its requests."""
 
-    def __init__(self, host: str, count: int, pause: float, most: int) -> None:
+    def __init__(
+        self, host: str, path: str, *, count: int, pause: float, most: int
+    ) -> None:
         self._host = host
+        self._path = path
         self._pause = pause
         self._most = most
         self._begun = 0
@@ -54,15 +58,18 @@ class Clients:
         self._ended = threading.Event()
         self.outcome = Outcome()
         self._threads = [
-            threading.Thread(target=self._ask, args=(number % 2 == 0,))
+            threading.Thread(target=self._ask, args=(number % 2 == 1,))
             for number in range(count)
         ]
 
-    def run(self) -> Outcome:
-        """Ask until there is nothing more to read, or all is asked."""
+    def run(self, seconds: float) -> Outcome:
+        """Ask until there is nothing more to read, or all is asked, or for so long."""
         for one in self._threads:
             one.start()
-        if not self._most:
+        if seconds:
+            self._ended.wait(seconds)
+            self._ended.set()
+        elif not self._most:
             sys.stdin.read()
             self._ended.set()
         for one in self._threads:
@@ -73,7 +80,7 @@ class Clients:
         connection = self._connection()
         while (number := self._next()) and not self._ended.wait(self._pause):
             begun = time.monotonic()
-            error = self._once(connection, f"/latest/meta-data/{number}", keeps)
+            error = self._once(connection, f"{self._path}{number}", keeps)
             with self._lock:
                 self.outcome.note(time.monotonic() - begun, error)
             if error or not keeps:
@@ -111,9 +118,17 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=8)
     parser.add_argument("--pause", type=float, default=0.02, help="seconds")
     parser.add_argument("--most", type=int, default=0, help="requests in all")
+    parser.add_argument("--seconds", type=float, default=0.0, help="in all")
+    parser.add_argument("--path", default="/latest/meta-data/", help="and a number")
     options = parser.parse_args()
-    clients = Clients(options.host, options.count, options.pause, options.most)
-    print(json.dumps(asdict(clients.run())))  # noqa: T201 its output
+    clients = Clients(
+        options.host,
+        options.path,
+        count=options.count,
+        pause=options.pause,
+        most=options.most,
+    )
+    print(json.dumps(asdict(clients.run(options.seconds))))  # noqa: T201 its output
 
 
 if __name__ == "__main__":
