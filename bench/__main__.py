@@ -62,7 +62,7 @@ NOISY = 20.0
 """Per cent of one CPU, used by others, from which on the table warns."""
 EPILOG = """\
 Needs root, haproxy, iperf3, nginx and wrk, and Neutron for its rows; `make bench`
-installs them. Takes about 13 minutes. Figures of different machines do not compare;
+installs them. Takes about 16 minutes. Figures of different machines do not compare;
 ratios do, more or less. On a machine that does other work, trust CPU per answer more
 than requests per second.
 """

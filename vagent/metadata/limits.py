@@ -48,9 +48,10 @@ MAX_PIPELINED = 16 * 1024
 """What a guest may send behind an unanswered request until its socket is no longer
 read."""
 
-MAX_REQUESTS_PER_TURN = 4
-"""Requests of one connection that are answered in one turn of the reactor, if answers
-are at hand. 64 connections of a guest that pipelines cost the others some 6 ms."""
+MAX_REQUESTS_PER_TURN = 1
+"""Requests of one connection that are begun in one turn of the reactor, if they are at
+hand: with four, a guest that pipelines over 64 connections delayed others by twice as
+much, and had half as many answers itself, the rest refused for being too many."""
 
 OVER_RATE_SECONDS = 0.5
 """A connection is not read for so long after a refusal for the guest's rate."""

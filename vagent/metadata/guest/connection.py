@@ -185,7 +185,7 @@ class DownstreamConnection(Protocol):
         elif self._phase is _PAUSED:
             self._phase, self._stage = _READING, _NOTHING
             self.deadline = self._deadlines.now() + IDLE_SECONDS
-            self._go_on()
+            self._wait_for_turn()
         elif self._phase is not _READING:
             self.reset()
         elif self._stage is _NOTHING:
@@ -348,6 +348,11 @@ class DownstreamConnection(Protocol):
         if self._has_ended and self._phase is _READING and not self._waits_turn:
             self._close()
 
+    def _wait_for_turn(self) -> None:
+        """Go on later: others that wait have their turn first."""
+        self._waits_turn = True
+        self._turns.later(self._take_turn)
+
     def _take_turn(self) -> None:
         """Others had their turn: go on with the requests that are here."""
         self._waits_turn = False
@@ -363,8 +368,7 @@ class DownstreamConnection(Protocol):
         try:
             while self._phase is _READING and not self._wire.pending:
                 if left <= 0 and self._reader.size:
-                    self._waits_turn = True
-                    self._turns.later(self._take_turn)
+                    self._wait_for_turn()
                     return
                 left -= 1
                 found = self._reader.take(data)

@@ -19,6 +19,7 @@ from vagent.metadata import proxy as proxy_module
 from vagent.metadata.guest.events import AnswerWithheld
 from vagent.metadata.limits import FEW_CONNECTIONS, RESERVED
 from vagent.metadata.upstream.target import HostPort, Target
+from vagent.transport.deadlines import TICK_SECONDS
 from vagent.transport.tls import AlertReceived
 
 
@@ -114,6 +115,7 @@ def test_requests_count_where_there_is_no_service_too() -> None:
     rig.proxy.set_target(None)
     guest, transport = rig.guest()
     guest.dataReceived(GET * 3)
+    rig.advance(TICK_SECONDS)
     reasons = [one for one in rig.labels() if one != "DOWN"]
     assert ["no-service", "no-service", "too-fast"] == reasons
     assert "paused" == transport.reading
@@ -171,7 +173,8 @@ def test_every_answer_of_our_own_has_a_date() -> None:
     assert HELLO.replace(b" OK\r\n", b" OK\r\nDate: d\r\n") == transport.take()
     _, busy = rig.guest()
     rig.proxy.set_target(None)
-    guest.dataReceived(GET + b"bad\r\n\r\n")
+    guest.dataReceived(GET)
+    guest.dataReceived(b"bad\r\n\r\n")
     for status, sent in ((b"503", busy.sent), (b"503", transport.sent)):
         assert sent.startswith(b"HTTP/1.1 %b " % status)
         assert 1 == sent.split(b"\r\n\r\n")[0].count(b"\r\nDate: d\r\n")

@@ -20,6 +20,7 @@ from vagent.metadata.guest.connection import DownstreamConnection
 from vagent.metadata.limits import STALE_SECONDS
 from vagent.metadata.upstream.events import ForwardFailed
 from vagent.metadata.upstream.target import HostPort, Target
+from vagent.transport.deadlines import TICK_SECONDS
 
 CLOSING = GET[:-2] + b"Connection: close\r\n\r\n"
 HEAD = b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -328,6 +329,7 @@ def test_pipelined_requests_for_one_document() -> None:
     rig = caching()
     ((_, transport),) = ask(rig, GET * 3)
     rig.connections[0].dataReceived(HELLO)
+    rig.advance(TICK_SECONDS)
     assert (HELLO * 3, 1) == (transport.sent, sent(rig))
 
 
@@ -337,6 +339,7 @@ def test_pipelined_requests_before_a_half_close() -> None:
     ((guest, transport),) = ask(rig, GET * 3)
     guest.readConnectionLost()
     rig.connections[0].dataReceived(HELLO)
+    rig.advance(TICK_SECONDS)
     assert (HELLO * 3, "closed") == (transport.sent, transport.state)
 
 

@@ -23,9 +23,11 @@ from vagent.metadata.limits import (
     MAX_PIPELINED,
     MAX_REQUESTS_PER_TURN,
     MAX_TURNED_AWAY,
+    OVER_RATE_SECONDS,
 )
 from vagent.metadata.upstream.target import HostPort, Target
 from vagent.transport.deadlines import TICK_SECONDS
+from vagent.transport.turns import MAX_PER_TURN
 
 
 def test_one_request_one_reply_in_one_write() -> None:
@@ -220,9 +222,31 @@ def test_who_waits_for_a_turn_is_answered_before_the_end() -> None:
     guest.dataReceived(GET)
     guest.readConnectionLost()
     assert "open" == transport.state
-    one_turn(rig.clock)
+    for _ in range(2):
+        one_turn(rig.clock)
     assert MAX_REQUESTS_PER_TURN + 2 == transport.sent.count(b"HTTP/1.1 503 ")
     assert "closed" == transport.state
+
+
+def test_connections_whose_pause_is_over_take_turns() -> None:
+    """Pauses that began together end together: what the guest has sent meanwhile is not
+    begun on all its connections at once.
+    """
+    rig = Rig(guest_request_rate=0.001, guest_request_burst=1)
+    rig.proxy.set_target(None)
+    guests = [rig.guest() for _ in range(MAX_PER_TURN + 1)]
+    for guest, _ in guests:
+        guest.dataReceived(GET * 3)
+    for _ in range(3):
+        one_turn(rig.clock)
+    assert {"paused"} == {transport.reading for _, transport in guests}
+    for _, transport in guests:
+        transport.take()
+    rig.clock.rightNow += OVER_RATE_SECONDS + TICK_SECONDS
+    one_turn(rig.clock)
+    assert {b""} == {transport.sent for _, transport in guests}
+    one_turn(rig.clock)
+    assert MAX_PER_TURN == sum(bool(transport.sent) for _, transport in guests)
 
 
 def test_a_connection_that_closes_has_no_turn() -> None:
