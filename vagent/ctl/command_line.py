@@ -14,6 +14,7 @@ from typing import TextIO
 
 from vagent.console import quiet_when_unread
 from vagent.ctl import (
+    ask,
     data_path,
     doctor,
     explain,
@@ -42,6 +43,7 @@ GROUPS = (
     data_path,
     doctor,
     explain,
+    ask,
     import_conf,
 )
 URLS = ("port_api", "config_api", "introspect")

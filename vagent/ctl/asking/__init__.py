@@ -1,0 +1,1 @@
+"""One signed question to a metadata service, as the agent would ask it."""
