@@ -37,21 +37,21 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from bench.attaching import measure_ports
-from bench.booting import measure_storm
-from bench.carrying import measure_carried
-from bench.figures import Part, as_json
-from bench.flooding import measure_flood
-from bench.goals import MET, MISSED, UNKNOWN
-from bench.memory import measure_memory
-from bench.pace import Pace
-from bench.proxying import measure_alone, measure_whole_path
-from bench.racing_neutron import measure_beside_neutron
-from bench.restarting import measure_restarts
-from bench.stage import Cpus, Stage
-from bench.table import render
-from bench.trapping import measure_trap
-from bench.usage import OTHERS
+from bench.parts.attaching import measure_ports
+from bench.parts.booting import measure_storm
+from bench.parts.carrying import measure_carried
+from bench.parts.flooding import measure_flood
+from bench.parts.memory import measure_memory
+from bench.parts.proxying import measure_alone, measure_whole_path
+from bench.parts.racing_neutron import measure_beside_neutron
+from bench.parts.restarting import measure_restarts
+from bench.parts.trapping import measure_trap
+from bench.report.figures import Part, as_json
+from bench.report.goals import MET, MISSED, UNKNOWN
+from bench.report.pace import Pace
+from bench.report.table import render
+from bench.scene.stage import Cpus, Stage
+from bench.scene.usage import OTHERS
 from lab.namespaces import LabError, run
 
 RESULTS = Path(__file__).with_name("results.json")

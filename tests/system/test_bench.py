@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bench import neutron
 from bench.__main__ import PARTS, PROGRAMS
-from bench.goals import MET, MISSED, UNKNOWN
-from bench.stage import PREFIX
+from bench.neutron import neutron
+from bench.report.goals import MET, MISSED, UNKNOWN
+from bench.scene.stage import PREFIX
 from lab.agent import SOURCE
 from lab.namespaces import PATIENCE, run
 

@@ -1,0 +1,1 @@
+"""Who asks: load generators, guests that boot, and what they connect to."""

@@ -1,0 +1,1 @@
+"""Neutron's agents as rivals."""

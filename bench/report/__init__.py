@@ -1,0 +1,1 @@
+"""Figures of runs, goals, and the table that people read."""
