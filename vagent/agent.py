@@ -154,7 +154,10 @@ class Agent:
         self._registrar = Registrar(
             self._registry,
             Journal(
-                config.state_directory / "ports", run_in_thread=self._worker, emit=emit
+                config.state_directory / "ports",
+                run_in_thread=self._worker,
+                emit=emit,
+                contrail=config.contrail_ports,
             ),
             settle=self._data_path.settle,
             emit=emit,
@@ -278,6 +281,8 @@ class Agent:
         )
         await self._data_path.start()
         self._listen_for_operators()
+        # From now on no call is refused, so what was written before is all there is.
+        self._registrar.follow_files()
         self._judgements.start()
         self._not_ready = None
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from lxml import etree
 
 from vagent.config.model import (
+    OFF,
     AgentConfig,
     Listen,
     MetadataProxyConfig,
@@ -42,6 +43,7 @@ def dump_config(config: AgentConfig) -> str:
     return to_xml(
         {
             "state-directory": str(config.state_directory),
+            "contrail-ports-directory": str(config.contrail_ports or OFF),
             "runtime-directory": str(config.runtime_directory),
             "log-level": config.log_level,
             "metadata-proxy": _metadata_proxy(config.metadata_proxy),

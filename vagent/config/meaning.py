@@ -22,6 +22,7 @@ from vagent.config.listening import (
 )
 from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.config.model import (
+    OFF,
     AgentConfig,
     ClientTls,
     DataPathConfig,
@@ -73,8 +74,10 @@ def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConf
         if is_served_here
         else None
     )
+    state = agent.value("state-directory", Path, DEFAULTS.state_directory)
     config = AgentConfig(
-        state_directory=agent.value("state-directory", Path, DEFAULTS.state_directory),
+        state_directory=state,
+        contrail_ports_directory=_contrail_ports(agent, state),
         runtime_directory=agent.value(
             "runtime-directory", Path, DEFAULTS.runtime_directory
         ),
@@ -99,6 +102,13 @@ def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConf
         warn_of_exposed_tokens(agent.section("vendordata"), config.vendordata, findings)
     _check_servers(agent, config, findings)
     return config
+
+
+def _contrail_ports(agent: Section, state_directory: Path) -> str:
+    """The text of the element; "" if it says what is the default."""
+    text = agent.value("contrail-ports-directory", str, "")
+    by_default = AgentConfig(state_directory).contrail_ports
+    return "" if text == str(by_default or OFF) else text
 
 
 def _metadata_proxy(

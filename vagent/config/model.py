@@ -242,11 +242,20 @@ class ServiceCredentials:
     client_key: Path | None = None
 
 
+STATE_DIRECTORY = Path("/var/lib/vagent")
+CONTRAIL_PORTS = Path("/var/lib/contrail/ports")
+"""Where Contrail's tools keep port files, and look for nothing else."""
+OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """The whole of agent.conf."""
+    """The whole of agent.conf. `contrail_ports_directory` is a path, OFF, or "" for the
+    default.
+    """
 
-    state_directory: Path = Path("/var/lib/vagent")
+    state_directory: Path = STATE_DIRECTORY
+    contrail_ports_directory: str = ""
     runtime_directory: Path = Path("/run/vagent")
     log_level: str = "info"
     metadata_proxy: MetadataProxyConfig = MetadataProxyConfig()
@@ -262,3 +271,14 @@ class AgentConfig:
     metadata_server: MetadataServerConfig | None = None
     vendordata: VendorDataConfig = VendorDataConfig()
     service_credentials: ServiceCredentials | None = None
+
+    @property
+    def contrail_ports(self) -> Path | None:
+        """The folder of Contrail's port files that is read, too; None for none. By
+        default that is Contrail's own for the host's own agent, which keeps its state
+        where agents keep it, and none for any other.
+        """
+        if self.contrail_ports_directory:
+            text = self.contrail_ports_directory
+            return None if text == OFF else Path(text)
+        return CONTRAIL_PORTS if self.state_directory == STATE_DIRECTORY else None

@@ -1,4 +1,6 @@
-"""Checks of addresses, routes, sysctls, connection tracking and the clock. Pure."""
+"""Checks of addresses, routes, sysctls, connection tracking, the clock and Contrail's
+folder of port files. Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Iterator
 from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.doctor.facts import HostFacts, RouteTrial
 from vagent.doctor.finding import Finding, note, warning, wrong
+from vagent.ports.contrail_folder import ContrailFolder, FolderState
 
 _CROSS_DEVICE, _INVALID = "Invalid cross-device link", "Invalid argument"
 CONNTRACK_WARNING = 0.8
@@ -221,3 +224,59 @@ def check_clock(facts: HostFacts) -> Iterator[Finding]:
             "a clock that drifts makes valid certificates fail one day",
             "timedatectl set-ntp true",
         )
+
+
+UNSEEN = (
+    "what vrouter-port-control, and so Nova, does while the agent is away is not seen: "
+    "ports are missing, or stay although their guests are gone"
+)
+
+
+def check_contrail(facts: HostFacts) -> Iterator[Finding]:
+    """Is Contrail's folder our link, or a directory that the agent reads?"""
+    folder = facts.contrail
+    if folder is None or folder.state is FolderState.LINKED:
+        return
+    if folder.state is FolderState.BESIDE:
+        yield note(
+            f"{folder.path} is a directory, not a link to the agent's ports",
+            "its files are read beside the agent's own, and count where they are newer "
+            "than what the agent knew of them; a port is removed with its file. One "
+            "folder is easier to understand",
+            f"mv {folder.path} {folder.path}.old && {facts.agent.restart}",
+        )
+        return
+    what, mend = _ILL[folder.state](folder, facts.agent.restart)
+    yield warning(what, UNSEEN, mend)
+
+
+def _missing(folder: ContrailFolder, restart: str) -> tuple[str, str]:
+    return f"{folder.path} is missing", restart
+
+
+def _elsewhere(folder: ContrailFolder, restart: str) -> tuple[str, str]:
+    what = f"{folder.path} is a link to {folder.detail}, which the agent does not read"
+    return what, f"rm {folder.path} && {restart}"
+
+
+def _unsafe(folder: ContrailFolder, restart: str) -> tuple[str, str]:
+    what = f"{folder.path} is not read, as {folder.detail}"
+    return what, (
+        f"chown root:root {folder.path} && chmod 0755 {folder.path} && {restart}"
+    )
+
+
+def _unusable(folder: ContrailFolder, restart: str) -> tuple[str, str]:
+    what = (
+        f"{folder.path} cannot be used: {folder.detail} (the agent's unit must let it "
+        "write there, and <contrail-ports-directory> may be off)"
+    )
+    return what, f"ls -ld {folder.path.parent} {folder.path}; {restart}"
+
+
+_ILL = {
+    FolderState.MISSING: _missing,
+    FolderState.ELSEWHERE: _elsewhere,
+    FolderState.UNSAFE: _unsafe,
+    FolderState.UNUSABLE: _unusable,
+}

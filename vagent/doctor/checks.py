@@ -38,6 +38,7 @@ CHECKS = (
     Check("agent", check_agent.check_life),
     Check("fast path", check_agent.check_fast_path),
     Check("access", check_access.check_access),
+    Check("contrail", check_host.check_contrail),
     Check("queue", check_agent.check_queue),
     Check("interfaces", check_host.check_interfaces),
     Check("own rules", check_rules.check_own_rules),

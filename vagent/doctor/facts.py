@@ -16,6 +16,7 @@ from vagent.doctor.rules import Ruleset
 from vagent.judgements.judgement import Judgement
 from vagent.linklocal.service import LinkLocalService
 from vagent.metadata.upstream.refusal import UpstreamRefusal
+from vagent.ports.contrail_folder import ContrailFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,5 +285,6 @@ class HostFacts:
     host: Host
     agent: AgentFacts = AgentFacts()
     access: AccessFacts | None = None
+    contrail: ContrailFolder | None = None
     tls: tuple[TlsPair, ...] = ()
     upstream: tuple[UpstreamTrial, ...] = ()

@@ -28,6 +28,8 @@ from vagent.doctor.tls import inspect, question_for, try_upstream
 from vagent.doctor.trials import try_kernel
 from vagent.linklocal.service import LinkLocalService
 from vagent.metadata.upstream.target import target_of
+from vagent.ports.contrail_folder import ContrailFolder
+from vagent.ports.contrail_folder import look as folder_at
 
 UPSTREAM_DEADLINE = 4.0
 """Seconds that an endpoint has to accept a connection, and again to answer."""
@@ -52,6 +54,7 @@ def look(
         ),
         agent=agent,
         access=look_at_access(config),
+        contrail=_contrail(config),
         tls=tuple(_pairs(config)),
         upstream=_upstream(services, config, agent.ports or ()),
     )
@@ -63,6 +66,12 @@ def look_without_config(configuration: Configuration, now: datetime) -> HostFact
     tools = {name: there(name) for name in ("nft", "ip")}
     trials = tuple(try_kernel(ours.queue_number)) if tools["nft"] else ()
     return HostFacts(now, ours, configuration, Host(tools=tools, trials=trials))
+
+
+def _contrail(config: AgentConfig) -> ContrailFolder | None:
+    """The folder of Contrail's port files, if it is one of this agent's."""
+    path = config.contrail_ports
+    return None if path is None else folder_at(path, config.state_directory / "ports")
 
 
 def _fabric(

@@ -43,15 +43,21 @@ VM_PORT, NAMESPACE_PORT, REMOTE_PORT = 0, 1, 2
 """Contrail's port types; every other number is a VM port."""
 
 
+MARK = "contrail-file"
+"""The member of a port file that holds `PortRecord.mark`."""
+
+
 @dataclass(frozen=True, slots=True)
 class PortRecord:
     """What a port file holds: the port, the identity address that it had, and those of
-    its further addresses in their order, as far as the file names them.
+    its further addresses in their order, as far as the file names them. `mark` is that
+    of Contrail's file of this port when ours was written, "" if there was none.
     """
 
     port: Port
     identity: IPv4Address | None
     further: tuple[IPv4Address | None, ...] = ()
+    mark: str = ""
 
     def identities(self) -> dict[Slot, IPv4Address]:
         """The identity address that each of the port's addresses had."""
@@ -92,8 +98,10 @@ def decode_record(text: bytes) -> PortRecord:
     if not isinstance(value, dict):
         raise WireError("Unexpected Json string ==> not an object")
     port = decode_port(value)
+    found = value.get(MARK)
+    mark = found if isinstance(found, str) else ""
     if "mdata-ip" not in value:
-        return PortRecord(port, None)
+        return PortRecord(port, None, mark=mark)
     identity = read_text(value, "mdata-ip", MAX_ADDRESS)
     further = value.get("further-mdata-ips", [])
     if not isinstance(further, list) or len(further) > MAX_FURTHER:
@@ -105,6 +113,7 @@ def decode_record(text: bytes) -> PortRecord:
             parse_address(text, IPv4Address) if isinstance(text, str) else None
             for text in further
         ),
+        mark,
     )
 
 
@@ -141,7 +150,7 @@ def decode_port(value: Json) -> Port:
     )
 
 
-def encode_record(registration: Registration) -> bytes:
+def encode_record(registration: Registration, mark: str = "") -> bytes:
     """The content of a port file: Contrail's members in Contrail's order, then ours."""
     port = registration.port
     link = {"link-state": int(port.link_up)}
@@ -167,6 +176,7 @@ def encode_record(registration: Registration) -> bytes:
         **_project(port),
         **_tokens(port),
         **_further(registration),
+        **({MARK: mark} if mark else {}),
     }
     return pretty(members)
 

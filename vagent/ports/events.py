@@ -100,6 +100,59 @@ class PortFileSkipped(PortEvent):
 
 
 @dataclass(slots=True)
+class ContrailFolderUnused(PortEvent):
+    """The folder of Contrail's port files is neither a link to ours nor a directory
+    that is read. `state` is one of a closed set.
+    """
+
+    level = "warn"
+    path: str
+    state: str
+    detail: str
+
+    def text(self) -> str:
+        """Says what is wrong with it."""
+        why = f" ({self.detail})" if self.detail else ""
+        return (
+            f"Error: {self.path} is {self.state}{why} : what Contrail's tools write "
+            "there while the agent is away is not seen; vagentctl doctor says more"
+        )
+
+
+@dataclass(slots=True)
+class PortFilesGone(PortEvent):
+    """Files of Contrail's folder were removed while the agent was away, and so were
+    their ports.
+    """
+
+    level = "info"
+    directory: str
+    ports: int
+
+    def text(self) -> str:
+        """Says how many."""
+        return f"{self.ports} ports removed whose files went from {self.directory}"
+
+
+@dataclass(slots=True)
+class PortFilesFollowed(PortEvent):
+    """Other programs wrote or removed port files, and the ports followed."""
+
+    counter = Metric(
+        "ports_files_followed_total",
+        "Times that port files which other programs wrote or removed changed the "
+        "ports.",
+    )
+    level = "info"
+    added: int
+    removed: int
+
+    def text(self) -> str:
+        """Says how many ports came and went."""
+        return f"{self.added} ports added, {self.removed} removed, as their files were"
+
+
+@dataclass(slots=True)
 class PortsRestored(PortEvent):
     """The port files were read at start."""
 

@@ -1,68 +1,78 @@
 """Keeps ports on disk, one file each (`<state>/ports/<uuid>`), over restarts.
 
 A change is on the disk, the names in the folder included, before it is acknowledged;
-one that fails leaves the files as they were. A file appears whole or not at all: it is
-written under a temporary name, synced and renamed, and the folder is synced once for
-the whole batch. Until then, files that a batch replaces or removes keep a second name.
-The file functions run in a thread; what they find comes back as values and is reported
-from the reactor.
+one that fails leaves the files as they were. The functions of `port_files` run in a
+thread; what they find comes back as values and is reported from the reactor.
 
 Other programs write here too (`vrouter-port-control`), so only regular, small and valid
-files are read.
+files are read. Where Contrail's folder is a directory of its own, its files are read
+beside ours. Ours says with a mark which of Contrail's files it knew when it was
+written. So a file of Contrail's counts if it is not the one of the mark, as its tool
+wrote it since; else ours does, which may hold more. A port with a mark whose file is no
+longer there was deleted. No clock is asked for that.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import re
-import stat
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vagent.errors import StoreError, WireError
 from vagent.observe.event import Emit
-from vagent.ports.codec import PortRecord, decode_record, encode_record
-from vagent.ports.events import PortFileSkipped
-from vagent.ports.members import UUID
+from vagent.ports.codec import PortRecord
+from vagent.ports.contrail_folder import FolderState, prepare
+from vagent.ports.events import (
+    ContrailFolderUnused,
+    PortEvent,
+    PortFilesGone,
+    PortFileSkipped,
+    PortJournalFailed,
+)
 from vagent.ports.port import Registration
-from vagent.store.durable import make_folder, sync
+from vagent.ports.port_files import (
+    clear_leftovers,
+    delete_all,
+    read_all,
+    read_file,
+    write_all,
+)
+from vagent.ports.watched_folder import WatchedFolder, listing, mark_at
 from vagent.store.worker import RunInThread
-
-FOLDER_MODE = 0o750
-MAX_FILE = 64 * 1024
-"""Bytes; a port needs about 700."""
-LEFTOVER = re.compile(rf"\.{UUID.pattern}\.(?:tmp|old)")
-"""Names of the files that a change leaves behind if the process is killed meanwhile."""
-SYNCS_AT_ONCE = 16
-"""Threads that sync files at the same time; 4 take a third longer, 64 are no faster
-(ext4)."""
-SYNCED_TOGETHER = 128
-"""Files that these threads are given at a time, which bounds the memory."""
-READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
-    """The ports in the folder, in order of id, and the files that were skipped."""
+class FileChanges:
+    """What other programs did to the files since they were looked at: ports whose files
+    are new or different, ids of those whose files went, files that are no ports, and
+    why a folder could not be looked at.
+    """
 
-    records: tuple[PortRecord, ...]
-    skipped: tuple[PortFileSkipped, ...]
+    appeared: tuple[PortRecord, ...] = ()
+    gone: tuple[str, ...] = ()
+    skipped: tuple[PortFileSkipped, ...] = ()
+    failures: tuple[str, ...] = ()
 
 
 class Journal:
-    """The folder of port files. Its caller sees to it that one operation ends before
-    the next begins.
+    """The folder of port files, and that of Contrail's tools if there is one. Its
+    caller sees to it that one operation ends before the next begins.
     """
 
     def __init__(
-        self, directory: Path, *, run_in_thread: RunInThread, emit: Emit
+        self,
+        directory: Path,
+        *,
+        run_in_thread: RunInThread,
+        emit: Emit,
+        contrail: Path | None = None,
     ) -> None:
         self.directory = directory
+        self.unsaved: frozenset[str] = frozenset()
+        """Ids of the ports that `load` found, whose files must be written anew."""
+        self._contrail = contrail
+        self._ours = WatchedFolder(directory)
+        self._theirs: WatchedFolder | None = None
         self._run_in_thread = run_in_thread
         self._emit = emit
 
@@ -73,184 +83,147 @@ class Journal:
         """Every port on disk, at start. A file that is no valid port is reported and
         left alone; StoreError is raised only if the folder cannot be read or made.
         """
-        contents = await self._run_in_thread(lambda: read_all(self.directory))
-        for skipped in contents.skipped:
-            self._emit(skipped)
-        return contents.records
+        records, events = await self._run_in_thread(self._load)
+        for event in events:
+            self._emit(event)
+        return records
 
     async def write(self, registrations: Sequence[Registration]) -> None:
         """Write these ports' files durably, replacing those that are there. Raises
         StoreError, and then the files are as they were.
         """
         if registrations:
-            await self._run_in_thread(lambda: write_all(self.directory, registrations))
+            await self._run_in_thread(lambda: self._write(registrations))
 
     async def delete(self, port_ids: Iterable[str]) -> None:
         """Remove these ports' files durably; missing ones do not matter. Raises
         StoreError, and then every file that was there still is.
         """
         ids = tuple(port_ids)
-        await self._run_in_thread(lambda: delete_all(self.directory, ids))
+        await self._run_in_thread(lambda: self._delete(ids))
 
+    async def changes(self) -> FileChanges:
+        """What other programs did to the files since this was asked, or since `load`.
+        What this journal wrote itself is no change.
+        """
+        return await self._run_in_thread(self._look)
 
-def read_all(directory: Path) -> Contents:
-    """Read every file whose name is a UUID, and remove what killed changes
-    left behind.
-    """
-    try:
-        make_folder(directory, mode=FOLDER_MODE)
-        names = sorted(os.listdir(directory))  # noqa: PTH208 - names, not paths
-    except OSError as error:
-        raise StoreError(f"port journal {directory}: {error.strerror}") from error
-    records: list[PortRecord] = []
-    skipped: list[PortFileSkipped] = []
-    for name in names:
-        if LEFTOVER.fullmatch(name):
-            with suppress(OSError):
-                (directory / name).unlink()
-        elif UUID.fullmatch(name):
-            try:
-                records.append(_read(directory / name))
-            except WireError as error:
-                skipped.append(PortFileSkipped(str(directory / name), str(error)))
-            except OSError as error:
-                reason = error.strerror or type(error).__name__
-                skipped.append(PortFileSkipped(str(directory / name), reason))
-    return Contents(tuple(records), tuple(skipped))
+    def _load(self) -> tuple[tuple[PortRecord, ...], list[PortEvent]]:
+        contents = read_all(self.directory)
+        events: list[PortEvent] = [*contents.skipped]
+        records = {record.port.id: record for record in contents.records}
+        for port_id, mark in zip(records, contents.marks, strict=True):
+            self._ours.note(port_id, mark)
+        if self._contrail is not None:
+            folder = prepare(self._contrail, self.directory)
+            if folder.state is FolderState.BESIDE:
+                self._theirs = WatchedFolder(self._contrail)
+            elif not folder.is_well:
+                state, detail = folder.state.value, folder.detail
+                events.append(ContrailFolderUnused(str(folder.path), state, detail))
+        if self._theirs is None:
+            self.unsaved = frozenset(i for i, each in records.items() if each.mark)
+        else:
+            self._merge(self._theirs, records, events)
+        return tuple(records[port_id] for port_id in sorted(records)), events
 
+    def _merge(
+        self,
+        theirs: WatchedFolder,
+        records: dict[str, PortRecord],
+        events: list[PortEvent],
+    ) -> None:
+        """Bring what our files say to what Contrail's say."""
+        try:
+            clear_leftovers(theirs.directory)
+            found = listing(theirs.directory)
+            gone = [i for i, each in records.items() if each.mark and i not in found]
+            for port_id in gone:
+                del records[port_id]
+            if gone:
+                events.append(PortFilesGone(str(theirs.directory), len(gone)))
+                delete_all(self.directory, gone)
+        except StoreError as error:
+            events.append(PortJournalFailed(str(error)))
+            return
+        changed: set[str] = set()
+        for port_id, mark in sorted(found.items()):
+            old = records.get(port_id)
+            if old is not None and old.mark == mark:
+                theirs.note(port_id, mark)
+                continue
+            record = _read_or_skip(theirs, port_id, events)
+            if record is not None:
+                changed.add(port_id)
+                identities = old or record
+                records[port_id] = replace(
+                    record, identity=identities.identity, further=identities.further
+                )
+        self.unsaved = frozenset(changed)
 
-def write_all(directory: Path, registrations: Sequence[Registration]) -> None:
-    """Write one file for each port. Raises StoreError, and then the files are as they
-    were.
-
-    All are written first and then synced, several at the same time: the file system
-    combines syncs that wait together, so 1,000 files take a third of the time of syncs
-    one by one.
-    """
-    port_ids = [registration.port.id for registration in registrations]
-    change = _Change(directory)
-    port_id = ""
-    try:
-        make_folder(directory, mode=FOLDER_MODE)
+    def _write(self, registrations: Sequence[Registration]) -> None:
+        marks: dict[str, str] = {}
+        if self._theirs is not None:
+            for registration in registrations:
+                port_id = registration.port.id
+                marks[port_id] = mark_at(self._theirs.directory / port_id)
+        write_all(self.directory, registrations, marks)
         for registration in registrations:
             port_id = registration.port.id
-            _write(_temporary(directory, port_id), encode_record(registration))
-        with ThreadPoolExecutor(min(len(port_ids), SYNCS_AT_ONCE)) as syncing:
-            for start in range(0, len(port_ids), SYNCED_TOGETHER):
-                some = port_ids[start : start + SYNCED_TOGETHER]
-                paths = [_temporary(directory, name) for name in some]
-                waiting = [syncing.submit(sync, path) for path in paths]
-                for port_id, synced in zip(some, waiting, strict=True):  # noqa: B007
-                    synced.result()
+            self._ours.note(port_id, mark_at(self.directory / port_id))
+            if self._theirs is not None and marks[port_id]:
+                self._theirs.note(port_id, marks[port_id])
+
+    def _delete(self, port_ids: tuple[str, ...]) -> None:
+        theirs = self._theirs
+        delete_all(self.directory, port_ids, theirs.directory if theirs else None)
         for port_id in port_ids:
-            change.replace(port_id)
-        sync(directory)
-    except OSError as error:
-        change.undo()
-        for name in port_ids:
-            with suppress(OSError):
-                _temporary(directory, name).unlink(missing_ok=True)
-        raise StoreError(
-            f"Writing of Json string to file failed for {port_id}: "
-            f"{directory}: {error.strerror}"
-        ) from error
-    change.forget_old()
+            self._ours.forget(port_id)
+            if theirs is not None:
+                theirs.forget(port_id)
+
+    def _look(self) -> FileChanges:
+        appeared: dict[str, PortRecord] = {}
+        gone: set[str] = set()
+        skipped: list[PortEvent] = []
+        failures: list[str] = []
+        for folder in (self._ours, self._theirs):
+            if folder is None:
+                continue
+            try:
+                names, went = folder.changes()
+            except StoreError as error:
+                failures.append(str(error))
+                continue
+            for name in names:
+                record = _read_or_skip(folder, name, skipped)
+                if record is not None:
+                    appeared[name] = record
+            gone.update(name for name in went if folder.forget(name))
+        return FileChanges(
+            tuple(appeared.values()),
+            tuple(sorted(gone - appeared.keys())),
+            tuple(each for each in skipped if isinstance(each, PortFileSkipped)),
+            tuple(failures),
+        )
 
 
-def delete_all(directory: Path, port_ids: Iterable[str]) -> None:
-    """Remove these ports' files. Raises StoreError, naming the file that could not be
-    removed, and then every file that was there still is.
-    """
-    change = _Change(directory)
-    failing = directory
+def _read_or_skip(
+    folder: WatchedFolder, name: str, events: list[PortEvent]
+) -> PortRecord | None:
+    """The port in a file; None if it is none, which is reported, or has just gone."""
+    path = folder.directory / name
     try:
-        for port_id in port_ids:
-            failing = directory / port_id
-            change.remove(port_id)
-        failing = directory
-        if directory.exists():
-            sync(directory)
+        record, mark = read_file(path)
+    except FileNotFoundError:
+        return None
+    except WireError as error:
+        events.append(PortFileSkipped(str(path), str(error)))
     except OSError as error:
-        change.undo()
-        raise StoreError(f"port file {failing}: {error.strerror}") from error
-    change.forget_old()
-
-
-class _Change:
-    """A change of several files that can be undone until the folder is synced."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._appeared: list[str] = []
-        self._kept: list[str] = []
-
-    def replace(self, port_id: str) -> None:
-        """Rename a port's temporary file over its file, if there is one: at every
-        moment the port has a whole file.
-        """
-        final, old = self._directory / port_id, self._old(port_id)
-        if os.path.lexists(final):
-            old.unlink(missing_ok=True)
-            old.hardlink_to(final)
-            self._kept.append(port_id)
-        else:
-            self._appeared.append(port_id)
-        _temporary(self._directory, port_id).rename(final)
-
-    def remove(self, port_id: str) -> None:
-        """Take the port's file away, if there is one."""
-        final = self._directory / port_id
-        if final.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with suppress(FileNotFoundError):
-            final.rename(self._old(port_id))
-            self._kept.append(port_id)
-
-    def undo(self) -> None:
-        """Bring every file back, as far as the disk lets us."""
-        for port_id in self._appeared:
-            with suppress(OSError):
-                (self._directory / port_id).unlink(missing_ok=True)
-        for port_id in self._kept:
-            with suppress(OSError):
-                self._old(port_id).rename(self._directory / port_id)
-                # If both names still are the same file, rename(2) does nothing.
-                self._old(port_id).unlink(missing_ok=True)
-
-    def forget_old(self) -> None:
-        """The folder is synced: remove the second names. Those that cannot be removed
-        now are removed at the next start.
-        """
-        for port_id in self._kept:
-            with suppress(OSError):
-                self._old(port_id).unlink()
-
-    def _old(self, port_id: str) -> Path:
-        return self._directory / f".{port_id}.old"
-
-
-def _temporary(directory: Path, port_id: str) -> Path:
-    return directory / f".{port_id}.tmp"
-
-
-def _read(path: Path) -> PortRecord:
-    descriptor = os.open(path, READ)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise WireError("not a regular file")
-        if status.st_size > MAX_FILE:
-            raise WireError(f"{status.st_size} bytes, at most {MAX_FILE}")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            text = file.read(MAX_FILE + 1)
-    finally:
-        os.close(descriptor)
-    record = decode_record(text[:MAX_FILE])
-    if record.port.id != path.name:
-        raise WireError(f"holds port {record.port.id}")
-    return record
-
-
-def _write(path: Path, content: bytes) -> None:
-    with os.fdopen(os.open(path, WRITE, 0o640), "wb") as file:
-        file.write(content)
+        reason = error.strerror or type(error).__name__
+        events.append(PortFileSkipped(str(path), reason))
+    else:
+        folder.note(name, mark)
+        return record
+    folder.note(name, mark_at(path), is_valid=False)
+    return None

@@ -28,13 +28,14 @@ from vagent.errors import (
 )
 from vagent.observe.event import Emit
 from vagent.ports.events import (
+    PortFilesFollowed,
     PortFileSkipped,
     PortJournalFailed,
     PortsRestored,
     PortsUnsettled,
     StalePortsRemoved,
 )
-from vagent.ports.journal import Journal
+from vagent.ports.journal import FileChanges, Journal
 from vagent.ports.port import Port, Registration, Slot
 from vagent.ports.registry import PortRegistry
 from vagent.transport.within import within
@@ -44,6 +45,10 @@ SETTLE_DEADLINE = 5.0
 STALE_AFTER = 60.0
 """Seconds from a sync until ports that were not registered again are removed
 (Contrail's `stale_interface_cleanup_timeout`)."""
+
+LOOK_AGAIN = 5.0
+"""Seconds between two looks at the port files. One costs a stat of each folder, and
+where that has changed one of each file."""
 
 Settle = Callable[[], Awaitable[None]]
 """Returns once the kernel has what the registry has."""
@@ -69,6 +74,9 @@ class Registrar:
         self._lock: DeferredLock = DeferredLock()
         self._unseen: set[str] = set()
         self._sweep: IDelayedCall | None = None
+        self._next_look: IDelayedCall | None = None
+        self._is_stopped = False
+        self._look_failures: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Registrar {self.registry!r} {len(self._unseen)} unseen since sync>"
@@ -92,7 +100,12 @@ class Registrar:
                 for record in records
                 if (registration := self._restore(record.port, held)) is not None
             ]
-            new = [each for each in restored if not _has(each, wanted)]
+            unsaved = self._journal.unsaved
+            new = [
+                each
+                for each in restored
+                if each.port.id in unsaved or not _has(each, wanted)
+            ]
             try:
                 await self._journal.write(new)
             except StoreError as error:
@@ -149,8 +162,22 @@ class Registrar:
         self._unseen = {r.port.id for r in self.registry.registrations()}
         self._sweep = self._clock.callLater(STALE_AFTER, self._start_sweep)
 
+    def follow_files(self) -> None:
+        """Look now, and then every LOOK_AGAIN seconds, what other programs do to the
+        port files: `vrouter-port-control` writes one and takes a port API that does
+        not answer for success.
+        """
+        self._next_look = None
+        Deferred.fromCoroutine(self._follow_files()).addErrback(self._report_look)
+
     def stop(self) -> None:
-        """End a sync that is under way: nothing will be removed."""
+        """Follow no files any more, and end a sync that is under way: nothing will be
+        removed.
+        """
+        self._is_stopped = True
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
         if self._sweep is not None and self._sweep.active():
             self._sweep.cancel()
         self._sweep = None
@@ -210,6 +237,46 @@ class Registrar:
             await self._settled()
         except VagentError as error:
             self._emit(PortsUnsettled(str(error)))
+
+    async def _follow_files(self) -> None:
+        try:
+            async with self._lock:
+                changes = await self._journal.changes()
+                gone = tuple(i for i in changes.gone if self.registry.get(i))
+                removed = await self._take_out_what_goes(gone) if gone else ()
+                added = [
+                    registration
+                    for record in changes.appeared
+                    for registration in await self._register_from_file(record.port)
+                ]
+            self._tell_of_files(changes, len(added), len(removed))
+            await self._settled_or_reported((*removed, *added))
+        finally:
+            if not self._is_stopped:
+                self._next_look = self._clock.callLater(LOOK_AGAIN, self.follow_files)
+
+    async def _register_from_file(self, port: Port) -> tuple[Registration, ...]:
+        try:
+            return await self._register((port,))
+        except (ConflictError, LimitError) as error:
+            path = str(self._journal.directory / port.id)
+            self._emit(PortFileSkipped(path, str(error)))
+        except StoreError:
+            pass  # it is reported
+        return ()
+
+    def _tell_of_files(self, changes: FileChanges, added: int, removed: int) -> None:
+        for skipped in changes.skipped:
+            self._emit(skipped)
+        if changes.failures != self._look_failures:  # else it would be told for ever
+            for failure in changes.failures:
+                self._emit(PortJournalFailed(failure))
+        self._look_failures = changes.failures
+        if added or removed:
+            self._emit(PortFilesFollowed(added, removed))
+
+    def _report_look(self, failure: Failure) -> None:
+        self._emit(PortsUnsettled(f"port files: {failure.value!r}"))
 
     def _start_sweep(self) -> None:
         self._sweep = None

@@ -391,3 +391,27 @@ def test_any_damage(write: Write, start: int, end: int, patch: bytes) -> None:
     """The example with any part replaced is read or refused likewise."""
     data = EXAMPLE.read_bytes()
     read_or_refuse(write(data[:start] + patch + data[max(start, end) :]))
+
+
+@pytest.mark.parametrize(
+    ("text", "folder"),
+    [
+        ("", "/var/lib/contrail/ports"),
+        ("<contrail-ports-directory>off</contrail-ports-directory>", None),
+        ("<contrail-ports-directory>/c</contrail-ports-directory>", "/c"),
+        ("<state-directory>/s</state-directory>", None),
+        (
+            "<state-directory>/s</state-directory>"
+            "<contrail-ports-directory>/c</contrail-ports-directory>",
+            "/c",
+        ),
+    ],
+)
+def test_contrails_ports_are_those_of_the_hosts_own_agent(
+    write: Callable[[str], Path], text: str, folder: str | None
+) -> None:
+    """One with another state directory has them only if it is told to."""
+    config = read_config(write(f"<agent>{text}</agent>")).config
+    assert (None if folder is None else Path(folder)) == config.contrail_ports
+    again = read_config(write(dump_config(config))).config
+    assert config.contrail_ports == again.contrail_ports

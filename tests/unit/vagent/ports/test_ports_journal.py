@@ -16,8 +16,9 @@ from vagent.errors import StoreError
 from vagent.observe.event import Event
 from vagent.ports.codec import encode_record, pretty
 from vagent.ports.events import PortFileSkipped
-from vagent.ports.journal import MAX_FILE, Journal
+from vagent.ports.journal import Journal
 from vagent.ports.port import Registration
+from vagent.ports.port_files import MAX_FILE
 
 Make = Callable[..., Any]
 

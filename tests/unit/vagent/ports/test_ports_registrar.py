@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -16,17 +16,20 @@ from vagent.errors import ConflictError, KernelError, StoreError, WireError
 from vagent.observe.event import Event
 from vagent.ports.codec import PortRecord
 from vagent.ports.events import (
+    PortFilesFollowed,
     PortFileSkipped,
     PortJournalFailed,
     PortsRestored,
     PortsUnsettled,
     StalePortsRemoved,
 )
+from vagent.ports.journal import FileChanges
 from vagent.ports.port import Registration
-from vagent.ports.registrar import SETTLE_DEADLINE, STALE_AFTER, Registrar
+from vagent.ports.registrar import LOOK_AGAIN, SETTLE_DEADLINE, STALE_AFTER, Registrar
 from vagent.ports.registry import PortRegistry
 
 Make = Callable[..., Any]
+SKIPPED = PortFileSkipped("/state/ports/x", "not JSON")
 
 
 @dataclass
@@ -36,6 +39,9 @@ class MemoryJournal:
     directory: Path = Path("/state/ports")
     files: dict[str, Registration] = field(default_factory=dict)
     records: tuple[PortRecord, ...] = ()
+    unsaved: frozenset[str] = frozenset()
+    found: list[FileChanges] = field(default_factory=list)
+    """What other programs did, for one look each."""
     refusal: StoreError | None = None
     stuck: set[str] = field(default_factory=set)
     """Ports whose files cannot be removed."""
@@ -43,6 +49,9 @@ class MemoryJournal:
 
     async def load(self) -> tuple[PortRecord, ...]:
         return self.records
+
+    async def changes(self) -> FileChanges:
+        return self.found.pop(0) if self.found else FileChanges()
 
     async def write(self, registrations: Sequence[Registration]) -> None:
         await self._medium()
@@ -402,3 +411,101 @@ def test_further_addresses_have_the_identities_of_their_files(
     assert 1 == len(desk.of(PortFileSkipped))
     last = result(desk.registrar.add([port(n) for n in range(4, 11)]))
     assert 7 == len(last)
+
+
+def look(desk: Desk, changes: FileChanges) -> None:
+    """One look at the files, after which this was found."""
+    desk.journal.found.append(changes)
+    desk.clock.advance(LOOK_AGAIN)
+
+
+def test_ports_follow_the_files_of_other_programs(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """A new file is a port, a changed one replaces it, one that went takes it along;
+    that is looked at once at the start, and then from time to time.
+    """
+    one, two, three = port(1), port(2), port(3)
+    result(desk.registrar.add([one]))
+    desk.journal.found = [FileChanges(appeared=(record(two, None),))]
+    desk.registrar.follow_files()
+    assert [one.id, two.id] == desk.ids()
+    assert two.id in desk.journal.files
+    moved = replace(two, tap="tap9")
+    gone = FileChanges((record(moved, None), record(three, None)), gone=(one.id, "x"))
+    look(desk, gone)
+    assert [two.id, three.id] == desk.ids()
+    assert "tap9" == desk.registry.registrations()[0].port.tap
+    assert one.id not in desk.journal.files
+    said = [each.text() for each in desk.of(PortFilesFollowed)]
+    assert ["1 ports added, 0 removed", "2 ports added, 1 removed"] == [
+        text.partition(", as")[0] for text in said
+    ]
+
+
+def test_a_file_that_cannot_be_a_port_does_not_stop_the_others(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """It contradicts a port that is there; that is told."""
+    result(desk.registrar.add([port(1)]))
+    thief = replace(port(2), tap="tap1")
+    desk.journal.found = [
+        FileChanges((record(thief, None), record(port(3), None)), skipped=(SKIPPED,))
+    ]
+    desk.registrar.follow_files()
+    assert [port(1).id, port(3).id] == desk.ids()
+    told = [each.text() for each in desk.of(PortFileSkipped)]
+    assert 2 == len(told)
+    assert thief.id in told[0]
+
+
+def test_a_file_on_a_full_disk_is_told_and_the_next_look_comes(
+    desk: Desk, port: Make
+) -> None:
+    """Nothing is registered that a restart would not find."""
+    desk.journal.refusal = StoreError("no space")
+    desk.journal.found = [FileChanges((record(port(1), None),))]
+    desk.registrar.follow_files()
+    assert [] == desk.ids()
+    assert desk.of(PortJournalFailed)
+    desk.journal.refusal = None
+    look(desk, FileChanges((record(port(1), None),)))
+    assert [port(1).id] == desk.ids()
+
+
+def test_a_folder_that_cannot_be_looked_at_is_told_once(desk: Desk) -> None:
+    """And again when it was well in between."""
+    lost = FileChanges(failures=("/x is another folder",))
+    desk.registrar.follow_files()
+    for changes in (lost, lost, FileChanges(), lost):
+        look(desk, changes)
+    assert 2 == len(desk.of(PortJournalFailed))
+
+
+def test_a_fault_of_a_look_is_told_and_the_next_comes(desk: Desk, port: Make) -> None:
+    """Whatever it was."""
+    desk.registrar.follow_files()
+    look(desk, cast("Any", None))
+    assert desk.of(PortsUnsettled)
+    look(desk, FileChanges((record(port(1), None),)))
+    assert [port(1).id] == desk.ids()
+
+
+def test_after_stop_no_file_is_followed(desk: Desk) -> None:
+    """No timer is left."""
+    desk.registrar.follow_files()
+    desk.registrar.stop()
+    assert [] == desk.clock.getDelayedCalls()
+
+
+def test_what_other_programs_wrote_before_the_start_is_written_anew(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """Though its identity is the one that our file names."""
+    one = port(1)
+    identity = str(result(desk.registrar.add([one]))[0].identity)
+    other = Desk()
+    other.journal.records = (record(one, identity),)
+    other.journal.unsaved = frozenset([one.id])
+    result(other.registrar.restore())
+    assert [one.id] == list(other.journal.files)
