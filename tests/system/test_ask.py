@@ -171,6 +171,23 @@ def test_tls_to_a_server_without(plain: int, pki: Authority) -> None:
         exchange(endpoint, QUESTION, tls=files(pki), timeout=10)
 
 
+def test_a_server_that_ends_tls_without_a_word(pki: Authority) -> None:
+    """It is told as such."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as rude:
+
+        def serve() -> None:
+            connection, _ = rude.accept()
+            with connection:
+                connection.recv(4096)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        endpoint = AskedEndpoint("127.0.0.1", rude.getsockname()[1], True)
+        with pytest.raises(VagentError, match="the server ended the connection"):
+            exchange(endpoint, QUESTION, tls=files(pki), timeout=10)
+        thread.join()
+
+
 def test_nobody_listens() -> None:
     """A refused connection is told as such."""
     with closing(socket.socket()) as unused:

@@ -48,7 +48,7 @@ def exchange(
         for name, value in (*question.headers(), ("Accept", "*/*")):
             connection.putheader(name, value)
         connection.putheader("Connection", "close")
-        connection.endheaders()
+        _send(connection)
         reply = connection.getresponse()
         body = reply.read(MAX_BODY)
         headers = tuple(reply.getheaders())
@@ -59,6 +59,18 @@ def exchange(
         raise VagentError(f"{endpoint.url}: no answer: {_words(error)}") from error
     finally:
         connection.close()
+
+
+def _send(connection: HTTPConnection) -> None:
+    """A server that refuses our certificate may have hung up already; its alert, which
+    says why, is then there to be read all the same.
+    """
+    try:
+        connection.endheaders()
+    except (ssl.SSLEOFError, ConnectionError):
+        if isinstance(connection.sock, ssl.SSLSocket):
+            connection.sock.recv(1)
+        raise
 
 
 def _connect(
@@ -97,6 +109,8 @@ def _tls_fault(error: ssl.SSLError, tls: ClientTls | None) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         by = "the system's authorities" if tls is None else f"{tls.ca_cert}"
         return f"the server's certificate is refused by {by}: {describe(error)}"
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return "no answer: the server ended the connection"
     return in_words(describe(error), shown)
 
 
