@@ -84,6 +84,25 @@ def test_a_document_alone_tells_networks_as_well() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"ip_address": "10.0.0.5", "netmask": "255.0.255.0"},
+        {"ip_address": "2001:db8::5", "netmask": "ffff:0:ffff::"},
+        {"ip_address": "2001:db8::5", "netmask": "ffff:nonsense"},
+        {"ip_address": "10.0.0.5", "netmask": "33"},
+        {"ip_address": "somewhere"},
+        {"ip_address": 7, "netmask": "255.0.0.0"},
+        {"ip_address": "10.0.0.5\n"},
+    ],
+)
+def test_an_address_that_is_none_is_passed_over(network: dict[str, Any]) -> None:
+    """Its interface is there, without an address."""
+    data = network_data({"link": "l1", **network})
+    (found,) = interfaces_of(instance(network_data=data), ())
+    assert () == found.addresses
+
+
 def test_what_a_port_knows_comes_after_the_document() -> None:
     """An address that both have is there once, with the prefix of the document."""
     data = network_data(

@@ -105,6 +105,24 @@ def test_bonds_and_vlans() -> None:
     assert {"vlan2": {"mtu": 1400, "id": 7, "link": "bond1"}} == made["vlans"]
 
 
+@pytest.mark.parametrize(
+    "route",
+    [
+        {"network": "10.0.0.0", "netmask": "255.0.0.0", "gateway": "nowhere"},
+        {"network": "10.0.0.0", "netmask": "255.0.0.0"},
+        {"network": "nowhere", "netmask": "255.0.0.0", "gateway": "10.0.0.1"},
+        {"gateway": "10.0.0.1"},
+    ],
+)
+def test_a_route_that_leads_nowhere_is_passed_over(route: dict[str, Any]) -> None:
+    """The others are there, and so are name servers beside one that is no address."""
+    good = {"network": "192.0.2.0", "netmask": "255.255.255.0", "gateway": "10.0.0.1"}
+    services = [{"type": "dns", "address": "x"}, {"type": "dns", "address": "::1"}]
+    device = nic({"type": "ipv4", "routes": [route, good], "services": services})
+    assert [{"to": "192.0.2.0/24", "via": "10.0.0.1"}] == device["routes"]
+    assert {"addresses": ["::1"]} == device["nameservers"]
+
+
 def test_routes_are_bounded() -> None:
     """What a guest asks for is little work, whatever the document holds."""
     route = {"network": "10.0.0.0", "netmask": "255.0.0.0", "gateway": "10.0.0.1"}

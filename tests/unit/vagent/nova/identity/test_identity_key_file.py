@@ -50,7 +50,9 @@ def test_the_first_keys(rig: Rig) -> None:
     assert (made(1), made(2)) == keys.ring().keys
     assert 0o600 == rig.path.stat().st_mode & 0o777
     assert [rig.path] == list(rig.path.parent.iterdir())
-    assert [IdentityKeysRotated(key_id(made(1)))] == rig.events
+    (event,) = rig.events
+    assert IdentityKeysRotated(key_id(made(1))) == event
+    assert f"signed by key {key_id(made(1))}" in event.text()
 
 
 def test_a_start_reads_them(rig: Rig) -> None:
@@ -103,6 +105,8 @@ def test_a_file_that_others_may_read(rig: Rig) -> None:
     rig.path.chmod(0o640)
     assert made(3) == rig.start().ring().current
     assert "others may read it" in rig.faults()[0]
+    (fault,) = [one for one in rig.events if one.is_fault()]
+    assert f"identity keys: {rig.path}: others may read it" in fault.text()
     assert 0o600 == rig.path.stat().st_mode & 0o777
 
 
