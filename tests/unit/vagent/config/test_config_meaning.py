@@ -75,7 +75,11 @@ def test_an_empty_secret_is_a_warning(load: Load) -> None:
         loaded = load(content, mode=0o644)
         assert loaded.config.metadata_proxy.shared_secret.value == b""
         (told,) = warnings(loaded)
-        assert told.startswith("metadata-proxy/shared-secret: no secret: ")
+        assert told == (
+            "metadata-proxy/shared-secret: no secret: X-Instance-ID-Signature is "
+            "computed with the empty key, and nova-api cannot tell the agent from "
+            "anybody else"
+        )
 
 
 @pytest.mark.parametrize(
@@ -228,12 +232,22 @@ def test_a_pem_file_at_the_ceiling(load: Load, tmp_path: Path) -> None:
 def test_files_without_use_ssl_are_a_warning(load: Load) -> None:
     """Files that are given and not used are told; they need not exist."""
     for switch in ("", "<use-ssl>false</use-ssl>"):
-        loaded = load(proxy(switch + tls_elements(Path("/nonexistent"))))
+        folders = "<upstream-tls>/nonexistent</upstream-tls>"
+        loaded = load(proxy(switch + tls_elements(Path("/nonexistent")) + folders))
         assert loaded.config.metadata_proxy.tls is None
         assert warnings(loaded) == [
             "metadata-proxy/client-cert: use-ssl is not true, so these are not used: "
-            "client-cert, client-key, ca-cert"
+            "client-cert, client-key, ca-cert, upstream-tls"
         ]
+
+
+def test_files_beside_a_wrong_use_ssl_are_not_told(load: Load, tmp_path: Path) -> None:
+    """Whether they are used is not known then: one mistake is one message."""
+    elements = "<use-ssl>perhaps</use-ssl>" + tls_elements(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load(proxy(elements))
+    assert ["use-ssl"] == [one.path.split("/")[-1] for one in caught.value.problems]
+    assert "so these are not used" not in str(caught.value)
 
 
 def test_a_world_readable_key_is_a_warning(load: Load, tmp_path: Path) -> None:
@@ -390,6 +404,11 @@ def token(tmp_path: Path) -> str:
         (
             listen("introspect", "0.0.0.0", 8097, "TOKEN"),
             "introspect/port: <introspect> at 0.0.0.0:8097 meets <metadata-proxy>",
+        ),
+        (
+            proxy("<port>9091</port>")
+            + "<port-api><address>0.0.0.0</address>TOKEN</port-api>",
+            "metadata-proxy/port: <port-api> at 0.0.0.0:9091 meets <metadata-proxy>",
         ),
         (
             server("<port>8085</port>"),

@@ -84,6 +84,7 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
           <server-key>{tmp_path}/sk</server-key>
           <server-cert>{tmp_path}/sc</server-cert><shared-secret>b</shared-secret>
           <port>11</port><address>10.0.0.9</address><enabled>1</enabled>
+          <instance-directory>/i</instance-directory>
         </metadata-server>
         <introspect><address>10.0.0.1</address><port>1</port>
           <access file="{token}">token</access></introspect>
@@ -96,22 +97,26 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
         <data-path><name>x_1</name><identity-range>10.64.0.0/16</identity-range>
           <queue-number>0</queue-number><queue-length>5</queue-length>
           <when-stopped>remove</when-stopped>
-          <host-to-guest>true</host-to-guest></data-path>
+          <host-to-guest>true</host-to-guest>
+          <fast-path>true</fast-path></data-path>
         <endpoint-check><fall>1</fall><rise>3</rise><timeout>0.5</timeout>
           <interval>0.75</interval><services> DNS
           ntp </services></endpoint-check>
         <linklocal-flows><max-system-flows>7</max-system-flows>
-          <max-vm-flows>6</max-vm-flows></linklocal-flows>
+          <max-vm-flows>6</max-vm-flows>
+          <max-vm-new-flows>4</max-vm-new-flows></linklocal-flows>
         <metadata-proxy><shared-secret> a
           </shared-secret><port> 8 </port><use-ssl>true</use-ssl>
           <client-cert>{tmp_path}/c</client-cert><client-key>{tmp_path}/k</client-key>
-          <ca-cert>{tmp_path}/a</ca-cert><connect-timeout>0.1</connect-timeout>
+          <ca-cert>{tmp_path}/a</ca-cert><upstream-tls>{tmp_path}</upstream-tls>
+          <probe-interval>12</probe-interval><connect-timeout>0.1</connect-timeout>
           <response-timeout>600</response-timeout><hold-time>0</hold-time>
           <max-guest-connections>9</max-guest-connections>
           <guest-request-rate>0</guest-request-rate>
           <guest-request-burst>1</guest-request-burst>
           <max-guest-requests>2</max-guest-requests>
           <cache-ttl>0</cache-ttl><session-tokens>required</session-tokens>
+          <refuse-beyond-hop-limit>true</refuse-beyond-hop-limit>
           <hop-limit>2</hop-limit></metadata-proxy>
         <log-level>debug</log-level>
         <runtime-directory>/r</runtime-directory>
@@ -125,7 +130,8 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
         metadata_proxy=MetadataProxyConfig(
             shared_secret=Secret(b"a"),
             port=8,
-            tls=ClientTls(tmp_path / "c", tmp_path / "k", tmp_path / "a"),
+            tls=ClientTls(tmp_path / "c", tmp_path / "k", tmp_path / "a", tmp_path),
+            probe_interval=12,
             connect_timeout=0.1,
             response_timeout=600.0,
             hold_time=0.0,
@@ -136,8 +142,9 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
             cache_ttl=0.0,
             session_tokens=SessionMode.REQUIRED,
             hop_limit=2,
+            refuse_beyond_hop_limit=True,
         ),
-        linklocal_flows=LinkLocalFlowsConfig(7, 6),
+        linklocal_flows=LinkLocalFlowsConfig(7, 6, 4),
         endpoint_check=EndpointCheckConfig(("dns", "ntp"), 0.75, 0.5, 3, 1),
         data_path=DataPathConfig(
             "x_1",
@@ -146,6 +153,7 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
             5,
             WhenStopped.REMOVE,
             host_to_guest=True,
+            fast_path=True,
         ),
         port_api=OperatorApi(IPv4Address("127.0.0.3"), 3, Access(AccessMode.OPEN)),
         config_api=OperatorApi(IPv4Address("10.0.0.2"), 2, access),
@@ -157,9 +165,15 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
             server_cert=tmp_path / "sc",
             server_key=tmp_path / "sk",
             client_ca=tmp_path / "sa",
+            instance_directory=Path("/i"),
         ),
     )
     assert Loaded(expected, ()) == read_config(path)
+    elsewhere = ("agent/vendordata", "agent/service-credentials")
+    left_out = set(element_paths(EXAMPLE.read_bytes())) - {
+        *element_paths(path.read_bytes())
+    }
+    assert [each for each in sorted(left_out) if not each.startswith(elsewhere)] == []
 
 
 def test_every_problem_in_one_run(write: Write) -> None:

@@ -40,14 +40,28 @@ def test_canonical(given_path: bytes, expected: Any) -> None:
     assert expected == canonical(given_path)
 
 
+BROKEN = "path has a broken percent escape"
+
+
 @pytest.mark.parametrize(
-    "path",
-    [b"/a%2fb", b"/a%2Fb", b"/a%5cb", b"/a%00", b"/a\\b", b"/a%", b"/a%4", b"/%zz"],
+    ("path", "expected"),
+    [
+        (b"/a%2fb", "path has the escape %2f"),
+        (b"/a%2Fb", "path has the escape %2f"),
+        (b"/a%5cb", "path has the escape %5c"),
+        (b"/a%00", "path has the escape %00"),
+        (b"/a\\b", "path has a backslash"),
+        (b"/a%", BROKEN),
+        (b"/a%4", BROKEN),
+        (b"/%4z", BROKEN),
+        (b"/%zz", BROKEN),
+    ],
 )
-def test_refused_paths(path: bytes) -> None:
-    """What servers read in two ways is refused."""
-    with pytest.raises(WireError):
+def test_refused_paths(path: bytes, expected: str) -> None:
+    """What servers read in two ways is refused, and the trace says what it was."""
+    with pytest.raises(WireError) as caught:
         canonical(path)
+    assert expected == str(caught.value)
 
 
 @given(st.lists(st.sampled_from([b"/", b".", b"..", b"a", b"%2e", b"%41", b"?", b"~"])))

@@ -50,6 +50,14 @@ def test_requests_behind_each_other(size: int) -> None:
     assert 0 == one.size
 
 
+@pytest.mark.parametrize("lines", [(b"\r\n", b""), (b"\r\n", b"\r\n"), (b"", b"\r\n")])
+def test_an_empty_line_before_a_request(lines: tuple[bytes, bytes]) -> None:
+    """One is passed over before each request (RFC 9112 §2.2), also behind another."""
+    one = reader()
+    one.feed(lines[0] + GET + lines[1] + POST + GET)
+    assert EXPECTED[:2] + EXPECTED[3:] == found_in(one)
+
+
 def test_data_can_be_fed_while_taking() -> None:
     """It goes behind what is there already."""
     one = reader()

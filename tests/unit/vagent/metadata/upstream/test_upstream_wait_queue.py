@@ -119,6 +119,11 @@ def test_the_last_places_are_for_guests_of_which_few_requests_wait() -> None:
     assert [True] * FEW_WAITING + [False] == [queue.add(one) for one in modest]
     queue.remove(modest[0])
     assert queue.add(modest[-1])
+    assert not queue.add(request(port="modest"))
+    queue.remove(modest[1])
+    queue.remove(modest[-1])
+    again = [request(port="modest") for _ in range(FEW_WAITING + 1)]
+    assert [True] * FEW_WAITING + [False] == [queue.add(one) for one in again]
 
 
 def test_who_waits_is_told_when_its_time_is_up() -> None:
