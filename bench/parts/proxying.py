@@ -39,9 +39,9 @@ SHAPES = (
     Shape("8 KiB, keep-alive, 16", 16, path="/large"),
 )
 FEW_SHAPES = (SIXTEEN, EACH)
-OURS, KEPT, HAPROXY = "vagent", "vagent, kept", "haproxy"
-OUR_PORT, RIVAL_PORT, KEPT_PORT = 18097, 18197, 18097 + 2
-PLAIN_RATIO, TLS_RATIO, EACH_RATIO, KEPT_RATIO = 2.0, 2.5, 3.0, 1.0
+OURS, CACHED, HAPROXY = "vagent", "vagent, cached", "haproxy"
+OUR_PORT, RIVAL_PORT, CACHED_PORT = 18097, 18197, 18097 + 2
+PLAIN_RATIO, TLS_RATIO, EACH_RATIO, CACHED_RATIO = 2.0, 2.5, 3.0, 1.0
 """Goals: how many times haproxy's CPU an answer may cost."""
 ADDED = 1.0
 """Goal: milliseconds, by which the 99th percentile is later than without a proxy."""
@@ -49,7 +49,7 @@ ADDED = 1.0
 
 def measure_alone(stage: Stage, pace: Pace, *, tls: bool) -> Part:
     """The proxy alone against haproxy, both on loopback; beside a plain upstream also
-    the proxy that answers from what it has kept.
+    the proxy that answers from its cache.
     """
     upstream = "mutual TLS" if tls else "plain"
     ratio = TLS_RATIO if tls else PLAIN_RATIO
@@ -60,9 +60,9 @@ def measure_alone(stage: Stage, pace: Pace, *, tls: bool) -> Part:
     )
     contestants = [loopback_proxy(stage, OUR_PORT + tls, NGINX[tls], UNLIMITED)]
     if not tls:
-        contestants.append(_keeping(stage))
+        contestants.append(_caching(stage))
         goals += _dearer_than_haproxy(
-            KEPT, {SIXTEEN: KEPT_RATIO, SIXTY_FOUR: KEPT_RATIO}
+            CACHED, {SIXTEEN: CACHED_RATIO, SIXTY_FOUR: CACHED_RATIO}
         )
     part = Part(
         "A",
@@ -80,9 +80,9 @@ def measure_alone(stage: Stage, pace: Pace, *, tls: bool) -> Part:
     return part
 
 
-def _keeping(stage: Stage) -> Contestant:
+def _caching(stage: Stage) -> Contestant:
     return loopback_proxy(
-        stage, KEPT_PORT, NGINX[False], UNLIMITED, "--cache-ttl", "15", name=KEPT
+        stage, CACHED_PORT, NGINX[False], UNLIMITED, "--cache-ttl", "15", name=CACHED
     )
 
 

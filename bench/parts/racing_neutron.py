@@ -17,8 +17,8 @@ from bench.report.pace import Pace
 from bench.scene.contestants import UNLIMITED, loopback_proxy
 from bench.scene.stage import NGINX, Contestant, Stage
 
-OURS, KEPT = "vagent", "vagent, kept"
-OUR_PORT, KEPT_PORT, AGENT_PORT, HAPROXY_PORT = 18297, 18397, 18497, 18597
+OURS, CACHED = "vagent", "vagent, cached"
+OUR_PORT, CACHED_PORT, AGENT_PORT, HAPROXY_PORT = 18297, 18397, 18497, 18597
 ROUNDS = 2
 SHAPES = (SIXTY_FOUR, EACH)
 HOST_GUESTS = 99
@@ -27,12 +27,12 @@ TIMES = 60.0
 """Goal: how many times the requests per second of Neutron's agent."""
 GOALS = tuple(
     Goal(SIXTY_FOUR.name, ours, "rate", at_least=TIMES, rival=neutron.AGENT)
-    for ours in (OURS, KEPT)
+    for ours in (OURS, CACHED)
 )
 
 
 def measure_beside_neutron(stage: Stage, pace: Pace, *, tls: bool) -> Part:
-    """Ours, forwarding or answering from what is kept, and Neutron's two ways."""
+    """Ours, forwarding or answering from its cache, and Neutron's two ways."""
     upstream = "mutual TLS" if tls else "plain"
     part = Part(
         "A3",
@@ -53,7 +53,7 @@ def _contestants(stage: Stage, *, tls: bool) -> list[Contestant]:
     ours = [
         loopback_proxy(stage, OUR_PORT + tls, to, UNLIMITED),
         loopback_proxy(
-            stage, KEPT_PORT + tls, to, UNLIMITED, "--cache-ttl", "15", name=KEPT
+            stage, CACHED_PORT + tls, to, UNLIMITED, "--cache-ttl", "15", name=CACHED
         ),
     ]
     if not neutron.is_installed():
