@@ -121,10 +121,12 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
         <log-level>debug</log-level>
         <runtime-directory>/r</runtime-directory>
         <state-directory>/s t</state-directory>
+        <contrail-ports-directory>/cp</contrail-ports-directory>
         </agent></config>"""
     )
     expected = AgentConfig(
         state_directory=Path("/s t"),
+        contrail_ports_directory="/cp",
         runtime_directory=Path("/r"),
         log_level="debug",
         metadata_proxy=MetadataProxyConfig(
