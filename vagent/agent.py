@@ -417,9 +417,9 @@ class Agent:
 
     def _judge(self) -> Iterator[Judgement]:
         """What is wrong now; what a room can tell of it is added here."""
-        refusals = self._proxy.refusals
-        yield from of_endpoints(self._proxy.endpoints())
-        yield from of_refusing(refusals.endpoints)
+        endpoints, refusals = self._proxy.endpoints(), self._proxy.refusals
+        yield from of_endpoints(endpoints)
+        yield from of_refusing(refusals.endpoints, endpoints)
         yield from of_ports(refusals.ports, self._registry.get)
 
     def _ports_changed(self, change: Change) -> None:

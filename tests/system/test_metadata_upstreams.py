@@ -191,7 +191,12 @@ def test_a_refused_certificate_is_named_and_told_once(
     assert ["DOWN"] == [one.state.name for one in changes]
     text = changes[0].text()
     assert f"our client certificate was refused: {why}" in text
-    assert f"{files.client_cert}, CN=agent, valid until 20" in text
+    named = f"{files.client_cert}, CN=agent, valid until 20"
+    assert named in text
+    (endpoint,) = running.snapshot().endpoints
+    assert endpoint.is_refused
+    assert endpoint.problem in text
+    assert endpoint.certificate.startswith(named)
     put(tmp_path / "tls", pki.client("other"), pki.cert)
     assert running.ask(CLOSE).endswith(b"hello")
     assert ["UP"] == [one.state.name for one in running.snapshot().endpoints]

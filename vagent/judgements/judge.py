@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from vagent.judgements.judgement import (
     Judgement,
@@ -57,11 +58,18 @@ def of_endpoints(endpoints: Sequence[EndpointSnapshot]) -> Iterator[Judgement]:
             )
 
 
-def of_refusing(refused: Mapping[str, UpstreamRefusal]) -> Iterator[Judgement]:
-    """Endpoints that answer, and refuse what the agent does for every guest."""
+def of_refusing(
+    refused: Mapping[str, UpstreamRefusal], endpoints: Sequence[EndpointSnapshot]
+) -> Iterator[Judgement]:
+    """Endpoints that answer, and refuse what the agent does for every guest. Where that
+    is the client certificate, it is named.
+    """
+    shown = {one.address: one.certificate for one in endpoints}
     for address, refusal in refused.items():
-        subject = Subject(SubjectKind.ENDPOINT, address)
-        yield _of_refusal(refusal, subject)
+        one = _of_refusal(refusal, Subject(SubjectKind.ENDPOINT, address))
+        if one.kind is JudgementKind.CERTIFICATE_REFUSED and shown.get(address):
+            one = replace(one, text=f"{one.text}: {shown[address]}")
+        yield one
 
 
 def of_ports(

@@ -28,7 +28,8 @@ class EndpointSnapshot:
     """One endpoint. `busy` and `idle` are connections; `failures` counts connects that
     failed in a row. `last_probe` is None before the first health check has ended.
     `problem` is what went wrong last, "" if a reply came since; `is_refused`: that was
-    our client certificate.
+    our client certificate. `certificate` is the one that it is shown, in words, "" for
+    none.
     """
 
     address: str
@@ -40,6 +41,7 @@ class EndpointSnapshot:
     last_probe: ProbeSnapshot | None
     problem: str = ""
     is_refused: bool = False
+    certificate: str = ""
 
 
 class UpstreamEndpoint:
@@ -106,8 +108,8 @@ class UpstreamEndpoint:
         self.retired = True
         self.idle.close()
 
-    def snapshot(self, now: float) -> EndpointSnapshot:
-        """The endpoint as it is now."""
+    def snapshot(self, now: float, certificate: str) -> EndpointSnapshot:
+        """The endpoint as it is now, and the client certificate that it is shown."""
         last_probe = None
         if self.probed is not None:
             when, problem = self.probed
@@ -122,6 +124,7 @@ class UpstreamEndpoint:
             last_probe=last_probe,
             problem=self.problem,
             is_refused=self.breaker.is_refused,
+            certificate=certificate,
         )
 
     def __repr__(self) -> str:

@@ -28,6 +28,10 @@ from vagent.metadata.upstream.retry_policy import (
     next_step,
 )
 
+_LONG_ERROR = b" "
+"""Stands for the body of an error that is too large to be collected. It is not
+nova-api's, whose errors are short."""
+
 
 class ResponseReceiver(Protocol):
     """Who gets the response: a guest's connection, or a request that several share."""
@@ -188,7 +192,7 @@ class ForwardedRequest:
             ending = LAST_CHUNK if self._is_chunked(head) else b""
             self._receiver.relay(self._framed(head, content) + ending)
             self._receiver.finish(head.status, self._size, close=self._closes(head))
-            self._tell(connection, head.status, b"")
+            self._tell(connection, head.status, _LONG_ERROR)
             return
         if self._collected:
             self._collected.append(content)
@@ -269,10 +273,10 @@ class ForwardedRequest:
     def _tell(
         self, connection: UpstreamConnection | None, status: int, body: bytes
     ) -> None:
-        """Tell what a reply says of endpoint and port. An error of HEAD has no words,
-        so it says nothing.
+        """Tell what a reply says of endpoint and port. One to HEAD has no words, so it
+        says nothing.
         """
-        if connection is not None and not (self.head_only and status >= 400):
+        if connection is not None and not self.head_only:
             self._pool.refusals.note(
                 str(connection.endpoint.address),
                 status,

@@ -215,8 +215,8 @@ class ConnectionPool:
 
     def snapshot(self) -> tuple[EndpointSnapshot, ...]:
         """The endpoints as they are now."""
-        now = self._deadlines.now()
-        return tuple(one.snapshot(now) for one in self._endpoints)
+        now, shown = self._deadlines.now(), self._connector.certificate_for
+        return tuple(one.snapshot(now, shown(one)) for one in self._endpoints)
 
     @property
     def waiting(self) -> int:

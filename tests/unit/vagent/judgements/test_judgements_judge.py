@@ -85,12 +85,28 @@ def test_an_endpoint_that_is_used_is_not_judged(state: BreakerState) -> None:
 def test_an_endpoint_that_refuses_every_guest() -> None:
     """It is wrong even beside others: its share of the requests fails."""
     assert SIGNATURE is not None
-    (found,) = of_refusing({"192.0.2.1:8775": SIGNATURE})
+    shown = replace(UP, certificate="/etc/client.pem, CN=agent")
+    (found,) = of_refusing({"192.0.2.1:8775": SIGNATURE}, (shown,))
     assert JudgementKind.SIGNATURE_REFUSED is found.kind
     assert Severity.WRONG is found.severity
     assert "endpoint 192.0.2.1:8775" == str(found.subject)
     assert "nova-api refused our signature: the shared secrets differ" == found.text
     assert SIGNATURE_REMEDY == found.remedy
+
+
+@pytest.mark.parametrize(
+    ("certificate", "end"),
+    [("/etc/client.pem, CN=agent", ": /etc/client.pem, CN=agent"), ("", "certificate")],
+)
+def test_a_certificate_that_is_refused_over_http(certificate: str, end: str) -> None:
+    """nginx does so; it is named, if one is shown at all."""
+    refusal = read_refusal(400, b"The SSL certificate error", b"/openstack")
+    assert refusal is not None
+    endpoints = (replace(UP, certificate=certificate),)
+    (found,) = of_refusing({"192.0.2.1:8775": refusal}, endpoints)
+    assert JudgementKind.CERTIFICATE_REFUSED is found.kind
+    assert found.text.endswith(end)
+    assert found.text.startswith("the web server in front of nova-api refused our")
 
 
 @pytest.mark.parametrize(("name", "shown"), [("web", "web"), ("", "tap1")])

@@ -67,9 +67,15 @@ def test_its_picture() -> None:
     one = endpoint(port=8775)
     one.breaker.busy = 2
     assert "192.0.2.1:8775 UP busy=2 idle=0" in repr(one)
-    assert one.snapshot(15.0).last_probe is None
+    assert one.snapshot(15.0, "").last_probe is None
     one.probed = (10.0, "status 500")
-    found = one.snapshot(15.0)
+    one.problem = "timeout"
+    found = one.snapshot(15.0, "client.pem")
+    assert ("timeout", "client.pem", False) == (
+        found.problem,
+        found.certificate,
+        found.is_refused,
+    )
     assert BreakerState.UP is found.state
     assert ("192.0.2.1:8775", 2) == (found.address, found.busy)
     assert ProbeSnapshot(5.0, "status 500") == found.last_probe

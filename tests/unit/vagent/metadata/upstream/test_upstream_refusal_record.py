@@ -6,10 +6,11 @@ import pytest
 
 from tests.unit.vagent.metadata.upstream.pool_rig import HELLO, Rig
 from vagent.metadata.events import Caller
+from vagent.metadata.limits import MAX_WHOLE_REPLY
 from vagent.metadata.upstream.events import UpstreamRefused
 from vagent.metadata.upstream.refusal import RefusalKind
 from vagent.metadata.upstream.refusal_record import MAX_REFUSED_PORTS, RefusalRecord
-from vagent.nova.authority import BAD_SIGNATURE
+from vagent.nova.authority import BAD_SIGNATURE, NO_TENANT
 from vagent.nova.reply import FAILED, NOT_FOUND, NovaFault, refuse
 from vagent.observe.event import Event
 
@@ -189,10 +190,34 @@ def test_the_pool_notes_what_came_whole(cut: int) -> None:
         upstream.dataReceived(whole[cut:])
     assert guest.value().endswith(REFUSAL)
     told = [one for one in rig.events if isinstance(one, UpstreamRefused)]
-    assert ["127.0.0.1:80"] == [one.endpoint for one in told]
+    assert [("127.0.0.1:80", 1)] == [(one.endpoint, one.request) for one in told]
     rig.ask(head=b"GET /openstack HTTP/1.1\r\nHost: a\r\n\r\n")
     upstream.dataReceived(HELLO)
     assert rig.proxy.refusals.is_empty
+
+
+def test_a_missing_header_is_noted() -> None:
+    """400 is the least of the errors."""
+    rig = Rig()
+    body = refuse(NO_TENANT, "").content
+    head = b"HTTP/1.1 400 X\r\nContent-Length: %d\r\n\r\n" % len(body)
+    asked(rig, b"GET", head + body)
+    (refusal,) = rig.proxy.refusals.endpoints.values()
+    assert "X-Tenant-ID" == refusal.header
+
+
+def test_an_error_that_is_streamed_is_not_nova_s() -> None:
+    """Nova's are short; the words of this one are not kept."""
+    rig = Rig()
+    _, guest = rig.ask(head=b"GET /openstack HTTP/1.1\r\nHost: a\r\n\r\n")
+    upstream, _ = rig.connect(0)
+    body = b"x" * (MAX_WHOLE_REPLY + 1)
+    upstream.dataReceived(b"HTTP/1.1 404 X\r\nContent-Length: %d\r\n\r\n" % len(body))
+    for piece in (body[:-1], body[-1:]):
+        upstream.dataReceived(piece)
+    assert guest.value().endswith(body)
+    (refusal,) = rig.proxy.refusals.endpoints.values()
+    assert (404, RefusalKind.NOT_NOVA) == (refusal.status, refusal.kind)
 
 
 def test_an_error_of_head_says_nothing() -> None:
