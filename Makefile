@@ -132,6 +132,7 @@ lint: $(VENV)/.test
 bench: $(VENV)/.run
 	@.ci/debian-packages $(BENCH_PACKAGES)
 	@.ci/python-environment $(PYTHON) $(NEUTRON) $(NEUTRON_PACKAGE)
+	@tests/clients/install $(PYTHON)
 	@$(BIN)/python -m bench
 
 install: $(VENV)/.run

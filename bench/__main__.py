@@ -15,6 +15,8 @@ D   a service elsewhere: stream, datagrams and round trips that the kernel carri
 E   a boot storm: 500 guests at once, each asking as cloud-init does, beside Neutron's
 F   a flood: what another guest and /healthz notice of one guest's, beside haproxy
 R   restarts under clients that do not repeat a request: how many fail
+N   the embedded metadata server alone beside a real Nova on gunicorn, one worker; with
+    many guests; the time that vendor data of ten slow targets take
 M   memory of the agent: started, serving, with 1,000 idle connections of guests
 
 Contestants take turns within each round; a figure is the median of all rounds, with
@@ -37,6 +39,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from bench.embedded.measuring import measure_embedded
 from bench.parts.attaching import measure_ports
 from bench.parts.booting import measure_storm
 from bench.parts.carrying import measure_carried
@@ -61,10 +64,10 @@ LOCK = "\0vagent-bench"
 NOISY = 20.0
 """Per cent of one CPU, used by others, from which on the table warns."""
 EPILOG = """\
-Needs root, haproxy, iperf3, nginx and wrk, and Neutron for its rows; `make bench`
-installs them. Takes about 16 minutes. Figures of different machines do not compare;
-ratios do, more or less. On a machine that does other work, trust CPU per answer more
-than requests per second.
+Needs root, haproxy, iperf3, nginx and wrk, and Neutron and Nova for their rows;
+`make bench` installs them. Takes about 18 minutes. Figures of different machines do not
+compare; ratios do, more or less. On a machine that does other work, trust CPU per
+answer more than requests per second.
 """
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 DONE, FAILED, UNAVAILABLE, NO_PERMISSION = 0, 1, 69, 77
@@ -87,6 +90,7 @@ PARTS: dict[str, Measure] = {
     "E": lambda stage, pace: [measure_storm(stage, pace)],
     "F": lambda stage, pace: [measure_flood(stage, pace)],
     "R": lambda stage, pace: [measure_restarts(stage, pace)],
+    "N": measure_embedded,
     "M": lambda stage, pace: [measure_memory(stage, pace)],
 }
 

@@ -60,20 +60,31 @@ def parse(text: str) -> Report:
     raise LabError(f"wrk did not report; it said:\n{text}")
 
 
-def wrk(origin: str, shape: Shape, *, seconds: int, cpu: int) -> list[str]:
-    """The command that asks `origin` for so long, from this CPU."""
+def wrk(
+    origin: str, shape: Shape, *, seconds: int, cpu: int, script: Path = REPORT
+) -> list[str]:
+    """The command that asks `origin` for so long, from this CPU; `script` may say what,
+    and reports as ours does.
+    """
     header = ["-H", "Connection: close"] if shape.close else []
     return [
         *("taskset", "-c", str(cpu), "wrk", "--threads", "1"),
         *("--connections", str(shape.connections), "--duration", f"{seconds}s"),
-        *("--timeout", TIMEOUT, "--script", str(REPORT), *header),
+        *("--timeout", TIMEOUT, "--script", str(script), *header),
         origin + shape.path,
         *(["--", str(shape.behind)] if shape.behind else []),
     ]
 
 
 def drive(
-    machine: Machine, origin: str, shape: Shape, *, seconds: int, cpu: int
+    machine: Machine,
+    origin: str,
+    shape: Shape,
+    *,
+    seconds: int,
+    cpu: int,
+    script: Path = REPORT,
 ) -> Report:
     """Ask `origin` for so long, from this machine and CPU. Raises LabError."""
-    return parse(machine.run(*wrk(origin, shape, seconds=seconds, cpu=cpu)))
+    command = wrk(origin, shape, seconds=seconds, cpu=cpu, script=script)
+    return parse(machine.run(*command))

@@ -192,6 +192,13 @@ class Stage:
         self._processes.append(process)
         return process
 
+    def end(self, contestant: Contestant) -> None:
+        """End its processes."""
+        for process in self._processes:
+            if process.pid in contestant.pids:
+                process.terminate()
+                process.wait(START_DEADLINE)
+
     def check_echo(self, machine: Machine, contestant: Contestant) -> None:
         """Does the upstream get the identity? Raises LabError if not."""
         said = _curl(machine, f"{contestant.origin}/echo")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bench.__main__ import PARTS, PROGRAMS
+from bench.embedded import real_nova
 from bench.neutron import neutron
 from bench.report.goals import MET, MISSED, UNKNOWN
 from bench.scene.stage import PREFIX
@@ -43,6 +44,7 @@ CONTESTANTS = {
     "E": {"vagent"},
     "F": {"vagent", "vagent, no limit of rate", "haproxy"},
     "R": {"vagent"},
+    "N": {"vagent"},
     "M": {"vagent"},
 }
 OF_NEUTRON = {
@@ -97,6 +99,8 @@ def test_every_part_has_its_contestants(results: dict[str, Any]) -> None:
         part: names | (OF_NEUTRON.get(part, set()) if neutron.is_installed() else set())
         for part, names in CONTESTANTS.items()
     }
+    if real_nova.is_installed():
+        expected["N"].add(real_nova.NOVA)
     assert set(PARTS) == set(CONTESTANTS)
     assert expected == found
 

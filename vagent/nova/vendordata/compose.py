@@ -10,9 +10,11 @@ from vagent.keystone.credentials import CallCredentials
 from vagent.nova.server import ANSWER_DEADLINE
 from vagent.nova.source import InstanceSource
 from vagent.nova.vendordata.dynamic import DynamicVendorData
+from vagent.nova.vendordata.http_call import endpoint_of
 from vagent.nova.vendordata.static_file import StaticFile
 from vagent.nova.vendordata.stored import StoredAnswers
 from vagent.nova.vendordata.target import DynamicTarget
+from vagent.nova.vendordata.target_tls import TlsContexts
 from vagent.observe.event import Emit
 from vagent.store.store import ConfigStore
 
@@ -40,10 +42,20 @@ def vendor_data_of(
     Raises ConfigError when the static file cannot be used.
     """
     static = StaticFile(config.static_file, emit)
+    contexts = TlsContexts()
+    if config.targets:
+        # Its modules are loaded here, or the first guest would wait 50 ms for them.
+        endpoint_of("localhost", 0, config.connect_timeout, reactor)
     return DynamicVendorData(
         config,
         [
-            DynamicTarget(one, config, credentials=credentials, reactor=reactor)
+            DynamicTarget(
+                one,
+                config,
+                contexts=contexts,
+                credentials=credentials,
+                reactor=reactor,
+            )
             for one in config.targets
         ],
         static=static.content,

@@ -16,7 +16,7 @@ from vagent.config.model import VendorDataConfig, VendorDataTarget
 from vagent.keystone.credentials import CallCredentials, CredentialsError, Headers
 from vagent.nova.vendordata.answer import Response, TargetError, read_answer
 from vagent.nova.vendordata.http_call import CallDeadlines, Post, TargetUrl, call
-from vagent.nova.vendordata.target_tls import TargetTls
+from vagent.nova.vendordata.target_tls import TargetTls, TlsContexts
 
 MAX_CALLS = 64
 """Calls of one target at a time; others wait, within their own deadline."""
@@ -31,13 +31,16 @@ class DynamicTarget:
         target: VendorDataTarget,
         config: VendorDataConfig,
         *,
+        contexts: TlsContexts,
         credentials: CallCredentials | None,
         reactor: Any,
     ) -> None:
         self.name = target.name
         self.url = target.url
         self._place = TargetUrl.of(target.url)
-        self._tls = TargetTls(config, target.name) if target.uses_tls else None
+        self._tls: TargetTls | None = None
+        if target.uses_tls:
+            self._tls = TargetTls(config, target.name, contexts)
         self._deadlines = CallDeadlines(config.connect_timeout, config.read_timeout)
         self._timeout = config.timeout
         self._credentials = credentials

@@ -14,6 +14,7 @@ from vagent.nova.vendordata import target
 from vagent.nova.vendordata.answer import Response, TargetError
 from vagent.nova.vendordata.http_call import Post
 from vagent.nova.vendordata.target import DynamicTarget
+from vagent.nova.vendordata.target_tls import TlsContexts
 
 GOOD = Response(200, b"", b'{"a": 1}')
 
@@ -56,6 +57,7 @@ class Rig:
         self.target = DynamicTarget(
             VendorDataTarget("a", "http://h/"),
             VendorDataConfig(),
+            contexts=TlsContexts(),
             credentials=account,
             reactor=self.clock,
         )

@@ -12,7 +12,7 @@ import pytest
 from lab.pki import Authority
 from vagent.config.model import VendorDataConfig
 from vagent.nova.vendordata.answer import TargetError
-from vagent.nova.vendordata.target_tls import TargetTls
+from vagent.nova.vendordata.target_tls import TargetTls, TlsContexts
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def put(folder: Path, **files: Path) -> None:
 
 def test_the_servers_name_and_chain_are_demanded(config: VendorDataConfig) -> None:
     """Nothing is sent before."""
-    context = TargetTls(config, "a").context()
+    context = TargetTls(config, "a", TlsContexts()).context()
     assert context.check_hostname
     assert ssl.CERT_REQUIRED == context.verify_mode
     assert ssl.TLSVersion.TLSv1_2 == context.minimum_version
@@ -52,7 +52,7 @@ def test_without_a_ca_those_of_the_system_count(
 ) -> None:
     """Where OpenSSL looks for them."""
     monkeypatch.setenv("SSL_CERT_FILE", str(pki.cert))
-    context = TargetTls(replace(config, ca_cert=None), "a").context()
+    context = TargetTls(replace(config, ca_cert=None), "a", TlsContexts()).context()
     assert 1 == authorities(context)
 
 
@@ -62,7 +62,7 @@ def test_a_context_is_kept_while_its_files_are(
     """And made anew when one changes, or a folder comes."""
     copy = tmp_path / "copy.crt"
     copy.write_bytes(pki.cert.read_bytes())
-    tls = TargetTls(replace(config, ca_cert=copy), "a")
+    tls = TargetTls(replace(config, ca_cert=copy), "a", TlsContexts())
     first = tls.context()
     assert first is tls.context()
     os.utime(copy, (1, 1))
@@ -78,8 +78,8 @@ def test_the_folder_of_a_target_goes_first(
     """Its CA counts alone; the files of other targets do not."""
     other = Authority(tmp_path / "other", "another CA")
     put(tmp_path / "a", ca_cert=other.cert)
-    (own,) = TargetTls(config, "a").context().get_ca_certs()
-    (usual,) = TargetTls(config, "b").context().get_ca_certs()
+    (own,) = TargetTls(config, "a", TlsContexts()).context().get_ca_certs()
+    (usual,) = TargetTls(config, "b", TlsContexts()).context().get_ca_certs()
     assert own["subject"] != usual["subject"]
 
 
@@ -89,15 +89,17 @@ def test_a_certificate_of_its_own(
     """Without a CA in the folder those of the system count for that target."""
     pair = pki.client("client")
     put(tmp_path / "a", client_cert=pair.cert, client_key=pair.key)
-    TargetTls(config, "a").context()
+    TargetTls(config, "a", TlsContexts()).context()
     TargetTls(
-        replace(config, client_cert=pair.cert, client_key=pair.key), "b"
+        replace(config, client_cert=pair.cert, client_key=pair.key),
+        "b",
+        TlsContexts(),
     ).context()
 
 
 def complaint(config: VendorDataConfig, name: str = "a") -> str:
     with pytest.raises(TargetError) as caught:
-        TargetTls(config, name).context()
+        TargetTls(config, name, TlsContexts()).context()
     assert "tls" == caught.value.kind
     return str(caught.value)
 
@@ -128,4 +130,18 @@ def test_names_that_are_no_folder(
     config: VendorDataConfig, name: str, pki: Authority
 ) -> None:
     """They never become part of a path."""
-    assert 1 == authorities(TargetTls(config, name).context())
+    assert 1 == authorities(TargetTls(config, name, TlsContexts()).context())
+
+
+def test_targets_with_the_same_files_share_a_context(
+    config: VendorDataConfig, pki: Authority, tmp_path: Path
+) -> None:
+    """It is made once for all of them, and not given to one with files of its own."""
+    contexts = TlsContexts()
+    one, two, own = (TargetTls(config, name, contexts) for name in ("x", "y", "own"))
+    pair = pki.client("client")
+    put(tmp_path / "own", ca_cert=pki.cert)
+    assert one.context() is two.context() is one.context()
+    assert own.context() is not one.context()
+    put(tmp_path / "y", ca_cert=pki.cert, client_cert=pair.cert, client_key=pair.key)
+    assert one.context() is not two.context()
