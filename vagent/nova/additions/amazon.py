@@ -13,6 +13,7 @@ import enum
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from vagent.nova import ec2
 from vagent.nova.additions.interfaces import Addressed, NetworkInterface
@@ -39,6 +40,9 @@ VERSIONS = (
     "2021-03-23",
 )
 """Amazon's, of which all leaves that clients need can be told. Not listed under `/`."""
+
+MAX_TAGS = 50
+"""Amazon's limit for one instance; cloud-init makes a request for each."""
 
 _TAG = re.compile(r"[A-Za-z0-9+\-=.,_:@]{1,128}")
 """Keys of tags that Amazon shows here: one that is also a path."""
@@ -129,9 +133,8 @@ def tree(
         }
         meta["mac"] = interfaces[0].mac
         meta["network"] = {"interfaces": {"macs": macs}}
-    tags: dict[str, Node] = {
-        key: value for key, value in instance.meta if _TAG.fullmatch(key)
-    }
+    named = (item for item in instance.meta if _TAG.fullmatch(item[0]))
+    tags: dict[str, Node] = dict(islice(named, MAX_TAGS))
     if tags and version >= "2021-03-23":
         meta["tags"] = {"instance": tags}
     return {**ec2.tree(instance, ec2.VERSIONS[-1], address), "meta-data": meta}

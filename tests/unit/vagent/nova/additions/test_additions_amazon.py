@@ -165,6 +165,13 @@ def test_what_is_not_there(path: str) -> None:
     assert found(path, **FULL) is None
 
 
+def test_tags_are_bounded() -> None:
+    """The first that may be tags; each costs a guest that boots a request."""
+    meta = {f"not a tag {n}": "" for n in range(99)} | {f"t{n}": "" for n in range(99)}
+    listed = found("latest/meta-data/tags/instance", meta=meta).split("\n")
+    assert {f"t{n}" for n in range(amazon.MAX_TAGS)} == set(listed)
+
+
 def test_no_tags_no_directory() -> None:
     """As Amazon's, where tags are not shown."""
     assert found("latest/meta-data/tags", meta={"a b": "c"}) is None
