@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,23 @@ def write(path: Path, guest: Guest, name: str) -> None:
         f"name: {name}\nuser_data: |\n  #cloud-config\n"
     )
     new.rename(path)
+
+
+@pytest.mark.parametrize(
+    "tenant", ["Project 7/b", "7E000000-0000-4000-8000-00000000000A"]
+)
+def test_a_project_that_is_no_plain_uuid(site: Any, ask: Ask, tenant: str) -> None:
+    """Port and instance say it letter for letter, and so does the proxy, also after a
+    restart.
+    """
+    alice = dataclasses.replace(site.alice(), tenant_id=tenant)
+    site.introduce(alice)
+    site.provision()
+    path = "/openstack/latest/meta_data.json"
+    assert tenant == json.loads(ask(alice, path))["project_id"]
+    site.agent.stop()
+    site.agent.start()
+    assert tenant == json.loads(ask(alice, path))["project_id"]
 
 
 def test_guests_get_what_their_files_say(idle_site: Any, ask: Ask) -> None:

@@ -18,6 +18,8 @@ from vagent.nova.instance import Instance
 if TYPE_CHECKING:
     import yaml
 
+    from vagent.nova.instance_files.yaml_text import DocumentError
+
 SUFFIXES = (".json", ".yaml", ".yml")
 """A file whose name ends otherwise, or begins with a dot, is none of ours."""
 MAX_FILE = 2 * 1024 * 1024
@@ -62,10 +64,17 @@ def read_instance(name: str, content: bytes) -> Instance:
     try:
         return decode_instance(value)
     except WireError as error:
-        from vagent.nova.instance_files.yaml_text import at
+        raise _at_its_place(content.decode("utf-8-sig"), str(error)) from None
 
-        line, column = place_of(_node(content.decode("utf-8-sig")), str(error))
-        raise at(line, column, str(error)) from None
+
+def _at_its_place(text: str, problem: str) -> DocumentError:
+    from vagent.nova.instance_files.yaml_text import DocumentError, at
+
+    try:
+        line, column = place_of(_node(text), problem)
+    except DocumentError:  # JSON that YAML does not read: names above 1,024 characters
+        return DocumentError(problem)
+    return at(line, column, problem)
 
 
 def likely_uuid(name: str, content: bytes) -> str | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vagent.nova.codec import decode_instance
 from vagent.nova.instance_files.document import (
@@ -106,6 +109,39 @@ def test_the_place_in_json(content: bytes, problem: str) -> None:
     with pytest.raises(DocumentError) as refusal:
         read_instance("a.json", content)
     assert str(refusal.value).startswith(problem)
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": "), (" ,\n\t", " :\n")])
+def test_json_is_written_in_many_ways(separators: tuple[str, str]) -> None:
+    """The place is found in each; a name that YAML does not take costs it."""
+    text = json.dumps({**DOCUMENT, "launch_index": -1}, separators=separators)
+    with pytest.raises(DocumentError, match=r"line \d+, column \d+: instance\.launch"):
+        read_instance("a.json", text.encode())
+    text = json.dumps({**DOCUMENT, "x" * 2000: 1}, separators=separators)
+    with pytest.raises(DocumentError, match=r"^instance: unknown field 'xxx"):
+        read_instance("a.json", text.encode())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(
+    st.sampled_from(["a.json", "a.yaml"]),
+    st.binary(max_size=200)
+    | JSON.map(lambda value: json.dumps(value).encode())
+    | st.dictionaries(
+        st.sampled_from(["files", "meta", "public_keys", "block_devices", "name"]), JSON
+    ).map(lambda more: json.dumps({**DOCUMENT, **more}).encode()),
+)
+def test_no_content_raises_anything_else(name: str, content: bytes) -> None:
+    """Whatever a file holds, the refusal is ours, and looking for its UUID is safe."""
+    likely_uuid(name, content)
+    with suppress(DocumentError):
+        read_instance(name, content)
 
 
 @pytest.mark.parametrize(
