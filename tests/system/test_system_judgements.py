@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lab.waiting import wait_for
-from tests.system.test_system_explain import own_secret
+from tests.system.test_system_explain import own_secret, run_explain
 
 pytestmark = pytest.mark.system
 
@@ -56,6 +56,10 @@ def test_a_wrong_tenant_is_told_until_it_is_mended(site: Any) -> None:
     for text in (said, page):
         assert alice.port_id in text
         assert "does not know this instance with this tenant" in text
+    _, steps = run_explain(site, "--port", alice.port_id)
+    assert alice.port_id in steps["judged"]["detail"]
+    assert "openstack server show" in steps["judged"]["remedy"]
+    # One line: explain's own probe, which is refused as well, is not judged.
     assert 1 == len(lines(site, "does not know this instance with this tenant"))
     assert "vagent_judgements_wrong 1\n" in site.agent.get(
         "http://127.0.0.1:8085/metrics"

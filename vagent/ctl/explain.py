@@ -37,16 +37,24 @@ from vagent.ctl.explaining.observed import (
     verdicts,
 )
 from vagent.ctl.explaining.step import PathStep
-from vagent.ctl.explaining.tell import about_host, about_port, about_service, tell
+from vagent.ctl.explaining.tell import (
+    about_host,
+    about_judgements,
+    about_port,
+    about_service,
+    tell,
+)
 from vagent.ctl.failure import FAILED, UNAVAILABLE, USAGE, CommandError
 from vagent.ctl.parser import add_command
 from vagent.ctl.session import Session, uuid_argument
 from vagent.ctl.table import as_json, printable
 from vagent.errors import VagentError
+from vagent.judgements.codec import PATH as STATUS
+from vagent.judgements.codec import read_status
+from vagent.judgements.judgement import Judgement
+from vagent.ports.port import PROBE_AUTHOR
 from vagent.web.json_client import ApiError
 
-AUTHOR = "vagentctl explain"
-"""Followed by the pid, so that what a killed one left is recognised."""
 METHODS = ("GET", "HEAD")
 """A probe changes nothing."""
 ONE_TIME = "vendor_data2.json"
@@ -152,6 +160,7 @@ def _steps(session: Session, port_id: str, asked: ProbeRequest) -> Iterator[Path
     yield about_host(port, host_to_guest=config.data_path.host_to_guest)
     service = read_service(apis.config_api.json("GET", "/vagent/services"))
     yield about_service(service)
+    yield from about_judgements(_judgements(apis), port)
     if not port.has_address:
         return
     try:
@@ -160,6 +169,14 @@ def _steps(session: Session, port_id: str, asked: ProbeRequest) -> Iterator[Path
         yield PathStep("probe", ok=False, detail=str(error))
         return
     yield from tell(seen)
+
+
+def _judgements(apis: Servers) -> tuple[Judgement, ...]:
+    """What the agent says is wrong; nothing if it does not say."""
+    try:
+        return read_status(apis.introspect.json("GET", STATUS))[1]
+    except VagentError:
+        return ()
 
 
 def _observe(
@@ -230,7 +247,7 @@ def _registered(apis: Servers, port: ShownPort, tap: str) -> Iterator[ShownPort]
         "type": 0,
         "rx-vlan-id": -1,
         "tx-vlan-id": -1,
-        "author": f"{AUTHOR} {os.getpid()}",
+        "author": f"{PROBE_AUTHOR} {os.getpid()}",
     }
     if port.project:
         body["project-id"] = port.project
@@ -246,8 +263,8 @@ def _remove_leftovers(apis: Servers) -> None:
     """Ports of an explain that was killed: its tap went with it."""
     for raw in apis.port_api.json("GET", "/ports"):
         author = str(raw.get("author") or "")
-        if author.startswith(f"{AUTHOR} "):
-            pid = author.removeprefix(f"{AUTHOR} ")
+        if author.startswith(f"{PROBE_AUTHOR} "):
+            pid = author.removeprefix(f"{PROBE_AUTHOR} ")
             if pid.isdecimal() and not Path("/proc", pid).exists():
                 apis.port_api.call("DELETE", f"/port/{raw['id']}")
 

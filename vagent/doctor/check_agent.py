@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.doctor.facts import HostFacts, PortFact
 from vagent.doctor.finding import Finding, note, warning, wrong
+from vagent.ports.port import PROBE_AUTHOR
 
 QUEUE_WARNING = 0.5
 """Share of queue-length from which on the queue is reported: it normally empties within
@@ -23,7 +24,6 @@ NAMED = 3
 """The most ports that a finding lists by name."""
 NO_DEVICE = "no-dev"
 _QUOTED_PATH = re.compile(r"""['"](/[^'"]+)['"] is world-readable""")
-PROBE_AUTHOR = "vagentctl explain"
 
 
 def check_configuration(facts: HostFacts) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from vagent.metadata.upstream.circuit_breaker import BreakerState
 from vagent.metadata.upstream.endpoint import EndpointSnapshot
 from vagent.metadata.upstream.refusal import CERTIFICATE_REMEDY, UpstreamRefusal
 from vagent.metadata.upstream.refusal_record import PortRefusal
-from vagent.ports.port import Registration
+from vagent.ports.port import PROBE_AUTHOR, Registration
 
 _DOWN_REMEDY = (
     "look whether nova-api runs and listens there, and whether a firewall is between;"
@@ -80,11 +80,16 @@ def of_ports(
     """
     for port_id, found in refused.items():
         registration = find(port_id)
-        if registration is not None:
+        if registration is not None and not _is_probe(registration):
             port = registration.port
             name = port.display_name or port.tap
             subject = Subject(SubjectKind.PORT, port_id, name)
             yield _of_refusal(found.refusal, subject)
+
+
+def _is_probe(registration: Registration) -> bool:
+    """Does it stand for another port for a moment, which explain tries?"""
+    return registration.port.author.startswith(PROBE_AUTHOR)
 
 
 def _of_refusal(refusal: UpstreamRefusal, subject: Subject) -> Judgement:

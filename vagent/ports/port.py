@@ -31,6 +31,11 @@ class PortTokens(StrEnum):
     AUDIT = "audit"
 
 
+PROBE_AUTHOR = "vagentctl explain"
+"""Author of the ports that explain registers for a moment. The pid follows, so that
+what a killed one left is recognised."""
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """One guest interface.

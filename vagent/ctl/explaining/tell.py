@@ -6,7 +6,7 @@ status, length and names of headers are shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.ctl.explaining.observed import (
@@ -17,6 +17,7 @@ from vagent.ctl.explaining.observed import (
     is_shared,
 )
 from vagent.ctl.explaining.step import PathStep
+from vagent.judgements.judgement import Judgement, SubjectKind
 
 _MEANING = {
     "metadata": "to the metadata proxy",
@@ -82,6 +83,18 @@ def about_service(service: MetadataService | None) -> PathStep:
     to = " or ".join(service.endpoints) or "no endpoint"
     where = f"{service.address}:{service.port}"
     return PathStep("service", bool(service.endpoints), f"metadata at {where} -> {to}")
+
+
+def about_judgements(
+    judgements: Iterable[Judgement], port: ShownPort
+) -> Iterator[PathStep]:
+    """What the agent says is wrong of this port, and of what all ports share. It may be
+    mended since: the probe will tell.
+    """
+    for one in judgements:
+        if one.subject.kind is not SubjectKind.PORT or one.subject.id == port.id:
+            detail = f"{one.severity}: {one.subject}: {one.text}"
+            yield PathStep("judged", None, detail, remedy=one.remedy)
 
 
 def tell(seen: ProbeResult) -> Iterator[PathStep]:

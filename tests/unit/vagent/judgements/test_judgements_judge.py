@@ -18,7 +18,7 @@ from vagent.metadata.upstream.refusal import (
     read_refusal,
 )
 from vagent.metadata.upstream.refusal_record import PortRefusal
-from vagent.ports.port import Port, Registration
+from vagent.ports.port import PROBE_AUTHOR, Port, Registration
 
 UP = EndpointSnapshot("192.0.2.1:8775", "nova", BreakerState.UP, 0, 0, 0, None)
 DOWN = replace(UP, address="192.0.2.2:8775", state=BreakerState.DOWN, problem="refused")
@@ -122,6 +122,14 @@ def test_a_port_that_nova_does_not_know(name: str, shown: str) -> None:
         found.subject.id,
         found.subject.name,
     )
+
+
+def test_the_probe_of_explain_is_not_judged() -> None:
+    """It stands for a port, of which explain tells; it goes at once."""
+    assert UNKNOWN is not None
+    refused = {"p": PortRefusal(Caller("p", "tap1", "10.0.0.3"), "nova", UNKNOWN)}
+    probe = replace(PORT, author=f"{PROBE_AUTHOR} 4711")
+    assert [] == [*of_ports(refused, {"p": replace(REGISTRATION, port=probe)}.get)]
 
 
 def test_a_port_that_is_gone_is_not_judged() -> None:

@@ -19,10 +19,18 @@ from vagent.ctl.explaining.step import PathStep
 from vagent.ctl.explaining.tell import (
     STORIES,
     about_host,
+    about_judgements,
     about_port,
     about_service,
     story,
     tell,
+)
+from vagent.judgements.judgement import (
+    Judgement,
+    JudgementKind,
+    Severity,
+    Subject,
+    SubjectKind,
 )
 from vagent.observe.facts import facts_of
 
@@ -225,6 +233,27 @@ def test_whether_the_host_reaches_a_guest_is_said(
     step = about_host(PORT, host_to_guest=host_to_guest)
     assert step.ok is None
     assert said in step.detail
+
+
+def test_what_the_agent_judges_is_told_with_its_remedy() -> None:
+    """Of this port and of what all share, not of another port; it fails nothing, as it
+    may be mended since.
+    """
+    own = Subject(SubjectKind.PORT, PORT.id, "alice")
+    other = Subject(SubjectKind.PORT, "p9", "bob")
+    shared = Subject(SubjectKind.ENDPOINT, "192.0.2.7:8775")
+    judged = [
+        Judgement(JudgementKind.NOVA_FAILED, Severity.WRONG, one, "fails", "look there")
+        for one in (own, other, shared)
+    ]
+    steps = list(about_judgements(judged, PORT))
+    assert [
+        "wrong: port alice (p1): fails",
+        "wrong: endpoint 192.0.2.7:8775: fails",
+    ] == [step.detail for step in steps]
+    assert {("judged", None, "look there")} == {
+        (step.name, step.ok, step.remedy) for step in steps
+    }
 
 
 def test_a_service_is_judged() -> None:
