@@ -15,12 +15,12 @@ class HttpDate:
     """
 
     __slots__ = ("_clock", "_line", "_now", "_until")
+    _line: bytes
 
     def __init__(self, now: Callable[[], float], clock: Callable[[], float]) -> None:
         self._now = now
         self._clock = clock
         self._until = float("-inf")
-        self._line = b""
 
     def line(self) -> bytes:
         """The line; the same object within a second."""
@@ -28,5 +28,5 @@ class HttpDate:
         if at >= self._until:
             now = self._now()
             self._until = at + 1.0 - now % 1.0
-            self._line = f"Date: {formatdate(now, usegmt=True)}\r\n".encode("ascii")
+            self._line = f"Date: {formatdate(now, usegmt=True)}\r\n".encode()
         return self._line

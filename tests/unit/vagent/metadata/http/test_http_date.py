@@ -44,9 +44,14 @@ def test_it_is_rendered_once_a_second() -> None:
     assert first is date.line()
     times.pass_by(0.25)
     assert b"Date: Tue, 14 Nov 2023 22:13:21 GMT\r\n" == date.line()
+    times.pass_by(0.75)
+    assert b"Date: Tue, 14 Nov 2023 22:13:21 GMT\r\n" == date.line()
     assert 2 == times.looked
+    times.pass_by(0.25)
+    assert b"Date: Tue, 14 Nov 2023 22:13:22 GMT\r\n" == date.line()
+    assert 3 == times.looked
     times.pass_by(3600.0)
-    assert b"Date: Tue, 14 Nov 2023 23:13:21 GMT\r\n" == date.line()
+    assert b"Date: Tue, 14 Nov 2023 23:13:22 GMT\r\n" == date.line()
 
 
 def test_a_clock_that_is_set_back_is_followed() -> None:
