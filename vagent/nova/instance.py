@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from vagent.nova.reply import NovaReply, SeededReply
+
 DEFAULT_DOMAIN = "novalocal"
 """Nova's `[api] dhcp_domain`."""
 DEFAULT_ZONE = "nova"
@@ -65,7 +67,7 @@ class Instance:
     `network_data` None means that it is not known (404). `network_config` is the text
     of an `interfaces` file. `devices` and `network_data` are JSON in Nova's form.
     `vendor_data` are members of its own for the static vendor data, `boot_roles` the
-    roles of whoever created it.
+    roles of whoever created it. `rendered` are versions of its meta_data.json.
     """
 
     uuid: str
@@ -92,6 +94,9 @@ class Instance:
     devices: tuple[Mapping[str, Any], ...] = field(repr=False)
     vendor_data: Mapping[str, Any] = field(repr=False)
     boot_roles: tuple[str, ...]
+    rendered: dict[str, NovaReply | SeededReply] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     @property
     def full_hostname(self) -> str:

@@ -8,14 +8,14 @@ keys and their order are Nova's.
 
 from __future__ import annotations
 
-import base64
 import enum
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import uuid4
 
 from vagent.nova.instance import Instance
-from vagent.nova.reply import NovaReply, json_reply, seeded_reply, text_reply
+from vagent.nova.reply import NovaReply, SeededReply, json_reply, text_reply
 
 VERSIONS = (
     "2012-08-10",
@@ -67,8 +67,7 @@ def lookup(
     if name in ("", "version"):
         return text_reply("\n".join(_listing(instance, version)))
     if name == "meta_data.json":
-        document = _meta_data(instance, version, entropy)
-        return seeded_reply(document, document.get("random_seed", ""))
+        return _meta_data_json(instance, version, entropy)
     return _document(instance, version, name, vendor_data)
 
 
@@ -120,7 +119,23 @@ def _listing(instance: Instance, version: str) -> list[str]:
     return listing
 
 
-def _meta_data(instance: Instance, version: str, entropy: Entropy) -> dict[str, Any]:
+def _meta_data_json(instance: Instance, version: str, entropy: Entropy) -> NovaReply:
+    """Rendered once for an instance: guests ask for nothing more often."""
+    rendered = instance.rendered.get(version)
+    if rendered is None:
+        place = uuid4().hex
+        document = _meta_data(instance, version, seed=place)
+        rendered = instance.rendered[version] = (
+            SeededReply.of(document, place)
+            if "random_seed" in document
+            else json_reply(document)
+        )
+    if isinstance(rendered, NovaReply):
+        return rendered
+    return rendered.with_seed(entropy(RANDOM_SEED_BYTES))
+
+
+def _meta_data(instance: Instance, version: str, *, seed: str) -> dict[str, Any]:
     document: dict[str, Any] = {"uuid": instance.uuid}
     if instance.meta:
         document["meta"] = dict(instance.meta)
@@ -142,8 +157,7 @@ def _meta_data(instance: Instance, version: str, entropy: Entropy) -> dict[str, 
     document["launch_index"] = instance.launch_index
     document["availability_zone"] = instance.availability_zone
     if version >= "2013-04-04":
-        seed = entropy(RANDOM_SEED_BYTES)
-        document["random_seed"] = base64.b64encode(seed).decode()
+        document["random_seed"] = seed
     if version >= "2015-10-15":
         document["project_id"] = instance.tenant_id
     if version >= "2016-06-30":

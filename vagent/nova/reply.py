@@ -6,6 +6,7 @@ else plain text (also without the header).
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -101,15 +102,26 @@ def json_reply(value: object) -> NovaReply:
     return NovaReply(200, JSON, content, f'"{_digest(content)}"')
 
 
-def seeded_reply(value: object, seed: str) -> NovaReply:
-    """As `json_reply`. The random seed in it is another one each time, which is no
-    change of the document: its entity tag is a weak one.
+@dataclass(frozen=True, slots=True)
+class SeededReply:
+    """A JSON document that has a random seed in it, another one each time. That is no
+    change of the document, so its entity tag is a weak one.
     """
-    if not seed:
-        return json_reply(value)
-    content = json.dumps(value).encode()
-    same = content.replace(seed.encode(), b"", 1)
-    return NovaReply(200, JSON, content, f'W/"{_digest(same)}"')
+
+    before: bytes = field(repr=False)
+    after: bytes = field(repr=False)
+    etag: str
+
+    @classmethod
+    def of(cls, value: object, place: str) -> SeededReply:
+        """The seed comes where the text `place` stands, which is nowhere else."""
+        before, _, after = json.dumps(value).encode().partition(place.encode())
+        return cls(before, after, f'W/"{_digest(before + after)}"')
+
+    def with_seed(self, seed: bytes) -> NovaReply:
+        """The document with these random bytes, as base64."""
+        content = self.before + base64.b64encode(seed) + self.after
+        return NovaReply(200, JSON, content, self.etag)
 
 
 def refuse(refusal: NovaFault, accept: str) -> NovaReply:

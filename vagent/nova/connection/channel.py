@@ -59,7 +59,7 @@ class AnsweringSite(Protocol):
     def report_refused_body(self) -> None:
         """A request was refused because its body is too long."""
 
-    def answer(self, request: NovaRequest) -> Deferred[NovaReply]:
+    def answer(self, request: NovaRequest) -> NovaReply | Deferred[NovaReply]:
         """The reply, also when something fails; fails only when it is cancelled."""
 
 
@@ -234,9 +234,12 @@ class MetadataChannel(Connection):
             request = NovaRequest(
                 request.method, request.target, request.headers, content
             )
-        work = self._site.answer(request)
-        self._work = work
-        work.addCallbacks(self._answer, _gone, callbackArgs=(head,))
+        found = self._site.answer(request)
+        if isinstance(found, NovaReply):
+            self._answer(found, head)
+            return
+        self._work = found
+        found.addCallbacks(self._answer, _gone, callbackArgs=(head,))
 
     def _answer(self, reply: NovaReply, head: ParsedHead) -> None:
         self._work = None

@@ -22,7 +22,7 @@ MAX_BODY = 65_536
 """Bytes of a request body. Only a password (1,020 bytes) is used; as in Nova, other
 bodies are ignored, so a POST to another document gets that document."""
 
-_LINE = re.compile(rb"([^\s\x00-\x20]+) +([^\s\x00-\x20]+) +HTTP/1\.([01]) *")
+_LINE = re.compile(rb"([^\s\x00-\x20]+) +([^\s\x00-\x20]+) +HTTP/1\.([0-9]) *")
 _FIELD = re.compile(
     rb"^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\x00]*)\r\n", re.MULTILINE
 )
@@ -57,7 +57,7 @@ def parse_head(head: bytes) -> ParsedHead | int:
     length = _length(headers)
     if isinstance(length, _Refused):
         return length.status
-    is_current = line[3] == b"1"
+    is_current = line[3] != b"0"  # RFC 9110 §2.5: a higher minor version is as ours
     options = headers.get("connection", b"").lower()
     return ParsedHead(
         NovaRequest(line[1].decode("latin-1"), line[2], headers),

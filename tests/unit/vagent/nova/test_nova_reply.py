@@ -12,9 +12,9 @@ from vagent.nova.reply import (
     HTML,
     JSON,
     TEXT,
+    SeededReply,
     json_reply,
     refuse,
-    seeded_reply,
     text_reply,
 )
 
@@ -100,10 +100,15 @@ def test_entity_tags() -> None:
 
 def test_a_random_seed_is_no_change() -> None:
     """Its document has a weak tag, which all else that is in it changes."""
-
-    def tag(seed: str, name: str = "web") -> str:
-        return seeded_reply({"name": name, "random_seed": seed}, seed).etag
-
-    assert tag("AAAA").startswith('W/"')
-    assert tag("AAAA") == tag("BBBB") != tag("AAAA", "db")
-    assert json_reply({"name": "web"}) == seeded_reply({"name": "web"}, "")
+    web, db = (
+        SeededReply.of(
+            {"meta": {"random_seed": "x"}, "name": name, "seed": "HERE"}, "HERE"
+        )
+        for name in ("web", "db")
+    )
+    one, two = web.with_seed(b"\x00" * 3), web.with_seed(b"\xff" * 3)
+    expected = b'{"meta": {"random_seed": "x"}, "name": "web", "seed": "AAAA"}'
+    assert (expected, JSON, 200) == (one.content, one.content_type, one.status)
+    assert two.content == expected.replace(b"AAAA", b"////")
+    assert one.etag.startswith('W/"')
+    assert one.etag == two.etag != db.with_seed(b"\x00" * 3).etag

@@ -325,6 +325,18 @@ def test_failure_is_nova_s_500(nova: Server, error: Exception) -> None:
     assert answered.label() == "5xx"
 
 
+@pytest.mark.parametrize("error", [StoreError("disk"), ValueError("surprise")])
+def test_failure_while_an_answer_waits(nova: Server, error: Exception) -> None:
+    """Is the same 500; the answers before and behind it are not touched."""
+    protocol, transport = nova.connect()
+    nova.instances.gate = Deferred()
+    protocol.dataReceived(message("/latest/user-data") * 2)
+    gate, nova.instances.gate = nova.instances.gate, None
+    gate.errback(error)
+    replies = transport.value().split(b"HTTP/1.1 ")[1:]
+    assert [b"500", b"200"] == [reply[:3] for reply in replies]
+
+
 def test_provider_headers_are_never_read(nova: Server) -> None:
     """Load-balancer mode is not offered: its headers change nothing."""
     provider = "X-Metadata-Provider: p\r\nX-Metadata-Provider-Signature: s\r\n"

@@ -47,7 +47,7 @@ def test_method_and_target_as_they_come(
         b"",
         b"GET /a",
         b"GET /a HTTP/2.0",
-        b"GET /a HTTP/1.2",
+        b"GET /a HTTP/1.10",
         b"GET /a b HTTP/1.1",
         b"GET /\x01 HTTP/1.1",
         b" GET /a HTTP/1.1",
@@ -98,6 +98,7 @@ def test_a_ceiling_of_fields() -> None:
         (b"1", b"", True, False),
         (b"1", b"Connection: Close\r\nExpect: 100-Continue\r\n", False, True),
         (b"1", b"Connection: keep-alive\r\nExpect: other\r\n", True, False),
+        (b"2", b"Expect: 100-continue\r\n", True, True),
         (b"0", b"Connection: keep-alive\r\nExpect: 100-continue\r\n", False, False),
     ],
 )
