@@ -43,6 +43,15 @@ def read_bounded(path: Path, ceiling: int) -> Content:
         os.close(descriptor)
 
 
+def problem_of_directory(path: Path) -> str:
+    """Why a directory cannot be read; "" where it can."""
+    try:
+        with os.scandir(path):
+            return ""
+    except OSError as error:
+        return reason(error)
+
+
 def reason(error: OSError | ValueError) -> str:
     """Why a file could not be read, in the operating system's words."""
     return getattr(error, "strerror", None) or "not a usable path"

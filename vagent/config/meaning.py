@@ -9,8 +9,8 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
-from vagent.config.files import Content
-from vagent.config.findings import Findings
+from vagent.config.files import Content, problem_of_directory
+from vagent.config.findings import Findings, shown
 from vagent.config.host_names import read_host_names
 from vagent.config.listening import (
     Server,
@@ -247,11 +247,11 @@ def _metadata_server(
 ) -> MetadataServerConfig:
     secret = read_secret(section, findings, conf)
     listen = read_listen(section, DEFAULT_SERVER.listen)
-    directory = section.value("instance-directory", str, "")
+    directory = _instance_directory(section, findings)
     server = MetadataServerConfig(
         listen=listen,
         shared_secret=secret if secret.value else proxy.shared_secret,
-        instance_directory=Path(directory) if directory else None,
+        instance_directory=directory,
     )
     why = _why_server_tls(section, listen)
     files = read_pem_files(section, SERVER_FILES, findings, why=why) if why else None
@@ -259,6 +259,22 @@ def _metadata_server(
         return server
     certificate, key, authority = files
     return replace(server, server_cert=certificate, server_key=key, client_ca=authority)
+
+
+def _instance_directory(section: Section, findings: Findings) -> Path | None:
+    """It may come later, so one that is not there is no error."""
+    name = "instance-directory"
+    text = section.value(name, str, "")
+    if not text:
+        return None
+    problem = problem_of_directory(Path(text))
+    if problem:
+        findings.warn(
+            section.place_of(name),
+            f"cannot read {shown(text)}: {problem}; it is looked for again while the"
+            " agent runs",
+        )
+    return Path(text)
 
 
 def _why_server_tls(section: Section, listen: Listen) -> str | None:

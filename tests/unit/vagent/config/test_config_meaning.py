@@ -489,6 +489,26 @@ def test_the_metadata_server_has_the_secret_of_the_proxy(load: Load) -> None:
         assert expected_server == loaded.config.metadata_server
 
 
+def test_the_directory_of_instances(load: Load, tmp_path: Path) -> None:
+    """One that cannot be read is a warning, as it may come; none is the default."""
+
+    def read(element: str) -> tuple[Path | None, list[str]]:
+        loaded = load(server(element))
+        assert loaded.config.metadata_server is not None
+        return loaded.config.metadata_server.instance_directory, warnings(loaded)
+
+    named = "<instance-directory>{}</instance-directory>"
+    assert (None, []) == read("") == read(named.format(""))
+    assert (tmp_path, []) == read(named.format(tmp_path))
+    missing = Path("/no/such/directory")
+    found, (told,) = read(named.format(missing))
+    assert missing == found
+    assert told == (
+        f"metadata-server/instance-directory: cannot read '{missing}': No such file or"
+        " directory; it is looked for again while the agent runs"
+    )
+
+
 def test_plain_http_stays_on_loopback(load: Load) -> None:
     """Any other address takes all three TLS files."""
     loaded = load(server("<address>127.9.9.9</address>"))

@@ -84,7 +84,7 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
           <server-key>{tmp_path}/sk</server-key>
           <server-cert>{tmp_path}/sc</server-cert><shared-secret>b</shared-secret>
           <port>11</port><address>10.0.0.9</address><enabled>1</enabled>
-          <instance-directory>/i</instance-directory>
+          <instance-directory>/etc</instance-directory>
         </metadata-server>
         <introspect><address>10.0.0.1</address><port>1</port>
           <access file="{token}">token</access></introspect>
@@ -167,7 +167,7 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
             server_cert=tmp_path / "sc",
             server_key=tmp_path / "sk",
             client_ca=tmp_path / "sa",
-            instance_directory=Path("/i"),
+            instance_directory=Path("/etc"),
         ),
     )
     assert Loaded(expected, ()) == read_config(path)
