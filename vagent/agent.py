@@ -9,7 +9,6 @@ import os
 import random
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -33,8 +32,7 @@ from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.gauges import add_certificate_gauges, add_gauges
 from vagent.in_force import ServicesInForce
 from vagent.judgements.book import JudgementBook
-from vagent.judgements.judge import of_endpoints, of_ports, of_refusing
-from vagent.judgements.judgement import Judgement
+from vagent.judgements.judge import judge
 from vagent.keystone.account import KeystoneAccount
 from vagent.keystone.own_thread import OwnThread
 from vagent.keystone.session import KeystoneSession
@@ -179,7 +177,9 @@ class Agent:
             own=own,
         )
         self._judgements = JudgementBook(
-            self._judge,
+            lambda: judge(
+                self._proxy.endpoints(), self._proxy.refusals, self._registry.get
+            ),
             emit=emit,
             clock=reactor,
             now=time.time,  # noqa: TID251  shown as a date
@@ -414,13 +414,6 @@ class Agent:
 
     def _why_not_ready(self) -> str | None:
         return self._not_ready or self._data_path.trouble or None
-
-    def _judge(self) -> Iterator[Judgement]:
-        """What is wrong now; what a room can tell of it is added here."""
-        endpoints, refusals = self._proxy.endpoints(), self._proxy.refusals
-        yield from of_endpoints(endpoints)
-        yield from of_refusing(refusals.endpoints, endpoints)
-        yield from of_ports(refusals.ports, self._registry.get)
 
     def _ports_changed(self, change: Change) -> None:
         for old, new in change.pairs():

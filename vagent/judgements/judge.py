@@ -15,7 +15,7 @@ from vagent.judgements.judgement import (
 from vagent.metadata.upstream.circuit_breaker import BreakerState
 from vagent.metadata.upstream.endpoint import EndpointSnapshot
 from vagent.metadata.upstream.refusal import CERTIFICATE_REMEDY, UpstreamRefusal
-from vagent.metadata.upstream.refusal_record import PortRefusal
+from vagent.metadata.upstream.refusal_record import PortRefusal, RefusalRecord
 from vagent.ports.port import PROBE_AUTHOR, Registration
 
 _DOWN_REMEDY = (
@@ -27,6 +27,19 @@ _DOWN_REMEDY = (
 _PROBE_REMEDY = (
     "look into the log of nova-api there, and of the web server in front of it"
 )
+
+
+def judge(
+    endpoints: Sequence[EndpointSnapshot],
+    refusals: RefusalRecord,
+    find: Callable[[str], Registration | None],
+) -> Iterator[Judgement]:
+    """Everything that is wrong now. What another room can tell is added here. `find`
+    gives the registration of a port.
+    """
+    yield from of_endpoints(endpoints)
+    yield from of_refusing(refusals.endpoints, endpoints)
+    yield from of_ports(refusals.ports, find)
 
 
 def of_endpoints(endpoints: Sequence[EndpointSnapshot]) -> Iterator[Judgement]:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from vagent.judgements.judge import of_endpoints, of_ports, of_refusing
+from vagent.judgements.judge import judge, of_endpoints, of_ports, of_refusing
 from vagent.judgements.judgement import JudgementKind, Severity, SubjectKind
 from vagent.metadata.events import Caller
 from vagent.metadata.upstream.circuit_breaker import BreakerState
@@ -17,7 +17,7 @@ from vagent.metadata.upstream.refusal import (
     SIGNATURE_REMEDY,
     read_refusal,
 )
-from vagent.metadata.upstream.refusal_record import PortRefusal
+from vagent.metadata.upstream.refusal_record import PortRefusal, RefusalRecord
 from vagent.ports.port import PROBE_AUTHOR, Port, Registration
 
 UP = EndpointSnapshot("192.0.2.1:8775", "nova", BreakerState.UP, 0, 0, 0, None)
@@ -122,6 +122,29 @@ def test_a_port_that_nova_does_not_know(name: str, shown: str) -> None:
         found.subject.id,
         found.subject.name,
     )
+
+
+def test_all_of_it_together() -> None:
+    """Endpoints, what they refuse, and ports, of one moment."""
+    record = RefusalRecord(lambda _event: None)
+    for status, body, endpoint in (
+        (403, b"Invalid proxy request signature.", "192.0.2.1:8775"),
+        (404, b"The resource could not be found.", "192.0.2.3:8775"),
+    ):
+        record.note(
+            endpoint,
+            status,
+            body,
+            request_id=1,
+            caller=Caller("p", "tap1", "10.0.0.3"),
+            path=b"/openstack",
+        )
+    found = judge((UP, DOWN), record, {"p": REGISTRATION}.get)
+    assert [
+        JudgementKind.ENDPOINT_DOWN,
+        JudgementKind.SIGNATURE_REFUSED,
+        JudgementKind.INSTANCE_UNKNOWN,
+    ] == [one.kind for one in found]
 
 
 def test_the_probe_of_explain_is_not_judged() -> None:
