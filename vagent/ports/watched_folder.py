@@ -5,6 +5,7 @@ looked at. The functions wait for the disk, so call them in a thread.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,10 +42,11 @@ def listing(directory: Path) -> dict[str, str]:
                 if number >= MAX_NAMES:
                     raise StoreError(f"{directory}: more than {MAX_NAMES} names")
                 if UUID.fullmatch(entry.name):
-                    found[entry.name] = mark_at(directory / entry.name)
+                    with suppress(FileNotFoundError):  # it has just gone
+                        found[entry.name] = mark_of(entry.stat(follow_symlinks=False))
     except OSError as error:
         raise StoreError(f"{directory}: {error.strerror}") from error
-    return {name: mark for name, mark in found.items() if mark}
+    return found
 
 
 @dataclass
