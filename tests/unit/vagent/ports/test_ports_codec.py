@@ -434,6 +434,19 @@ def test_a_record_with_a_mistyped_identity_is_refused(
         decode_record(pretty({**body(), "mdata-ip": identity}))
 
 
+def test_the_mark_of_contrails_file_comes_back(body: Make) -> None:
+    """Where there is one; what others write in its place is none."""
+    port = decode_port(body())
+    registration = Registration(port, 3, IPv4Address("169.254.64.3"))
+    assert "7-8-9" == decode_record(encode_record(registration, "7-8-9")).mark
+    assert b"contrail-file" not in encode_record(registration)
+    for mark, expected in (("1-2-3", "1-2-3"), (7, ""), (None, "")):
+        text = pretty(body(contrail_file=mark))
+        assert expected == decode_record(text).mark
+        text = pretty(body(contrail_file=mark, mdata_ip="169.254.64.3"))
+        assert expected == decode_record(text).mark
+
+
 def test_a_record_must_be_an_object() -> None:
     """An array is no journal file."""
     with pytest.raises(WireError, match="not an object"):
