@@ -165,7 +165,7 @@ def test_ipv6_forwarding_is_asked_for_once_a_service_needs_it(served: Any) -> No
     host.run("ip", "address", "add", "2001:db8::1/64", "dev", "blue", "nodad")
     offer(served, "here", SERVICE6, 7, "2001:db8::1")
     assert [] == wrong(served)
-    offer(served, "there", SERVICE6, 8, "2001:db8::7")
+    offer(served, "beyond", SERVICE6, 8, "2001:db8::7")
     (finding,) = wrong(served)
     assert "IPv6 forwarding is off" in finding["what"]
     mend(served, finding)
