@@ -139,12 +139,6 @@ def _listed(ask: Ask, kind: int, family: int, payload: bytes) -> Iterator[bytes]
 
 def _attributes(listed: bytes) -> int:
     """How many attributes stand one behind another."""
-    step = _LENGTH.unpack_from(listed)[0] + 3 & ~3 if listed else 0
-    if step >= 4 and not len(listed) % step:
-        # The same length at the first two bytes of each step: all are equally long.
-        lengths = {*zip(listed[::step], listed[1::step], strict=True)}
-        if len(lengths) == 1:
-            return len(listed) // step
     count = offset = 0
     while offset + 4 <= len(listed):
         length = _LENGTH.unpack_from(listed, offset)[0]
@@ -160,4 +154,4 @@ def _text(text: str) -> bytes:
 
 
 def _name(data: bytes) -> str:
-    return data.rstrip(b"\0").decode("utf-8", "replace")
+    return data.rstrip(b"\0").decode(errors="replace")

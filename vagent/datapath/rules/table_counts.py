@@ -87,9 +87,9 @@ def _written(text: str) -> _Numbers:
             family = FAMILIES[match[1]]
         elif match := _CHAIN.match(line):
             chain = match[1]
-            numbers.rules[family, chain] += 0
+            numbers.rules[family, chain] = 0
         elif match := _SET.match(line):
-            numbers.elements[family, match[1]] += 0
+            numbers.elements[family, match[1]] = 0
         elif _RULE.match(line):
             numbers.rules[family, chain] += 1
         elif match := _ADDED_RULE.match(line):

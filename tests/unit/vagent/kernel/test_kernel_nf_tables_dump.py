@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vagent.errors import KernelError
@@ -65,8 +65,8 @@ def tables() -> Tables:
     hook = attribute(4 | NESTED, b"") + attribute(6, struct.pack("!I", 7))
     made.lists[CHAIN, 5] = [
         text(1, "vagent") + text(3, "trap") + attribute(6, struct.pack("!I", 9)),
-        text(1, "vagent") + text(3, "in_11") + hook,
         text(1, "other") + text(3, "input") + hook,
+        text(1, "vagent") + text(3, "in_11") + hook,
     ]
     made.lists[RULE, 5] = [text(1, "vagent") + text(2, "trap")] * 2
     made.lists[SET, 5] = [text(1, "vagent") + text(2, name) for name in ("a", "b")]
@@ -95,6 +95,35 @@ def test_questions_name_what_they_are_about(tables: Tables) -> None:
     ] == tables.asked
 
 
+def test_a_question_asks_for_a_list(tables: Tables) -> None:
+    """A request for a dump, with the first sequence number."""
+    questions = []
+
+    def ask(question: bytes) -> Iterable[tuple[int, bytes]]:
+        questions.append(question)
+        return tables.ask(question)
+
+    read_counts(ask, "vagent", [5], set())
+    wanted = netfilter_message(
+        CHAIN, 0x301, sequence=1, family=5, resource=0, payload=b""
+    )
+    assert wanted == questions[0]
+
+
+def test_what_has_no_name_is_counted_without(tables: Tables) -> None:
+    """The kernel names everything; were it not so, nothing would be made up. A name
+    that is no UTF-8 is somebody else's.
+    """
+    tables.lists[CHAIN, 5] = [text(1, "vagent"), text(1, "vagent") + text(3, "MAX")]
+    tables.lists[CHAIN, 5] += [text(1, "vagent") + attribute(3, b"\xff\0")]
+    tables.lists[SET, 5] = [text(1, "vagent")]
+    tables.lists[ELEMENT, 5] = [text(1, "vagent")]
+    found = read_counts(tables.ask, "vagent", [5], {(5, "")})
+    assert {(5, ""), (5, "MAX"), (5, "\ufffd")} == {*found.rules}
+    assert {(5, ""): 0} == found.elements
+    assert (2, "") == rule_place(2, b"")
+
+
 def test_a_table_that_is_gone_has_nothing(tables: Tables) -> None:
     """And is asked nothing more: the kernel refuses to list the sets of no table."""
     assert TableCounts() == read_counts(tables.ask, "vagent", [2, 10], set())
@@ -110,6 +139,7 @@ def test_answers_to_something_else_are_left_out(tables: Tables) -> None:
     assert TableCounts() == read_counts(ask, "vagent", [5], set())
 
 
+@example([8, 0])
 @given(st.lists(st.integers(0, 70), max_size=40))
 def test_elements_of_any_sizes_are_counted(sizes: list[int]) -> None:
     """As many as there are, alike or not."""
@@ -130,8 +160,10 @@ def test_a_list_that_is_cut_off_ends(tables: Tables) -> None:
 
 def test_the_generation() -> None:
     """A number of 32 bits, in the answer to our question."""
-    ((kind, body),) = messages(encode_generation())
-    assert (0xA10, bytes(4)) == (kind, body)
+    question = netfilter_message(
+        0xA10, 1, sequence=1, family=0, resource=0, payload=b""
+    )
+    assert question == encode_generation()
     answer = said(NEWGEN, attribute(1, struct.pack("!I", 4_000_000_001)))
     assert 4_000_000_001 == generation_in(answer)
 

@@ -84,6 +84,15 @@ def test_ports_have_elements_and_taps_chains(names: Names, alice: Attachment) ->
     assert 1 == found.elements[FAMILIES["inet"], "port_of"]
 
 
+def test_ports_of_one_kind_are_added(names: Names, alice: Attachment) -> None:
+    """Thousands of them."""
+    ports = [replace(alice, index=index, ifindex=index) for index in range(2, 9)]
+    services = Services.of((), names, None)
+    found = wanted_counts(names, services, ports, features=ALL)
+    assert 7 == found.elements[NETDEV, "identity"]
+    assert 7 == sum(place[1].startswith("in_") for place in found.rules)
+
+
 def test_a_port_counts_in_the_table_that_counts_flows(
     names: Names, alice: Attachment
 ) -> None:
@@ -123,6 +132,22 @@ def test_much_that_is_missing_is_told_in_short(bare: TableCounts) -> None:
     assert 5 == netdev.count("has 0 of")
     lost = sum(1 for place, n in bare.rules.items() if n and place[0] == NETDEV)
     assert netdev.endswith(f", {lost - 5} more")
+
+
+@pytest.mark.parametrize(("lost", "more"), [(5, ""), (6, ", 1 more")])
+def test_as_many_as_are_named_are_not_cut(lost: int, more: str) -> None:
+    """Nothing is said of no more."""
+    places = [(NETDEV, str(number)) for number in range(lost + 1)]
+    wanted = TableCounts(dict.fromkeys(places, 1))
+    held = TableCounts(dict.fromkeys(places[lost:], 1))
+    (told,) = missing(wanted, held, "vagent")
+    assert told.endswith(f"chain 4 is gone{more}")
+
+
+def test_a_family_without_tables_hides_none_behind_it() -> None:
+    """Each that is wanted is looked for."""
+    wanted = TableCounts({(FAMILIES["inet"], "open"): 1})
+    assert ("table inet vagent is gone",) == missing(wanted, TableCounts(), "vagent")
 
 
 def test_a_family_that_the_host_has_not_is_not_missed(names: Names) -> None:
