@@ -26,7 +26,7 @@ def check_access(facts: HostFacts) -> Iterator[Finding]:
             "another user get 403",
             f"groupadd --system {GROUP} && {facts.agent.restart}",
         )
-    if facts.agent.readiness == "ready":
+    if facts.agent.is_up:
         for path in access.missing:
             yield warning(
                 f"the socket {path} is missing, although the agent runs",

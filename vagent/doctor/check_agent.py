@@ -159,7 +159,7 @@ def check_queue(facts: HostFacts) -> Iterator[Finding]:
     """Which process has the queue number, and does it keep up with the packets?"""
     queue, agent, ours = facts.host.queue, facts.agent, facts.ours
     if queue is None:
-        if agent.readiness == "ready":
+        if agent.is_up:
             yield wrong(
                 f"nobody reads NFQUEUE {ours.queue_number}",
                 "every new flow of guests is dropped",

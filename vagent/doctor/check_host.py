@@ -21,7 +21,7 @@ of the host."""
 def check_interfaces(facts: HostFacts) -> Iterator[Finding]:
     """Is the agent's veth pair there and up, with its address?"""
     ours = facts.ours
-    if facts.agent.readiness != "ready":
+    if not facts.agent.is_up:
         return
     for name in (ours.guest_side, ours.host_side):
         link = facts.host.link(name)

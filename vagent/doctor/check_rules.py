@@ -53,7 +53,7 @@ def check_foreign_rules(facts: HostFacts) -> Iterator[Finding]:
 def check_own_rules(facts: HostFacts) -> Iterator[Finding]:
     """Are the agent's rules there, while it runs?"""
     ruleset, table = facts.host.ruleset, facts.ours.table
-    if ruleset is None or facts.agent.readiness != "ready":
+    if ruleset is None or not facts.agent.is_up:
         return
     for family in ("netdev", "ip"):
         if (family, table) not in ruleset.tables:

@@ -223,6 +223,13 @@ class AgentFacts:
     open_files: int | None = None
     max_files: int | None = None
 
+    @property
+    def is_up(self) -> bool:
+        """Does it answer, and neither start nor stop? What is its own should be there
+        then, and where something is missing, that may be why it is not ready.
+        """
+        return self.readiness not in ("", "starting", "stopping")
+
 
 @dataclass(frozen=True, slots=True)
 class AccessFacts:

@@ -63,7 +63,7 @@ class _Waiting:
 
 class InstanceWait:
     """They wait until `instance_changed` or `ask_again` is called, or their time is
-    over. `submit` sends a request again.
+    over. `submit` sends a request again. `size` is how many wait.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class InstanceWait:
         self._waiting: dict[ForwardedRequest, _Waiting] = {}
         self._by_port: Counter[str] = Counter()
         self._recent: dict[str, None] = {}
+        self.size = 0
 
     def add(self, request: ForwardedRequest, deliver: Callable[[], None]) -> bool:
         """Let it wait; `deliver` passes on the answer that it got. False: do that now,
@@ -95,6 +96,7 @@ class InstanceWait:
         deadline = min(until, now + ASK_AGAIN_SECONDS)
         waiting = _Waiting(self, request, deliver, deadline)
         self._waiting[request] = waiting
+        self.size += 1
         self._by_port[request.caller.port_id] += 1
         self._deadlines.watch(waiting)
         if not request.was_unknown:
@@ -110,6 +112,7 @@ class InstanceWait:
         """Let it wait no longer; does nothing if it does not."""
         waiting = self._waiting.pop(request, None)
         if waiting is not None:
+            self.size -= 1
             self._deadlines.unwatch(waiting)
             port = request.caller.port_id
             self._by_port[port] -= 1
@@ -140,9 +143,6 @@ class InstanceWait:
             self.remove(request)
             waiting.deliver()
 
-    def __len__(self) -> int:
-        return len(self._waiting)
-
     def _again(self, request: ForwardedRequest) -> None:
         self.remove(request)
         request.attempts = 0
@@ -152,4 +152,4 @@ class InstanceWait:
         most = MAX_WAITING
         if self._by_port[request.caller.port_id] >= FEW_WAITING:
             most -= most // RESERVED
-        return len(self._waiting) < most
+        return self.size < most

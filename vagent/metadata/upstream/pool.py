@@ -120,7 +120,8 @@ class ConnectionPool:
             self.refusals.keep({str(one.address) for one in kept})
         self.is_down = _all_down(kept)
         self._checks.check(kept if self._emptied is None else ())
-        self._instances.ask_again()
+        if self._instances.size:
+            self._instances.ask_again()
         if not kept:
             for request in self._queue:
                 self.withdraw(request)
@@ -221,7 +222,7 @@ class ConnectionPool:
     @property
     def waiting(self) -> int:
         """Requests that wait for a connection, or for their instance."""
-        return self._queue.size + len(self._instances)
+        return self._queue.size + self._instances.size
 
     async def stop(self) -> None:
         """Close every connection and end every attempt; returns when all are closed."""

@@ -433,6 +433,28 @@ def test_without_an_agent_it_matters_what_it_left(
     assert [True] == [each.startswith(expected) for each in means]
 
 
+@pytest.mark.parametrize(
+    ("readiness", "expected"),
+    [
+        ("ready", True),
+        ("vagent0 is down", True),
+        ("starting", False),
+        ("stopping", False),
+        ("", False),
+    ],
+)
+def test_what_is_missing_is_named_also_while_the_agent_is_not_ready(
+    facts: HostFacts, readiness: str, expected: bool
+) -> None:
+    """It may be the reason. While the agent starts or stops it need not be there yet,
+    or any more.
+    """
+    bare = agent(host(facts, links=(), queue=None), readiness=readiness)
+    told = " · ".join(finding.what for finding in found(bare))
+    assert expected is ("interface vagent0 is gone although" in told)
+    assert expected is ("nobody reads NFQUEUE" in told)
+
+
 def test_one_endpoint_of_two_is_a_warning(facts: HostFacts) -> None:
     """Guests are served as long as one answers."""
     dead = UpstreamTrial("192.0.2.8:8775", "192.0.2.8", "connect", "refused")
