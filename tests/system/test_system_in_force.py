@@ -133,7 +133,11 @@ def test_nobody_has_to_ask(guarded: Any) -> None:
     """The agent finds out by itself, without /readyz."""
     before = rules(guarded)
     guarded.lab.host.run("nft", "delete table ip vagent")
-    assert before != rules(guarded)
+    wait_for(
+        lambda: guarded.agent.get("http://127.0.0.1:8085/metrics"),
+        lambda page: "vagent_datapath_rules_lost_total 1\n" in page,
+        seconds=SOON,
+    )
     wait_for(lambda: rules(guarded), before.__eq__, seconds=SOON)
 
 
