@@ -146,7 +146,7 @@ def _try(
             stage = "tls"
             with _secured(plain, context, name) as connection:
                 stage = "reply"
-                connection.sendall(_REQUEST % (_ROOT, name.encode("idna"), b""))
+                _send(connection, _REQUEST % (_ROOT, name.encode("idna"), b""))
                 said = connection.recv(_MAX_REPLY)
     except socket.gaierror as error:
         return UpstreamTrial(where, name, "resolve", str(error.strerror))
@@ -178,7 +178,7 @@ def _ask_signed(
             socket.create_connection(address, timeout) as plain,
             _secured(plain, context, trial.name) as connection,
         ):
-            connection.sendall(request)
+            _send(connection, request)
             while len(said) < _MAX_REPLY and (piece := connection.recv(_MAX_REPLY)):
                 said += piece
     except OSError as error:
@@ -186,6 +186,17 @@ def _ask_signed(
             what = f"a signed request: {_plain_reason(error)}"
             return replace(trial, failed="reply", said=what)
     return replace(trial, refused=_refusal(said, question), asked_for=question.port)
+
+
+def _send(connection: socket.socket, request: bytes) -> None:
+    """A server that refuses our certificate may have hung up already: with TLS 1.3 that
+    comes after the handshake. Its alert, which says why, can still be read.
+    """
+    try:
+        connection.sendall(request)
+    except (ssl.SSLEOFError, ConnectionError):
+        connection.recv(1)
+        raise
 
 
 def _refusal(said: bytes, question: SignedQuestion) -> UpstreamRefusal | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -84,3 +86,35 @@ def test_without_a_port_an_instance_is_made_up() -> None:
     assert one.port is None
     assert one.headers != two.headers
     assert 4 == one.headers.count(b"\r\n")
+
+
+class HungUp:
+    """A connection whose server refused our certificate and closed at once."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_ended: object) -> None: ...
+
+    def sendall(self, _data: bytes) -> None:
+        raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "EOF occurred in violation")
+
+    def recv(self, _size: int) -> bytes:
+        alert = ssl.SSLError(ssl.SSL_ERROR_SSL, "alert")
+        alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+        raise alert
+
+
+def test_the_alert_of_a_server_that_hung_up_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the connection had ended before the request was sent."""
+
+    def connect(_address: object, _timeout: object) -> HungUp:
+        return HungUp()
+
+    monkeypatch.setattr("vagent.doctor.tls.socket.create_connection", connect)
+    target = Target((HostPort("192.0.2.1", 8775),), "nova")
+    question = question_for(Secret(b""), ())
+    (trial,) = try_upstream(target, None, 1.0, question)
+    assert ("tls", True) == (trial.failed, "refused our client cert" in trial.said)
