@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address as Address
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IHostnameResolver
 from twisted.internet.protocol import Factory, Protocol
@@ -17,6 +16,10 @@ from vagent.linklocal.own_servers import LOOPBACK, OwnServer, OwnServers
 from vagent.metadata.upstream.events import UpstreamIsOurs
 from vagent.metadata.upstream.resolver import ReactorWithout
 from vagent.observe.event import Event
+from vagent.transport.without_pyopenssl import without_pyopenssl
+
+with without_pyopenssl():
+    from twisted.internet.endpoints import HostnameEndpoint
 
 OWN = OwnServers(
     [
