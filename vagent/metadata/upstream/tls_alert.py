@@ -14,6 +14,8 @@ _MEANINGS = {
     "certificate unknown": "the server does not accept it",
     "unknown ca": "the server does not trust the authority that issued it",
     "access denied": "the server does not let its subject in",
+    "decrypt error": "the server cannot verify its signature; an authority of the same"
+    " name as the server's may have issued it",
     "certificate required": "the server wants one, and took this for none",
 }
 

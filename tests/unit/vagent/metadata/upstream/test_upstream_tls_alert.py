@@ -20,6 +20,7 @@ SHOWN = "/etc/vagent/tls/client.pem, CN=agent, valid until 2027-01-01 00:00 UTC"
         ("sslv3 alert certificate unknown", "accept"),
         ("sslv3 alert unsupported certificate.", "type"),
         ("TLSV1 alert access denied", "subject"),
+        ("tlsv1 alert decrypt error", "same name"),
     ],
 )
 def test_alerts_about_a_certificate(said: str, why: str) -> None:
