@@ -244,6 +244,7 @@ def test_what_is_wanted_is_what_is_counted(kernel: Kernel) -> None:
     # nft gives a set without a name to each list in a rule.
     named = {place: n for place, n in held.elements.items() if "__" not in place[1]}
     assert wanted.elements == named
+    assert (wanted.policies, set()) == (held.policies, held.dormant)
     assert () == missing(wanted, held, NAMES.table)
 
 

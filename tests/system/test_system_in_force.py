@@ -122,11 +122,29 @@ def test_parts_of_tables_are_put_back(guarded: Any, ask: Any) -> None:
         "flush map ip vagent endpoints",
         "flush chain ip vagent to_agent",
         "delete chain ip vagent from_fabric",
+        "add chain ip vagent trap { policy drop; }",
     )
     take_away(guarded, parts, rules(guarded))
     lost = guarded.agent.get("http://127.0.0.1:8085/metrics")
     assert f"vagent_datapath_rules_lost_total {len(parts)}\n" in lost
     assert "I am alice\n" == ask(guest, USER_DATA)
+
+
+def test_a_dormant_table_is_put_back(guarded: Any, ask: Any) -> None:
+    """All of its rules are there, and none is applied. Named in /readyz, and in force
+    soon after, for a guest too.
+    """
+    before, ours = rules(guarded), tables(guarded)
+    said = take_away(
+        guarded, (f"add table {each} {{ flags dormant; }}" for each in ours), before
+    )
+    not_ready = {each for each in said if each.endswith("503")}
+    assert not_ready, said
+    assert all("it is dormant" in each for each in not_ready), said
+    lost = guarded.agent.get("http://127.0.0.1:8085/metrics")
+    assert f"vagent_datapath_rules_lost_total {len(ours)}\n" in lost
+    (guest,) = guarded.lab.guests
+    assert "I am alice\n" == ask(guest, USER_DATA) == ask6(guest, USER_DATA)
 
 
 def test_nobody_has_to_ask(guarded: Any) -> None:

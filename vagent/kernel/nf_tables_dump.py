@@ -1,8 +1,10 @@
 """What the kernel's nftables hold: questions as bytes, and the answers as values.
 
 How many rules and elements there are, not which: enough to see that somebody else took
-some away, and cheap beside thousands of ports. The kernel counts its transactions in a
-number, the generation; while that stays, nothing has changed at all.
+some away, and cheap beside thousands of ports. Also what puts rules out of force while
+all of them are there: a dormant table, and a base chain with another policy. The kernel
+counts its transactions in a number, the generation; while that stays, nothing has
+changed at all.
 """
 
 from __future__ import annotations
@@ -27,15 +29,19 @@ Ask = Callable[[bytes], Iterable[tuple[int, bytes]]]
 """Sends a question; kind and body of each message of the answer. Raises KernelError."""
 
 _NFTABLES = 10
+_GETTABLE = _NFTABLES << 8 | 1
 _GETCHAIN, _GETRULE = _NFTABLES << 8 | 4, _NFTABLES << 8 | 7
 _GETSET, _GETELEMENT = _NFTABLES << 8 | 10, _NFTABLES << 8 | 13
 _NEWGENERATION, _GETGENERATION = _NFTABLES << 8 | 15, _NFTABLES << 8 | 16
 _TABLE = 1
 """The attribute with the table's name, of chains, rules, sets and elements alike."""
-_CHAIN_NAME, _CHAIN_HOOK, _CHAIN_USE = 3, 4, 6
+_TABLE_FLAGS, _DORMANT = 2, 1
+_CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_USE = 3, 4, 5, 6
 _RULE_CHAIN, _SET_NAME = 2, 2
 _ELEMENTS_SET, _ELEMENTS_LIST = 2, 3
 _GENERATION_NUMBER = 1
+ACCEPT = 1
+"""The policy of a base chain that lets pass what no rule of it decides."""
 _FAMILY_HEADER = 4
 """Bytes of nfgenmsg, in front of a message's attributes."""
 _NUMBER, _LENGTH = struct.Struct("!I"), struct.Struct("=H")
@@ -45,10 +51,15 @@ _NUMBER, _LENGTH = struct.Struct("!I"), struct.Struct("=H")
 class TableCounts:
     """Tables of one name, in several families: how many rules each chain has, and how
     many elements each set or map. What is not there is missing here, too.
+
+    `policies` has the policy of each base chain, and none of the others. `dormant` has
+    the families of tables whose rules the kernel does not apply.
     """
 
     rules: dict[Place, int] = field(default_factory=dict)
     elements: dict[Place, int] = field(default_factory=dict)
+    policies: dict[Place, int] = field(default_factory=dict)
+    dormant: set[int] = field(default_factory=set)
 
 
 def encode_generation() -> bytes:
@@ -80,11 +91,16 @@ def read_counts(
     """
     found = TableCounts()
     for family in families:
-        chains = dict(_chains(ask, family, table))
+        chains = list(_chains(ask, family, table))
         # Each of our tables has chains. The kernel refuses to list sets of none.
         if not chains:
             continue
-        found.rules.update({(family, name): rules for name, rules in chains.items()})
+        for name, rules, policy in chains:
+            found.rules[family, name] = rules
+            if policy is not None:
+                found.policies[family, name] = policy
+        if _is_dormant(ask, family, table):
+            found.dormant.add(family)
         named = attribute(_TABLE, _text(table))
         for listed in _listed(ask, _GETSET, family, named):
             place = family, _name(attributes_in(listed).get(_SET_NAME, b""))
@@ -94,9 +110,18 @@ def read_counts(
     return found
 
 
-def _chains(ask: Ask, family: int, table: str) -> Iterator[tuple[str, int]]:
-    """Each chain with the number of its rules. The kernel lists the chains of all
-    tables of a family.
+def _is_dormant(ask: Ask, family: int, table: str) -> bool:
+    """The kernel lists all tables of a family."""
+    return any(
+        attributes.get(_TABLE) == _text(table)
+        and bool(_number(attributes[_TABLE_FLAGS]) & _DORMANT)
+        for attributes in map(attributes_in, _listed(ask, _GETTABLE, family, b""))
+    )
+
+
+def _chains(ask: Ask, family: int, table: str) -> Iterator[tuple[str, int, int | None]]:
+    """Each chain with the number of its rules, and the policy of a base chain. The
+    kernel lists the chains of all tables of a family.
     """
     ours = _text(table)
     for listed in _listed(ask, _GETCHAIN, family, b""):
@@ -107,10 +132,11 @@ def _chains(ask: Ask, family: int, table: str) -> Iterator[tuple[str, int]]:
         if _CHAIN_HOOK in attributes:
             # Nothing jumps to a chain that is hooked, so its uses are its rules. Of
             # these there may be thousands.
-            yield name, int(_NUMBER.unpack(attributes[_CHAIN_USE])[0])
+            policy = _number(attributes[_CHAIN_POLICY])
+            yield name, _number(attributes[_CHAIN_USE]), policy
         else:
             where = attribute(_TABLE, ours) + attribute(_RULE_CHAIN, _text(name))
-            yield name, sum(1 for _ in _listed(ask, _GETRULE, family, where))
+            yield name, sum(1 for _ in _listed(ask, _GETRULE, family, where)), None
 
 
 def _elements(ask: Ask, table: str, place: Place) -> int:
@@ -147,6 +173,10 @@ def _attributes(listed: bytes) -> int:
         count += 1
         offset += length + 3 & ~3
     return count
+
+
+def _number(data: bytes) -> int:
+    return int(_NUMBER.unpack(data)[0])
 
 
 def _text(text: str) -> bytes:

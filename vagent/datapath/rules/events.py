@@ -94,22 +94,22 @@ class FlowsNotEnded(DataPathEvent):
 
 @dataclass(slots=True)
 class RulesLost(DataPathEvent):
-    """Somebody else took rules of ours out of the kernel, as `nft flush ruleset` does;
-    `detail` says which.
+    """Somebody else took rules of ours out of the kernel, as `nft flush ruleset` does,
+    or out of force, as a dormant table is; `detail` says which.
     """
 
     counter = Metric(
         "datapath_rules_lost_total",
         "Times that nftables tables, rules or elements of ours were found gone from "
-        "the kernel, as after nft flush ruleset. They were put back.",
+        "the kernel or changed, as after nft flush ruleset. They were put back.",
     )
     level = "error"
     detail: str
 
     def text(self) -> str:
         return (
-            f"rules of ours are gone from the kernel: {self.detail}; somebody else took"
-            " them away; they are put back now"
+            f"rules of ours are gone from the kernel or changed: {self.detail};"
+            " somebody else took them away or changed them; they are put back now"
         )
 
 

@@ -17,7 +17,7 @@ from vagent.datapath.rules.netlink_rules import netlink_rules
 from vagent.datapath.rules.render import maps_of, ruleset
 from vagent.datapath.state import Attachment, Services
 from vagent.kernel.nf_tables import INET, IPV4, IPV6, NETDEV
-from vagent.kernel.nf_tables_dump import Place, TableCounts, rule_place
+from vagent.kernel.nf_tables_dump import ACCEPT, Place, TableCounts, rule_place
 
 FAMILIES = {"netdev": NETDEV, "ip": IPV4, "ip6": IPV6, "inet": INET}
 """Families of our tables, by nft's name of each."""
@@ -26,6 +26,7 @@ _MAX_TOLD = 5
 _TABLE = re.compile(r"table (\w+) \S+ \{")
 _CHAIN = re.compile(r"  chain (\S+) \{")
 _SET = re.compile(r"  (?:set|map) (\S+) \{")
+_HOOK = re.compile(r"    type \w+ hook ")
 _RULE = re.compile(r"    (?!type )\S")
 _ADDED_RULE = re.compile(r"add rule (\w+) \S+ (\S+) ")
 _ADDED_ELEMENT = re.compile(r"add element (\w+) \S+ (\S+) \{")
@@ -44,7 +45,7 @@ def wanted_counts(
     for message in netlink_rules(names, features):
         wanted.rules[rule_place(message.family, message.payload)] += 1
     _add_ports(wanted, attachments, ipv6=features.ipv6)
-    return TableCounts(dict(wanted.rules), dict(wanted.elements))
+    return TableCounts(dict(wanted.rules), dict(wanted.elements), wanted.policies)
 
 
 def missing(wanted: TableCounts, held: TableCounts, table: str) -> tuple[str, ...]:
@@ -60,6 +61,7 @@ def missing(wanted: TableCounts, held: TableCounts, table: str) -> tuple[str, ..
             told.append(f"{where} is gone")
             continue
         lost = [
+            *_out_of_force(wanted, held, family),
             *_fewer("chain", "rules", wanted.rules, held.rules, family),
             *_fewer("set", "elements", wanted.elements, held.elements, family),
         ]
@@ -76,6 +78,7 @@ class _Numbers:
     def __init__(self) -> None:
         self.rules: Counter[Place] = Counter()
         self.elements: Counter[Place] = Counter()
+        self.policies: dict[Place, int] = {}
 
 
 def _written(text: str) -> _Numbers:
@@ -90,6 +93,8 @@ def _written(text: str) -> _Numbers:
             numbers.rules[family, chain] = 0
         elif match := _SET.match(line):
             numbers.elements[family, match[1]] = 0
+        elif _HOOK.match(line):
+            numbers.policies[family, chain] = ACCEPT
         elif _RULE.match(line):
             numbers.rules[family, chain] += 1
         elif match := _ADDED_RULE.match(line):
@@ -119,9 +124,24 @@ def _add_ports(
         kinds[kind] += 1
         examples[kind] = each
         numbers.rules[NETDEV, tap_chain(each.ifindex)] = 1
+        numbers.policies[NETDEV, tap_chain(each.ifindex)] = ACCEPT
     for kind, number in kinds.items():
         for name in maps_of(examples[kind]):
             numbers.elements[families.get(name, NETDEV), name] += number
+
+
+def _out_of_force(wanted: TableCounts, held: TableCounts, family: int) -> list[str]:
+    """What is there and is not applied as it was written."""
+    told = ["it is dormant"] if family in held.dormant else []
+    for place, policy in wanted.policies.items():
+        if place[0] != family or place not in held.rules:
+            continue
+        there = held.policies.get(place)
+        if there is None:
+            told.append(f"chain {place[1]} has no hook")
+        elif there != policy:
+            told.append(f"chain {place[1]} has not the policy accept")
+    return told
 
 
 def _fewer(

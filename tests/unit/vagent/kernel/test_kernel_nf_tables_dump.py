@@ -22,12 +22,16 @@ from vagent.kernel.nf_tables_dump import (
 )
 
 NEWGEN = 0xA0F
-CHAIN, RULE, SET, ELEMENT = 0xA04, 0xA07, 0xA0A, 0xA0D
+TABLE, CHAIN, RULE, SET, ELEMENT = 0xA01, 0xA04, 0xA07, 0xA0A, 0xA0D
 NESTED = 0x8000
 
 
 def text(kind: int, value: str) -> bytes:
     return attribute(kind, value.encode() + b"\0")
+
+
+def number(value: int) -> bytes:
+    return struct.pack("!I", value)
 
 
 def said(kind: int, payload: bytes, family: int = 5) -> bytes:
@@ -62,9 +66,14 @@ class Tables:
 def tables() -> Tables:
     """One table of ours, beside one of somebody else."""
     made = Tables()
-    hook = attribute(4 | NESTED, b"") + attribute(6, struct.pack("!I", 7))
+    hook = attribute(4 | NESTED, b"") + attribute(6, number(7))
+    hook += attribute(5, number(1))
+    made.lists[TABLE, 5] = [
+        text(1, "vagent") + attribute(2, number(6)),
+        text(1, "other") + attribute(2, number(1)),
+    ]
     made.lists[CHAIN, 5] = [
-        text(1, "vagent") + text(3, "trap") + attribute(6, struct.pack("!I", 9)),
+        text(1, "vagent") + text(3, "trap") + attribute(6, number(9)),
         text(1, "other") + text(3, "input") + hook,
         text(1, "vagent") + text(3, "in_11") + hook,
     ]
@@ -79,8 +88,21 @@ def test_rules_and_elements_are_counted(tables: Tables) -> None:
     one by its uses, elements where it is asked for.
     """
     found = read_counts(tables.ask, "vagent", [5], {(5, "a")})
-    wanted = TableCounts({(5, "trap"): 2, (5, "in_11"): 7}, {(5, "a"): 4, (5, "b"): 0})
+    wanted = TableCounts(
+        {(5, "trap"): 2, (5, "in_11"): 7}, {(5, "a"): 4, (5, "b"): 0}, {(5, "in_11"): 1}
+    )
     assert wanted == found
+
+
+def test_a_policy_is_told_and_a_dormant_table(tables: Tables) -> None:
+    """Of our table alone. It is dormant by the lowest of its flags."""
+    hook = (
+        attribute(4 | NESTED, b"") + attribute(5, number(0)) + attribute(6, number(1))
+    )
+    tables.lists[CHAIN, 5][2] = text(1, "vagent") + text(3, "in_11") + hook
+    tables.lists[TABLE, 5][0] = text(1, "vagent") + attribute(2, number(3))
+    found = read_counts(tables.ask, "vagent", [5], set())
+    assert ({(5, "in_11"): 0}, {5}) == (found.policies, found.dormant)
 
 
 def test_questions_name_what_they_are_about(tables: Tables) -> None:
@@ -90,6 +112,7 @@ def test_questions_name_what_they_are_about(tables: Tables) -> None:
     assert [
         (CHAIN, 5, b""),
         (RULE, 5, ours + text(2, "trap")),
+        (TABLE, 5, b""),
         (SET, 5, ours),
         (ELEMENT, 5, ours + text(2, "b")),
     ] == tables.asked

@@ -107,7 +107,32 @@ def test_nothing_is_missing_of_what_is_there(bare: TableCounts) -> None:
     """Nor of more than that: an operator may add a rule to look with."""
     assert () == missing(bare, bare, "vagent")
     rules = {**bare.rules, (IPV4, "guard"): 99, (IPV4, "mine"): 1}
-    assert () == missing(bare, TableCounts(rules, bare.elements), "vagent")
+    held = replace(bare, rules=rules)
+    assert () == missing(bare, held, "vagent")
+
+
+def test_chains_with_a_hook_have_a_policy(names: Names, alice: Attachment) -> None:
+    """Accept, those of taps too; chains that others jump to have none."""
+    services = Services.of((), names, None)
+    policies = wanted_counts(names, services, [alice], features=ALL).policies
+    assert {1} == {*policies.values()}
+    assert {(NETDEV, "in_11"), (NETDEV, "to_vm"), (IPV4, "trap")} <= policies.keys()
+    assert not {(NETDEV, "from_vm"), (IPV4, "to_agent")} & policies.keys()
+
+
+def test_what_is_out_of_force_is_named(bare: TableCounts) -> None:
+    """A dormant table, a chain with another policy or without its hook. One that is
+    gone is told once.
+    """
+    rules = {place: n for place, n in bare.rules.items() if place != (IPV4, "refuse")}
+    policies = {**bare.policies, (IPV4, "trap"): 0, (IPV4, "mine"): 0}
+    del policies[IPV4, "guard"], policies[IPV4, "refuse"]
+    held = TableCounts(rules, bare.elements, policies, {NETDEV})
+    assert (
+        "table netdev vagent: it is dormant",
+        "table ip vagent: chain guard has no hook, chain trap has not the policy"
+        " accept, chain refuse is gone",
+    ) == missing(bare, held, "vagent")
 
 
 def test_what_is_missing_is_named(bare: TableCounts) -> None:
@@ -122,12 +147,12 @@ def test_what_is_missing_is_named(bare: TableCounts) -> None:
         "table netdev vagent: chain trap is gone, chain from_vm has 0 of 1 rules,"
         " set service_addresses has 0 of 1 elements, set identity is gone",
         "table ip vagent is gone",
-    ) == missing(bare, TableCounts(rules, elements), "vagent")
+    ) == missing(bare, replace(bare, rules=rules, elements=elements), "vagent")
 
 
 def test_much_that_is_missing_is_told_in_short(bare: TableCounts) -> None:
     """Of an emptied table five parts are named."""
-    emptied = TableCounts(dict.fromkeys(bare.rules, 0), bare.elements)
+    emptied = replace(bare, rules=dict.fromkeys(bare.rules, 0))
     netdev, *_ = missing(bare, emptied, "vagent")
     assert 5 == netdev.count("has 0 of")
     lost = sum(1 for place, n in bare.rules.items() if n and place[0] == NETDEV)
