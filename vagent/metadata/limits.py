@@ -79,6 +79,10 @@ MAX_WAITING = 1024
 MAX_LONG_POLLS = 4
 """Requests of one guest that wait until a document changes; a guest's agent has one."""
 
+PROBE_AFTER_SECONDS, PROBE_SECONDS, PROBES = 60, 15, 4
+"""TCP keepalive for a guest whose request waits for a change: a guest that is gone
+without a word frees its places two minutes later."""
+
 AGAIN_SECONDS = 10.0
 """How often a document is asked for that somebody waits for, if no change is told: one
 of a server elsewhere, or one that depends on more than its instance."""

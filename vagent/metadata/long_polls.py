@@ -41,7 +41,8 @@ class LongPolls:
             return
         if not self.forwarder.admits(connection):
             return
-        seconds = 0.0 if self._ending else wanted.seconds
+        is_last = self._ending or connection.has_ended
+        seconds = 0.0 if is_last else wanted.seconds
         poll = LongPoll(self, connection, wanted.last_etag, instance_id, seconds)
         connection.quota.long_polls += 1
         connection.pending = poll
@@ -152,6 +153,12 @@ class LongPoll:
         """The guest has taken what was relayed."""
         self._forwarded.guest_caught_up()
 
+    def guest_ended(self) -> None:
+        """Most likely it has closed, which TCP does not tell from a half-close: do not
+        wait on.
+        """
+        self.end()
+
     def guest_left(self, connection: DownstreamConnection) -> None:
         """The guest's connection is closed."""
         self._leave()
@@ -208,6 +215,7 @@ class LongPoll:
             self._etag = etag
         if not self._has_document:
             self._has_document = True
+            connection.probe_guest()
             self._polls.emit(ChangeAwaited(connection.request_id, connection.caller))
         self._asks = False
         connection.quota.in_flight -= 1

@@ -71,6 +71,16 @@ class Wire:
         else:
             handle.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
 
+    def probe_peer(self, after: int, every: int, probes: int) -> None:
+        """Have the kernel probe a silent peer `after` so many seconds and then `every`
+        so many; the connection is lost when `probes` in a row stay unanswered.
+        """
+        handle = self.transport.getHandle()
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, after)
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every)
+        handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
     def resumeProducing(self) -> None:
         """Called by the reactor: everything is sent."""
         if self.pending:

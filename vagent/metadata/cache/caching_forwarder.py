@@ -242,6 +242,9 @@ class CoalescedRequest:
         if self._streams:
             self.forwarded.guest_caught_up()
 
+    def guest_ended(self) -> None:
+        """A guest that half-closed still gets its response."""
+
     def guest_left(self, connection: DownstreamConnection) -> None:
         """A connection is closed. With the last one the request ends."""
         if connection in self._waiting:

@@ -32,6 +32,9 @@ class PendingResponse(Protocol):
     def guest_caught_up(self) -> None:
         """The guest has taken everything that was relayed."""
 
+    def guest_ended(self) -> None:
+        """The guest will send no more: it has half-closed its connection, or closed."""
+
     def guest_left(self, connection: DownstreamConnection) -> None:
         """The guest's connection is closed; it needs no response any more."""
 

@@ -48,6 +48,9 @@ from vagent.metadata.limits import (
     MAX_REQUESTS_PER_TURN,
     MIN_DRAIN_RATE,
     OVER_RATE_SECONDS,
+    PROBE_AFTER_SECONDS,
+    PROBE_SECONDS,
+    PROBES,
 )
 from vagent.metadata.request_id import NONE
 from vagent.ports.port import Registration
@@ -87,6 +90,7 @@ class DownstreamConnection(Protocol):
     connection comes from, `main_identity` that of the port (the same, unless the port
     has several addresses), `is_far` whether it came over more hops than allowed,
     `is_over_rate` that the connection shall pause after the next response.
+    `has_ended`: the guest will send no more; it may have closed.
     """
 
     def __init__(
@@ -107,7 +111,6 @@ class DownstreamConnection(Protocol):
         self._is_paused = False
         self._is_advancing = False
         self._waits_turn = False
-        self._has_ended = False
         self._is_leaving = False
         self._lingered = 0
         self.deadline = NEVER
@@ -119,6 +122,7 @@ class DownstreamConnection(Protocol):
         self.pending: PendingResponse | None = None
         self.registration: Registration | None = None
         self.has_sessions = self.is_far = self.is_over_rate = False
+        self.has_ended = False
         self.request_id = NONE
         self.started = 0.0
 
@@ -157,7 +161,10 @@ class DownstreamConnection(Protocol):
 
     def readConnectionLost(self) -> None:
         """The guest will send no more; what it asked is still answered."""
-        self._has_ended = True
+        self.has_ended = True
+        if self.pending is not None:
+            self.pending.guest_ended()
+            return
         is_busy = self._phase is _RESPONDING or self._waits_turn
         if not is_busy and not self._wire.pending:
             self._close()
@@ -262,6 +269,10 @@ class DownstreamConnection(Protocol):
             return False
         return True
 
+    def probe_guest(self) -> None:
+        """Find out by TCP's keepalive whether the guest is still there."""
+        self._wire.probe_peer(PROBE_AFTER_SECONDS, PROBE_SECONDS, PROBES)
+
     def finish(self, status: int, size: int, *, close: bool) -> None:
         """All parts of the response were sent; `size` counts its body."""
         self._callbacks.response_sent(self, status, size)
@@ -317,7 +328,7 @@ class DownstreamConnection(Protocol):
             return
         self._stage = _NOTHING
         self.deadline = self._deadlines.now() + IDLE_SECONDS
-        if self._reader.size or self._is_paused or self._has_ended:
+        if self._reader.size or self._is_paused or self.has_ended:
             self._go_on()
 
     def _pause(self) -> None:
@@ -345,7 +356,7 @@ class DownstreamConnection(Protocol):
         if self._is_advancing:
             return  # `_advance`, which called this through `_next`, goes on itself
         self._advance()
-        if self._has_ended and self._phase is _READING and not self._waits_turn:
+        if self.has_ended and self._phase is _READING and not self._waits_turn:
             self._close()
 
     def _wait_for_turn(self) -> None:
@@ -417,7 +428,7 @@ class DownstreamConnection(Protocol):
         which can reach the guest before it has read the response.
         """
         self._reader.discard()
-        if self._has_ended:
+        if self.has_ended:
             self._close()
             return
         self._phase = _LINGERING

@@ -257,6 +257,9 @@ class ForwardedRequest:
         if self.connection is not None:
             self.connection.resume()
 
+    def guest_ended(self) -> None:
+        """A guest that half-closed still gets its response."""
+
     def guest_left(self, connection: DownstreamConnection) -> None:
         """The only guest's connection that waited for it is closed."""
         del connection

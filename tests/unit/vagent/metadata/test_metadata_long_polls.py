@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
@@ -192,6 +194,48 @@ def test_a_guest_that_leaves(asks: bool) -> None:
     assert ("aborted" if asks else "open") == waiting.rig.upstreams[0].state
     waiting.ask(GET)
     assert 2 == waiting.sent
+
+
+def test_a_guest_that_closes_frees_its_place() -> None:
+    """TCP does not tell a close from a half-close, so what there is is sent, and the
+    connection closed; also where the guest closes before there is a document.
+    """
+    for asks in (False, True):
+        waiting = Waiting()
+        if not asks:
+            waiting.answer(ONE)
+        waiting.guest.readConnectionLost()
+        assert waiting.sent == (1 if asks else 2)
+        assert b"" == waiting.transport.sent
+        waiting.answer(ONE)
+        assert (ONE, "closed") == (waiting.transport.sent, waiting.transport.state)
+        assert 0 == waiting.guest.quota.long_polls
+
+
+def test_after_the_end_of_what_is_sent_nothing_waits() -> None:
+    """A long poll behind another request, of a guest that has closed since."""
+    waiting = Waiting(GET + KNOWN)
+    waiting.guest.readConnectionLost()
+    waiting.answer(ONE)
+    assert (ONE, "open") == (waiting.transport.take(), waiting.transport.state)
+    waiting.answer(ONE)
+    assert (ONE, "closed") == (waiting.transport.sent, waiting.transport.state)
+
+
+def test_only_who_waits_is_probed() -> None:
+    """A guest that vanished without a FIN frees its place, too; other requests pay
+    nothing for it.
+    """
+    waiting = Waiting()
+    probe = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    assert probe not in waiting.transport.options
+    waiting.answer(ONE)
+    waiting.changed()
+    waiting.answer(ONE)
+    assert 1 == waiting.transport.options.count(probe)
+    _, transport = waiting.ask(GET)
+    waiting.answer(ONE)
+    assert probe not in transport.options
 
 
 def test_a_removed_port_ends_it() -> None:

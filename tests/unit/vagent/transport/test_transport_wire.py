@@ -80,6 +80,20 @@ def test_hops_are_limited(family: Any, option: tuple[int, int, int]) -> None:
     assert [option] == transport.options
 
 
+def test_a_silent_peer_is_probed() -> None:
+    """By the kernel (tcp(7)), and only once asked for."""
+    transport = FakeTransport()
+    wire = Wire(transport)
+    assert [] == transport.options
+    wire.probe_peer(60, 15, 4)
+    assert [
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    ] == transport.options
+
+
 def test_the_end_waits_for_what_is_pending() -> None:
     """Else it is at once, and reading goes on after a half-close."""
     for room, state in ((1 << 30, "closed"), (0, "closing")):
