@@ -56,7 +56,11 @@ def own_servers(config: AgentConfig, names: Names) -> OwnServers:
                 answers_metadata=True,
             )
         )
-    return OwnServers(servers, is_local=_is_local)
+    return OwnServers(
+        servers,
+        is_local=_is_local,
+        identities=(names.identity_range, names.identity_range6),
+    )
 
 
 def _is_local(address: IPv4Address | IPv6Address) -> bool:

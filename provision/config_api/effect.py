@@ -9,7 +9,7 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.interfaces import IReactorTime
 
 from provision.config_api.reply import RefusedError
-from provision.config_api.vrouter_config import changed_entries
+from provision.config_api.vrouter_config import written_entries
 from vagent.errors import KernelError, StoreError
 from vagent.linklocal.table import NotInForce, shown_name
 from vagent.transport.within import within
@@ -55,7 +55,7 @@ class Effect:
             raise _stored(f"not done within {DEADLINE:g} s", following) from None
         except (KernelError, StoreError) as error:
             raise _stored(str(error), following) from None
-        names = {shown_name(entry).lower() for entry in changed_entries(old, new)}
+        names = {shown_name(entry).lower() for entry in written_entries(old, new)}
         why = [str(n) for n in following.not_in_force() if n.name.lower() in names]
         return _header_text("; ".join(why)) if why else YES
 

@@ -105,6 +105,14 @@ def changed_entries(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[obje
     return [entry for entry in _entries(new) if entry not in known]
 
 
+def written_entries(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[object]:
+    """The services that a change from `old` to `new` writes: those that it changed, and
+    all of them where the same list was written again.
+    """
+    same = _entries(old) == _entries(new)
+    return _entries(new) if same else changed_entries(old, new)
+
+
 def refuse_own_servers(
     old: Mapping[str, Any], new: Mapping[str, Any], own: OwnServers
 ) -> None:

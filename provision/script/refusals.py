@@ -9,10 +9,8 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
-from vagent.config.model import AgentConfig
 from vagent.errors import VagentError, WireError
 from vagent.linklocal.codec import decode_entry
-from vagent.linklocal.own_servers import OwnServer, OwnServers
 from vagent.linklocal.service import METADATA, METADATA6
 
 MIN_LENGTH = 3
@@ -36,8 +34,8 @@ def check_addition(entries: Iterable[object], entry: Entry) -> None:
     the place of the one of its name.
     """
     known = [each for each in entries if isinstance(each, dict)]
-    whys = [*_incomplete(known, entry), *_own_server(entry)]
-    whys += [*_taken(known, entry), *_mistyped(known, entry)]
+    whys = [*_incomplete(known, entry), *_taken(known, entry)]
+    whys += _mistyped(known, entry)
     if whys:
         raise RefusedChangeError(whys)
 
@@ -82,13 +80,6 @@ def _incomplete(known: Sequence[Entry], entry: Entry) -> Iterator[str]:
         yield f"guests could not use {name} without {without}"
 
 
-def _own_server(entry: Entry) -> Iterator[str]:
-    with suppress(WireError):
-        why_not = _default_servers().why_not(decode_entry(entry))
-        if why_not:
-            yield why_not
-
-
 def _taken(known: Sequence[Entry], entry: Entry) -> Iterator[str]:
     place = _place(entry)
     for other in known:
@@ -112,18 +103,6 @@ def _mistyped(known: Sequence[Entry], entry: Entry) -> Iterator[str]:
                 f"and {other} would {what}"
             )
             return
-
-
-def _default_servers() -> OwnServers:
-    """The agent's own servers where agent.conf does not say otherwise."""
-    config = AgentConfig()
-    apis = (
-        ("the port API", config.port_api),
-        ("the config API", config.config_api),
-        ("the introspection", config.introspect),
-    )
-    servers = [OwnServer(what, api.address, api.port) for what, api in apis]
-    return OwnServers(servers)
 
 
 def _names(entries: Iterable[Entry]) -> list[str]:

@@ -79,7 +79,7 @@ def test_the_api_refuses_it(site: Any) -> None:
             offer(site, port, "--ipfabric_service_ip", host)
     with pytest.raises(LabError, match=r"127\.0\.0\.1 port 8082 is the config API"):
         offer(site, 8082, "--ipfabric_dns_service_name", "localhost")
-    with pytest.raises(LabError, match=r"guests must not reach.*--force does it"):
+    with pytest.raises(LabError, match=r"400: .*guests must not reach"):
         offer(site, 8082, "--ipfabric_service_ip", "127.0.0.1", force=False)
     assert "echo" not in site.agent.tool("vagent.ctl", "service", "list")
 
@@ -150,3 +150,6 @@ def test_a_name_that_leads_there_is_not_used(zone: Path, site: Any) -> None:
     url = "http://169.254.169.254/ports"
     assert "503" == alice.machine.run(*code, url, check=False)
     assert f"upstream {NAME} is 127.0.0.1 port 9091" in traced(site, "Metadata")
+    zone.write_text("0.0.0.0\n")
+    assert "503" == alice.machine.run(*code, url, check=False)
+    assert f"upstream {NAME} is 0.0.0.0 port 9091" in traced(site, "Metadata")

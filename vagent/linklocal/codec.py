@@ -32,6 +32,7 @@ MAX_NAME = 255
 """Characters: the longest domain name (RFC 1035 §3.1), which kube-manager's joined
 names stay below."""
 MAX_PORT = 65535
+BROADCAST = IPv4Address("255.255.255.255")
 _SHOWN = 80
 """Characters of a refused value that a message repeats."""
 
@@ -141,7 +142,7 @@ def decode_entry(
         )
     if not name.isprintable():
         raise WireError(f"linklocal_service_name {_show(name)} is not printable")
-    return LinkLocalService(
+    service = LinkLocalService(
         name=name.lower(),
         address=parse_service_address(entry["linklocal_service_ip"] or ""),
         port=parse_port("linklocal_service_port", entry["linklocal_service_port"]),
@@ -151,6 +152,9 @@ def decode_entry(
         ),
         fabric_dns_name=entry["ip_fabric_DNS_service_name"] or "",
     )
+    if not service.fabric_addresses:
+        _check_name(service.fabric_dns_name)
+    return service
 
 
 def parse_service_address(text: str) -> IPv4Address | IPv6Address:
@@ -177,9 +181,21 @@ def parse_fabric_address(text: str) -> IPv4Address | IPv6Address:
     Raises WireError for what no server can listen on.
     """
     address = _address("ip_fabric_service_ip", text)
-    if address.is_multicast or address.is_unspecified:
-        raise WireError(f"ip_fabric_service_ip {address} is not a unicast address")
+    why_not = why_no_server(address)
+    if why_not:
+        raise WireError(f"ip_fabric_service_ip {address} {why_not}")
     return address
+
+
+def why_no_server(address: IPv4Address | IPv6Address) -> str:
+    """Why no server can be at this address, "" if one can: `is not a unicast address`.
+    It holds for addresses that are provisioned and for those that a name resolves to.
+    """
+    if isinstance(address, IPv6Address) and (address.scope_id or address.ipv4_mapped):
+        return "has a zone or an IPv4-mapped form, which is not allowed"
+    if address.is_multicast or address.is_unspecified or address == BROADCAST:
+        return "is not a unicast address"
+    return ""
 
 
 def parse_port(field: str, port: int | None) -> int:
@@ -201,6 +217,17 @@ def _address(field: str, text: str) -> IPv4Address | IPv6Address:
             f"{field} {_show(text)}: a zone or an IPv4-mapped form is not allowed"
         )
     return address
+
+
+def _check_name(name: str) -> None:
+    """Raise WireError for a name that is an address at which no server can be."""
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return
+    why_not = why_no_server(address)
+    if why_not:
+        raise WireError(f"ip_fabric_DNS_service_name {_show(name)} {why_not}")
 
 
 def _fabric_addresses(

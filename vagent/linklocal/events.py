@@ -143,15 +143,15 @@ class NameUnresolved(LinkLocalEvent):
 
 
 @dataclass(slots=True)
-class NameIsOurs(LinkLocalEvent):
-    """The name of a service resolves to a server of the agent's own; flows do not go
-    there.
+class NameNotUsed(LinkLocalEvent):
+    """The name of a service resolves to an address to which no flows go: one of the
+    agent's own servers, a guest's identity, or one at which no server can be.
     """
 
     counter = Metric(
-        "linklocal_names_of_own_servers_total",
-        "Times that the name of a service was found to resolve to a server of the "
-        "agent's own, which guests must not reach.",
+        "linklocal_names_not_used_total",
+        "Times that the name of a service was found to resolve to an address that is "
+        "not used: an own server of the agent, an identity, or not unicast.",
     )
     level = "error"
     service: str

@@ -8,13 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+)
 
+from vagent.linklocal.codec import why_no_server
 from vagent.linklocal.service import LinkLocalService
 
 Address = IPv4Address | IPv6Address
 
 LOOPBACK = IPv4Address("127.0.0.1")
+LOOPBACK6 = IPv6Address("::1")
+_OWN = (
+    "of the agent itself, which guests must not reach (allowed: where the service "
+    "really is)"
+)
 LOCALHOST = "localhost"
 """The name that needs no look-up (RFC 6761 §6.3)."""
 
@@ -33,7 +45,8 @@ class OwnServer:
 
 class OwnServers:
     """All of them. `is_local` says whether an address is one of this host's, which
-    counts for servers that listen at 0.0.0.0.
+    counts for servers that listen at 0.0.0.0. `identities` are the addresses by which
+    the host knows its guests.
     """
 
     def __init__(
@@ -41,7 +54,9 @@ class OwnServers:
         servers: Iterable[OwnServer] = (),
         *,
         is_local: Callable[[Address], bool] = lambda address: address.is_loopback,
+        identities: Iterable[IPv4Network | IPv6Network] = (),
     ) -> None:
+        self._identities = tuple(identities)
         self._servers = tuple(servers)
         self._is_local = is_local
 
@@ -53,6 +68,7 @@ class OwnServers:
         """What of the agent's own listens there, for a message; "" if nothing does or
         if the metadata service asks for the server that answers it.
         """
+        address = _reached(address)
         for server in self._servers:
             if server.port != port or (metadata and server.answers_metadata):
                 continue
@@ -71,25 +87,55 @@ class OwnServers:
         for address in _addresses(service):
             what = self.at(address, service.fabric_port, metadata=service.is_metadata)
             if what:
-                return (
-                    f"fabric address {address} port {service.fabric_port} is {what} of "
-                    "the agent itself, which guests must not reach (allowed: where the "
-                    "service really is)"
-                )
+                where = f"fabric address {address} port {service.fabric_port}"
+                return f"{where} is {what} {_OWN}"
+        return ""
+
+    def why_not_at(self, address: Address, port: int, *, metadata: bool = False) -> str:
+        """Why an address that a name resolves to is not used, "" if it may be: one of
+        these servers is there, no server can be, or it is an identity.
+        """
+        what = self.at(address, port, metadata=metadata)
+        if what:
+            return f"is {what} {_OWN}"
+        if any(address in network for network in self._identities):
+            return "is in the range of the guests' identities"
+        return why_no_server(address)
+
+    def why_not_found(self, service: LinkLocalService) -> str:
+        """Why not all addresses to which the name of a service resolves are used."""
+        for address in service.fabric_addresses:
+            why = self._why_not(service, address)
+            if why:
+                return f"fabric address {address} port {service.fabric_port} {why}"
         return ""
 
     def without(self, service: LinkLocalService) -> LinkLocalService:
-        """The service without the addresses of its name that are these servers'."""
+        """The service without the addresses of its name that must not be used."""
         return replace(
             service,
             fabric_addresses=tuple(
                 address
                 for address in service.fabric_addresses
-                if not self.at(
-                    address, service.fabric_port, metadata=service.is_metadata
-                )
+                if not self._why_not(service, address)
             ),
         )
+
+    def _why_not(self, service: LinkLocalService, address: Address) -> str:
+        return self.why_not_at(
+            address, service.fabric_port, metadata=service.is_metadata
+        )
+
+
+def _reached(address: Address) -> Address:
+    """Where Linux leads a connection to this address: IPv4-mapped is IPv4, and the
+    unspecified address is loopback.
+    """
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if address.is_unspecified:
+        return LOOPBACK if address.version == 4 else LOOPBACK6
+    return address
 
 
 def _addresses(service: LinkLocalService) -> Iterator[Address]:

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from vagent.linklocal.events import NameIsOurs, NameResolved, NameUnresolved
+from vagent.linklocal.events import NameNotUsed, NameResolved, NameUnresolved
 from vagent.linklocal.own_servers import OwnServers
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit
@@ -96,7 +96,7 @@ class NameFollower:
         own: OwnServers | None = None,
     ) -> None:
         self._own = own
-        self._own_told: set[tuple[str, str, str]] = set()
+        self._not_used_told: set[tuple[str, str, str]] = set()
         self._lookup = lookup
         self._changed = changed
         self._emit = emit
@@ -143,15 +143,15 @@ class NameFollower:
             return ""
         answer = self._answers.get(name)
         if answer is not None:
-            return self._why_ours(replace(service, fabric_addresses=answer))
+            return self._why_unusable(replace(service, fabric_addresses=answer))
         problem = self._problems.get(name, "it is being looked up")
         return f"{name[0]} has no address: {problem}"
 
-    def _why_ours(self, found: LinkLocalService) -> str:
+    def _why_unusable(self, found: LinkLocalService) -> str:
         """Why no address of a name may be used, "" if one may."""
         if self._own is None or self._own.without(found).fabric_addresses:
             return ""
-        return f"{found.fabric_dns_name}: {self._own.why_not(found)}"
+        return f"{found.fabric_dns_name}: {self._own.why_not_found(found)}"
 
     def _forget(self, name: Name) -> None:
         self._answers.pop(name, None)
@@ -215,17 +215,18 @@ class NameFollower:
     def _usable(
         self, services: tuple[LinkLocalService, ...], own: OwnServers
     ) -> tuple[LinkLocalService, ...]:
-        """The services without addresses of names that are the agent's own servers,
-        which is reported once.
+        """The services without addresses of names that must not be used, such as the
+        agent's own servers; that is reported once.
         """
         told: list[LinkLocalService] = []
-        ours: set[tuple[str, str, str]] = set()
-        for found in services:
-            usable = own.without(found)
+        not_used: set[tuple[str, str, str]] = set()
+        for provisioned, found in zip(self._services, services, strict=True):
+            usable = found if provisioned.fabric_addresses else own.without(found)
             if usable != found:
-                ours.add((found.name, found.fabric_dns_name, own.why_not(found)))
+                why = own.why_not_found(found)
+                not_used.add((found.name, found.fabric_dns_name, why))
             told.append(usable)
-        for each in sorted(ours - self._own_told):
-            self._emit(NameIsOurs(*each))
-        self._own_told = ours
+        for each in sorted(not_used - self._not_used_told):
+            self._emit(NameNotUsed(*each))
+        self._not_used_told = not_used
         return tuple(told)

@@ -164,26 +164,25 @@ class InstanceAwaited(RequestEvent):
 
 
 @dataclass(slots=True)
-class UpstreamIsOurs(MetadataEvent):
-    """The name of an endpoint resolves to a server of the agent's own, which is not
-    asked.
+class UpstreamNotUsed(MetadataEvent):
+    """The name of an endpoint resolves to an address that is not asked: one of the
+    agent's own servers, a guest's identity, or one at which no server can be.
     """
 
     counter = Metric(
-        "metadata_upstream_names_of_own_servers_total",
-        "Times that the name of an endpoint of nova-api resolved to a server of the "
-        "agent's own, which guests must not reach.",
+        "metadata_upstream_names_not_used_total",
+        "Times that the name of an endpoint of nova-api resolved to an address that is "
+        "not used: an own server of the agent, an identity, or not unicast.",
     )
     level = "error"
     name: str
     address: str
     port: int
-    what: str
+    detail: str
 
     def text(self) -> str:
         """What the name is, and what to do."""
         return (
             f"Metadata upstream {self.name} is {self.address} port {self.port}, which "
-            f"is {self.what} of the agent itself: this address is not used. Provision "
-            "the name or address of nova-api"
+            f"is not used: it {self.detail}. Provision the name or address of nova-api"
         )

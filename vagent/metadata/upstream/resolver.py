@@ -1,4 +1,4 @@
-"""Names of nova-api never lead to the agent's own servers.
+"""Names of nova-api never lead to the agent's own servers, nor where none can be.
 
 A request that went there would come from the agent itself, and a guest that chose its
 path would be an operator.
@@ -19,13 +19,13 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from vagent.linklocal.own_servers import OwnServers
-from vagent.metadata.upstream.events import UpstreamIsOurs
+from vagent.metadata.upstream.events import UpstreamNotUsed
 from vagent.observe.event import Emit
 
 
 @implementer(IReactorPluggableNameResolver)
 class ReactorWithout:
-    """A reactor whose names have no addresses of these servers."""
+    """A reactor whose names have no addresses that must not be used."""
 
     def __init__(self, reactor: Any, own: OwnServers, emit: Emit) -> None:
         self._reactor = reactor
@@ -76,11 +76,12 @@ class _Receiver:
         self._receiver.resolutionBegan(resolution)
 
     def addressResolved(self, address: IAddress) -> None:
-        """Pass it on, unless it is one of the agent's servers."""
+        """Pass it on, unless it must not be used, which is said."""
         where: Any = address
-        what = self._own.at(ip_address(where.host), where.port, metadata=True)
-        if what:
-            self._emit(UpstreamIsOurs(self._name, where.host, where.port, what))
+        found = ip_address(where.host)
+        why_not = self._own.why_not_at(found, where.port, metadata=True)
+        if why_not:
+            self._emit(UpstreamNotUsed(self._name, where.host, where.port, why_not))
         else:
             self._receiver.addressResolved(address)
 

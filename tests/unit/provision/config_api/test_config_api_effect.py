@@ -73,6 +73,15 @@ def test_what_was_changed_and_is_not_in_force_is_said() -> None:
     assert ["no: ntp: unresolved: n\\xe4me is away"] == change.found
 
 
+def test_an_entry_that_is_written_again_and_is_not_in_force_is_said() -> None:
+    """As the first time. A deletion says nothing of the entries that stay."""
+    for old, said in ((OLD, f"no: {SEEN}"), (NEW, YES)):
+        change = Change(old, OLD)
+        change.agent.left = (SEEN,)
+        change.agent.settled.callback(None)
+        assert [said] == change.found
+
+
 def test_the_header_is_bounded() -> None:
     """Names may be long."""
     change = Change()

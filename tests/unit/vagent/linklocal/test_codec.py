@@ -245,9 +245,22 @@ def test_fabric_addresses() -> None:
     """Loopback is the host of the agent; nobody listens on multicast or 0.0.0.0."""
     assert parse_fabric_address("127.0.0.1") == IPv4Address("127.0.0.1")
     assert parse_fabric_address("::1") == IPv6Address("::1")
-    for text in ("0.0.0.0", "::", "239.1.1.1", "nova"):
+    for text in ("0.0.0.0", "::", "239.1.1.1", "255.255.255.255", "nova"):
         with pytest.raises(WireError, match="ip_fabric_service_ip"):
             parse_fabric_address(text)
+
+
+@pytest.mark.parametrize(
+    "name", ["0.0.0.0", "239.1.1.1", "255.255.255.255", "::ffff:127.0.0.1", "::1%lo"]
+)
+def test_a_name_that_is_an_address(name: str) -> None:
+    """The rule for fabric addresses holds for it, too, where it is used as one."""
+    named = {"ip_fabric_DNS_service_name": name}
+    with pytest.raises(WireError, match="ip_fabric_DNS_service_name"):
+        decode_entry(entry(ip_fabric_service_ip=[], **named))
+    decode_entry(entry(ip_fabric_service_ip=["10.0.0.9"], **named))
+    named = {"ip_fabric_DNS_service_name": "127.0.0.1"}
+    decode_entry(entry(ip_fabric_service_ip=[], **named))
 
 
 def test_fabric_addresses_skipped() -> None:

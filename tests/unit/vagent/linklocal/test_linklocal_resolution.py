@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from vagent.linklocal.events import NameIsOurs, NameUnresolved
+from vagent.linklocal.events import NameNotUsed, NameUnresolved
 from vagent.linklocal.own_servers import OwnServer, OwnServers
 from vagent.linklocal.resolution import (
     LOOKUP_DEADLINE,
@@ -222,7 +222,7 @@ def test_an_address_that_is_an_own_server_is_not_used(names: Names) -> None:
     assert "" == names.follower.why_unresolved(NTP)
 
     def said() -> list[str]:
-        return [each.text() for each in names.events if isinstance(each, NameIsOurs)]
+        return [each.text() for each in names.events if isinstance(each, NameNotUsed)]
 
     (text,) = said()
     assert "Service ntp: ntp.example is not used: fabric address 127.0.0.1" in text
@@ -241,3 +241,17 @@ def test_a_name_that_is_an_own_server_alone_says_so(names: Names) -> None:
     assert () == names.addresses()
     why = names.follower.why_unresolved(NTP)
     assert why.startswith("ntp.example: fabric address 127.0.0.1 port 123 is the ")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "255.255.255.255", "224.0.0.5"])
+def test_an_address_where_no_server_can_be_is_not_used(names: Names, host: str) -> None:
+    """Others of the name are. Where there is none the service says why."""
+    names.answer = DnsAnswer((IPv4Address(host), ONE), 60.0)
+    names.follower.follow([NTP])
+    assert (ONE,) == names.addresses()
+    assert any(host in e.text() for e in names.events if isinstance(e, NameNotUsed))
+    names.answer = DnsAnswer((IPv4Address(host),), 60.0)
+    names.clock.advance(60.0)
+    assert () == names.addresses()
+    why = names.follower.why_unresolved(NTP)
+    assert why.startswith(f"ntp.example: fabric address {host} port 123 is ")

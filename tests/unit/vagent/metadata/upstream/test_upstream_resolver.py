@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from zope.interface import implementer
 
 from vagent.linklocal.own_servers import LOOPBACK, OwnServer, OwnServers
-from vagent.metadata.upstream.events import UpstreamIsOurs
+from vagent.metadata.upstream.events import UpstreamNotUsed
 from vagent.metadata.upstream.resolver import ReactorWithout
 from vagent.observe.event import Event
 from vagent.transport.without_pyopenssl import without_pyopenssl
@@ -25,7 +26,8 @@ OWN = OwnServers(
     [
         OwnServer("the config API", LOOPBACK, 8082),
         OwnServer("the embedded server", LOOPBACK, 8775, answers_metadata=True),
-    ]
+    ],
+    identities=[IPv4Network("169.254.64.0/18")],
 )
 
 
@@ -67,10 +69,28 @@ def test_a_name_that_is_an_own_server_is_not_used() -> None:
     """And it is said; other addresses of the name are used."""
     hosts, failures, (event,) = connect(8082, "127.0.0.1", "10.0.0.5")
     assert (["10.0.0.5"], []) == (hosts, failures)
-    assert isinstance(event, UpstreamIsOurs)
+    assert isinstance(event, UpstreamNotUsed)
     assert (
-        "nova.example is 127.0.0.1 port 8082, which is the config API" in event.text()
+        "nova.example is 127.0.0.1 port 8082, which is not used: it is the config API"
+        in event.text()
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("0.0.0.0", "it is the config API of the agent itself"),
+        ("::ffff:127.0.0.1", "it is the config API of the agent itself"),
+        ("255.255.255.255", "it is not a unicast address"),
+        ("224.0.0.5", "it is not a unicast address"),
+        ("169.254.64.2", "it is in the range of the guests' identities"),
+    ],
+)
+def test_an_address_where_no_server_can_be_is_not_used(host: str, why: str) -> None:
+    """And it is said why; others are used."""
+    hosts, failures, (event,) = connect(8082, host, "10.0.0.5")
+    assert (["10.0.0.5"], []) == (hosts, failures)
+    assert f"{host} port 8082, which is not used: {why}" in event.text()
 
 
 def test_a_name_without_another_address_has_none() -> None:
