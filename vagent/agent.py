@@ -177,8 +177,11 @@ class Agent:
             own=own,
         )
         self._judgements = JudgementBook(
-            lambda: judge(
-                self._proxy.endpoints(), self._proxy.refusals, self._registry.get
+            lambda: (
+                *judge(
+                    self._proxy.endpoints(), self._proxy.refusals, self._registry.get
+                ),
+                *self._instances.judgements(),
             ),
             emit=emit,
             clock=reactor,

@@ -31,6 +31,8 @@ class JudgementKind(StrEnum):
     NOVA_UNAVAILABLE = "nova-unavailable"
     NOVA_FAILED = "nova-failed"
     INSTANCE_UNKNOWN = "instance-unknown"
+    INSTANCE_DIRECTORY_FAILED = "instance-directory-failed"
+    INSTANCE_FILES_REFUSED = "instance-files-refused"
 
 
 class SubjectKind(StrEnum):
@@ -38,13 +40,14 @@ class SubjectKind(StrEnum):
 
     ENDPOINT = "endpoint"
     PORT = "port"
+    DIRECTORY = "directory"
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """The one that a judgement is about. `id` finds it (the UUID of a port,
-    `address:port` of an endpoint), `name` is what people call it, "" where that is the
-    same.
+    `address:port` of an endpoint, the path of a directory), `name` is what people call
+    it, "" where that is the same.
     """
 
     kind: SubjectKind

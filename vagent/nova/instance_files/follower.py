@@ -8,7 +8,7 @@ invalid leaves what was read of it before in force, as long as that is kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from twisted.internet.task import deferLater
 
 from vagent.config.files import reason
 from vagent.errors import StoreError, VagentError
+from vagent.judgements.judgement import Judgement
 from vagent.nova.instance import Instance
 from vagent.nova.instance_files.directory import (
     FileState,
@@ -35,6 +36,7 @@ from vagent.nova.instance_files.events import (
     InstanceFileRefused,
     InstanceFilesChanged,
 )
+from vagent.nova.instance_files.judging import of_directory, of_files
 from vagent.observe.event import Emit
 from vagent.store.store import Changed
 from vagent.store.worker import RunInThread
@@ -84,7 +86,7 @@ class FileInstances:
         self._kept: dict[str, _Kept] = {}
         self._flight: SingleFlight[Any] = SingleFlight()
         self._seen: FileState | None = None
-        self._looked = False
+        self._looked = self._was_read = False
         self._again = False
         self._failure = ""
         self._reported: set[tuple[Path, str]] = set()
@@ -104,18 +106,21 @@ class FileInstances:
 
     async def get(self, instance_id: str) -> Instance | None:
         """The instance, None where no file describes it. Raises StoreError where its
-        file is no good and was never read when it still was.
+        file is no good and was never read when it still was, and while the directory
+        was never read, when nobody can tell which instances have a file.
         """
         if not self._looked:
             await self._look()
         for _ in range(ATTEMPTS):
             file = self._found.files.get(instance_id)
             if file is None and _state(self._path) == self._seen:
-                return None
+                break
             instance = None if file is None else await self._instance(instance_id, file)
             if instance is not None:
                 return instance
             await self._look()
+        if not self._was_read:
+            raise StoreError(f"{self._path}: {self._failure}")
         return None
 
     async def document(self, instance_id: str) -> Mapping[str, Any] | None:
@@ -137,14 +142,22 @@ class FileInstances:
         return None if file is None else file.path
 
     def listing(self) -> list[dict[str, str]]:
-        """UUID and path of each file, and its problem if it is no good."""
+        """UUID and path of each file, and its problem if it is no good. The directory
+        itself is among them, without a UUID, where there is a problem with it.
+        """
         found = {file.path: file for file in self._found.files.values()}
         found |= {file.path: file for file in self._found.refused}
-        return [
+        itself = {"uuid": "", "file": str(self._path), "problem": self._failure}
+        return [itself][: bool(self._failure)] + [
             {"uuid": file.uuid, "file": str(file.path)}
             | ({"problem": file.problem} if file.problem else {})
             for file in sorted(found.values(), key=lambda file: file.path)
         ]
+
+    def judgements(self) -> Iterator[Judgement]:
+        """What is wrong with the directory and its files now."""
+        yield from of_directory(self._path, self._failure, was_read=self._was_read)
+        yield from of_files(self._path, self._found, self._kept)
 
     async def _instance(self, uuid: str, file: InstanceFile) -> Instance | None:
         """None where the file is another's now, or gone."""
@@ -203,8 +216,10 @@ class FileInstances:
                 f"cannot be read: {reason(error)}" if isinstance(error, OSError) else ""
             )
             self._fail(why or str(error))
+            self._again = True  # what mends it need not show in the directory's state
             return
         else:
+            self._was_read = True
             self._fail(found.problem)
             self._take(found)
         finally:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vagent.config.model import MetadataServerConfig
+from vagent.judgements.judgement import Judgement
 from vagent.keystone.own_thread import OwnThread
 from vagent.nova.instance import Instance
 from vagent.nova.instance_files.follower import FileInstances
@@ -34,8 +35,9 @@ class AllInstances:
             self._files.stop()
 
     async def get(self, instance_id: str) -> Instance | None:
-        """The instance, or None. Raises StoreError when the store fails, and where its
-        file is no good: what the store has may be out of date.
+        """The instance, or None. Raises StoreError when the store fails, where its file
+        is no good, and while the directory was never read: what the store has may be
+        out of date.
         """
         if self._files is not None:
             instance = await self._files.get(instance_id)
@@ -55,6 +57,10 @@ class AllInstances:
     def listing(self) -> list[dict[str, str]]:
         """UUID and path of each file, and its problem if it is no good."""
         return [] if self._files is None else self._files.listing()
+
+    def judgements(self) -> Iterable[Judgement]:
+        """What is wrong with the directory and its files now."""
+        return () if self._files is None else self._files.judgements()
 
     def __repr__(self) -> str:
         return f"<AllInstances {self._stored!r}, {self._files!r}>"

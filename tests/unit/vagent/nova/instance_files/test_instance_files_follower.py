@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -236,9 +237,59 @@ def test_a_directory_that_vanishes(folder: Folder, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="No such file"):
         folder.get(2)
     assert folder.get(3) is None
+    (judgement,) = folder.files.judgements()
+    assert "files that were read before are served as they were" in judgement.text
     (tmp_path / "away").rename(folder.path)
     folder.clock.advance(POLL)
     assert folder.get(2)
+
+
+@pytest.mark.parametrize("mode", [None, 0o777])
+def test_a_directory_that_was_never_read(folder: Folder, mode: int | None) -> None:
+    """Nobody can tell who has a file in it, so each guest gets an error; what is wrong
+    is a judgement and in the listing. It is read as soon as it can be.
+    """
+    away = folder.path.with_name("away")
+    folder.write("a.json", 1, name="one")
+    problem = "everybody on this host may write in it: chmod o-w"
+    if mode is None:
+        folder.path.rename(away)
+        problem = "cannot be read: No such file or directory"
+    else:
+        folder.path.chmod(mode)
+    folder.files.start()
+    for number in (1, 2):
+        with pytest.raises(StoreError, match=re.escape(f"{folder.path}: {problem}")):
+            folder.get(number)
+    (judgement,) = folder.files.judgements()
+    assert str(folder.path) == judgement.subject.id
+    assert judgement.text.startswith(f"{problem}; it was not read since the agent")
+    row = {"uuid": "", "file": str(folder.path), "problem": problem}
+    assert [row] == folder.files.listing()
+    if mode is None:
+        away.rename(folder.path)
+    else:
+        folder.path.chmod(0o755)
+    assert ("one", None) == (folder.name_of(1), folder.name_of(2))
+    assert ([], 1) == ([*folder.files.judgements()], len(folder.files.listing()))
+
+
+def test_a_failed_look_is_repeated(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every two seconds, though the state of the directory is the same."""
+
+    def fail(_self: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    folder.write("a.json", 1)
+    with monkeypatch.context() as broken:
+        broken.setattr(directory.InstanceDirectory, "_states", fail)
+        folder.files.start()
+        folder.clock.pump([POLL] * 3)
+        assert "Input/output" in next(folder.files.judgements()).text
+    folder.clock.advance(POLL)
+    assert [] == [*folder.files.judgements()]
 
 
 def test_too_many_files(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,7 @@ def test_a_file_goes_before_the_store(tmp_path: Path) -> None:
     assert "file" == now(both.get(UUID)).name
     assert str(path) == both.file_of(UUID)
     assert [{"uuid": UUID, "file": str(path)}] == both.listing()
+    assert [] == [*both.judgements()]
     assert "file" == now(both.document(UUID))["name"]
     path.unlink()
     assert "stored" == now(both.get(UUID)).name
@@ -68,6 +69,27 @@ def test_without_a_directory(enabled: bool) -> None:
     assert UUID == now(both.get(UUID)).uuid
     assert ([], None) == (both.listing(), both.file_of(UUID))
     assert now(both.document(UUID)) is None
+    assert [] == [*both.judgements()]
+    both.stop()
+
+
+def test_the_store_is_not_trusted_without_the_directory(tmp_path: Path) -> None:
+    """An instance of the store may have another document in a file that nobody has
+    seen: its guest gets an error, and no older document.
+    """
+    store = MemoryStore()
+    now(store.put(KIND, UUID, DOCUMENT, expected=None))
+    events: list[Event] = []
+    folder = tmp_path / "not-mounted"
+    files = FileInstances(
+        folder, run_in_thread=execute, emit=events.append, clock=Clock()
+    )
+    both = AllInstances(StoredInstances(store, events.append), files)
+    both.start()
+    assert now(both.get(UUID)).check(StoreError)
+    assert 1 == len([*both.judgements()])
+    folder.mkdir()
+    assert UUID == now(both.get(UUID)).uuid
     both.stop()
 
 
