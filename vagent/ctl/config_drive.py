@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import stat
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,18 +51,44 @@ def image_of(files: Mapping[str, bytes]) -> bytes:
 
 
 def write_image(path: Path, image: bytes) -> None:
-    """Put it there whole or not at all, mode 0600: user data are in it. Raises
-    CommandError.
+    """Put it there whole or not at all, mode 0600: user data are in it. What is there
+    may be a regular file, which is replaced. Raises CommandError.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    _check_target(path)
+    partial = ""
     try:
-        with open(
-            partial, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)
-        ) as file:
+        descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(image)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        Path(partial).replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        if partial:
+            Path(partial).unlink(missing_ok=True)
         raise CommandError(f"{path}: {error.strerror}") from error
+
+
+def _check_target(path: Path) -> None:
+    """A device or the like would be replaced by a file, so it is refused."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return  # not there; or to write there will tell what is wrong
+    if stat.S_ISDIR(mode):
+        raise CommandError(f"{path}: {os.strerror(errno.EISDIR)}")
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "a special file")
+        raise CommandError(
+            f"{path}: got {kind}, allowed is a regular file or a new name: write the "
+            "image to a file, then copy it, for example by dd or cat"
+        )
+
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
 import stat
 from pathlib import Path
 
@@ -54,6 +56,36 @@ def test_it_is_written_for_root_alone(tmp_path: Path) -> None:
     assert b"new" == file.read_bytes()
     assert 0o600 == stat.S_IMODE(file.stat().st_mode)
     assert [file] == list(tmp_path.iterdir())
+
+
+def test_what_is_no_regular_file_stays_what_it_is(tmp_path: Path) -> None:
+    """A link (such as /dev/stdout), a pipe, a socket and a device are refused."""
+    (tmp_path / "file").write_bytes(b"kept")
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+    before = {one: one.lstat() for one in tmp_path.iterdir()}
+    for path, kind in (
+        (tmp_path / "link", "a symbolic link"),
+        (tmp_path / "dangling", "a symbolic link"),
+        (tmp_path / "pipe", "a named pipe"),
+        (tmp_path / "socket", "a socket"),
+        (Path("/dev/null"), "a character device"),
+    ):
+        with pytest.raises(CommandError, match=f"{path}: got {kind}, .*then copy it"):
+            write_image(path, b"x")
+    assert before == {one: one.lstat() for one in tmp_path.iterdir()}
+    assert b"kept" == (tmp_path / "file").read_bytes()
+
+
+def test_a_link_in_the_place_of_the_unfinished_file(tmp_path: Path) -> None:
+    """Another user of the folder cannot lead the image elsewhere."""
+    (tmp_path / "file").write_bytes(b"kept")
+    (tmp_path / ".drive.iso.partial").symlink_to("file")
+    write_image(tmp_path / "drive.iso", b"x")
+    assert b"kept" == (tmp_path / "file").read_bytes()
 
 
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:
