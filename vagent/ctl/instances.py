@@ -11,7 +11,7 @@ from typing import Any
 
 from vagent.ctl import import_nova
 from vagent.ctl.config_drive import image_of, write_image
-from vagent.ctl.failure import FAILED, CommandError
+from vagent.ctl.failure import FAILED, CommandError, exit_code
 from vagent.ctl.parser import Group
 from vagent.ctl.passwords import decrypted, private_key
 from vagent.ctl.session import Session, objects_of, uuid_argument
@@ -65,7 +65,7 @@ def register(groups: Any) -> None:
 
 def add_instances(session: Session, args: Namespace) -> None:
     """Create or replace instances, one by one. Stops at the first that is refused, and
-    says which.
+    says which, what is stored and what is not.
     """
     text = session.read_input(args.file)
     try:
@@ -73,13 +73,35 @@ def add_instances(session: Session, args: Namespace) -> None:
     except (ValueError, RecursionError) as error:
         raise CommandError(f"{args.file}: not JSON: {error}") from error
     documents = value if isinstance(value, list) else [value]
+    by_uuid = _by_uuid(args.file, documents)
+    for number, (uuid, document) in enumerate(by_uuid.items()):
+        try:
+            session.config_api.call("PUT", f"/vagent/instance/{uuid}", document)
+        except ApiError as error:
+            if len(by_uuid) == 1:
+                raise
+            stored = ", ".join(list(by_uuid)[:number]) or "none"
+            raise CommandError(
+                f"{error}\nstored: {stored}; not known to be stored: the other"
+                f" {len(by_uuid) - number} of {len(by_uuid)}. Then add all again",
+                code=exit_code(error),
+            ) from error
+    session.show_table(documents, INSTANCE_COLUMNS)
+
+
+def _by_uuid(where: str, documents: list[Any]) -> dict[str, dict[str, Any]]:
+    """The documents by their UUIDs, before any is stored. Raises CommandError."""
+    found: dict[str, dict[str, Any]] = {}
     for number, document in enumerate(documents):
         if not isinstance(document, dict) or not isinstance(document.get("uuid"), str):
-            raise CommandError(f"{args.file}: instance {number}: no uuid")
-    for document in documents:
+            raise CommandError(f"{where}: instance {number}: no uuid")
         uuid = uuid_argument(document["uuid"])
-        session.config_api.call("PUT", f"/vagent/instance/{uuid}", document)
-    session.show_table(documents, INSTANCE_COLUMNS)
+        if uuid in found:
+            raise CommandError(
+                f"{where}: instance {number}: {uuid} is there twice; one is allowed"
+            )
+        found[uuid] = document
+    return found
 
 
 def delete_instances(session: Session, args: Namespace) -> None:

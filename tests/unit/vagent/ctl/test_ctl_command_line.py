@@ -368,6 +368,11 @@ def test_instance_add_puts_each(
         ("[1]", "-: instance 0: no uuid"),
         (json.dumps([DOCUMENT, {"uuid": 1}]), "-: instance 1: no uuid"),
         ('{"uuid": "x"}', "'x' is not a UUID"),
+        (json.dumps([DOCUMENT, {"uuid": "x"}]), "'x' is not a UUID"),
+        (
+            json.dumps([DOCUMENT, {"uuid": VM}]),
+            f"-: instance 1: {VM} is there twice; one is allowed",
+        ),
         (" " * (1024 * 1024 + 1), "-: longer than 1048576 characters"),
     ],
 )
@@ -386,6 +391,26 @@ def test_instance_add_says_why_the_server_refused(run: Run, wire: Wire) -> None:
     wire.answers["PUT", f"/vagent/instance/{VM}"] = (400, b"instance: bad name\nmore")
     code, _out, err = run("instance", "add", "-", stdin=json.dumps(DOCUMENT))
     assert (code, err.endswith(": 400: instance: bad name more\n")) == (1, True)
+
+
+def test_instance_add_says_what_is_stored(run: Run, wire: Wire) -> None:
+    """Where one of several is refused; the exit code is that of the refusal."""
+    others = [VM[:-1] + digit for digit in "cd"]
+    wire.answers["PUT", f"/vagent/instance/{VM}"] = {"uuid": VM}
+    text = json.dumps([DOCUMENT, *({"uuid": uuid} for uuid in others)])
+    for status, expected in ((400, 1), (403, 77)):
+        wire.answers["PUT", f"/vagent/instance/{others[0]}"] = (status, b"bad name")
+        code, out, err = run("instance", "add", "-", stdin=text)
+        assert (code, out) == (expected, "")
+        assert f"{others[0]}: {status}: bad name\n" in err
+        assert (
+            f"stored: {VM}; not known to be stored: the other 2 of 3. Then add" in err
+        )
+    assert ("PUT", f"/vagent/instance/{others[1]}") not in [
+        each[:2] for each in wire.asked
+    ]
+    wire.answers["PUT", f"/vagent/instance/{VM}"] = (400, b"bad name")
+    assert "stored: none; not known" in run("instance", "add", "-", stdin=text)[2]
 
 
 def test_instances_list_show_and_del(run: Run, wire: Wire) -> None:
