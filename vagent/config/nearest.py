@@ -5,6 +5,9 @@ from __future__ import annotations
 from vagent.config.findings import MAX_SHOWN, shown_name
 from vagent.config.grammar import Declared, ElementKind
 
+LIKENESS = 0.6
+"""How alike names must be (difflib's ratio) for one to be a mistyped other."""
+
 
 def unknown_element(name: str, parent: Declared, agent: Declared) -> str:
     """The message for an element that `parent` does not have."""
@@ -40,6 +43,15 @@ def unknown_attribute(name: str, element: Declared) -> str:
 def _used(parent: Declared) -> list[str]:
     children = parent.children.values()
     return [each.name for each in children if each.kind is not ElementKind.LEGACY]
+
+
+def similar(name: str, known: list[str] | tuple[str, ...]) -> str:
+    """The known name that may have been meant; "" where none looks like it."""
+    found = nearest(name, known)
+    from difflib import SequenceMatcher
+
+    ratio = SequenceMatcher(None, found, name[:MAX_SHOWN]).ratio()
+    return found if ratio >= LIKENESS else ""
 
 
 def nearest(name: str, known: list[str] | tuple[str, ...]) -> str:

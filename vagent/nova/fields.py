@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
-from vagent.config.nearest import nearest
+from vagent.config.nearest import similar
 from vagent.errors import WireError
 
 T = TypeVar("T")
@@ -152,9 +152,11 @@ class Fields:
         for name in self._raw:
             if name not in self._known:
                 known = sorted(self._known)
+                meant = similar(name, known)
+                hint = f" nearest known name: {meant};" if meant else ""
                 raise WireError(
-                    f"{self._where}: unknown field {shown(name)}; nearest known name:"
-                    f" {nearest(name, known)}; allowed are {', '.join(known)}"
+                    f"{self._where}: unknown field {shown(name)};{hint}"
+                    f" allowed are {', '.join(known)}"
                 )
 
 

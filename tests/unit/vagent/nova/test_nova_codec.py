@@ -348,6 +348,7 @@ def test_image_gives_an_ami() -> None:
             "x",
             "unknown field 'nmae'; nearest known name: name; allowed are ami_id",
         ),
+        ("bogus", "x", "instance: unknown field 'bogus'; allowed are ami_id"),
         ("meta", {"a": "\ud800"}, "got no plain JSON (UnicodeEncodeError)"),
         ("network_data", {"a": float("nan")}, "got no plain JSON (ValueError)"),
         ("network_data", {"a": b"x"}, "got no plain JSON (TypeError)"),
