@@ -171,6 +171,14 @@ def test_tls_to_a_server_without(plain: int, pki: Authority) -> None:
         exchange(endpoint, QUESTION, tls=files(pki), timeout=10)
 
 
+def test_plain_http_to_a_server_with_tls(mutual: int) -> None:
+    """It hangs up or sends an alert; the URL to try is told."""
+    endpoint = AskedEndpoint("127.0.0.1", mutual)
+    hint = f"no answer: .*; if it expects TLS: --upstream https://127.0.0.1:{mutual}"
+    with pytest.raises(VagentError, match=f"(?s){hint}"):
+        exchange(endpoint, QUESTION, tls=None, timeout=10)
+
+
 def test_a_server_that_ends_tls_without_a_word(pki: Authority) -> None:
     """It is told as such."""
     with closing(socket.create_server(("127.0.0.1", 0))) as rude:

@@ -6,9 +6,10 @@ The agent is not needed: secret and TLS files are those of agent.conf.
 from __future__ import annotations
 
 import base64
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ from vagent.web.json_client import NEVER_ANSWERED, ApiError
 
 TIMEOUT = 10.0
 """Seconds for each step; guests wait no longer."""
+LEAST, MOST = 0.1, 600.0
+"""Seconds that may be given."""
 
 
 def register(groups: Any) -> None:
@@ -48,8 +51,9 @@ def register(groups: Any) -> None:
         " (default: every endpoint of the service `metadata`)")  # fmt: skip
     add("--address", default="", metavar="IP", help="X-Forwarded-For (default: none)")
     add("--secret-file", metavar="FILE", help="the shared secret (default: agent.conf)")
-    add("--timeout", type=float, default=TIMEOUT, metavar="SECONDS",
-        help=f"for each step (default: {TIMEOUT:g})")  # fmt: skip
+    add("--timeout", type=_seconds, default=TIMEOUT, metavar="SECONDS",
+        help=f"for each step, {LEAST:g} to {MOST:g} "
+        f"(default: {TIMEOUT:g})")  # fmt: skip
 
 
 def ask_upstream(session: Session, args: Namespace) -> None:
@@ -74,8 +78,11 @@ def _question(session: Session, args: Namespace) -> AskedQuestion:
         raise CommandError(f"got {path!r}, allowed is a path: /a/b", code=USAGE)
     if not args.tenant.isascii() or not args.tenant.isprintable():
         raise CommandError("--tenant: printable ASCII is allowed", code=USAGE)
-    if not _is_word(args.address or "-"):
-        raise CommandError("--address: got blanks, allowed is an address", code=USAGE)
+    if args.address and not _is_address(args.address):
+        raise CommandError(
+            f"--address: got {args.address!r}, allowed is an IPv4 or IPv6 address",
+            code=USAGE,
+        )
     secret = session.agent_config.metadata_proxy.shared_secret
     if args.secret_file is not None:
         secret = _secret_in(Path(args.secret_file))
@@ -95,6 +102,27 @@ def _secret_in(path: Path) -> Secret:
 
 def _is_word(text: str) -> bool:
     return text.isprintable() and " " not in text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text  # what follows it could be anything
+
+
+def _seconds(text: str) -> float:
+    """The value of `--timeout`."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not LEAST <= seconds <= MOST:  # nan, too
+        raise ArgumentTypeError(
+            f"got {text!r}, allowed are seconds from {LEAST:g} to {MOST:g}"
+        )
+    return seconds
 
 
 def _endpoints(
@@ -147,6 +175,8 @@ def _asked(
     if refusal is not None:
         _show_refusal(session, refusal)
         problem = refusal.text or f"refused with {answer.status}"
+        if answer.status == 400 and not endpoint.tls:
+            problem += f"; {endpoint.tls_hint}"
         shown["problem"] = f"{endpoint.url}: {problem}"
     return {**shown, "answer": _as_json(answer), "refusal": _refusal_json(refusal)}
 

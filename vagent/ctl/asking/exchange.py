@@ -56,7 +56,12 @@ def exchange(
     except ssl.SSLError as error:  # TLS 1.3: the server judges certificates afterwards
         raise VagentError(f"{endpoint.url}: {_tls_fault(error, tls)}") from error
     except (OSError, HTTPException) as error:
-        raise VagentError(f"{endpoint.url}: no answer: {_words(error)}") from error
+        # A server with TLS hangs up, or answers with an alert, which is not HTTP.
+        is_unclear = isinstance(error, HTTPException | ConnectionError)
+        hint = f"; {endpoint.tls_hint}" if is_unclear and not endpoint.tls else ""
+        raise VagentError(
+            f"{endpoint.url}: no answer: {_words(error)}{hint}"
+        ) from error
     finally:
         connection.close()
 

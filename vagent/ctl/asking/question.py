@@ -33,6 +33,11 @@ class AskedEndpoint:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
+    @property
+    def tls_hint(self) -> str:
+        """What to try where plain HTTP is not understood."""
+        return f"if it expects TLS: --upstream {replace(self, tls=True).url}"
+
 
 @dataclass(frozen=True, slots=True)
 class AskedQuestion:

@@ -198,6 +198,16 @@ def test_other_errors_are_shown_as_they_are(session: Session, wire: Wire) -> Non
     assert "* an answer to what was asked" == session.said[-1]
 
 
+def test_a_400_to_plain_http(session: Session, wire: Wire) -> None:
+    """As servers answer on a port that expects TLS: the other URL is named."""
+    wire.answer = GivenAnswer(400, "Bad Request", (), b"")
+    hint = "if it expects TLS: --upstream https://a:8775"
+    with pytest.raises(CommandError, match=hint):
+        run(session, "--upstream", "http://a")
+    with pytest.raises(CommandError, match=r"refused with 400$"):
+        run(session, "--upstream", "https://a")
+
+
 def test_one_endpoint_that_does_not_answer(session: Session, wire: Wire) -> None:
     """The others are asked all the same, and all problems are told."""
     wire.answer = VagentError("no connection")
@@ -235,7 +245,9 @@ def test_nothing_is_provisioned(session: Session, wire: Wire) -> None:
         (("--tenant", "a\nb"), "/", "--tenant: printable ASCII is allowed"),
         (("--tenant", "é"), "/", "--tenant: printable ASCII is allowed"),
         (("--instance", "x"), "/", "is not a UUID"),
-        (("--address", "a\nb"), "/", "--address: got blanks"),
+        (("--address", "a\nb"), "/", r"--address: got 'a\\nb', allowed is an IPv4"),
+        (("--address", "bogus"), "/", "--address: got 'bogus', allowed is an IPv4"),
+        (("--address", "fe80::1%a\nb"), "/", "--address: got 'fe80::1%"),
         (("--upstream", "ftp://a"), "/", "--upstream: got 'ftp://a'"),
     ],
 )
@@ -247,3 +259,26 @@ def test_usage(
         run(session, *argv, path=path)
     assert USAGE == refusal.value.code
     assert [] == wire.asked
+
+
+@pytest.mark.parametrize(
+    "text", ["-1", "nan", "inf", "0", "0.09", "600.1", "1e999", "x", ""]
+)
+def test_a_timeout_that_is_none(
+    session: Session, wire: Wire, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wrong usage; the bounds are told."""
+    with pytest.raises(SystemExit) as caught:
+        run(session, "--upstream", "http://a", f"--timeout={text}")
+    assert USAGE == caught.value.code
+    told = f"got {text!r}, allowed are seconds from 0.1 to 600"
+    assert told in capsys.readouterr().err
+    assert [] == wire.asked
+
+
+def test_the_bounds_of_the_timeout(session: Session, wire: Wire) -> None:
+    """Both are allowed, and so is an IPv6 address of a guest."""
+    for text in ("0.1", "600"):
+        run(session, *("--upstream", "http://a", "--timeout", text, "--address", "::1"))
+    assert [0.1, 600.0] == [timeout for _, timeout in wire.how]
+    assert "::1" == wire.asked[0][1].address
