@@ -24,6 +24,7 @@ from tests.unit.vagent.nova.identity.made_keys import full_ring, signer_of
 from vagent.config.model import Secret
 from vagent.metadata.events import ChangeAwaited
 from vagent.metadata.http.date import HttpDate
+from vagent.metadata.limits import MAX_LONG_POLLS
 from vagent.nova.authority import Authority
 from vagent.nova.embedded import EmbeddedServer
 from vagent.nova.instance import Instance
@@ -186,6 +187,30 @@ def test_a_guest_waits_for_a_change(cloud: Cloud) -> None:
     (etag,) = re.findall(rb'ETag: W/"([0-9a-f]+)"', replies[paths[1]])
     again = GET % (paths[1] + waits + b"&timeout_sec=0&last_etag=" + etag)
     assert b'ETag: W/"%b"' % etag in ask(cloud.running, again)
+
+
+def test_who_closes_waits_no_more(cloud: Cloud) -> None:
+    """Clients that give up leave no connection and no place behind; one that only
+    half-closes is answered with what there is.
+    """
+    cloud.put(user_data="0")
+    waits = GET % b"/openstack/latest/user_data?wait_for_change=true"
+
+    def waiting() -> int:
+        return sum(isinstance(one, ChangeAwaited) for one in cloud.running.events)
+
+    clients = [cloud.running.connect() for _ in range(MAX_LONG_POLLS)]
+    for one in clients:
+        one.sendall(waits)
+    wait_for(lambda: MAX_LONG_POLLS == waiting())
+    for one in clients:
+        one.close()
+    wait_for(lambda: not cloud.running.snapshot().connections)
+    half = cloud.running.connect()
+    half.sendall(waits)
+    wait_for(lambda: MAX_LONG_POLLS < waiting())
+    half.shutdown(socket.SHUT_WR)
+    assert read_all(half).endswith(b"\r\n\r\n0")
 
 
 def test_a_password_from_the_guest_to_the_operator(cloud: Cloud) -> None:
