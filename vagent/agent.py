@@ -99,7 +99,11 @@ class Agent:
         self._store = SqliteStore(
             config.state_directory / "vagent.sqlite", run_in_thread=self._worker
         )
-        self._registry = PortRegistry(config.data_path.identity_range, emit=emit)
+        self._registry = PortRegistry(
+            config.data_path.identity_range,
+            emit=emit,
+            own_interfaces=self._names.interfaces,
+        )
         # A thread of its own: a large flow table must not hold up a port's fsync.
         self._flow_worker = Worker("vagent-flows", reactor=reactor)
         self._kernel_worker = Worker("vagent-rules", reactor=reactor)

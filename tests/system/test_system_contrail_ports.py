@@ -42,12 +42,12 @@ def folder(idle_site: Any) -> Path:
     return path
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, **members: str) -> Path:
     """What vrouter-port-control does before it calls the port API, which it takes for
     done if nobody listens.
     """
     path = folder / str(PORT["id"])
-    path.write_text(json.dumps(PORT))
+    path.write_text(json.dumps(PORT | members))
     return path
 
 
@@ -100,6 +100,26 @@ def test_the_api_and_the_folder_do_not_disagree(idle_site: Any, folder: Path) ->
     site.agent.stop()
     site.agent.start()
     assert [] == ports(site)
+
+
+def test_an_interface_of_the_agent_is_refused_as_a_tap(
+    idle_site: Any, folder: Path
+) -> None:
+    """By the API, and in a file that was there at the start: it is said, and left. A
+    chain at such an interface would take every guest's packets.
+    """
+    site = idle_site
+    folder.mkdir(parents=True, mode=0o755)
+    file = write(folder, **{"system-name": "vagent0"})
+    site.agent.start()
+    why = "is an interface of the agent itself"
+    assert f"tap vagent0 {why}" in site.agent.tool("vagent.ctl", "trace", "Ports")
+    for tap in ("vagent0", "vagent1", "vagent2"):
+        body = json.dumps(PORT | {"system-name": tap})
+        said = site.agent.get("http://127.0.0.1:9091/port", "-d", body)
+        assert f"tap {tap} {why}" in said
+    assert [] == ports(site)
+    assert file.exists()
 
 
 def test_the_doctor_explains_a_folder_that_is_not_seen(

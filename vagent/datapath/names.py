@@ -91,6 +91,11 @@ class Names:
         )
 
     @property
+    def interfaces(self) -> frozenset[str]:
+        """The interfaces that the agent makes."""
+        return frozenset((self.guest_side, self.host_side, self.tag_side))
+
+    @property
     def listener_interface(self) -> IPv4Interface:
         """The listener's address, with the prefix length of the identity range."""
         return IPv4Interface(f"{self.listener_address}/{self.identity_range.prefixlen}")

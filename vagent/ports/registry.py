@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from vagent.errors import LimitError
+from vagent.errors import ConflictError, LimitError
 from vagent.observe.event import Emit
 from vagent.ports.events import PortRegistered, PortRemoved
 from vagent.ports.identity import index_of, read_identity
@@ -63,14 +63,22 @@ class PortRegistry:
     """The registrations, by port id, by identity address and by index.
 
     `guests` has them by each of their indexes. Other rooms read this table; it is
-    changed here alone.
+    changed here alone. `own_interfaces` are the names of the agent's own interfaces,
+    through which every guest's traffic goes: none of them can be a guest's tap.
     """
 
-    def __init__(self, network: IPv4Network, *, emit: Emit) -> None:
+    def __init__(
+        self,
+        network: IPv4Network,
+        *,
+        emit: Emit,
+        own_interfaces: frozenset[str] = frozenset(),
+    ) -> None:
         self.guests: dict[int, Registration] = {}
         self._pool = IndexPool(network)
         self._start = int(network.network_address)
         self._emit = emit
+        self._own_interfaces = own_interfaces
         self._by_id: dict[str, Registration] = {}
         self._by_identity: dict[str, Registration] = {}
         self._on_tap: dict[str, set[str]] = {}
@@ -143,8 +151,8 @@ class PortRegistry:
         Of two ports with one id the later counts.
 
         Raises ConflictError where a tap, or an address on it, belongs to another port,
-        and LimitError where there is no room. Commit or abandon a plan before making
-        the next.
+        or the tap is an interface of the agent itself, and LimitError where there is no
+        room. Commit or abandon a plan before making the next.
         """
         wanted = {port.id: port for port in ports}
         self._check_room(wanted)
@@ -212,6 +220,11 @@ class PortRegistry:
         for port in wanted.values():
             coming.setdefault(port.tap, []).append(port)
         for tap, ports in coming.items():
+            if tap in self._own_interfaces:
+                raise ConflictError(
+                    f"tap {tap} is an interface of the agent itself (data-path/name in "
+                    "agent.conf); name the guest's tap"
+                )
             # A difference of sets would go through all of `wanted` for each tap.
             there = self._on_tap.get(tap, ())
             staying = [self._by_id[i].port for i in there if i not in wanted]

@@ -125,6 +125,11 @@ def test_the_tag_side_is_made_once(names: Names) -> None:
     assert ["link set vagent2 up"] == again.commands
 
 
+def test_the_names_of_the_interfaces_that_it_makes(names: Names) -> None:
+    """No guest can have one for its tap."""
+    assert {"vagent0", "vagent1", "vagent2"} == names.interfaces
+
+
 def test_a_kernel_without_vlans_says_why(names: Names) -> None:
     """That is no failure: only ports with a VLAN are not served."""
     host = Host(dict(PAIR))

@@ -83,7 +83,9 @@ class Desk:
         self.slow_kernel = False
         self.kernel_error: Exception | None = None
         self.registry = PortRegistry(
-            IPv4Network("169.254.64.0/28"), emit=self.events.append
+            IPv4Network("169.254.64.0/28"),
+            emit=self.events.append,
+            own_interfaces=frozenset({"vagent0"}),
         )
         self.registrar = Registrar(
             self.registry,
@@ -293,6 +295,20 @@ def test_files_that_contradict_each_other(desk: Desk, port: Make, result: Make) 
     assert len(desk.registry) == 13
 
 
+def test_a_file_with_an_interface_of_the_agent_is_skipped_at_the_start(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """And it is said why; the others are served."""
+    desk.journal.records = (
+        record(port(1, system_name="vagent0"), "169.254.64.7"),
+        record(port(2), "169.254.64.8"),
+    )
+    assert result(desk.registrar.restore()) == 1
+    assert [port(2).id] == desk.ids()
+    [skipped] = desk.of(PortFileSkipped)
+    assert "tap vagent0 is an interface of the agent itself" in skipped.text()
+
+
 def test_a_restart_on_a_full_disk_goes_on(desk: Desk, port: Make, result: Make) -> None:
     """Guests are served; that identities may change is reported."""
     desk.journal.records = (record(port(1), None),)
@@ -457,6 +473,18 @@ def test_a_file_that_cannot_be_a_port_does_not_stop_the_others(
     told = [each.text() for each in desk.of(PortFileSkipped)]
     assert 2 == len(told)
     assert thief.id in told[0]
+
+
+def test_a_file_that_names_an_interface_of_the_agent_changes_nothing(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """The port keeps the tap that it has, and that is told."""
+    result(desk.registrar.add([port(1)]))
+    desk.journal.found = [FileChanges((record(replace(port(1), tap="vagent0"), None),))]
+    desk.registrar.follow_files()
+    assert ["tap1"] == [each.port.tap for each in desk.registry.registrations()]
+    [skipped] = desk.of(PortFileSkipped)
+    assert "tap vagent0 is an interface of the agent itself" in skipped.text()
 
 
 def test_a_file_on_a_full_disk_is_told_and_the_next_look_comes(

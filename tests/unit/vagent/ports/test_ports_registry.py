@@ -280,6 +280,23 @@ def test_a_tap_belongs_to_one_instance(registry: PortRegistry, port: Make) -> No
     registry.add([port(2, system_name="tap1")])
 
 
+def test_an_interface_of_the_agent_is_no_guests_tap(
+    events: list[Event], port: Make
+) -> None:
+    """All guests' traffic goes through it. The whole call is refused."""
+    registry = PortRegistry(
+        NETWORK, emit=events.append, own_interfaces=frozenset({"vagent0", "vagent1"})
+    )
+    with pytest.raises(ConflictError) as caught:
+        registry.add([port(1), port(2, system_name="vagent1")])
+    assert str(caught.value) == (
+        "tap vagent1 is an interface of the agent itself (data-path/name in "
+        "agent.conf); name the guest's tap"
+    )
+    assert () == registry.registrations()
+    registry.add([port(1), port(2, system_name="vagent10")])
+
+
 def test_the_same_address_on_other_taps_is_fine(
     registry: PortRegistry, port: Make
 ) -> None:
