@@ -47,8 +47,9 @@ STALE_AFTER = 60.0
 (Contrail's `stale_interface_cleanup_timeout`)."""
 
 LOOK_AGAIN = 5.0
-"""Seconds between two looks at the port files. One costs a stat of each folder, and
-where that has changed one of each file."""
+"""Seconds between two looks at the port files. One costs a stat of each folder and of
+each file (5,000 files: 12 ms in their thread), and a listing where the folder has
+changed."""
 
 Settle = Callable[[], Awaitable[None]]
 """Returns once the kernel has what the registry has."""

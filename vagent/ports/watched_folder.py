@@ -23,10 +23,10 @@ def mark_of(found: os.stat_result) -> str:
     return f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
 
 
-def mark_at(path: Path) -> str:
+def mark_at(path: Path | str) -> str:
     """The mark of a file, "" if there is none."""
     try:
-        return mark_of(path.lstat())
+        return mark_of(os.lstat(path))
     except OSError:
         return ""
 
@@ -62,10 +62,11 @@ class WatchedFolder:
     def changes(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The names of files that are new or different, and of those that went.
 
-        Files are not looked at while the folder's own time of change stays what it was
-        the last two times: a change may come within one tick of the clock after a look.
-        Raises StoreError where the folder cannot be read, or is another one than
-        before: nothing is said to have gone then.
+        The folder is not listed while its own time of change stays what it was the last
+        two times: a change may come within one tick of the clock after a look. A file
+        that is written in place does not change the folder, so the known files are
+        looked at each time. Raises StoreError where the folder cannot be read, or is
+        another one than before: nothing is said to have gone then.
         """
         try:
             found = self.directory.stat()
@@ -82,7 +83,7 @@ class WatchedFolder:
         self._is_calm = found.st_mtime_ns == self._changed_at
         self._changed_at = found.st_mtime_ns
         if was_calm and self._is_calm:
-            return (), ()
+            return self._written_in_place(), ()
         now = listing(self.directory)
         changed = [n for n, mark in now.items() if not self._is_known(n, mark)]
         gone = [n for n in self.marks if n not in now]
@@ -98,6 +99,14 @@ class WatchedFolder:
     def forget(self, name: str) -> bool:
         """A file went. Was it one of a port?"""
         return not self.marks.pop(name, UNREADABLE).startswith(UNREADABLE)
+
+    def _written_in_place(self) -> tuple[str, ...]:
+        # Texts, as thousands of Path objects cost more than the calls of the kernel. A
+        # file that has just gone changed the folder, and is told by the next listing.
+        now = ((name, mark_at(f"{self.directory}/{name}")) for name in self.marks)
+        return tuple(
+            sorted(n for n, mark in now if mark and not self._is_known(n, mark))
+        )
 
     def _is_known(self, name: str, mark: str) -> bool:
         return self.marks.get(name, "").removeprefix(UNREADABLE) == mark

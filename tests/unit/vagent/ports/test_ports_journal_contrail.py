@@ -248,6 +248,32 @@ def looked(host: Host, journal: Journal, result: Make) -> FileChanges:
     return found
 
 
+@pytest.mark.parametrize("is_ours", [True, False], ids=["ours", "theirs"])
+def test_a_file_that_is_written_over_in_place_while_the_agent_runs(
+    host: Host, result: Make, *, is_ours: bool
+) -> None:
+    """In either folder, which stays as it was: each time, also if it is broken first
+    and then mended.
+    """
+    if is_ours:
+        host.theirs.rmdir()
+        host.restart()  # it makes the link
+    name = host.tool_adds()
+    journal = host.start()
+    result(journal.load())
+    for _ in range(3):
+        assert FileChanges() == looked(host, journal, result)
+    host.tool_adds(tap="tap22")
+    (record,) = looked(host, journal, result).appeared
+    assert "tap22" == record.port.tap
+    (host.theirs / name).write_text("{")
+    assert 1 == len(looked(host, journal, result).skipped)
+    assert FileChanges() == looked(host, journal, result)
+    host.tool_adds(tap="tap333")
+    (record,) = looked(host, journal, result).appeared
+    assert "tap333" == record.port.tap
+
+
 def test_what_comes_and_goes_while_the_agent_runs(host: Host, result: Make) -> None:
     """In either folder, each once; what this journal wrote is no change."""
     journal = host.start()

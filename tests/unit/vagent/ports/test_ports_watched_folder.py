@@ -51,6 +51,33 @@ def test_a_file_that_is_replaced_has_changed(tmp_path: Path) -> None:
     assert ((ONE,), ()) == seen(folder)
 
 
+def test_a_file_that_is_written_in_place_has_changed(tmp_path: Path) -> None:
+    """It leaves the folder as it was: each time, of the same size or another."""
+    folder = WatchedFolder(tmp_path)
+    for name in (ONE, TWO):
+        (tmp_path / name).write_text("1")
+    seen(folder)
+    assert [NOTHING] * 2 == [seen(folder), seen(folder)]
+    os.utime(tmp_path / TWO, ns=(1, 1))
+    (tmp_path / ONE).write_text("22")
+    assert ((ONE, TWO), ()) == seen(folder)
+    assert NOTHING == seen(folder)
+
+
+def test_a_file_that_goes_during_a_look_is_told_by_the_next(tmp_path: Path) -> None:
+    """As one that went: the folder says so itself."""
+    folder = WatchedFolder(tmp_path)
+    (tmp_path / ONE).write_text("1")
+    for _ in range(3):
+        seen(folder)
+    before = tmp_path.stat()
+    (tmp_path / ONE).unlink()
+    os.utime(tmp_path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert NOTHING == seen(folder)
+    os.utime(tmp_path, ns=(1, 1))
+    assert ((), (ONE,)) == seen(folder)
+
+
 def test_what_was_noted_is_no_change(tmp_path: Path) -> None:
     """As the journal notes what it wrote itself."""
     folder = WatchedFolder(tmp_path)
@@ -93,11 +120,14 @@ def test_an_unreadable_file_that_goes_is_no_ports(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_file_is_told_once(tmp_path: Path) -> None:
-    """Until it changes."""
+    """Until it changes, as one that is mended in place does."""
     folder = WatchedFolder(tmp_path)
     (tmp_path / ONE).write_text("1")
     folder.note(ONE, mark_at(tmp_path / ONE), is_valid=False)
-    assert NOTHING == folder.changes()
+    for _ in range(3):
+        assert NOTHING == folder.changes()
+    (tmp_path / ONE).write_text("22")
+    assert ((ONE,), ()) == folder.changes()
 
 
 def test_a_folder_that_cannot_be_looked_at_has_lost_nothing(tmp_path: Path) -> None:
