@@ -26,16 +26,19 @@ from vagent.datapath.rules.netlink_rules import netlink_rules
 from vagent.datapath.rules.port_elements import change_of_ports
 from vagent.datapath.rules.render import ruleset
 from vagent.datapath.rules.table_counts import missing, wanted_counts
+from vagent.datapath.rules.wanted_elements import wanted_elements
 from vagent.datapath.state import Attachment, Services, Tag
 from vagent.datapath.system import LinuxSystem
 from vagent.errors import KernelError
 from vagent.kernel.nf_tables import NftMessage, add_elements, encode
-from vagent.kernel.nf_tables_dump import Place, TableCounts
+from vagent.kernel.nf_tables_dump import Elements, Place, TableCounts
+from vagent.linklocal.service import LinkLocalService
 
 pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
 NAMES = Names.of(DataPathConfig(), listener_port=8097, guest_rate=1000)
 FEATURES = Features(nft_queue=False, ip6_tables=True, ipv6=True, vlan=True)
+FABRIC, FABRIC6 = IPv4Address("192.0.2.53"), IPv6Address("2001:db8::123")
 NOTHING: frozenset[int] = frozenset()
 
 
@@ -53,9 +56,9 @@ class Kernel:
         lines = "".join(f"link add {tap} type veth\n" for tap in taps)
         self.machine.run("ip", "-batch", "-", text=lines)
 
-    def fill(self, *attachments: Attachment) -> None:
+    def fill(self, *attachments: Attachment, services: Services | None = None) -> None:
         """Everything anew, by nft."""
-        services = Services.of((), NAMES, None)
+        services = services or Services.of((), NAMES, None)
         script = ruleset(
             NAMES, services, attachments, host_mac="02::1", features=FEATURES
         ).replace("02::1", "02:00:00:00:00:01")
@@ -73,10 +76,14 @@ class Kernel:
         """nf_tables' number of transactions."""
         return inside(self.machine.name, self._system().nft_generation)
 
-    def table_counts(self, counted: frozenset[Place]) -> TableCounts:
-        """How many rules and elements there are."""
+    def table_counts(
+        self, counted: frozenset[Place], wanted: Elements | None = None
+    ) -> TableCounts:
+        """How many rules and elements there are, and how many of `wanted` are not."""
         outcome: list[TableCounts] = []
-        reading = self._system().table_counts(NAMES.table, counted)
+        reading = self._system().table_counts(
+            NAMES.table, counted, lambda: wanted or {}
+        )
         Deferred.fromCoroutine(reading).addCallback(outcome.append)
         return outcome[0]
 
@@ -246,6 +253,33 @@ def test_what_is_wanted_is_what_is_counted(kernel: Kernel) -> None:
     assert wanted.elements == named
     assert (wanted.policies, set()) == (held.policies, held.dormant)
     assert () == missing(wanted, held, NAMES.table)
+
+
+def test_elements_are_compared_with_those_that_were_written(kernel: Kernel) -> None:
+    """All bytes of each, by nft and by messages: nothing that is there is missed. A
+    changed value is, in any set or map.
+    """
+    ports = some(kernel)
+    hosted = [
+        LinkLocalService("dns", IPv4Address("169.254.1.53"), 53, (FABRIC,), 53),
+        LinkLocalService("ntp", IPv6Address("fd00::123"), 123, (FABRIC6,), 123),
+    ]
+    services = Services.of(hosted, NAMES, None)
+    kernel.fill(*ports, services=services)
+    wanted = wanted_elements(services, ports, ipv6=True)
+    counted = frozenset(wanted)
+    counts = wanted_counts(NAMES, services, ports, features=FEATURES).elements
+    assert {place: n for place, n in counts.items() if n} == {
+        place: len(elements) for place, elements in wanted.items()
+    }
+    assert {} == kernel.table_counts(counted, wanted).changed
+    kernel.transact(*change_of_ports(NAMES, ports, ports, NOTHING, ipv6=True))
+    assert {} == kernel.table_counts(counted, wanted).changed
+    others = {
+        place: {each[:-1] + bytes([each[-1] ^ 1]) for each in elements}
+        for place, elements in wanted.items()
+    }
+    assert {*others} == {*kernel.table_counts(counted, others).changed}
 
 
 def test_each_transaction_counts_as_one(kernel: Kernel) -> None:

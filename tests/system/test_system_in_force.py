@@ -147,6 +147,34 @@ def test_a_dormant_table_is_put_back(guarded: Any, ask: Any) -> None:
     assert "I am alice\n" == ask(guest, USER_DATA) == ask6(guest, USER_DATA)
 
 
+def test_changed_elements_are_put_back(guarded: Any, ask: Any) -> None:
+    """As many as before, with another value: an identity that is another guest's, an
+    endpoint that is somebody else's, another service address.
+    """
+    (guest,) = guarded.lab.guests
+    host = guarded.lab.host
+    before = rules(guarded)
+    identity = guarded.identity(guest)
+    swaps = (
+        ("netdev vagent id_mark", f"{identity}", f"{identity} : 77"),
+        ("ip vagent endpoints", "0x00010000", "0x00010000 : 192.0.2.66 . 80"),
+        ("netdev vagent service_addresses", "169.254.169.254", "169.254.169.66"),
+    )
+    said = take_away(
+        guarded,
+        (
+            f"delete element {name} {{ {old} }}; add element {name} {{ {new} }}"
+            for name, old, new in swaps
+        ),
+        before,
+    )
+    assert any("has 1 elements changed" in each for each in said), said
+    assert before == rules(guarded)
+    lost = host.run("nft", "list", "map", "ip", "vagent", "endpoints")
+    assert "192.0.2.66" not in lost
+    assert "I am alice\n" == ask(guest, USER_DATA)
+
+
 def test_nobody_has_to_ask(guarded: Any) -> None:
     """The agent finds out by itself, without /readyz."""
     before = rules(guarded)

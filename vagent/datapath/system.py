@@ -11,7 +11,7 @@ import json
 import shutil
 import socket
 import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,7 @@ from vagent.kernel.conntrack import Tracked, decode_found, encode_find
 from vagent.kernel.ip_packet import OpeningPacket
 from vagent.kernel.nf_tables import INET, IPV4, IPV6, NETDEV, NftMessage
 from vagent.kernel.nf_tables_dump import (
+    Elements,
     Place,
     TableCounts,
     encode_generation,
@@ -104,9 +105,12 @@ class System(Protocol):
     def nft_generation(self) -> int:
         """The number by which nf_tables counts transactions, of all programs."""
 
-    async def table_counts(self, table: str, counted: Collection[Place]) -> TableCounts:
-        """How many rules our tables of this name hold, and how many elements the sets
-        and maps that are to be counted.
+    async def table_counts(
+        self, table: str, counted: Collection[Place], wanted: Callable[[], Elements]
+    ) -> TableCounts:
+        """How many rules our tables of this name hold, how many elements the sets and
+        maps that are to be counted, and how many of those that are wanted are not there
+        as such. `wanted` is called in a thread.
         """
 
     def queue_drops(self, queue_number: int) -> int:
@@ -188,10 +192,12 @@ class LinuxSystem:
     def nft_generation(self) -> int:
         return generation_in(netlink.ask(encode_generation(), "nf_tables generation"))
 
-    async def table_counts(self, table: str, counted: Collection[Place]) -> TableCounts:
+    async def table_counts(
+        self, table: str, counted: Collection[Place], wanted: Callable[[], Elements]
+    ) -> TableCounts:
         # In a thread: thousands of ports have some ten thousand elements.
         return await self._run_in_thread(
-            lambda: read_counts(_ask_nf_tables, table, _FAMILIES, counted)
+            lambda: read_counts(_ask_nf_tables, table, _FAMILIES, counted, wanted)
         )
 
     def queue_drops(self, queue_number: int) -> int:

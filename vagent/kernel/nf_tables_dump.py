@@ -1,10 +1,10 @@
 """What the kernel's nftables hold: questions as bytes, and the answers as values.
 
-How many rules and elements there are, not which: enough to see that somebody else took
-some away, and cheap beside thousands of ports. Also what puts rules out of force while
-all of them are there: a dormant table, and a base chain with another policy. The kernel
-counts its transactions in a number, the generation; while that stays, nothing has
-changed at all.
+How many rules there are, not which, and whether elements are those that were written:
+enough to see that somebody else took some away, and cheap beside thousands of ports.
+Also what puts rules out of force while all of them are there: a dormant table, and a
+base chain with another policy. The kernel counts its transactions in a number, the
+generation; while that stays, nothing has changed at all.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from vagent.kernel.netlink import (
 
 Place = tuple[int, str]
 """The family of a table, and the name of a chain, a set or a map in it."""
+Elements = dict[Place, set[bytes]]
+"""Elements of sets and maps: the key's bytes, and behind them those of the value."""
 Ask = Callable[[bytes], Iterable[tuple[int, bytes]]]
 """Sends a question; kind and body of each message of the answer. Raises KernelError."""
 
@@ -39,12 +41,15 @@ _TABLE_FLAGS, _DORMANT = 2, 1
 _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_USE = 3, 4, 5, 6
 _RULE_CHAIN, _SET_NAME = 2, 2
 _ELEMENTS_SET, _ELEMENTS_LIST = 2, 3
+_ELEMENT_KEY, _ELEMENT_VALUE = 1, 2
+_KIND = 0x3FFF
+"""The bits of an attribute's kind without that for nesting."""
 _GENERATION_NUMBER = 1
 ACCEPT = 1
 """The policy of a base chain that lets pass what no rule of it decides."""
 _FAMILY_HEADER = 4
 """Bytes of nfgenmsg, in front of a message's attributes."""
-_NUMBER, _LENGTH = struct.Struct("!I"), struct.Struct("=H")
+_NUMBER, _ATTRIBUTE = struct.Struct("!I"), struct.Struct("=HH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +58,15 @@ class TableCounts:
     many elements each set or map. What is not there is missing here, too.
 
     `policies` has the policy of each base chain, and none of the others. `dormant` has
-    the families of tables whose rules the kernel does not apply.
+    the families of tables whose rules the kernel does not apply. `changed` has how many
+    elements of a set or map are not there as they were wanted.
     """
 
     rules: dict[Place, int] = field(default_factory=dict)
     elements: dict[Place, int] = field(default_factory=dict)
     policies: dict[Place, int] = field(default_factory=dict)
     dormant: set[int] = field(default_factory=set)
+    changed: dict[Place, int] = field(default_factory=dict)
 
 
 def encode_generation() -> bytes:
@@ -84,12 +91,17 @@ def rule_place(family: int, payload: bytes) -> Place:
 
 
 def read_counts(
-    ask: Ask, table: str, families: Iterable[int], counted: Collection[Place]
+    ask: Ask,
+    table: str,
+    families: Iterable[int],
+    counted: Collection[Place],
+    wanted: Callable[[], Elements],
 ) -> TableCounts:
     """Read the tables of this name. Elements are counted in the sets and maps of
-    `counted`; of others only that they are there is told. Raises KernelError.
+    `counted`, and compared with those that `wanted` gives; of other sets and maps only
+    that they are there is told. Raises KernelError.
     """
-    found = TableCounts()
+    found, compared = TableCounts(), wanted()
     for family in families:
         chains = list(_chains(ask, family, table))
         # Each of our tables has chains. The kernel refuses to list sets of none.
@@ -104,9 +116,10 @@ def read_counts(
         named = attribute(_TABLE, _text(table))
         for listed in _listed(ask, _GETSET, family, named):
             place = family, _name(attributes_in(listed).get(_SET_NAME, b""))
-            found.elements[place] = (
-                _elements(ask, table, place) if place in counted else 0
-            )
+            there = _elements(ask, table, place) if place in counted else []
+            found.elements[place] = len(there)
+            if changed := len(compared.get(place, set()).difference(there)):
+                found.changed[place] = changed
     return found
 
 
@@ -139,13 +152,14 @@ def _chains(ask: Ask, family: int, table: str) -> Iterator[tuple[str, int, int |
             yield name, sum(1 for _ in _listed(ask, _GETRULE, family, where)), None
 
 
-def _elements(ask: Ask, table: str, place: Place) -> int:
+def _elements(ask: Ask, table: str, place: Place) -> list[bytes]:
     family, name = place
     where = attribute(_TABLE, _text(table)) + attribute(_ELEMENTS_SET, _text(name))
-    return sum(
-        _attributes(attributes_in(listed).get(_ELEMENTS_LIST, b""))
+    return [
+        element
         for listed in _listed(ask, _GETELEMENT, family, where)
-    )
+        for element in _contents(attributes_in(listed).get(_ELEMENTS_LIST, b""))
+    ]
 
 
 def _listed(ask: Ask, kind: int, family: int, payload: bytes) -> Iterator[bytes]:
@@ -163,16 +177,27 @@ def _listed(ask: Ask, kind: int, family: int, payload: bytes) -> Iterator[bytes]
             yield body[_FAMILY_HEADER:]
 
 
-def _attributes(listed: bytes) -> int:
-    """How many attributes stand one behind another."""
-    count = offset = 0
+def _contents(listed: bytes) -> Iterator[bytes]:
+    """Key and value of each element. There are tens of thousands, so no attribute is
+    copied but these two.
+    """
+    offset = 0
     while offset + 4 <= len(listed):
-        length = _LENGTH.unpack_from(listed, offset)[0]
+        length, _ = _ATTRIBUTE.unpack_from(listed, offset)
         if length < 4:
             break
-        count += 1
+        content, inner = b"", offset + 4
+        while inner + 8 <= offset + length:
+            size, kind = _ATTRIBUTE.unpack_from(listed, inner)
+            if size < 4:
+                break
+            if kind & _KIND in (_ELEMENT_KEY, _ELEMENT_VALUE):
+                # In it is one attribute, whose length does not count padding.
+                (bare, _) = _ATTRIBUTE.unpack_from(listed, inner + 4)
+                content += listed[inner + 8 : inner + 4 + bare]
+            inner += size + 3 & ~3
+        yield content
         offset += length + 3 & ~3
-    return count
 
 
 def _number(data: bytes) -> int:

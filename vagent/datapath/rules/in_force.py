@@ -2,7 +2,7 @@
 table, a chain, a rule or an element, as `nft flush ruleset` and a firewall's reload do.
 
 The kernel counts transactions. As long as there were no others than ours nothing can be
-missing, and a look costs one question. Else rules and elements are counted.
+missing, and a look costs one question. Else rules are counted, and elements compared.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from vagent.datapath.names import Names, tap_chain
 from vagent.datapath.rules.events import RulesLost, RulesUnread
 from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.table_counts import missing, wanted_counts
+from vagent.datapath.rules.wanted_elements import wanted_elements
 from vagent.datapath.state import Attachment, Services
 from vagent.datapath.system import System
 from vagent.errors import KernelError
 from vagent.kernel.nf_tables import NETDEV
-from vagent.kernel.nf_tables_dump import TableCounts
+from vagent.kernel.nf_tables_dump import Elements, TableCounts
 from vagent.observe.event import Emit
 
 _TRIES = 3
@@ -82,8 +83,12 @@ class InForce:
         written = tuple(attachments)
         wanted = wanted_counts(self._names, services, written, features=features)
         counted = frozenset(place for place, least in wanted.elements.items() if least)
+
+        def elements() -> Elements:
+            return wanted_elements(services, written, ipv6=features.ipv6)
+
         for _ in range(_TRIES):
-            held = await self._system.table_counts(table, counted)
+            held = await self._system.table_counts(table, counted, elements)
             after = self._system.nft_generation()
             self._forgive(wanted, held, written)
             lost = "; ".join(missing(wanted, held, table))

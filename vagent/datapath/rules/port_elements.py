@@ -88,7 +88,7 @@ def _change_some(
     by_map: dict[str, list[Element]] = {}
     for attachment in attachments:
         about = f"tap {attachment.tap}"
-        for name, key, value in _elements(attachment):
+        for name, key, value in elements_of(attachment):
             by_map.setdefault(name, []).append(Element(key, value, about))
     return [
         message
@@ -97,7 +97,7 @@ def _change_some(
     ]
 
 
-def _elements(attachment: Attachment) -> list[tuple[str, bytes, bytes]]:
+def elements_of(attachment: Attachment) -> list[tuple[str, bytes, bytes]]:
     """Map, key and value of each element. Addresses and identities are in network byte
     order, marks and interface indexes in that of the host.
     """

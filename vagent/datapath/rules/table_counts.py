@@ -64,6 +64,7 @@ def missing(wanted: TableCounts, held: TableCounts, table: str) -> tuple[str, ..
             *_out_of_force(wanted, held, family),
             *_fewer("chain", "rules", wanted.rules, held.rules, family),
             *_fewer("set", "elements", wanted.elements, held.elements, family),
+            *_changed(wanted, held, family),
         ]
         more = len(lost) - _MAX_TOLD
         lost[_MAX_TOLD:] = [f"{more} more"] if more > 0 else []
@@ -142,6 +143,17 @@ def _out_of_force(wanted: TableCounts, held: TableCounts, family: int) -> list[s
         elif there != policy:
             told.append(f"chain {place[1]} has not the policy accept")
     return told
+
+
+def _changed(wanted: TableCounts, held: TableCounts, family: int) -> list[str]:
+    """Sets and maps with enough elements, not all of which are those that were
+    written.
+    """
+    return [
+        f"set {place[1]} has {number} elements changed"
+        for place, number in held.changed.items()
+        if place[0] == family and held.elements[place] >= wanted.elements[place]
+    ]
 
 
 def _fewer(

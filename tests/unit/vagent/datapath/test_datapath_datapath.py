@@ -75,7 +75,9 @@ class Host:
     def nft_generation(self) -> int:
         return self.generation
 
-    async def table_counts(self, table: str, counted: object) -> TableCounts:
+    async def table_counts(
+        self, table: str, counted: object, wanted: object
+    ) -> TableCounts:
         if self.reading is None:
             return TableCounts()
         return await self.reading

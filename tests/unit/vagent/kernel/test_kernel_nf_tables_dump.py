@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from vagent.errors import KernelError
 from vagent.kernel.netlink import attribute, messages, netfilter_message
 from vagent.kernel.nf_tables_dump import (
+    Place,
     TableCounts,
     encode_generation,
     generation_in,
@@ -42,8 +43,22 @@ def said(kind: int, payload: bytes, family: int = 5) -> bytes:
 
 def elements(*sizes: int) -> bytes:
     """A message with an element of each of these sizes."""
-    listed = b"".join(attribute(1, bytes(size)) for size in sizes)
-    return text(1, "vagent") + text(2, "identity") + attribute(3 | NESTED, listed)
+    return listing(*(bytes(size) for size in sizes))
+
+
+def listing(*listed: bytes) -> bytes:
+    """A message with these elements."""
+    inner = b"".join(attribute(1, element) for element in listed)
+    return text(1, "vagent") + text(2, "identity") + attribute(3 | NESTED, inner)
+
+
+def element(key: bytes, value: bytes) -> bytes:
+    """Key and value as the kernel lists them: value after key, and more behind."""
+    return (
+        attribute(1, attribute(1, key))
+        + attribute(2 | NESTED, attribute(1, value))
+        + attribute(3, number(1))
+    )
 
 
 class Tables:
@@ -87,7 +102,7 @@ def test_rules_and_elements_are_counted(tables: Tables) -> None:
     """Of our table alone: rules of a chain that others jump to one by one, of a hooked
     one by its uses, elements where it is asked for.
     """
-    found = read_counts(tables.ask, "vagent", [5], {(5, "a")})
+    found = read_counts(tables.ask, "vagent", [5], {(5, "a")}, dict)
     wanted = TableCounts(
         {(5, "trap"): 2, (5, "in_11"): 7}, {(5, "a"): 4, (5, "b"): 0}, {(5, "in_11"): 1}
     )
@@ -101,13 +116,13 @@ def test_a_policy_is_told_and_a_dormant_table(tables: Tables) -> None:
     )
     tables.lists[CHAIN, 5][2] = text(1, "vagent") + text(3, "in_11") + hook
     tables.lists[TABLE, 5][0] = text(1, "vagent") + attribute(2, number(3))
-    found = read_counts(tables.ask, "vagent", [5], set())
+    found = read_counts(tables.ask, "vagent", [5], set(), dict)
     assert ({(5, "in_11"): 0}, {5}) == (found.policies, found.dormant)
 
 
 def test_questions_name_what_they_are_about(tables: Tables) -> None:
     """The kernel lists rules of one chain, sets of one table, elements of one set."""
-    read_counts(tables.ask, "vagent", [5], {(5, "b")})
+    read_counts(tables.ask, "vagent", [5], {(5, "b")}, dict)
     ours = text(1, "vagent")
     assert [
         (CHAIN, 5, b""),
@@ -126,7 +141,7 @@ def test_a_question_asks_for_a_list(tables: Tables) -> None:
         questions.append(question)
         return tables.ask(question)
 
-    read_counts(ask, "vagent", [5], set())
+    read_counts(ask, "vagent", [5], set(), dict)
     wanted = netfilter_message(
         CHAIN, 0x301, sequence=1, family=5, resource=0, payload=b""
     )
@@ -141,7 +156,7 @@ def test_what_has_no_name_is_counted_without(tables: Tables) -> None:
     tables.lists[CHAIN, 5] += [text(1, "vagent") + attribute(3, b"\xff\0")]
     tables.lists[SET, 5] = [text(1, "vagent")]
     tables.lists[ELEMENT, 5] = [text(1, "vagent")]
-    found = read_counts(tables.ask, "vagent", [5], {(5, "")})
+    found = read_counts(tables.ask, "vagent", [5], {(5, "")}, dict)
     assert {(5, ""), (5, "MAX"), (5, "\ufffd")} == {*found.rules}
     assert {(5, ""): 0} == found.elements
     assert (2, "") == rule_place(2, b"")
@@ -149,7 +164,7 @@ def test_what_has_no_name_is_counted_without(tables: Tables) -> None:
 
 def test_a_table_that_is_gone_has_nothing(tables: Tables) -> None:
     """And is asked nothing more: the kernel refuses to list the sets of no table."""
-    assert TableCounts() == read_counts(tables.ask, "vagent", [2, 10], set())
+    assert TableCounts() == read_counts(tables.ask, "vagent", [2, 10], set(), dict)
     assert [(CHAIN, 2, b""), (CHAIN, 10, b"")] == tables.asked
 
 
@@ -159,7 +174,7 @@ def test_answers_to_something_else_are_left_out(tables: Tables) -> None:
     def ask(question: bytes) -> Iterable[tuple[int, bytes]]:
         return [(kind + 64, body) for kind, body in tables.ask(question)]
 
-    assert TableCounts() == read_counts(ask, "vagent", [5], set())
+    assert TableCounts() == read_counts(ask, "vagent", [5], set(), dict)
 
 
 @example([8, 0])
@@ -170,15 +185,44 @@ def test_elements_of_any_sizes_are_counted(sizes: list[int]) -> None:
     tables.lists[CHAIN, 5] = [text(1, "vagent") + text(3, "trap")]
     tables.lists[SET, 5] = [text(1, "vagent") + text(2, "identity")]
     tables.lists[ELEMENT, 5] = [elements(*sizes)]
-    found = read_counts(tables.ask, "vagent", [5], {(5, "identity")})
+    found = read_counts(tables.ask, "vagent", [5], {(5, "identity")}, dict)
     assert len(sizes) == found.elements[5, "identity"]
+
+
+def test_elements_are_compared(tables: Tables) -> None:
+    """Key and value, padding aside, in any order. More of them is somebody's wish."""
+    there = element(b"key1", b"sixsix"), element(b"key2", b"four"), element(b"x", b"y")
+    tables.lists[ELEMENT, 5] = [listing(*there[:2]), listing(there[2])]
+
+    def changed(*wanted: bytes, name: str = "a") -> dict[Place, int]:
+        place = 5, name
+        compare = {place: {*wanted}}
+        found = read_counts(tables.ask, "vagent", [5], {place}, lambda: compare)
+        assert 3 == found.elements[place]
+        return found.changed
+
+    assert {} == changed(b"key2four", b"key1sixsix")
+    assert {(5, "a"): 1} == changed(b"key2four", b"key1sixsiX")
+    assert {(5, "b"): 2} == changed(b"key2sixsix", b"key1four", b"xy", name="b")
+
+
+def test_what_follows_an_element_is_not_of_it(tables: Tables) -> None:
+    """Each ends where it says, and one that is broken has no key."""
+    broken = struct.pack("=HH", 3, 1) + bytes(8)
+    tables.lists[ELEMENT, 5] = [listing(broken, element(b"key", b"value"))]
+    found = read_counts(
+        tables.ask, "vagent", [5], {(5, "a")}, lambda: {(5, "a"): {b"keyvalue", b""}}
+    )
+    assert {} == found.changed
 
 
 def test_a_list_that_is_cut_off_ends(tables: Tables) -> None:
     """A length of zero is no reason to stay."""
     broken = text(1, "vagent") + text(2, "a") + attribute(3, bytes(8) + b"\1")
     tables.lists[ELEMENT, 5] = [broken]
-    assert 0 == read_counts(tables.ask, "vagent", [5], {(5, "a")}).elements[5, "a"]
+    assert (
+        0 == read_counts(tables.ask, "vagent", [5], {(5, "a")}, dict).elements[5, "a"]
+    )
 
 
 def test_the_generation() -> None:

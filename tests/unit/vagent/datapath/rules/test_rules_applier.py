@@ -79,7 +79,9 @@ class Kernel:
     def nft_generation(self) -> int:
         return self.generation
 
-    async def table_counts(self, table: str, counted: object) -> TableCounts:
+    async def table_counts(
+        self, table: str, counted: object, wanted: object
+    ) -> TableCounts:
         assert (table, bool(counted)) == ("vagent", True)
         self.looks += 1
         if self.reading is not None:

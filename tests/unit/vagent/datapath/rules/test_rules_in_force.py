@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,9 +14,10 @@ from vagent.datapath.rules.events import RulesLost, RulesUnread
 from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.in_force import InForce
 from vagent.datapath.rules.table_counts import wanted_counts
+from vagent.datapath.rules.wanted_elements import wanted_elements
 from vagent.datapath.state import Attachment, Services
 from vagent.errors import KernelError
-from vagent.kernel.nf_tables_dump import TableCounts
+from vagent.kernel.nf_tables_dump import Elements, TableCounts
 from vagent.observe.event import Event
 
 ALL = Features(nft_queue=True, ip6_tables=True, ipv6=True, vlan=True)
@@ -29,6 +31,7 @@ class Kernel:
         self.meanwhile = 0
         self.held = TableCounts()
         self.readings = 0
+        self.compared: Elements = {}
         self.taps: dict[str, int] = {}
         self.refusal = ""
 
@@ -37,7 +40,13 @@ class Kernel:
             raise KernelError(self.refusal)
         return self.generation
 
-    async def table_counts(self, table: str, counted: frozenset[object]) -> TableCounts:
+    async def table_counts(
+        self,
+        table: str,
+        counted: frozenset[object],
+        wanted: Callable[[], Elements],
+    ) -> TableCounts:
+        self.compared = wanted()
         assert "vagent" == table
         assert counted, "elements are not looked at"
         self.readings += 1
@@ -102,6 +111,15 @@ def test_our_own_transactions_are_no_reason_to_count(looking: Looking) -> None:
     looking.kernel.generation += 1
     looking.look()
     assert 2 == looking.kernel.readings
+
+
+def test_elements_are_compared_with_what_was_written(
+    looking: Looking, alice: Attachment
+) -> None:
+    """Those of services and ports."""
+    looking.look()
+    wanted = wanted_elements(looking.services, [alice], ipv6=True)
+    assert (wanted, True) == (looking.kernel.compared, (5, "identity") in wanted)
 
 
 def test_the_generation_begins_again(looking: Looking) -> None:

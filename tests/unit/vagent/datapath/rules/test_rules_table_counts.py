@@ -135,6 +135,19 @@ def test_what_is_out_of_force_is_named(bare: TableCounts) -> None:
     ) == missing(bare, held, "vagent")
 
 
+def test_changed_elements_are_named(bare: TableCounts) -> None:
+    """In the table that they are of. Where there are fewer as well, that is told."""
+    service, endpoints = (NETDEV, "service_addresses"), (IPV4, "endpoints")
+    held = replace(bare, changed={service: 1, endpoints: 2})
+    assert (
+        "table netdev vagent: set service_addresses has 1 elements changed",
+        "table ip vagent: set endpoints has 2 elements changed",
+    ) == missing(bare, held, "vagent")
+    held = replace(held, elements={**bare.elements, service: 0})
+    (fewer, _) = missing(bare, held, "vagent")
+    assert fewer.endswith(": set service_addresses has 0 of 1 elements")
+
+
 def test_what_is_missing_is_named(bare: TableCounts) -> None:
     """A table that is gone as such; else chains and sets, with their numbers."""
     rules = {place: n for place, n in bare.rules.items() if place[0] != IPV4}

@@ -1,0 +1,67 @@
+"""The elements that must be there, as the kernel's bytes. That the kernel has the same
+is shown in `tests/system/test_system_encoders.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from ipaddress import IPv6Address
+
+from vagent.datapath.names import Names
+from vagent.datapath.rules.wanted_elements import wanted_elements
+from vagent.datapath.state import INDEX_BITS, Attachment, Services
+from vagent.kernel.nf_tables import INET, IPV4, IPV6, NETDEV
+from vagent.linklocal.service import LinkLocalService
+
+
+def mark(number: int) -> bytes:
+    return number.to_bytes(4, sys.byteorder)
+
+
+def test_services_have_addresses_and_endpoints(
+    names: Names, dns: LinkLocalService
+) -> None:
+    """An address is in the set of its family and among the words; an endpoint is its
+    number, in the upper half of a mark, then address and padded port.
+    """
+    six = replace(
+        dns,
+        name="six",
+        address=IPv6Address("fd00::53"),
+        fabric_addresses=(IPv6Address("2001:db8::53"),),
+    )
+    services = Services.of([dns, six], names, None)
+    found = wanted_elements(services, (), ipv6=True)
+    for name in ("service_addresses", "service_words"):
+        assert dns.address.packed in found[NETDEV, name]
+        assert six.address.packed in found[NETDEV, f"{name}6"]
+    endpoints = {(each.address, each.number): each for each in services.endpoints}
+    assert endpoints
+    for each in endpoints.values():
+        family = IPV4 if each.address.version == 4 else IPV6
+        port = each.port.to_bytes(2, "big") + bytes(2)
+        content = mark(each.number << INDEX_BITS) + each.address.packed + port
+        assert content in found[family, "endpoints"]
+
+
+def test_ports_have_elements(names: Names, alice: Attachment) -> None:
+    """Of each of them, in all of its maps; key and value one behind the other."""
+    bob = replace(alice, index=9, identity=alice.identity + 7, tap="tap-bob", port=9)
+    services = Services.of((), names, None)
+    found = wanted_elements(services, [alice, bob], ipv6=True)
+    marks = {each.identity.packed + mark(each.index) for each in (alice, bob)}
+    assert marks == found[NETDEV, "id_mark"]
+    assert 2 == len(found[NETDEV, "identity"])
+    assert {bytes((0, 0, 0, 9)) + mark(9)} == found[INET, "port_of"]
+    assert (NETDEV, "identity6") not in found
+
+
+def test_flows_are_counted_in_the_table_of_ipv4_without_ipv6(
+    names: Names, alice: Attachment
+) -> None:
+    """As `port_elements` sends it."""
+    services = Services.of((), names, None).without_ipv6()
+    found = wanted_elements(services, [replace(alice, port=9)], ipv6=False)
+    assert (IPV4, "port_of") in found
+    assert not any(family in (INET, IPV6) for family, _ in found)
