@@ -42,7 +42,7 @@ class Embedded(Protocol):
         WireError for one that could not be served.
         """
 
-    def file_of(self, uuid: str) -> str | None:
+    async def file_of(self, uuid: str) -> str | None:
         """The file that describes this instance; None: these calls do."""
 
     async def document(self, uuid: str) -> Mapping[str, Any] | None:
@@ -94,7 +94,7 @@ class AnyInstance:
         del stored
         return new
 
-    def file_of(self, uuid: str) -> str | None:
+    async def file_of(self, uuid: str) -> str | None:
         del uuid
         return None
 
@@ -185,7 +185,7 @@ class InstanceCalls:
         file describes the instance.
         """
         wanted = parse_uuid(uuid)
-        self._refuse_if_file(wanted)
+        await self._refuse_if_file(wanted)
         demanded = expected_revision(request)
         value = json_object(request.body)
         for _ in range(MAX_ATTEMPTS):
@@ -213,7 +213,7 @@ class InstanceCalls:
         vendor data); 404 if there is no such instance, 409 if it is one of a file.
         """
         wanted = parse_uuid(uuid)
-        self._refuse_if_file(wanted)
+        await self._refuse_if_file(wanted)
         also = self._embedded.companions
         if not await self._store.delete(INSTANCE, wanted, also=also):
             raise _missing(wanted)
@@ -287,8 +287,8 @@ class InstanceCalls:
             raise _missing(wanted)
         return entry
 
-    def _refuse_if_file(self, uuid: str) -> None:
-        file = self._embedded.file_of(uuid)
+    async def _refuse_if_file(self, uuid: str) -> None:
+        file = await self._embedded.file_of(uuid)
         if file is not None:
             raise RefusedError(
                 409, f"instance {uuid}: {file} describes it; change or remove that file"

@@ -38,7 +38,7 @@ class KnownInstances(InstanceSource, Protocol):
     async def document(self, instance_id: str) -> Mapping[str, Any] | None:
         """The document of its file, None where it has none. Raises StoreError."""
 
-    def file_of(self, instance_id: str) -> str | None:
+    async def file_of(self, instance_id: str) -> str | None:
         """The path of its file, None where it has none."""
 
     def listing(self) -> list[dict[str, str]]:
@@ -76,9 +76,9 @@ class EmbeddedServer:
         check_instance(new)
         return with_boot_roles(new, stored)
 
-    def file_of(self, uuid: str) -> str | None:
+    async def file_of(self, uuid: str) -> str | None:
         """The file that describes this instance; None: the config API does."""
-        return self._instances.file_of(uuid)
+        return await self._instances.file_of(uuid)
 
     async def document(self, uuid: str) -> Mapping[str, Any] | None:
         """What its file says; None without one. Raises StoreError."""

@@ -78,7 +78,8 @@ class NovaRefused(Event):
 class NovaFailed(NovaEvent):
     """No answer could be made, by our fault or the store's: the client got 500.
 
-    `error` is the type of the exception and `place` where it was raised.
+    `error` is the type of the exception and `place` where it was raised; `problem` is
+    what the store or the file of an instance says, "" for a fault of ours.
     """
 
     counter = Metric(
@@ -89,9 +90,11 @@ class NovaFailed(NovaEvent):
     level = "error"
     error: str
     place: str
+    problem: str = ""
 
     def text(self) -> str:
-        return f"metadata server: {self.error} at {self.place}"
+        place = f"metadata server: {self.error} at {self.place}"
+        return f"{place}: {self.problem}" if self.problem else place
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from vagent.errors import StoreError
 from vagent.metadata.http.date import HttpDate
 from vagent.nova.additions.added_paths import AddedPaths
 from vagent.nova.authority import Authority
@@ -104,7 +105,8 @@ class MetadataSite(Factory):
         error = failure.value
         if isinstance(error, CancelledError) or not isinstance(error, Exception):
             failure.raiseException()
-        self._emit(NovaFailed(type(error).__name__, _place(failure)))
+        problem = str(error) if isinstance(error, StoreError) else ""
+        self._emit(NovaFailed(type(error).__name__, _place(failure), problem))
         reply = refuse(FAILED, request.accept)
         self._emit(
             NovaAnswered(

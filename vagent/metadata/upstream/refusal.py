@@ -226,7 +226,8 @@ def _failed(status: int, body: bytes, path: bytes) -> UpstreamRefusal:
         RefusalKind.FAILED,
         status,
         text="nova-api failed to answer (its database, or Neutron, may be away)",
-        remedy="look into nova-api's log on the endpoint",
+        remedy="look into nova-api's log on the endpoint (of the embedded server: the"
+        " agent's own log)",
     )
 
 

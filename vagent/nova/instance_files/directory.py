@@ -78,7 +78,7 @@ def load_value(path: Path) -> Any:
 def _content(path: Path) -> tuple[FileState, bytes]:
     try:
         found = path.stat()
-        if found.st_mode & stat.S_IWOTH:
+        if found.st_mode & stat.S_IWOTH and stat.S_ISREG(found.st_mode):
             raise VagentError("everybody on this host may write it: chmod o-w")
         content = read_bounded(path, MAX_FILE).data
     except (OSError, ValueError) as error:
@@ -86,6 +86,14 @@ def _content(path: Path) -> tuple[FileState, bytes]:
     if len(content) > MAX_FILE:
         raise VagentError(f"too large; allowed: {MAX_FILE} bytes")
     return state_of(found), content
+
+
+def _state_of_entry(entry: os.DirEntry[str]) -> FileState:
+    """That of a link itself where it leads nowhere, so that it is not passed over."""
+    try:
+        return state_of(entry.stat())
+    except OSError:
+        return state_of(entry.stat(follow_symlinks=False))
 
 
 class InstanceDirectory:
@@ -148,8 +156,8 @@ class InstanceDirectory:
                 if entry.name.startswith(".") or not entry.name.endswith(SUFFIXES):
                     continue
                 try:
-                    found[entry.name] = state_of(entry.stat())
-                except OSError:  # gone meanwhile, or a link to nothing
+                    found[entry.name] = _state_of_entry(entry)
+                except OSError:  # gone meanwhile
                     continue
         return found
 
@@ -172,4 +180,7 @@ class InstanceDirectory:
             _, instance = load(file.path)
         except VagentError as error:
             return replace(file, read=True, problem=str(error))
+        except Exception as error:  # a fault of ours; the other files must be read
+            problem = f"the agent failed to read it: {type(error).__name__}"
+            return replace(file, read=True, problem=problem)
         return replace(file, read=True, uuid=instance.uuid)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,14 @@ class FileInstances:
         self._timer: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Look at the directory now, and then again and again."""
+        """Look at the directory now, and then again and again. Raises StoreError where
+        PyYAML is missing, which nothing else needs.
+        """
+        try:
+            import_module("vagent.nova.instance_files.yaml_text")
+        except ImportError as error:
+            problem = f"{self._path}: instances as files need PyYAML: {error}"
+            raise StoreError(problem) from error
         self._begin()
         self._timer = self._clock.callLater(POLL, self._poll)
 
@@ -127,7 +135,7 @@ class FileInstances:
         """The document of an instance as its file has it; None where there is no file.
         Raises StoreError where the file is no good.
         """
-        file = self.file_of(instance_id)
+        file = await self.file_of(instance_id)
         if file is None:
             return None
         try:
@@ -136,8 +144,11 @@ class FileInstances:
             raise StoreError(f"{file}: {error}") from None
         return value
 
-    def file_of(self, instance_id: str) -> Path | None:
-        """The file of an instance, as far as the directory was looked at."""
+    async def file_of(self, instance_id: str) -> Path | None:
+        """The file of an instance; the directory is looked at first."""
+        await self._look()
+        if _state(self._path) != self._seen:  # that look had begun earlier
+            await self._look()
         file = self._found.files.get(instance_id)
         return None if file is None else file.path
 
@@ -165,7 +176,7 @@ class FileInstances:
         now = _state(file.path)
         if kept is not None and (kept.path, kept.state) == (file.path, now):
             return kept.instance
-        if now is None and not self._failure:
+        if now is None and not self._failure and not file.path.is_symlink():
             return None
         state: FileState
         instance: Instance
@@ -197,8 +208,14 @@ class FileInstances:
         # Once more after a change: another one in the same tick of the clock would not
         # show.
         due = self._polls % POLLS == 0
-        if self._again or due or _state(self._path) != self._seen:
+        new = self._again or due or _state(self._path) != self._seen
+        if new or self._in_place():
             self._begin()
+
+    def _in_place(self) -> bool:
+        """Was a file of the guests that asked last changed without the directory?"""
+        files = [self._found.files.get(uuid) for uuid in self._kept]
+        return any(file and _state(file.path) != file.state for file in files)
 
     def _begin(self) -> None:
         Deferred.fromCoroutine(self._look())

@@ -49,9 +49,11 @@ class AllInstances:
         """The document of its file, None where it has none. Raises StoreError."""
         return None if self._files is None else await self._files.document(instance_id)
 
-    def file_of(self, instance_id: str) -> str | None:
+    async def file_of(self, instance_id: str) -> str | None:
         """The path of its file, None where it has none."""
-        path = None if self._files is None else self._files.file_of(instance_id)
+        if self._files is None:
+            return None
+        path = await self._files.file_of(instance_id)
         return None if path is None else str(path)
 
     def listing(self) -> list[dict[str, str]]:

@@ -45,7 +45,7 @@ class FakeServer:
         kept = (stored or {}).get("keeps")
         return new if kept is None else {**new, "keeps": kept}
 
-    def file_of(self, uuid: str) -> str | None:
+    async def file_of(self, uuid: str) -> str | None:
         return "/i/a.json" if uuid in self.described else None
 
     async def document(self, uuid: str) -> Mapping[str, Any] | None:

@@ -35,7 +35,7 @@ class Instances:
     async def document(self, instance_id: str) -> Mapping[str, Any] | None:
         return DOCUMENT if instance_id == UUID else None
 
-    def file_of(self, instance_id: str) -> str | None:
+    async def file_of(self, instance_id: str) -> str | None:
         return "/i/a.json" if instance_id == UUID else None
 
     def listing(self) -> list[dict[str, str]]:
@@ -97,9 +97,10 @@ def test_documents_are_checked(server: EmbeddedServer) -> None:
 
 def test_instances_of_files_are_told(server: EmbeddedServer) -> None:
     """What the source says of its files, the config API is told."""
-    assert ("/i/a.json", DOCUMENT) == (server.file_of(UUID), now(server.document(UUID)))
+    assert "/i/a.json" == now(server.file_of(UUID))
+    assert DOCUMENT == now(server.document(UUID))
     assert [{"uuid": UUID, "file": "/i/a.json"}] == server.files()
-    assert server.file_of("other") is None
+    assert now(server.file_of("other")) is None
     assert now(server.document("other")) is None
 
 

@@ -322,6 +322,7 @@ def test_failure_is_nova_s_500(nova: Server, error: Exception) -> None:
     assert failed.error == type(error).__name__
     assert "test_nova_server_unit.py" in failed.place
     assert "surprise" not in failed.text()
+    assert isinstance(error, StoreError) == failed.text().endswith(": disk")
     assert answered.label() == "5xx"
 
 

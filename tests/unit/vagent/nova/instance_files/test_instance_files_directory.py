@@ -55,7 +55,6 @@ def test_files_of_every_form(tmp_path: Path) -> None:
     (tmp_path / "c.yml").write_text(f"{{uuid: {uuid(3)}, tenant_id: {TENANT}}}")
     for other in (".d.json", "e.json~", "README"):
         (tmp_path / other).write_text("{}")
-    (tmp_path / "link.json").symlink_to("nowhere")
     folder = InstanceDirectory(tmp_path)
     found = folder.look()
     expected = {uuid(1): "a.json", uuid(2): "b.yaml", uuid(3): "c.yml"}
@@ -95,6 +94,8 @@ def test_a_bad_file_leaves_the_others(tmp_path: Path) -> None:
     (tmp_path / "large.json").write_bytes(b" " * (MAX_FILE + 1))
     (tmp_path / "folder.json").mkdir()
     os.mkfifo(tmp_path / "fifo.json")
+    (tmp_path / "link.json").symlink_to("nowhere")
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
     folder = InstanceDirectory(tmp_path)
     folder.look()
     found = all_read(folder)
@@ -105,7 +106,26 @@ def test_a_bad_file_leaves_the_others(tmp_path: Path) -> None:
         "large.json": f"too large; allowed: {MAX_FILE} bytes",
         "folder.json": "cannot be read: Is a directory",
         "fifo.json": "cannot be read: not a regular file",
+        "link.json": "cannot be read: No such file or directory",
+        "zero.json": "cannot be read: not a regular file",
     }
+
+
+def test_a_fault_of_ours_marks_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is raised, the next files are read; the text may hold a document."""
+
+    def fail(name: str, _content: bytes) -> Any:
+        raise RuntimeError(name)
+
+    write(tmp_path / "a.json", 1)
+    write(tmp_path / "b.json", 2)
+    folder = InstanceDirectory(tmp_path)
+    folder.look()
+    monkeypatch.setattr(directory, "read_instance", fail)
+    problem = "the agent failed to read it: RuntimeError"
+    assert {"a.json": problem, "b.json": problem} == problems(all_read(folder))
 
 
 def test_a_file_that_breaks_stays_its_guests(tmp_path: Path) -> None:

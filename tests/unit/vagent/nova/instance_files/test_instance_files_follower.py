@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -206,6 +207,54 @@ def test_who_waits_for_a_change_is_told(folder: Folder) -> None:
     assert [uuid(number) for number in range(4)] == sorted(folder.told)
     folder.clock.pump([POLL] * follower.POLLS)
     assert 4 == len(folder.told)
+
+
+def test_a_file_written_in_place_is_told_at_the_next_poll(folder: Folder) -> None:
+    """Of the guests that asked last: the directory's own state does not show it."""
+    folder.write("a.json", 1)
+    folder.files.start()
+    folder.get(1)
+    folder.clock.pump([POLL] * 3)
+    text = json.dumps({"uuid": uuid(1), "tenant_id": TENANT, "name": "second"})
+    (folder.path / "a.json").write_text(text)
+    folder.clock.advance(POLL)
+    assert [uuid(1)] == folder.told
+    (folder.path / "a.json").unlink()
+    folder.clock.pump([POLL] * 3)
+    jobs = folder.jobs
+    folder.clock.advance(POLL)
+    assert jobs == folder.jobs
+
+
+def test_operators_calls_look_first(folder: Folder) -> None:
+    """Whether there is a file is known of this moment, not of the last poll."""
+    folder.files.start()
+    found: list[Any] = []
+    folder.write("a.json", 1)
+    Deferred.fromCoroutine(folder.files.file_of(uuid(1))).addCallback(found.append)
+    (folder.path / "a.json").unlink()
+    Deferred.fromCoroutine(folder.files.file_of(uuid(1))).addCallback(found.append)
+    assert [folder.path / "a.json", None] == found
+
+
+def test_a_link_that_leads_nowhere(folder: Folder) -> None:
+    """An error for the guest whose file it was, and not "no such instance"."""
+    folder.write(".target", 1)
+    (folder.path / "a.json").symlink_to(".target")
+    folder.files.start()
+    (folder.path / ".target").unlink()
+    with pytest.raises(StoreError, match="No such file"):
+        folder.get(1)
+
+
+def test_a_missing_yaml_module_is_found_at_the_start(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by the first guest."""
+    module = "vagent.nova.instance_files.yaml_text"
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(StoreError, match="instances as files need PyYAML"):
+        folder.files.start()
 
 
 def test_a_change_in_the_same_tick_is_not_missed(folder: Folder) -> None:

@@ -40,7 +40,7 @@ def test_a_file_goes_before_the_store(tmp_path: Path) -> None:
     both.start()
     assert "stored" == now(both.get(UUID)).name
     assert (None, [], None) == (
-        both.file_of(UUID),
+        now(both.file_of(UUID)),
         both.listing(),
         now(both.document(UUID)),
     )
@@ -49,7 +49,7 @@ def test_a_file_goes_before_the_store(tmp_path: Path) -> None:
     assert now(both.get(UUID)).check(StoreError)
     path.write_text(json.dumps({**DOCUMENT, "name": "file"}))
     assert "file" == now(both.get(UUID)).name
-    assert str(path) == both.file_of(UUID)
+    assert str(path) == now(both.file_of(UUID))
     assert [{"uuid": UUID, "file": str(path)}] == both.listing()
     assert [] == [*both.judgements()]
     assert "file" == now(both.document(UUID))["name"]
@@ -67,7 +67,7 @@ def test_without_a_directory(enabled: bool) -> None:
     both = all_instances(server, store, emit=list[Event]().append, reactor=Clock())
     both.start()
     assert UUID == now(both.get(UUID)).uuid
-    assert ([], None) == (both.listing(), both.file_of(UUID))
+    assert ([], None) == (both.listing(), now(both.file_of(UUID)))
     assert now(both.document(UUID)) is None
     assert [] == [*both.judgements()]
     both.stop()
