@@ -24,6 +24,12 @@ def register(groups: Any) -> None:
     add_command(groups, "status", show_status, "what is wrong now, and what mends it")
 
 
+_NOTHING = (
+    "nothing is known to be wrong (services that are not in force: vagentctl "
+    "service list)"
+)
+
+
 def show_status(session: Session, _args: Namespace) -> None:
     """Readiness and every judgement. Raises CommandError if something stops guests."""
     document = session.introspect.json("GET", PATH)
@@ -50,4 +56,4 @@ def _lines(reason: str, judgements: tuple[Judgement, ...]) -> Iterator[str]:
         yield f"    since {since:%Y-%m-%d %H:%M:%S} UTC"
         yield f"    {one.remedy}"
     if not judgements:
-        yield f"{_GOOD} nothing is known to be wrong"
+        yield f"{_GOOD} {_NOTHING}"

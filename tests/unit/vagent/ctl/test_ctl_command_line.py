@@ -631,9 +631,12 @@ def test_status_tells_what_is_wrong_and_fails(run: Run, wire: Wire) -> None:
 
 
 def test_status_of_an_agent_with_which_nothing_is_wrong(run: Run, wire: Wire) -> None:
-    """A warning is shown, and is no failure."""
+    """It says what it does not look at. A warning is shown, and is no failure."""
     wire.answers["GET", "/status"] = {**STATUS, "judgements": []}
-    said = "✓ ready\n✓ nothing is known to be wrong\n"
+    said = (
+        "✓ ready\n✓ nothing is known to be wrong (services that are not in force: "
+        "vagentctl service list)\n"
+    )
     assert (0, said, "") == run("status")
     warning = {**STATUS["judgements"][0], "severity": "warning"}  # type: ignore[index]  # a list
     wire.answers["GET", "/status"] = {**STATUS, "judgements": [warning]}
