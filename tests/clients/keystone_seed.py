@@ -4,6 +4,8 @@
 service, admin) and `novajoin` (admin), passwords as below.
 `keystone_seed.py URL password NAME NEW`: a new password, which revokes all tokens that
 the user has.
+`keystone_seed.py URL accepted NAME PASSWORD`: prints whether Keystone accepts a token
+that it issues to the user now. Within the second of a revocation it does not.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from keystoneauth1 import session
+from keystoneauth1 import exceptions, session
 from keystoneauth1.identity import v3
 
 USERS = {"nova": ("novapw", ("service", "admin")), "novajoin": ("njpw", ("admin",))}
@@ -46,17 +48,32 @@ def change_password(keystone: Any, name: str, password: str) -> None:
     keystone.patch(f"/users/{user}", json=body, endpoint_filter=AT)
 
 
+def is_accepted(name: str, password: str) -> bool:
+    user = session.Session(auth=account(name, password, "service"))
+    subject = {"X-Subject-Token": user.get_token()}
+    try:
+        user.get("/auth/tokens", headers=subject, endpoint_filter=AT)
+    except exceptions.ClientException:
+        return False
+    return True
+
+
+def account(name: str, password: str, project: str) -> Any:
+    return v3.Password(
+        auth_url=URL,
+        username=name,
+        password=password,
+        project_name=project,
+        user_domain_id="default",
+        project_domain_id="default",
+    )
+
+
 URL, WHAT, *MORE = sys.argv[1:]
 AT = {"service_type": "identity", "interface": "public"}
-ADMIN = v3.Password(
-    auth_url=URL,
-    username="admin",
-    password="adminpw",
-    project_name="admin",
-    user_domain_id="default",
-    project_domain_id="default",
-)
-if WHAT == "seed":
-    seed(session.Session(auth=ADMIN))
+if WHAT == "accepted":
+    print(is_accepted(*MORE))
+elif WHAT == "seed":
+    seed(session.Session(auth=account("admin", "adminpw", "admin")))
 else:
-    change_password(session.Session(auth=ADMIN), *MORE)
+    change_password(session.Session(auth=account("admin", "adminpw", "admin")), *MORE)

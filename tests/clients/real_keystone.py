@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 from lab.guests import Lab
+from lab.waiting import wait_for
 from tests.clients.real_nova import HERE
 from tests.clients.real_service import BIN, START_DEADLINE, Service
 
@@ -79,8 +80,15 @@ class Keystone(Service):
         self._clock.write_text(str(ahead))
 
     def set_password(self, name: str, password: str) -> None:
-        """A user's new password. Tokens that the user has are revoked."""
+        """A user's new password. Tokens that the user has are revoked; those issued
+        from now on are good, which they are not within the second of the revocation.
+        """
         self._seed("password", name, password)
+        wait_for(
+            lambda: self._seed("accepted", name, password),
+            "True\n".__eq__,
+            seconds=START_DEADLINE,
+        )
 
     def _manage(self, *argv: str) -> None:
         conf = self._folder / "keystone.conf"
@@ -92,7 +100,7 @@ class Keystone(Service):
             timeout=START_DEADLINE,
         )
 
-    def _seed(self, *argv: str) -> None:
-        self._lab.host.run(
+    def _seed(self, *argv: str) -> str:
+        return self._lab.host.run(
             str(BIN / "python"), str(HERE / "keystone_seed.py"), URL, *argv
         )
