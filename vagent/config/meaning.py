@@ -165,7 +165,7 @@ def _client_tls(section: Section, findings: Findings) -> ClientTls | None:
         folders = section.value("upstream-tls", str, "")
         return ClientTls(cert, key, authority, Path(folders) if folders else None)
     unused = named(section, (*CLIENT_FILES, "upstream-tls"))
-    if unused and section.sound("use-ssl"):
+    if unused:
         what = f"use-ssl is not true, so these are not used: {', '.join(unused)}"
         findings.warn(section.place_of(unused[0]), what)
     return None

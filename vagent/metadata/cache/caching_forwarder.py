@@ -263,9 +263,7 @@ class CoalescedRequest:
                 if not self._serve_stale(connection):
                     connection.send_response(head, content)
             return
-        is_first_alone = len(self._waiting) == 1 and self._waiting[0] is self._first
-        may_share = head.awaits_instance or may_be_shared(head, content)
-        if not is_first_alone and not may_share:
+        if not (head.awaits_instance or may_be_shared(head, content)):
             self._keep_only_the_first()
         self._forwarder.store(self._cache, self._key, head, content)
         for connection in self._end():

@@ -56,6 +56,16 @@ def test_an_endpoint_of_two_services_is_one(
     assert first.endpoints == second.endpoints
 
 
+def test_endpoints_are_found_by_their_numbers(
+    names: Names, dns: LinkLocalService
+) -> None:
+    """Those that have one of the numbers, and no others."""
+    services = Services.of([dns], names, None)
+    (found,) = services.without_ipv6().numbered({FIRST_FABRIC + 1})
+    assert FIRST_FABRIC + 1 == found.number
+    assert frozenset() == services.numbered({LISTENER + 0xFFFF})
+
+
 def test_numbers_stay_while_services_come_and_go(
     names: Names, dns: LinkLocalService
 ) -> None:

@@ -49,6 +49,7 @@ def test_a_query(query: bytes, wanted: AwaitedChange | None) -> None:
         (b"Content-Type: a\r\nETag: \"x-1\"\r\n", b"x-1"),
         (b"etag:W/\"x\" \r\nB: c\r\n", b"x"),
         (b"ETag: 411261ca6c9e4a8b\r\n", b"411261ca6c9e4a8b"),
+        (b"ETag: \"XaX\"\r\n", b"XaX"),
         (b"X-ETag: \"x\"\r\nA: ETag: \"y\"\r\n", b""),
     ],
 )  # fmt: skip

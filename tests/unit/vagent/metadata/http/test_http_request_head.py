@@ -361,3 +361,13 @@ def test_only_white_space_around_a_value_is_left_out() -> None:
     """Letters at its ends are its own."""
     request = accepted(head(b"Accept: \t XmlX \t"))
     assert b"Accept: XmlX\r\n" == request.forwarded
+
+
+def test_for_the_last_time() -> None:
+    """The response says that the connection closes, and takes no shorter way that
+    would not say so.
+    """
+    request = accepted(head())
+    last = request.for_the_last_time()
+    assert (True, True) == (request.keep_alive, request.is_plain)
+    assert (False, False) == (last.keep_alive, last.is_plain)

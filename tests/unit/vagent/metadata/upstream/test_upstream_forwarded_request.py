@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -54,6 +56,7 @@ class Pool:
     withdrawn: list[ForwardedRequest] = field(default_factory=list)
     reported: list[str] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    awaited: list[Callable[[], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.refusals = RefusalRecord(self.events.append)
@@ -67,7 +70,8 @@ class Pool:
     def await_instance(
         self, request: ForwardedRequest, deliver: Callable[[], None]
     ) -> bool:
-        raise AssertionError(deliver)
+        self.awaited.append(deliver)
+        return True
 
     def has_other(self, request: ForwardedRequest) -> bool:
         return self.other
@@ -94,6 +98,32 @@ class Rig:
         )
         self.request.message(b"nova")
         self.request.sent_to = self.sent_to = CircuitBreaker()
+
+
+def test_a_reply_that_waited_is_passed_on_and_told_of_its_endpoint() -> None:
+    """As one that is passed on at once: an error is judged by its endpoint."""
+    rig = Rig()
+    at: Any = SimpleNamespace(endpoint=SimpleNamespace(address="192.0.2.1:8775"))
+    rig.request.connection = at
+    unknown = ResponseHead(403, b"", 32, False, True, awaits_instance=True)
+    rig.request.completed(unknown, b"Invalid proxy request signature.")
+    assert [] == rig.receiver.told
+    (deliver,) = rig.pool.awaited
+    deliver()
+    assert ["whole 403 Invalid proxy request signature."] == rig.receiver.told
+    assert 1 == len(rig.pool.events)
+
+
+def test_a_reply_that_waited_is_not_counted_with_the_next() -> None:
+    """The size that is told is that of the response that the guest gets."""
+    rig = Rig()
+    unknown = ResponseHead(404, b"", 2, False, True, awaits_instance=True)
+    rig.request.completed(unknown, b"no")
+    size = MAX_WHOLE_REPLY + 1
+    large = ResponseHead(200, b"", size, False, True)
+    rig.request.received(large, b"x" * size)
+    rig.request.completed(large, b"")
+    assert f"finish 200 {size} False" == rig.receiver.told[-1]
 
 
 @pytest.mark.parametrize(
