@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.agent import PROVISION, RunningAgent, configuration
+from lab.agent import PROVISION, SOURCE, RunningAgent, configuration
 from lab.fabric import Fabric
 from lab.guests import Guest, Lab, Wiring
 from lab.namespaces import PATIENCE
@@ -212,3 +213,21 @@ def site(idle_site: Site) -> Site:
     """A lab with a running agent, nothing registered, nothing provisioned."""
     idle_site.agent.start()
     return idle_site
+
+
+@pytest.fixture
+def zone(idle_site: Site) -> Iterator[Path]:
+    """A name server on the host knows what stands in this file. The host's programs see
+    a resolv.conf of their own.
+    """
+    folder = Path("/etc/netns", idle_site.lab.host.name)
+    folder.mkdir(parents=True)
+    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    file = idle_site.folder / "zone"
+    idle_site.start_on_host(
+        [sys.executable, str(SOURCE / "tests/system/name_server.py"), str(file)]
+    )
+    listening = ("ss", "-lunH", "sport", "=", "53")
+    wait_for(lambda: idle_site.lab.host.run(*listening))
+    yield file
+    shutil.rmtree(folder)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.agent import SOURCE, configuration
+from lab.agent import configuration
 from lab.namespaces import LabError
 from lab.waiting import wait_for
 from tests.system.offers import SERVICE4, answered, traced
@@ -53,22 +50,6 @@ def not_in_force(site: Any) -> list[Any]:
     """What the config API says of it."""
     found = json.loads(site.agent.get("http://127.0.0.1:8082/vagent/services"))
     return [*found["left_out"], *found["pending"]]
-
-
-@pytest.fixture
-def zone(idle_site: Any) -> Iterator[Path]:
-    """A name server of the host knows what stands in this file."""
-    folder = Path("/etc/netns", idle_site.lab.host.name)
-    folder.mkdir(parents=True)
-    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
-    file = idle_site.folder / "zone"
-    idle_site.start_on_host(
-        [sys.executable, str(SOURCE / "tests/system/name_server.py"), str(file)]
-    )
-    listening = ("ss", "-lunH", "sport", "=", "53")
-    wait_for(lambda: idle_site.lab.host.run(*listening))
-    yield file
-    shutil.rmtree(folder)
 
 
 def test_the_api_refuses_it(site: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lab.fabric import HOST4, HOST6, SOURCE, Fabric, Server, echo
+from lab.fabric import HOST4, HOST6, Fabric, Server, echo
 from lab.namespaces import PATIENCE
 from lab.waiting import wait_for
 from tests.system.offers import (
@@ -194,24 +193,6 @@ def has_ended(flow: socket.socket) -> bool:
         said = str(failure)
         return re.search(r"timed out|reset|refused|Broken pipe", said) is not None
     return False
-
-
-@pytest.fixture
-def zone(idle_site: Any) -> Iterator[Path]:
-    """A name server on the host knows what stands in this file. The host's programs see
-    a resolv.conf of their own.
-    """
-    folder = Path("/etc/netns", idle_site.lab.host.name)
-    folder.mkdir(parents=True)
-    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
-    file = idle_site.folder / "zone"
-    idle_site.start_on_host(
-        [sys.executable, str(SOURCE / "tests/system/name_server.py"), str(file)]
-    )
-    listening = ("ss", "-lunH", "sport", "=", "53")
-    wait_for(lambda: idle_site.lab.host.run(*listening))
-    yield file
-    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("address", BOTH)
