@@ -77,7 +77,8 @@ def test_one_of_two_endpoints_vanishes(
     answered within cloud-init's patience.
     """
     town.provision("nova", *town.nova_addresses)
-    deadline = time.monotonic() + 20
+    # A connection from before an earlier outage repeats its packets ever more slowly.
+    deadline = time.monotonic() + 60
     while {one["address"] for one in town.nova.requests()} != set(town.nova_addresses):
         assert time.monotonic() < deadline, "one endpoint is never used"
         assert 200 == clients.curl("alice", FIRST)[0]
