@@ -27,7 +27,9 @@ CONFIG = (
     ids=" ".join,
 )
 def test_an_unread_output_is_no_fault(command: list[str], tmp_path: Path) -> None:
-    """Exit code 1, and not a word of Python's."""
+    """Not a word of Python's, and exit code 1; but Python 3.13's own help and version
+    say that all went well.
+    """
     if command[-1] == "--config":
         conf = tmp_path / "agent.conf"
         conf.write_text(CONFIG)
@@ -41,4 +43,7 @@ def test_an_unread_output_is_no_fault(command: list[str], tmp_path: Path) -> Non
         )
     finally:
         os.close(output)
-    assert (1, b"") == (done.returncode, done.stderr)
+    is_pythons = command[-1] in ("--help", "--version")
+    allowed = {0, 1} if is_pythons and sys.version_info >= (3, 13) else {1}
+    assert b"" == done.stderr
+    assert done.returncode in allowed

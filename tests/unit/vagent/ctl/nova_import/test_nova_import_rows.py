@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def insert(database: sqlite3.Connection, table: str, **values: Any) -> None:
 
 
 @pytest.fixture
-def nova() -> sqlite3.Connection:
+def nova() -> Iterator[sqlite3.Connection]:
     """One instance, one that is deleted, and what belongs to them."""
     made = sqlite3.connect(":memory:")
     made.executescript(SCHEMA)
@@ -67,7 +68,8 @@ def nova() -> sqlite3.Connection:
                instance_uuid=UUID, device_name=name)  # fmt: skip
     insert(made, "instance_id_mappings", id=7, deleted=0, uuid=UUID)
     insert(made, "s3_images", id=3, deleted=0, uuid=IMAGE)
-    return made
+    yield made
+    made.close()
 
 
 def test_rows_of_a_database(nova: sqlite3.Connection) -> None:
@@ -102,6 +104,7 @@ def test_groups_of_neutron(nova: sqlite3.Connection) -> None:
     insert(neutron, "securitygroups", id="g1", name="default")
     insert(neutron, "securitygroups", id="g2", name="")
     groups = printed(neutron, GROUPS_SQL)
+    neutron.close()
     lines = [*printed(nova, statements()), *groups]
     assert ["g2", "default"] * 2 == read_rows(lines, "rows")[UUID].groups
 

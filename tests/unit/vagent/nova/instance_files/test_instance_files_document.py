@@ -90,7 +90,7 @@ def test_the_place_of_a_wrong_field(text: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b'{"uuid": 1,}', "line 1, column 12: not JSON: "),
+        (b'{"uuid": 1, x}', "line 1, column 13: not JSON: "),
         (b'{\n\t"uuid": 5}', "line 2, column 10: instance.uuid: got 5"),
         (b'{\n "a": 1,\n "a": 2}', "line 3, column 2: the name 'a' is given twice"),
         (b'{"a": "\xff"}', "line 1, column 8: not UTF-8"),
