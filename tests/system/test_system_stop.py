@@ -90,7 +90,6 @@ def ready_page(site: Any) -> str:
     return str(site.agent.get("http://127.0.0.1:8085/readyz", "-w", " %{http_code}"))
 
 
-@pytest.mark.kernel
 def test_restarts_lose_no_request(idle_site: Any) -> None:
     """Clients that never repeat a request, a quarter of them slow, connections kept and
     not: five clean restarts under them, and each gets its answer within 10 s.
