@@ -7,24 +7,18 @@ no guest gets to see), and the request waits, like one whose upstream is not rea
 is sent again when the instance is there; where the embedded server is another host's,
 and nobody tells, every few seconds. When `hold_time` is over the guest gets the 404.
 
-Those who wait here take no place in the queue for connections. There are as many places
-as in that, of which the last eighth is for guests of which few requests wait.
+Those who wait here take no place in the queue for connections, but one of their own.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vagent.metadata.limits import (
-    ASK_AGAIN_SECONDS,
-    FEW_WAITING,
-    MAX_WAITING,
-    RESERVED,
-)
+from vagent.metadata.limits import ASK_AGAIN_SECONDS
 from vagent.metadata.upstream.events import InstanceAwaited
+from vagent.metadata.upstream.wait_queue import WaitingPlaces
 from vagent.observe.event import Emit
 from vagent.transport.deadlines import Deadlines
 
@@ -61,9 +55,9 @@ class _Waiting:
         self._owner.expired(self)
 
 
-class InstanceWait:
+class InstanceWait(WaitingPlaces):
     """They wait until `instance_changed` or `ask_again` is called, or their time is
-    over. `submit` sends a request again. `size` is how many wait.
+    over. `submit` sends a request again.
     """
 
     def __init__(
@@ -74,14 +68,13 @@ class InstanceWait:
         emit: Emit,
         deadlines: Deadlines,
     ) -> None:
+        super().__init__()
         self._hold_time = hold_time
         self._submit = submit
         self._emit = emit
         self._deadlines = deadlines
         self._waiting: dict[ForwardedRequest, _Waiting] = {}
-        self._by_port: Counter[str] = Counter()
         self._recent: dict[str, None] = {}
-        self.size = 0
 
     def add(self, request: ForwardedRequest, deliver: Callable[[], None]) -> bool:
         """Let it wait; `deliver` passes on the answer that it got. False: do that now,
@@ -90,14 +83,14 @@ class InstanceWait:
         """
         now = self._deadlines.now()
         until = request.hold_until or now + self._hold_time
-        if not request.is_for_boot or now >= until or not self._has_place(request):
+        if not request.is_for_boot or now >= until:
+            return False
+        if not self.take_place(request.caller.port_id):
             return False
         request.hold_until = until
         deadline = min(until, now + ASK_AGAIN_SECONDS)
         waiting = _Waiting(self, request, deliver, deadline)
         self._waiting[request] = waiting
-        self.size += 1
-        self._by_port[request.caller.port_id] += 1
         self._deadlines.watch(waiting)
         if not request.was_unknown:
             request.was_unknown = True
@@ -112,12 +105,8 @@ class InstanceWait:
         """Let it wait no longer; does nothing if it does not."""
         waiting = self._waiting.pop(request, None)
         if waiting is not None:
-            self.size -= 1
+            self.give_place_back(request.caller.port_id)
             self._deadlines.unwatch(waiting)
-            port = request.caller.port_id
-            self._by_port[port] -= 1
-            if not self._by_port[port]:
-                del self._by_port[port]
 
     def instance_changed(self, instance: str) -> None:
         """Send the requests again that wait for this instance (a UUID)."""
@@ -147,9 +136,3 @@ class InstanceWait:
         self.remove(request)
         request.attempts = 0
         self._submit(request)
-
-    def _has_place(self, request: ForwardedRequest) -> bool:
-        most = MAX_WAITING
-        if self._by_port[request.caller.port_id] >= FEW_WAITING:
-            most -= most // RESERVED
-        return self.size < most

@@ -1,7 +1,6 @@
 """The queue of requests that wait for an upstream connection, up to a ceiling.
 
-How many of them can be one guest's is bounded before, by its quota (`in_flight`). The
-last eighth of the places is for guests of which few requests wait.
+How many of them can be one guest's is bounded before, by its quota (`in_flight`).
 """
 
 from __future__ import annotations
@@ -15,32 +14,53 @@ from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 from vagent.transport.deadlines import Deadlines
 
 
-class WaitQueue:
+class WaitingPlaces:
+    """Base of what has requests that wait, up to MAX_WAITING. The last eighth of the
+    places is for guests of which few wait. `size` is how many places are taken.
+    """
+
+    def __init__(self) -> None:
+        self._by_port: Counter[str] = Counter()
+        self.size = 0
+
+    def take_place(self, port_id: str) -> bool:
+        """Take one for a guest of this port; False: there is none for it."""
+        most = MAX_WAITING
+        if self._by_port[port_id] >= FEW_WAITING:
+            most -= most // RESERVED
+        if self.size >= most:
+            return False
+        self._by_port[port_id] += 1
+        self.size += 1
+        return True
+
+    def give_place_back(self, port_id: str) -> None:
+        """A request that had taken a place waits no longer."""
+        self.size -= 1
+        self._by_port[port_id] -= 1
+        if not self._by_port[port_id]:
+            del self._by_port[port_id]
+
+
+class WaitQueue(WaitingPlaces):
     """First come, first served. Watches the deadlines of those that wait.
 
-    `size` is how many wait, `needing_fresh` how many of them need a new connection.
+    `needing_fresh` is how many need a new connection.
     """
 
     def __init__(self, deadlines: Deadlines) -> None:
+        super().__init__()
         self._deadlines = deadlines
         self._requests: dict[ForwardedRequest, None] = {}
         self._of_guest: dict[bytes, dict[ForwardedRequest, None]] = {}
-        self._by_port: Counter[str] = Counter()
-        self.size = 0
         self.needing_fresh = 0
 
     def add(self, request: ForwardedRequest) -> bool:
         """Let it wait until `hold_until`; False: there is no place for its guest."""
-        port = request.caller.port_id
-        most = MAX_WAITING
-        if self._by_port[port] >= FEW_WAITING:
-            most -= most // RESERVED
-        if self.size >= most:
+        if not self.take_place(request.caller.port_id):
             return False
         self._requests[request] = None
         self._of_guest.setdefault(request.guest, {})[request] = None
-        self._by_port[port] += 1
-        self.size += 1
         self.needing_fresh += request.needs_fresh
         request.deadline = request.hold_until
         self._deadlines.watch(request)
@@ -54,12 +74,8 @@ class WaitQueue:
             del same[request]
             if not same:
                 del self._of_guest[request.guest]
-            self.size -= 1
+            self.give_place_back(request.caller.port_id)
             self.needing_fresh -= request.needs_fresh
-            port = request.caller.port_id
-            self._by_port[port] -= 1
-            if not self._by_port[port]:
-                del self._by_port[port]
             self._deadlines.unwatch(request)
 
     def first(

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.vagent.metadata.upstream.pool_rig import HELLO, Rig
 from vagent.metadata.limits import ASK_AGAIN_SECONDS
-from vagent.metadata.upstream import instance_wait
+from vagent.metadata.upstream import instance_wait, wait_queue
 from vagent.metadata.upstream.events import InstanceAwaited
 
 PEER = "169.254.64.2"
@@ -155,7 +155,7 @@ def test_those_who_wait_cost_others_no_place(monkeypatch: pytest.MonkeyPatch) ->
     """They are bounded by themselves, and the last places are for guests with few: a
     guest with many gets its 404 at once, another one waits.
     """
-    monkeypatch.setattr(instance_wait, "MAX_WAITING", 8)
+    monkeypatch.setattr(wait_queue, "MAX_WAITING", 8)
     rig = Rig()
     wires = [waiting(rig, DOCUMENT)[1]]
     for number in range(1, 8):
