@@ -92,7 +92,7 @@ class Agent:
             listener_port=config.metadata_proxy.port,
             guest_rate=config.linklocal_flows.max_vm_new_flows,
         )
-        own = own_servers(config, self._names)
+        self._own_servers = own_servers(config, self._names)
         self._state_directory = StateDirectory(config.state_directory)
         self._limits = FlowLimits(config.linklocal_flows)
         self._worker = Worker("vagent-files", reactor=reactor)
@@ -178,7 +178,7 @@ class Agent:
             request_ids=request_ids(os.urandom),
             date=self._date.line,
             sessions=self._sessions,
-            own=own,
+            own=self._own_servers,
         )
         self._judgements = JudgementBook(
             lambda: (
@@ -219,10 +219,10 @@ class Agent:
             self._data_path.services_changed,
             emit=emit,
             clock=reactor,
-            own=own,
+            own=self._own_servers,
         )
         self._services = ServiceWatcher(
-            self._store, self._services_changed, emit, own=own
+            self._store, self._services_changed, emit, own=self._own_servers
         )
         self._in_force = ServicesInForce(
             self._services, self._names_of_services, self._data_path, clock=reactor
@@ -386,7 +386,7 @@ class Agent:
             services=lambda: self._services.table,
             data_path=self._data_path,
             in_force=self._in_force,
-            own=own_servers(self._config, self._names),
+            own=self._own_servers,
             sources=self._sources(),
             embedded=EmbeddedServer(
                 VendorDataReport(StoredAnswers(self._store, self._observer.emit)),

@@ -8,6 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeadlinePassed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from vagent.transport.within import within
+
 LOOK_INTERVAL = 1.0
 """Seconds between two looks; where nobody else changed rules, each is one question to
 the kernel, some 30 µs."""
@@ -39,15 +41,11 @@ class RulesWatch:
 
     async def ask(self) -> bool:
         """Look now. False where that took more than LOOK_DEADLINE."""
-        looking: Deferred[None] = Deferred.fromCoroutine(self._go())
         try:
-            await looking.addTimeout(LOOK_DEADLINE, self._clock)
+            await within(LOOK_DEADLINE, self._look, self._clock)
         except DeadlinePassed:
             return False
         return True
-
-    async def _go(self) -> None:
-        await self._look()
 
     def _plan(self) -> None:
         self._next = self._clock.callLater(LOOK_INTERVAL, self._begin)
