@@ -9,15 +9,15 @@ from pathlib import Path
 from time import perf_counter
 
 from bench.clients.crowd import Member, crowd, save
-from bench.clients.load import Shape, drive
+from bench.clients.load import Shape
 from bench.embedded import real_nova
 from bench.embedded.asking import headers, script
-from bench.parts.proxying import COLUMNS
+from bench.parts.proxying import COLUMNS, ask
 from bench.report.figures import Column, Part, percentile
 from bench.report.goals import Goal
 from bench.report.pace import Pace
 from bench.scene.stage import LOOPBACK, Contestant, Stage
-from bench.scene.usage import OTHERS, Others, usage
+from bench.scene.usage import OTHERS, Others
 from lab.agent import SECRET
 from lab.namespaces import LabError, inside
 
@@ -77,13 +77,20 @@ def _beside_nova(stage: Stage, pace: Pace) -> Part:
         for name, path in DOCUMENTS.items()
     }
     for contestant in contestants:
-        _asked(stage, contestant, SHAPES[-1], scripts["meta_data.json"], 1)
+        ask(stage, stage.host, contestant, SHAPES[-1], 1, scripts["meta_data.json"])
     for number in pace.rounds(part):
         for name in DOCUMENTS:
             for shape in SHAPES:
                 case = _case(name, shape)
                 for contestant in contestants:
-                    run = _asked(stage, contestant, shape, scripts[name], pace.seconds)
+                    run = ask(
+                        stage,
+                        stage.host,
+                        contestant,
+                        shape,
+                        pace.seconds,
+                        scripts[name],
+                    )
                     part.add(case, contestant.name, run)
                 pace.show(part, number, case, "rate", "req/s", "cost", "µs")
     return part
@@ -121,11 +128,11 @@ def _many(stage: Stage, pace: Pace) -> Part:
             guests = crowd(count)
             server = _server(stage, next(ports), guests)
             asking = script(stage.folder, f"of-{count}", guests, path)
-            run = _asked(stage, server, SHAPES[-1], asking, 1)
+            run = ask(stage, stage.host, server, SHAPES[-1], 1, asking)
             if run["rate"] < count:  # or some were asked twice
                 part.add(_NEW.format(count), OURS, run)
             _ask_each(stage, server, asking, count)
-            run = _asked(stage, server, SHAPES[-1], asking, pace.seconds)
+            run = ask(stage, stage.host, server, SHAPES[-1], pace.seconds, asking)
             part.add(_KNOWN.format(count), OURS, run)
             pace.show(part, number, _KNOWN.format(count), "rate", "req/s")
             stage.end(server)
@@ -137,7 +144,11 @@ def _ask_each(stage: Stage, server: Contestant, asking: Path, count: int) -> Non
     so the last one has to be as long as all take.
     """
     seconds = 1
-    while _asked(stage, server, SHAPES[-1], asking, seconds)["rate"] * seconds < count:
+
+    def rate() -> float:
+        return ask(stage, stage.host, server, SHAPES[-1], seconds, asking)["rate"]
+
+    while rate() * seconds < count:
         seconds += 1
 
 
@@ -213,34 +224,6 @@ def _target(stage: Stage, port: int, *, tls: bool) -> None:
         ],
     )
     stage.await_port(port)
-
-
-def _asked(
-    stage: Stage, contestant: Contestant, shape: Shape, asking: Path, seconds: int
-) -> dict[str, float]:
-    others = Others()
-    before = usage(*contestant.pids)
-    report = drive(
-        stage.host,
-        contestant.origin,
-        shape,
-        seconds=seconds,
-        cpu=stage.cpus.load,
-        script=asking,
-    )
-    used = usage(*contestant.pids).since(before)
-    if not report.good:
-        raise LabError(f"{contestant.name}, {shape.name}: no good answer at all")
-    return {
-        "rate": report.good / report.seconds,
-        "p50": report.p50,
-        "p99": report.p99,
-        "cost": used.cpu / report.good * 1e6,
-        "busy": used.cpu / report.seconds * 100,
-        "resident": used.resident,
-        "errors": float(report.errors),
-        "others": others.percent(),
-    }
 
 
 def _answers(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
-from bench.clients.load import Shape, drive
+from bench.clients.load import REPORT, Shape, drive
 from bench.report.figures import Column, Part
 from bench.report.goals import Goal
 from bench.report.pace import Pace
@@ -134,19 +135,30 @@ def take_turns(
                 if shape is SIXTEEN
             }
             for contestant in contestants:
-                run = _one(stage, clients, contestant, shape, pace.seconds)
+                run = ask(stage, clients, contestant, shape, pace.seconds)
                 run |= {column: run["p99"] - p99 for column, p99 in least.items()}
                 part.add(shape.name, contestant.name, run)
             pace.show(part, number, shape.name, "rate", "req/s", "cost", "µs")
 
 
-def _one(
-    stage: Stage, clients: Machine, contestant: Contestant, shape: Shape, seconds: int
+def ask(
+    stage: Stage,
+    clients: Machine,
+    contestant: Contestant,
+    shape: Shape,
+    seconds: int,
+    script: Path = REPORT,
 ) -> dict[str, float]:
+    """The figures of COLUMNS for one run. Raises LabError without a good answer."""
     others = Others()
     before = usage(*contestant.pids)
     report = drive(
-        clients, contestant.origin, shape, seconds=seconds, cpu=stage.cpus.load
+        clients,
+        contestant.origin,
+        shape,
+        seconds=seconds,
+        cpu=stage.cpus.load,
+        script=script,
     )
     used = usage(*contestant.pids).since(before)
     if not report.good:
