@@ -8,7 +8,6 @@ The file therefore needs no fsync; it must only outlive the agent's process.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from pathlib import Path
 from vagent.metadata.imds_v2.events import SessionKeysNotKept
 from vagent.metadata.imds_v2.token import NONCE_BYTES
 from vagent.observe.event import Emit
+from vagent.store.private_file import read_private, write_private
 
 KEY_BYTES = 32
 ROTATE_SECONDS = 24 * 3600.0
@@ -142,7 +142,8 @@ class SessionKeys:
             renewed = pair.next(self._entropy(KEY_BYTES), now)
         self._pair = renewed
         try:
-            self._write(encode(renewed, self._boot))
+            content = encode(renewed, self._boot)
+            write_private(self._path, content, durable=False)
         except OSError as error:
             self._emit(SessionKeysNotKept(f"{self._path}: {error}"))
         return renewed
@@ -152,15 +153,4 @@ class SessionKeys:
         return self._entropy(NONCE_BYTES)
 
     def _read(self) -> KeyPair | None:
-        with self._path.open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & 0o077:
-                raise ValueError("others may read it, so its keys are not used")
-            return decode(file.read(MAX_FILE), self._boot)
-
-    def _write(self, content: bytes) -> None:
-        fresh = self._path.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        fresh.replace(self._path)
+        return decode(read_private(self._path, MAX_FILE), self._boot)

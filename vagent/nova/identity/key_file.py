@@ -6,7 +6,6 @@ same one. A file that cannot be used is set aside and not lost.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from vagent.nova.identity.keys import (
 )
 from vagent.nova.identity.signatures import key_id
 from vagent.observe.event import Emit
-from vagent.store.durable import sync
+from vagent.store.private_file import read_private, write_private
 
 ASIDE = ".unusable"
 """What is appended to the name of a file that cannot be used."""
@@ -63,7 +62,7 @@ class IdentityKeyFile:
     def _put(self, ring: KeyRing) -> KeyRing:
         self._emit(IdentityKeysRotated(key_id(ring.current)))
         try:
-            self._write(encode(ring))
+            write_private(self._path, encode(ring), durable=True)
         except OSError as error:
             self._emit(
                 IdentityKeysNotKept(f"{self._path}: {error}; lost with the next start")
@@ -73,10 +72,7 @@ class IdentityKeyFile:
     def _read(self) -> KeyRing | None:
         """None where there is no file, or none that can be used."""
         try:
-            with self._path.open("rb") as file:
-                if os.fstat(file.fileno()).st_mode & 0o077:
-                    raise ValueError("others may read it, so its keys are not used")
-                return decode(file.read(MAX_FILE))
+            return decode(read_private(self._path, MAX_FILE))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -89,14 +85,3 @@ class IdentityKeyFile:
         except OSError as error:
             self._emit(IdentityKeysNotKept(f"{self._path}: {error}"))
         return None
-
-    def _write(self, content: bytes) -> None:
-        fresh = self._path.with_name(self._path.name + ".new")
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
-        sync(self._path.parent)
