@@ -42,6 +42,16 @@ def test_one_request_one_reply_in_one_write() -> None:
     assert 1 == len(rig.connections)
 
 
+def test_a_connection_has_few_enough_attributes() -> None:
+    """CPython 3.11 keeps at most 29 attributes of an object in place; with more, each
+    access costs more.
+    """
+    rig = Rig()
+    guest, _ = rig.guest()
+    guest.dataReceived(GET)
+    assert len(vars(guest)) < 30
+
+
 def test_head_byte_by_byte_and_a_leading_empty_line() -> None:
     """However it arrives, it is the same request."""
     rig = Rig()
