@@ -1,0 +1,114 @@
+"""The program at the ingress of the guests' side of the veth pair: towards the guests.
+
+What the host sends to an identity gets the address, the MAC addresses and the VLAN tag
+of its guest, and leaves by the guest's tap. Nothing passes on: every other frame is
+dropped, and counted by its reason in the map `lost`, but for the multicasts that the
+kernel sends on any interface.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from vagent.datapath.tap import layout
+from vagent.datapath.tap.down import (
+    CONTEXT,
+    KEY,
+    MACS,
+    REPLY,
+    SEND,
+    STACK,
+    UNCOUNTED,
+    at_stack,
+    look_up,
+    lost,
+    write,
+)
+from vagent.datapath.tap.ipv4_down import ipv4_down
+from vagent.datapath.tap.ipv6_down import ipv6_down
+from vagent.datapath.tap.layout import Constants, DropReason, MapNumbers
+from vagent.kernel.bpf_assembler import Code, If, Op, Size
+
+_DROP = 2
+"""TC_ACT_SHOT."""
+_VLAN_PUSH, _REDIRECT = 18, 23
+_IPV4, _IPV6, _VLAN = (socket.htons(kind) for kind in (0x0800, 0x86DD, 0x8100))
+
+# Offsets in struct __sk_buff (linux/bpf.h).
+_MARK, _PROTOCOL, _HAS_TAG = 8, 16, 20
+
+_REASONS = (
+    DropReason.MALFORMED,
+    DropReason.EXTENSION_HEADER,
+    DropReason.FRAGMENT,
+    DropReason.ICMP_ERROR,
+    DropReason.UNKNOWN_IDENTITY,
+    DropReason.TOO_BIG,
+)
+
+
+def to_tap(constants: Constants, maps: MapNumbers) -> bytes:
+    """The program as bytes. It reads the map `reply` and counts in `lost`."""
+    code = Code()
+    _choose_family(code)
+    ipv4_down(code, constants, maps)
+    ipv6_down(code, constants, maps)
+    _send(code, constants)
+    _lose(code, maps)
+    return code.assembled()
+
+
+def _choose_family(code: Code) -> None:
+    """No guest is behind a tag that the host has set."""
+    unknown = lost(DropReason.UNKNOWN_IDENTITY)
+    code.take(Op.MOV, CONTEXT, 1)
+    code.load(Size.WORD, 1, CONTEXT, _HAS_TAG)
+    code.jump_if(If.UNEQUAL, 1, 0, unknown)
+    code.load(Size.WORD, 1, CONTEXT, _PROTOCOL)
+    code.jump_if(If.EQUAL, 1, _IPV6, "ipv6")
+    code.jump_if(If.UNEQUAL, 1, _IPV4, unknown)
+
+
+def _send(code: Code, constants: Constants) -> None:
+    """From the service's MAC to the guest's, with the guest's tag, out of its tap. A
+    mark is the host's own, and does not go along.
+    """
+    code.label(SEND)
+    code.load(Size.WORD, 1, REPLY, layout.REPLY_MAC)
+    code.store(Size.WORD, STACK, MACS, 1)
+    code.load(Size.HALF, 1, REPLY, layout.REPLY_MAC + 4)
+    code.store(Size.HALF, STACK, MACS + 4, 1)
+    for at, half in enumerate(struct.unpack("<HHH", constants.service_mac)):
+        code.store_number(Size.HALF, STACK, MACS + 6 + 2 * at, half)
+    code.put(Op.MOV, 2, 0)
+    at_stack(code, 3, MACS)
+    write(code, 12)
+    code.put(Op.MOV, 1, 0)
+    code.store(Size.WORD, CONTEXT, _MARK, 1)
+    code.load(Size.HALF, 3, REPLY, layout.REPLY_VLAN)
+    code.jump_if(If.EQUAL, 3, 0, "redirect")
+    code.take(Op.MOV, 1, CONTEXT)
+    code.put(Op.MOV, 2, _VLAN)
+    code.call(_VLAN_PUSH)
+    code.jump_if(If.UNEQUAL, 0, 0, lost(DropReason.MALFORMED))
+    code.label("redirect")
+    code.load(Size.WORD, 1, REPLY, layout.REPLY_TAP)
+    code.put(Op.MOV, 2, 0)
+    code.call(_REDIRECT)
+    code.leave()
+
+
+def _lose(code: Code, maps: MapNumbers) -> None:
+    for reason in _REASONS:
+        code.label(lost(reason))
+        code.store_number(Size.WORD, STACK, KEY, reason)
+        code.jump("count")
+    code.label("count")
+    look_up(code, maps.lost, KEY)
+    code.jump_if(If.EQUAL, 0, 0, UNCOUNTED)
+    code.put(Op.MOV, 1, 1)
+    code.count(0, 0, 1)
+    code.label(UNCOUNTED)
+    code.put(Op.MOV, 0, _DROP)
+    code.leave()
