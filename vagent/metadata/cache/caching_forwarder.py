@@ -56,10 +56,12 @@ class CachingForwarder:
         request, cache = connection.request, self._cache
         key, registration = request.key, connection.registration
         if not key or not cache.ttl or registration is None:
-            if self.admits(connection):
-                if not request.is_safe:
-                    cache.drop(connection.main_identity)
-                self.forward(connection, body)
+            if not self.takes_place(connection):
+                self.refuse(connection, "too-many-requests")
+                return
+            if not request.is_safe:
+                cache.drop(connection.main_identity)
+            self.forward(connection, body)
             return
         prefix = connection.identity.cache_prefix
         if prefix:
@@ -98,9 +100,10 @@ class CachingForwarder:
 
     def takes_place(self, connection: DownstreamConnection) -> bool:
         """May one more request of the guest wait for the upstream? Counts it if so."""
-        if connection.quota.in_flight >= self._limits.in_flight:
+        quota = connection.quota
+        if quota.in_flight >= self._limits.in_flight:
             return False
-        connection.quota.in_flight += 1
+        quota.in_flight += 1
         return True
 
     def refuse(self, connection: DownstreamConnection, reason: str) -> None:

@@ -23,6 +23,8 @@ from vagent.metadata.limits import (
     MAX_REPLY_HEAD,
 )
 
+_END = b"\r\n\r\n"
+"""The end of a head."""
 _LINE = re.compile(
     rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?", re.DOTALL
 )
@@ -38,7 +40,8 @@ class ResponseHead:
     `awaits_instance`: the embedded server does not know the instance, whatever the path
     (`INSTANCE_FIELD`). `rendered` belongs to the response writer, which remembers here
     what a guest usually gets of this head: heads are shared by responses that differ
-    only in their body.
+    only in their body. `body_length` is that of the response to any request but HEAD,
+    -1 where the head alone does not tell it.
     """
 
     status: int
@@ -48,6 +51,12 @@ class ResponseHead:
     persistent: bool
     awaits_instance: bool = False
     rendered: bytes = field(init=False, default=b"", compare=False, repr=False)
+    body_length: int = field(init=False, default=-1, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        is_final = self.status >= 200 and self.status not in BODILESS
+        if is_final and not self.chunked and self.length is not None:
+            self.body_length = self.length
 
 
 class _Fields:
@@ -159,7 +168,20 @@ class ResponseReader:
         """
         self.started = True
         if self.head is None:
-            rest = self._read_head(self._tail + data if self._tail else data)
+            if self._tail:
+                data = self._tail + data
+            end = data.find(_END, 0, MAX_REPLY_HEAD) + 4
+            head = self._parse(data[:end]) if end > 3 else None
+            if (
+                head is not None
+                and head.body_length == len(data) - end
+                and not self._head_only
+            ):
+                # A whole response in one piece, as most are.
+                self.head, self._left = head, 0
+                self.reusable = head.persistent
+                return data[end:], True
+            rest = self._read_heads(head, data, end)
             if rest is None:
                 return b"", False
             data = rest
@@ -174,16 +196,14 @@ class ResponseReader:
             and not self.head.chunked
         )
 
-    def _read_head(self, data: bytes) -> bytes | None:
-        while True:
-            end = data.find(b"\r\n\r\n", 0, MAX_REPLY_HEAD)
-            if end < 0:
-                if len(data) >= MAX_REPLY_HEAD:
-                    raise WireError(f"reply head above {MAX_REPLY_HEAD} bytes")
-                self._tail = data
-                return None
-            head = self._parse(data[: end + 4])
-            data = data[end + 4 :]
+    def _read_heads(
+        self, head: ResponseHead | None, data: bytes, end: int
+    ) -> bytes | None:
+        """Read on behind interim responses, from the first head on, which ends at
+        `end`. What follows the final head; None: it is not complete.
+        """
+        while head is not None:
+            data = data[end:]
             if head.status >= 200:
                 self._tail = b""
                 self._choose_framing(head)
@@ -191,6 +211,12 @@ class ResponseReader:
             self._interim += 1
             if head.status == 101 or self._interim > MAX_INTERIM_REPLIES:
                 raise WireError("interim replies that nobody asked for")
+            end = data.find(_END, 0, MAX_REPLY_HEAD) + 4
+            head = self._parse(data[:end]) if end > 3 else None
+        if len(data) >= MAX_REPLY_HEAD:
+            raise WireError(f"reply head above {MAX_REPLY_HEAD} bytes")
+        self._tail = data
+        return None
 
     def _choose_framing(self, head: ResponseHead) -> None:
         self.head = head

@@ -203,15 +203,16 @@ class ForwardedRequest:
                 self._collected = []
                 self._size = 0
                 return
-        self._deliver(connection, head, content)
+        self._receiver.send_response(head, content)
+        if head.status >= 400 or not self._pool.refusals.is_empty:
+            self._tell(connection, head.status, content)
 
     def _deliver(
         self, connection: UpstreamConnection | None, head: ResponseHead, content: bytes
     ) -> None:
-        """Pass the whole response on."""
+        """Pass on the response to a request whose instance stayed unknown."""
         self._receiver.send_response(head, content)
-        if head.status >= 400 or not self._pool.refusals.is_empty:
-            self._tell(connection, head.status, content)
+        self._tell(connection, head.status, content)
 
     @property
     def is_for_boot(self) -> bool:

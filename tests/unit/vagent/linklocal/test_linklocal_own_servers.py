@@ -97,8 +97,8 @@ def test_addresses_of_a_name_are_left_out_one_by_one() -> None:
         ("224.0.0.5", "is not a unicast address"),
         ("::", "is not a unicast address"),
         ("ff02::1", "is not a unicast address"),
-        ("::ffff:10.0.0.8", "IPv4-mapped form"),
-        ("fe80::1%lo", "has a zone"),
+        ("::ffff:10.0.0.8", "has a zone or an IPv4-mapped form, which is not allowed"),
+        ("fe80::1%lo", "has a zone or an IPv4-mapped form, which is not allowed"),
         ("169.254.64.2", "is in the range of the guests' identities"),
         ("10.0.0.8", ""),
         ("127.0.0.1", ""),
@@ -109,7 +109,7 @@ def test_a_name_leads_to_where_a_server_can_be(address: str, why: str) -> None:
     """The rule of provisioned addresses, and no identity, whose guest may change."""
     found = ip_address(address)
     told = OWN.why_not_at(found, 80)
-    assert why in told
+    assert told.startswith(why)
     assert bool(why) == bool(told)
     service = replace(NTP, fabric_addresses=(found,))
     assert why in OWN.why_not_found(service)
