@@ -53,6 +53,7 @@ from vagent.nova.authority import Authority
 from vagent.nova.embedded import EmbeddedServer
 from vagent.nova.identity.compose import identity_signer
 from vagent.nova.instance_files.precedence import all_instances
+from vagent.nova.read_ahead import ReadAhead
 from vagent.nova.server import metadata_site
 from vagent.nova.source import StoredPasswords
 from vagent.nova.tls import TlsFactory
@@ -210,8 +211,11 @@ class Agent:
             config.metadata_server,
             self._store,
             emit=emit,
-            changed=self._proxy.instance_changed,
+            changed=self._instance_changed,
             reactor=reactor,
+        )
+        self._read_ahead = ReadAhead(
+            self._instances, ports_of=self._registry.ports_of, clock=reactor
         )
         self._first_services: Deferred[None] = Deferred()
         self._names_of_services = NameFollower(
@@ -363,6 +367,10 @@ class Agent:
                 contexts, site, emit=self._observer.emit, clock=self._reactor
             )
         self._listeners.listen(config.listen, site, "metadata server")
+        self._registry.subscribe(self._read_ahead.ports_changed)
+        self._read_ahead.expect(
+            each.port.instance_id for each in self._registry.registrations()
+        )
 
     def _account(self) -> KeystoneAccount | None:
         credentials = self._config.service_credentials
@@ -429,6 +437,11 @@ class Agent:
                 self._proxy.refusals.forget(old.port.id)
         self._data_path.ports_changed(change)
 
+    def _instance_changed(self, instance_id: str) -> None:
+        self._proxy.instance_changed(instance_id)
+        if self._config.metadata_server is not None:
+            self._read_ahead.instance_changed(instance_id)
+
     def _services_changed(self, table: ServiceTable) -> None:
         metadata = table.metadata()
         self._proxy.set_target(None if metadata is None else target_of(metadata))
@@ -438,6 +451,7 @@ class Agent:
 
     async def _stop_watching(self) -> None:
         self._own_names.stop()
+        self._read_ahead.stop()
         self._instances.stop()
         self._certificates.stop()
         self._judgements.stop()

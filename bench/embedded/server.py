@@ -15,6 +15,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.main import installReactor
+from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner
 
 from bench.clients.crowd import Member, load
@@ -22,6 +23,7 @@ from vagent.config.model import Secret, VendorDataConfig, VendorDataTarget
 from vagent.listeners import LISTEN_BACKLOG
 from vagent.metadata.http.date import HttpDate
 from vagent.nova.authority import Authority
+from vagent.nova.read_ahead import ReadAhead
 from vagent.nova.server import metadata_site
 from vagent.nova.source import KIND, StoredInstances, StoredPasswords
 from vagent.nova.vendordata.compose import vendor_data_of
@@ -90,6 +92,11 @@ async def serve(options: argparse.Namespace, reactor: Any) -> None:
             now=time.time,  # noqa: TID251  must mean something after a restart
         ),
     )
+    # As in the agent, whose guests have ports before they ask.
+    read_ahead = ReadAhead(instances, ports_of=lambda _: (), clock=reactor)
+    read_ahead.expect(member.instance_id for member in load(options.crowd))
+    while read_ahead.waiting:
+        await deferLater(reactor, 0.05)
     reactor.listenTCP(options.port, site, backlog=LISTEN_BACKLOG, interface=LOOPBACK)
     freeze_heap()
 

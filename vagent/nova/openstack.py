@@ -119,8 +119,13 @@ def _listing(instance: Instance, version: str) -> list[str]:
     return listing
 
 
-def _meta_data_json(instance: Instance, version: str, entropy: Entropy) -> NovaReply:
-    """Rendered once for an instance: guests ask for nothing more often."""
+def render_ahead(instance: Instance) -> None:
+    """Render the document that guests ask for most often."""
+    _rendered(instance, VERSIONS[-1])
+
+
+def _rendered(instance: Instance, version: str) -> NovaReply | SeededReply:
+    """Its meta_data.json, rendered once."""
     rendered = instance.rendered.get(version)
     if rendered is None:
         place = uuid4().hex
@@ -130,6 +135,11 @@ def _meta_data_json(instance: Instance, version: str, entropy: Entropy) -> NovaR
             if "random_seed" in document
             else json_reply(document)
         )
+    return rendered
+
+
+def _meta_data_json(instance: Instance, version: str, entropy: Entropy) -> NovaReply:
+    rendered = _rendered(instance, version)
     if isinstance(rendered, NovaReply):
         return rendered
     return rendered.with_seed(entropy(RANDOM_SEED_BYTES))
