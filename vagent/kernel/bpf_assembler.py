@@ -30,6 +30,7 @@ class Op(IntEnum):
 
     ADD = 0x00
     AND = 0x50
+    OR = 0x40
     LSH = 0x60
     RSH = 0x70
     XOR = 0xA0

@@ -1,0 +1,1 @@
+"""The stages of the program at every tap: how a guest's frame goes up to the host."""
