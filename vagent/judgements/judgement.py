@@ -33,6 +33,9 @@ class JudgementKind(StrEnum):
     INSTANCE_UNKNOWN = "instance-unknown"
     INSTANCE_DIRECTORY_FAILED = "instance-directory-failed"
     INSTANCE_FILES_REFUSED = "instance-files-refused"
+    GUEST_NOT_AS_REGISTERED = "guest-not-as-registered"
+    PORTS_NEVER_ASKED = "ports-never-asked"
+    TAPS_WITHOUT_PORT = "taps-without-port"
 
 
 class SubjectKind(StrEnum):
@@ -41,12 +44,14 @@ class SubjectKind(StrEnum):
     ENDPOINT = "endpoint"
     PORT = "port"
     DIRECTORY = "directory"
+    HOST = "host"
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """The one that a judgement is about. `id` finds it (the UUID of a port,
-    `address:port` of an endpoint, the path of a directory), `name` is what people call
+    `address:port` of an endpoint, the path of a directory, of the host what of it is
+    meant), `name` is what people call
     it, "" where that is the same.
     """
 

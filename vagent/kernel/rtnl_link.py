@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from vagent.kernel.netlink import (
+    NLM_DUMP,
     NLM_REQUEST,
     attribute,
     attributes_in,
@@ -20,6 +21,10 @@ LINK_GROUP = 1
 interface."""
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINK_NETNSID = 3, 5, 37
+_IFLA_MASTER, _IFLA_LINKINFO = 10, 18
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_IFLA_TUN_TYPE, _IFF_TAP = 3, 2
+_IFF_UP = 1
 _INDEX = struct.Struct("=i")
 _LINK = struct.Struct("=BxHiII")
 
@@ -30,6 +35,52 @@ class LinkChange(NamedTuple):
     ifindex: int
     name: str
     is_gone: bool
+
+
+class Link(NamedTuple):
+    """An interface, as the kernel lists it. `kind` is `bridge`, `veth`, `tun`,
+    `openvswitch`, … or "" for a physical one; `is_tap` says that a `tun` carries
+    Ethernet. `master` is the ifindex of the bridge (or other master) that it is a port
+    of, 0 for none. `tied` is the ifindex of the interface that it is tied to: the other
+    end of a veth, or what a VLAN interface is on; `is_away` says that this is in
+    another network namespace.
+    """
+
+    ifindex: int
+    name: str
+    kind: str
+    is_up: bool
+    master: int = 0
+    is_tap: bool = False
+    tied: int = 0
+    is_away: bool = False
+
+
+def encode_list() -> bytes:
+    """Ask for all interfaces, to be dumped."""
+    body = _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    return message(_RTM_GETLINK, NLM_REQUEST | NLM_DUMP, body)
+
+
+def link_in(kind: int, body: bytes) -> Link | None:
+    """One message of the answer to `encode_list`; None for any other message."""
+    if kind != _RTM_NEWLINK or len(body) < _LINK.size:
+        return None
+    _, _, ifindex, flags, _ = _LINK.unpack_from(body)
+    found = attributes_in(body[_LINK.size :])
+    about = attributes_in(found.get(_IFLA_LINKINFO, b""))
+    data = attributes_in(about.get(_IFLA_INFO_DATA, b""))
+    what = _text(about.get(_IFLA_INFO_KIND, b""))
+    return Link(
+        ifindex,
+        _text(found.get(_IFLA_IFNAME, b"")),
+        what,
+        bool(flags & _IFF_UP),
+        _number(found.get(_IFLA_MASTER, b"")),
+        what == "tun" and data.get(_IFLA_TUN_TYPE, b"")[:1] == bytes([_IFF_TAP]),
+        _number(found.get(_IFLA_LINK, b"")),
+        _IFLA_LINK_NETNSID in found,
+    )
 
 
 def links_in(data: bytes) -> Iterator[LinkChange]:
@@ -60,10 +111,13 @@ def linked_in(answer: bytes) -> int:
         if kind != _RTM_NEWLINK:
             continue
         found = attributes_in(body[_LINK.size :])
-        tied = found.get(_IFLA_LINK, b"")
-        if _IFLA_LINK_NETNSID not in found and len(tied) == _INDEX.size:
-            return int(_INDEX.unpack(tied)[0])
+        if _IFLA_LINK_NETNSID not in found:
+            return _number(found.get(_IFLA_LINK, b""))
     return 0
+
+
+def _number(value: bytes) -> int:
+    return int(_INDEX.unpack(value)[0]) if len(value) == _INDEX.size else 0
 
 
 def _text(value: bytes) -> str:

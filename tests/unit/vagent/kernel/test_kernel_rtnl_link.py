@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from vagent.datapath.taps import LinkNames
 from vagent.kernel.netlink import attribute
-from vagent.kernel.rtnl_link import LinkChange, encode_question, linked_in, links_in
+from vagent.kernel.rtnl_link import (
+    Link,
+    LinkChange,
+    encode_list,
+    encode_question,
+    link_in,
+    linked_in,
+    links_in,
+)
 
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR = 16, 17, 20
 
@@ -139,3 +147,55 @@ def test_a_number_that_is_given_again_starts_anew() -> None:
     assert {"tap1"} == names.take(LinkChange(7, "tap1", is_gone=False))
     assert {"tap1"} == names.take(LinkChange(7, "tap1", is_gone=True))
     assert {"tap2"} == names.take(LinkChange(7, "tap2", is_gone=False))
+
+
+IFLA_IFNAME, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_NETNSID = 3, 5, 10, 18, 37
+INFO_KIND, INFO_DATA, TUN_TYPE = 1, 2, 3
+
+
+def listed(*attributes: tuple[int, bytes], flags: int = 0x1003) -> Link | None:
+    body = struct.pack("=BxHiII", socket.AF_UNSPEC, 1, 7, flags, 0)
+    body += b"".join(attribute(kind, value) for kind, value in attributes)
+    return link_in(RTM_NEWLINK, body)
+
+
+def test_the_list_is_a_dump() -> None:
+    """Of all interfaces (RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP)."""
+    _, kind, flags, *_ = struct.unpack_from("=IHHII", encode_list())
+    assert (18, 0x301) == (kind, flags)
+
+
+def test_a_tap_in_a_bridge() -> None:
+    """With name, kind and master; a tun device of the other type is none."""
+    for tun_type, is_tap in ((2, True), (1, False)):
+        data = attribute(INFO_DATA, attribute(TUN_TYPE, bytes([tun_type])))
+        found = listed(
+            (IFLA_IFNAME, b"vnet0\0"),
+            (IFLA_MASTER, struct.pack("=I", 3)),
+            (IFLA_LINKINFO, attribute(INFO_KIND, b"tun\0") + data),
+        )
+        assert Link(7, "vnet0", "tun", is_up=True, master=3, is_tap=is_tap) == found
+
+
+def test_the_end_of_a_veth_pair() -> None:
+    """Its other end is here, or in another namespace; down is down."""
+    kind = (IFLA_LINKINFO, attribute(INFO_KIND, b"veth\0"))
+    tied = (IFLA_LINK, struct.pack("=I", 8))
+    name = (IFLA_IFNAME, b"v\0")
+    assert Link(7, "v", "veth", is_up=False, tied=8) == listed(
+        name, kind, tied, flags=2
+    )
+    away = (IFLA_NETNSID, struct.pack("=i", 0))
+    found = listed(name, kind, tied, away)
+    assert Link(7, "v", "veth", is_up=True, tied=8, is_away=True) == found
+
+
+def test_a_physical_interface_has_no_kind() -> None:
+    """Nor has what says nothing about itself."""
+    assert Link(7, "eth0", "", is_up=True) == listed((IFLA_IFNAME, b"eth0\0"))
+
+
+def test_other_messages_are_no_links() -> None:
+    """Nor are those that are cut short."""
+    assert link_in(RTM_NEWADDR, bytes(40)) is None
+    assert link_in(RTM_NEWLINK, bytes(15)) is None

@@ -17,6 +17,8 @@ import introspect
 import provision
 import vagent
 from vagent.datapath.fast_path.entry import Match, Pair
+from vagent.datapath.tap.layout import DropReason
+from vagent.datapath.tap.refusals import Refusal, Sender
 from vagent.datapath.trap.decide import Reason, Verdict
 from vagent.judgements.judgement import JudgementKind, Severity
 from vagent.kernel.ip_packet import OpeningPacket
@@ -52,6 +54,9 @@ SAMPLES: dict[Any, Any] = {
     RefusalKind: RefusalKind.SIGNATURE,
     JudgementKind: JudgementKind.SIGNATURE_REFUSED,
     Severity: Severity.WRONG,
+    Refusal: Refusal(
+        DropReason.SPOOFED, Sender("tap", 0, False, PORT.mac, ADDRESS), PORT, ()
+    ),
     Match: Match(11, bytes(6), 17, PAIR),
 }
 """A value for each type that a field of an event has."""

@@ -1,0 +1,106 @@
+"""What is seen at the taps, as judgements with remedies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+
+from vagent.datapath.tap.layout import DropReason
+from vagent.datapath.tap.refusals import Difference, Refusal, Sender
+from vagent.judgements.judgement import JudgementKind, Severity, SubjectKind
+from vagent.judgements.of_taps import (
+    RECENT_SECONDS,
+    of_senders,
+    of_silent,
+    of_unregistered,
+)
+from vagent.ports.port import Port
+
+PORT = Port(
+    "p", "i", "t", "", "web", "tap1", "02:00:00:00:00:01", IPv4Address("10.0.0.5"), None
+)
+SENDER = Sender("tap1", 0, False, "02:00:00:00:00:01", IPv4Address("10.0.0.9"))
+SPOOFED = Refusal(DropReason.SPOOFED, SENDER, PORT, (Difference.ADDRESS,), 3, 5.0)
+
+
+def test_a_guest_that_is_not_as_registered() -> None:
+    """With what it uses and what is registered, once for a port, about the latest."""
+    other = replace(
+        SPOOFED,
+        sender=replace(SENDER, mac="02:00:00:00:00:99"),
+        differs=(Difference.VLAN, Difference.MAC),
+        ago=9.0,
+    )
+    (found,) = of_senders([SPOOFED, other])
+    assert JudgementKind.GUEST_NOT_AS_REGISTERED is found.kind
+    assert Severity.WARNING is found.severity
+    assert (SubjectKind.PORT, "p", "web") == (
+        found.subject.kind,
+        found.subject.id,
+        found.subject.name,
+    )
+    assert (
+        "its guest asks from another address: from 02:00:00:00:00:01 10.0.0.9,"
+        " registered is 02:00:00:00:00:01 10.0.0.5; such packets are dropped"
+    ) == found.text
+    assert "vagentctl port add" in found.remedy
+    (found,) = of_senders([other])
+    assert "from another VLAN and another MAC address:" in found.text
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        replace(SPOOFED, port=None, differs=(Difference.PORT,)),
+        replace(SPOOFED, differs=()),
+        replace(SPOOFED, reason=DropReason.UNLEARNED),
+        replace(SPOOFED, ago=RECENT_SECONDS),
+    ],
+)
+def test_what_is_none_of_a_ports(refusal: Refusal) -> None:
+    """A tap without a port, a sender as registered, an address that is being learned,
+    and what was long ago.
+    """
+    assert [] == [*of_senders([refusal])]
+
+
+def test_each_port_has_its_own() -> None:
+    """The subject is named after the tap where the port has no name."""
+    other = replace(SPOOFED, port=replace(PORT, id="q", display_name=""))
+    assert ["web", "tap1"] == [
+        each.subject.name for each in of_senders([SPOOFED, other])
+    ]
+
+
+def test_taps_without_a_port() -> None:
+    """One note for the host, however many there are."""
+    assert [] == [*of_unregistered(())]
+    (one,) = of_unregistered(("vnet0",))
+    assert (JudgementKind.TAPS_WITHOUT_PORT, Severity.NOTE) == (one.kind, one.severity)
+    assert SubjectKind.HOST is one.subject.kind
+    assert (
+        "1 interface looks like a guest's and has no port: vnet0; nothing" in one.text
+    )
+    assert "vagentctl port add" in one.remedy
+    (many,) = of_unregistered([f"vnet{n}" for n in range(8)])
+    assert (
+        "8 interfaces look like a guest's and have no port: vnet0, vnet1, vnet2, vnet3,"
+        " vnet4 and 3 more; nothing"
+    ) in many.text
+    assert one.key == many.key
+
+
+def test_guests_that_never_asked() -> None:
+    """A note, not a fault: a guest may read a config drive."""
+    assert [] == [*of_silent(())]
+    (one,) = of_silent((PORT,))
+    assert (JudgementKind.PORTS_NEVER_ASKED, Severity.NOTE) == (one.kind, one.severity)
+    assert (
+        "the 1 guest of a port has never asked a service, though the tap is there:"
+        " tap1 (p)"
+    ) == one.text
+    assert "vagentctl explain --port UUID" in one.remedy
+    (two,) = of_silent((PORT, PORT))
+    assert "the 2 guests of ports have never asked" in two.text
