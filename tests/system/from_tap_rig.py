@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
@@ -17,6 +20,7 @@ from scapy.packet import Packet
 
 from tests.system.tap_run import Ran, run
 from vagent.datapath.tap import layout
+from vagent.datapath.tap.flow_entry import KEY_SIZE, VALUE_SIZE
 from vagent.datapath.tap.from_tap import from_tap
 from vagent.datapath.tap.layout import (
     Constants,
@@ -28,7 +32,7 @@ from vagent.datapath.tap.layout import (
     MapNumbers,
 )
 from vagent.kernel import bpf
-from vagent.kernel.bpf import BpfMap
+from vagent.kernel.bpf import BpfMap, MapKind
 from vagent.kernel.bpf_assembler import Code, If, Op, Size
 from vagent.ports.identity import identity6_of
 
@@ -105,10 +109,20 @@ def telling_tag(program: bytes) -> bytes:
     return bytes(text) + behind.assembled()
 
 
+def fast_path_maps() -> dict[str, BpfMap]:
+    """As the fast path makes them, but smaller."""
+    return {
+        "entries": BpfMap(MapKind.HASH, key=KEY_SIZE, value=VALUE_SIZE, entries=8),
+        "lease": BpfMap(MapKind.ARRAY, key=4, value=8, entries=1),
+        "counted": BpfMap(MapKind.LRU_HASH, key=KEY_SIZE, value=8, entries=_SMALL),
+        "candidates": BpfMap(MapKind.QUEUE, key=0, value=KEY_SIZE, entries=8),
+    }
+
+
 class FromTap:
     """from_tap with an untagged guest that has an address of each kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fast_path: bool = False) -> None:
         self.maps = {
             name: BpfMap(
                 form.kind,
@@ -118,13 +132,15 @@ class FromTap:
             )
             for name, form in layout.MAPS.items()
         }
+        if fast_path:
+            self.maps |= fast_path_maps()
         self.constants = Constants(
             guest_side=LOOPBACK,
             host_mac=octets(HOST_MAC),
             service_mac=octets(SERVICE_MAC),
             identity_base=int(BASE),
             identity_prefix6=IPv6Address(IDENTITY6).packed[:4],
-            fast_path=False,
+            fast_path=fast_path,
         )
         numbers = {name: each.descriptor for name, each in self.maps.items()}
         self.text = from_tap(self.constants, MapNumbers(**numbers))
@@ -241,6 +257,39 @@ class FromTap:
         for each in self.maps.values():
             each.close()
         os.close(self.number)
+
+
+AGENT_CAPABILITIES = "+net_admin,+net_raw,+bpf"
+
+
+def load_with(capabilities: str, text: bytes, maps: Iterable[BpfMap]) -> str:
+    """What another process with these capabilities says to the program: "loaded", or
+    what the kernel says. It gets the maps as they are.
+    """
+    script = (
+        "import sys\n"
+        "from vagent.errors import KernelError\n"
+        "from vagent.kernel import bpf\n"
+        "try:\n"
+        "    bpf.load(sys.stdin.buffer.read())\n"
+        "    print('loaded')\n"
+        "except KernelError as failure:\n"
+        "    print(failure)\n"
+    )
+    done = subprocess.run(
+        [
+            "setpriv",
+            f"--bounding-set=-all,{capabilities}",
+            sys.executable,
+            "-c",
+            script,
+        ],
+        input=text,
+        capture_output=True,
+        check=False,
+        pass_fds=[each.descriptor for each in maps],
+    )
+    return done.stdout.decode() or done.stderr.decode()
 
 
 def described(frame: bytes | Packet) -> str:

@@ -14,7 +14,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from vagent.datapath.fast_path.entry import (
+from vagent.datapath.fast_path.program import at_fabric, at_tap
+from vagent.datapath.tap.flow_entry import (
     KEY_SIZE,
     VALUE_SIZE,
     Match,
@@ -24,7 +25,7 @@ from vagent.datapath.fast_path.entry import (
     encode_entry,
     encode_match,
 )
-from vagent.datapath.fast_path.program import AGAIN, THRESHOLD, at_fabric, at_tap
+from vagent.datapath.tap.translate import AGAIN, THRESHOLD
 from vagent.kernel import bpf
 from vagent.kernel.bpf import BpfMap, MapKind
 

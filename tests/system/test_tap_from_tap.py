@@ -18,6 +18,7 @@ from scapy.packet import Packet, Raw
 
 from tests.system.from_tap_rig import (
     ADDRESS,
+    AGENT_CAPABILITIES,
     CUSTOMER,
     DROP,
     FAR,
@@ -32,6 +33,7 @@ from tests.system.from_tap_rig import (
     SERVICE,
     SERVICE_MAC,
     FromTap,
+    load_with,
     octets,
 )
 from vagent.datapath.tap import layout
@@ -410,3 +412,12 @@ def test_a_place_is_one_vlan(tap: FromTap, tag: int, kind: int, vlan: int) -> No
     assert tap.run_tagged(to_service(TCP(), src=SERVICE), tag, kind).said == DROP
     frame = to_service(TCP(), dst=FAR)
     assert tap.run_tagged(frame, tag, kind) == (PASS, bytes(frame), tag)
+
+
+@pytest.mark.parametrize("fast_path", [False, True])
+def test_it_loads_with_the_agents_capabilities(fast_path: bool) -> None:
+    """The verifier is stricter with a program that lacks CAP_PERFMON."""
+    tap = FromTap(fast_path=fast_path)
+    said = load_with(AGENT_CAPABILITIES, tap.text, tap.maps.values())
+    tap.close()
+    assert said == "loaded\n"

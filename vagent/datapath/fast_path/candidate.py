@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from vagent.datapath.fast_path.entry import Match
 from vagent.datapath.state import INDEX_BITS, INDEX_MASK, LISTENER, REFUSE
+from vagent.datapath.tap.flow_entry import Match
 from vagent.kernel.conntrack import (
     DYING,
     ESTABLISHED,

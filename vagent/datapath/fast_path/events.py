@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vagent.datapath.events import DataPathEvent, FlowEvent, port_facts
-from vagent.datapath.fast_path.entry import Match
+from vagent.datapath.tap.flow_entry import Match
 from vagent.observe.event import Metric
 from vagent.ports.port import Registration
 

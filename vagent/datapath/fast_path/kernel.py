@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address
 from typing import Protocol
 
-from vagent.datapath.fast_path.entry import KEY_SIZE, VALUE_SIZE, Count, decode_count
 from vagent.datapath.fast_path.program import at_fabric, at_tap
+from vagent.datapath.tap.flow_entry import KEY_SIZE, VALUE_SIZE, Count, decode_count
 from vagent.errors import KernelError
 from vagent.kernel import bpf, netlink
 from vagent.kernel import rtnl_route as route

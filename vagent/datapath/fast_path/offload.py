@@ -19,14 +19,6 @@ from ipaddress import IPv4Address
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from vagent.datapath.fast_path.candidate import Tries, why_not
-from vagent.datapath.fast_path.entry import (
-    Match,
-    Pair,
-    Way,
-    decode_match,
-    encode_entry,
-    encode_match,
-)
 from vagent.datapath.fast_path.events import (
     FastPathFlow,
     FastPathMissing,
@@ -42,6 +34,14 @@ from vagent.datapath.state import (
     UDP_AGES,
     Address,
     Attachment,
+)
+from vagent.datapath.tap.flow_entry import (
+    Match,
+    Pair,
+    Way,
+    decode_match,
+    encode_entry,
+    encode_match,
 )
 from vagent.errors import KernelError, WireError
 from vagent.kernel.conntrack import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from ipaddress import IPv4Address
 
-from vagent.datapath.fast_path.entry import Match
 from vagent.datapath.fast_path.events import FastPathTapLeftOut
 from vagent.datapath.fast_path.kernel import FastPathKernel
 from vagent.datapath.state import Attachment
+from vagent.datapath.tap.flow_entry import Match
 from vagent.errors import KernelError
 from vagent.observe.event import Emit
 

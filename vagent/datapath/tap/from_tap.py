@@ -37,7 +37,7 @@ def from_tap(constants: Constants, maps: MapNumbers) -> bytes:
     code.take(Op.MOV, CONTEXT, 1)
     find_place(code)
     _choose_stage(code)
-    ipv4_up(code, maps)
+    ipv4_up(code, constants, maps)
     arp(code, constants, maps)
     ipv6_up(code, constants, maps)
     stacked(code, maps)

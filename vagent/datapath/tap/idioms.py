@@ -38,17 +38,23 @@ class Helper(IntEnum):
     DIFFERENCE = 28
     CHANGE_TAIL = 38
     PUSH = 87
+    REDIRECT_TO_NEIGHBOUR = 152
 
 
 class Skb(IntEnum):
     """Offsets in the context (linux/bpf.h, struct __sk_buff)."""
 
     LENGTH = 0
+    PACKET_TYPE = 4
     MARK = 8
+    PROTOCOL = 16
     HAS_TAG = 20
     TAG = 24
     TAG_TYPE = 28
     IFINDEX = 40
+    DATA = 76
+    DATA_END = 80
+    SEGMENT = 176
 
 
 PSEUDO_HEADER, ZERO_MEANS_NONE = 0x10, 0x20

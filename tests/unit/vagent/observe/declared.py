@@ -16,7 +16,7 @@ from typing import Any, get_args, get_type_hints
 import introspect
 import provision
 import vagent
-from vagent.datapath.fast_path.entry import Match, Pair
+from vagent.datapath.tap.flow_entry import Match, Pair
 from vagent.datapath.tap.layout import DropReason
 from vagent.datapath.tap.refusals import Refusal, Sender
 from vagent.datapath.trap.decide import Reason, Verdict

@@ -4,7 +4,7 @@ host.
 
 from __future__ import annotations
 
-from vagent.datapath.tap import layout
+from vagent.datapath.tap import layout, translate
 from vagent.datapath.tap.idioms import (
     CONTEXT,
     ETHERNET,
@@ -19,7 +19,7 @@ from vagent.datapath.tap.idioms import (
     store_bytes,
     swap16,
 )
-from vagent.datapath.tap.layout import DropReason, MapNumbers
+from vagent.datapath.tap.layout import Constants, DropReason, MapNumbers
 from vagent.datapath.tap.up.frame import (
     ADDRESS,
     END,
@@ -31,6 +31,7 @@ from vagent.datapath.tap.up.frame import (
     SUM_FLAGS,
     TARGET,
     UP,
+    WHERE,
     accept,
     refused,
     set_family,
@@ -58,7 +59,7 @@ TRANSPORT = 8
 its checksum is, 0 for none that changes."""
 
 
-def ipv4_up(code: Code, maps: MapNumbers) -> None:
+def ipv4_up(code: Code, constants: Constants, maps: MapNumbers) -> None:
     """The stage for IPv4."""
     code.label("ipv4")
     set_family(code, 4)
@@ -70,6 +71,8 @@ def ipv4_up(code: Code, maps: MapNumbers) -> None:
     look_up(code, maps.service, TARGET)
     code.jump_if(If.EQUAL, RESULT, 0, LET_PASS)
     write_keys(code)
+    if constants.fast_path:
+        _try_fast_path(code, maps)
     _check_header(code)
     look_up(code, maps.identity, PLACE)
     code.jump_if(If.EQUAL, RESULT, 0, STRANGER)
@@ -82,6 +85,20 @@ def ipv4_up(code: Code, maps: MapNumbers) -> None:
     code.label("ipv4 accepted")
     accept(code, maps, "ipv4")
     _rewrite(code)
+
+
+def _try_fast_path(code: Code, maps: MapNumbers) -> None:
+    """A packet of a flow with an entry goes straight to the fabric. Others go on."""
+    usual = "ipv4 usual way"
+    translate.read(code, usual)
+    translate.complete_key(code, from_guest=True)
+    translate.translate(
+        code, maps.entries, maps.lease, absent="fast path: count", otherwise=usual
+    )
+    translate.send_to_fabric(code)
+    translate.count(code, maps.counted, maps.candidates, usual)
+    code.label(usual)
+    code.load(Size.DOUBLE, WHERE, STACK, PLACE)  # the register was another meanwhile
 
 
 def _check_header(code: Code) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from vagent.datapath.fast_path.candidate import MAX_TRIES_OF_GUEST, Tries, why_not
-from vagent.datapath.fast_path.entry import Match, Pair
 from vagent.datapath.state import INDEX_BITS, LISTENER, REFUSE
+from vagent.datapath.tap.flow_entry import Match, Pair
 from vagent.kernel.conntrack import (
     DYING,
     ESTABLISHED,

@@ -10,7 +10,6 @@ import pytest
 from twisted.internet.task import Clock
 
 from vagent.datapath.fast_path.candidate import MAX_TRIES_OF_GUEST
-from vagent.datapath.fast_path.entry import Count, Match, Pair, encode_match
 from vagent.datapath.fast_path.events import (
     FastPathFlow,
     FastPathMissing,
@@ -34,6 +33,7 @@ from vagent.datapath.state import (
     Attachment,
     Tag,
 )
+from vagent.datapath.tap.flow_entry import Count, Match, Pair, encode_match
 from vagent.errors import KernelError
 from vagent.kernel.conntrack import (
     DYING,

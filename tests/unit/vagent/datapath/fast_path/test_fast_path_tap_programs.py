@@ -9,11 +9,11 @@ from unittest.mock import call, create_autospec
 
 import pytest
 
-from vagent.datapath.fast_path.entry import Match, Pair
 from vagent.datapath.fast_path.events import FastPathTapLeftOut
 from vagent.datapath.fast_path.kernel import FastPathKernel
 from vagent.datapath.fast_path.tap_programs import TapPrograms
 from vagent.datapath.state import Attachment, Tag
+from vagent.datapath.tap.flow_entry import Match, Pair
 from vagent.errors import KernelError
 from vagent.kernel.ip_packet import UDP
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vagent.datapath.fast_path.entry import (
+from vagent.datapath.tap.flow_entry import (
     KEY_SIZE,
     VALUE_SIZE,
     Match,
