@@ -92,7 +92,7 @@ def _find_index(code: Code, constants: Constants) -> None:
     code.put(Op.LSH, 1, 32)
     code.put(Op.RSH, 1, 32)
     code.jump_if(If.GREATER, 1, MAX_INDEX, lost(DropReason.UNKNOWN_IDENTITY))
-    code.store(Size.WORD, STACK, KEY, 1)
+    code.store(Size.DOUBLE, STACK, KEY, 1)
 
 
 def _choose_transport(code: Code) -> None:

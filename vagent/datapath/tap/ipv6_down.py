@@ -40,6 +40,7 @@ from vagent.datapath.tap.down import (
     replace_checksum,
     write,
 )
+from vagent.datapath.tap.idioms import put_wide
 from vagent.datapath.tap.layout import Constants, DropReason, MapNumbers, ReplyFlag
 from vagent.kernel.bpf_assembler import Code, If, Op, Size
 from vagent.kernel.ip_packet import ICMP6, TCP, UDP
@@ -103,7 +104,7 @@ def _find_index(code: Code, constants: Constants) -> None:
         code.load(Size.HALF, 1, STACK, HEADER + _PREFIX + 2 * at)
         code.jump_if(If.UNEQUAL, 1, half, unknown)
     load_number(code, HEADER + _INDEX, 2)
-    code.store(Size.WORD, STACK, KEY, 1)
+    code.store(Size.DOUBLE, STACK, KEY, 1)
 
 
 def _find_transport(code: Code) -> None:
@@ -145,13 +146,11 @@ def _choose_link_local(code: Code) -> None:
     code.take(Op.XOR, 1, 2)
     code.jump_if(If.UNEQUAL, 1, MAX_INDEX, lost(DropReason.UNKNOWN_IDENTITY))
     demand(code, ReplyFlag.TAKES_LINK_LOCAL)
-    for at, word in enumerate(
-        struct.unpack("<II", LINK_LOCAL.network_address.packed[:8])
-    ):
-        code.store_number(Size.WORD, STACK, ADDRESS + 4 * at, word)
-    for at in (0, 4):
-        code.load(Size.WORD, 1, STACK, HEADER + _LOWER + at)
-        code.store(Size.WORD, STACK, ADDRESS + 8 + at, 1)
+    prefix = LINK_LOCAL.network_address.packed[:8]
+    put_wide(code, 1, int.from_bytes(prefix, "little"))
+    code.store(Size.DOUBLE, STACK, ADDRESS, 1)
+    code.load(Size.DOUBLE, 1, STACK, HEADER + _LOWER)
+    code.store(Size.DOUBLE, STACK, ADDRESS + 8, 1)
     code.store_number(Size.DOUBLE, STACK, DIFFERENCE, 0)
     code.jump("ipv6 transport")
 
@@ -162,9 +161,9 @@ def _choose_registered(code: Code) -> None:
         code.load(Size.WORD, 1, STACK, HEADER + _LOWER + 4 * at)
         code.jump_if(If.UNEQUAL, 1, word, unknown)
     demand(code, ReplyFlag.HAS_IPV6)
-    for at in range(0, 16, 4):
-        code.load(Size.WORD, 1, REPLY, layout.REPLY_ADDRESS6 + at)
-        code.store(Size.WORD, STACK, ADDRESS + at, 1)
+    for at in (0, 8):
+        code.load(Size.DOUBLE, 1, REPLY, layout.REPLY_ADDRESS6 + at)
+        code.store(Size.DOUBLE, STACK, ADDRESS + at, 1)
     at_stack(code, 1, HEADER + _DESTINATION)
     code.put(Op.MOV, 2, 16)
     at_stack(code, 3, ADDRESS)

@@ -9,7 +9,6 @@ kernel sends on any interface.
 from __future__ import annotations
 
 import socket
-import struct
 
 from vagent.datapath.tap import layout
 from vagent.datapath.tap.down import (
@@ -25,6 +24,7 @@ from vagent.datapath.tap.down import (
     lost,
     write,
 )
+from vagent.datapath.tap.idioms import put_wide
 from vagent.datapath.tap.ipv4_down import ipv4_down
 from vagent.datapath.tap.ipv6_down import ipv6_down
 from vagent.datapath.tap.layout import Constants, DropReason, MapNumbers
@@ -75,12 +75,17 @@ def _send(code: Code, constants: Constants) -> None:
     mark is the host's own, and does not go along.
     """
     code.label(SEND)
-    code.load(Size.WORD, 1, REPLY, layout.REPLY_MAC)
-    code.store(Size.WORD, STACK, MACS, 1)
     code.load(Size.HALF, 1, REPLY, layout.REPLY_MAC + 4)
-    code.store(Size.HALF, STACK, MACS + 4, 1)
-    for at, half in enumerate(struct.unpack("<HHH", constants.service_mac)):
-        code.store_number(Size.HALF, STACK, MACS + 6 + 2 * at, half)
+    code.put(Op.LSH, 1, 32)
+    code.load(Size.WORD, 2, REPLY, layout.REPLY_MAC)
+    code.take(Op.ADD, 1, 2)
+    # In double words, because the verifier of Linux 6.1, where the program lacks
+    # CAP_PERFMON, refuses to have a part of one written after another.
+    put_wide(code, 2, int.from_bytes(constants.service_mac[:2], "little") << 48)
+    code.take(Op.ADD, 1, 2)
+    code.store(Size.DOUBLE, STACK, MACS, 1)
+    put_wide(code, 1, int.from_bytes(constants.service_mac[2:], "little"))
+    code.store(Size.DOUBLE, STACK, MACS + 8, 1)
     code.put(Op.MOV, 2, 0)
     at_stack(code, 3, MACS)
     write(code, 12)
@@ -102,7 +107,7 @@ def _send(code: Code, constants: Constants) -> None:
 def _lose(code: Code, maps: MapNumbers) -> None:
     for reason in _REASONS:
         code.label(lost(reason))
-        code.store_number(Size.WORD, STACK, KEY, reason)
+        code.store_number(Size.DOUBLE, STACK, KEY, reason)
         code.jump("count")
     code.label("count")
     look_up(code, maps.lost, KEY)

@@ -120,6 +120,8 @@ def _check_header(code: Code) -> None:
 
 def _find_checksum(code: Code) -> None:
     """A later fragment has none. A first one that ends before it cannot be carried."""
+    # Also where it is not used: the verifier tries what a processor would speculate.
+    code.store_number(Size.DOUBLE, STACK, SUM_FLAGS, 0)
     code.load(Size.HALF, 2, STACK, HEADER + _FRAGMENT)
     code.jump_if(If.BITS, 2, _FRAGMENT_OFFSET, "ipv4 without checksum")
     code.load(Size.DOUBLE, 3, STACK, END)
