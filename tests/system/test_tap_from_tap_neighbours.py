@@ -45,6 +45,7 @@ from vagent.datapath.tap.layout import DropReason, encode_service
 
 pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
+NAMED = IPv6Address(SERVICE6).packed
 GROUP, GROUP_MAC = "ff02::1:ff00:254", "33:33:ff:00:02:54"
 ICMP_AT = 54
 
@@ -80,7 +81,7 @@ def answer(address: str) -> Packet:
     )
 
 
-@pytest.mark.parametrize("address", [ADDRESS_LL, ADDRESS6, "2001:db8::77"])
+@pytest.mark.parametrize("address", [ADDRESS_LL, ADDRESS6, "2001:db8::77", "::5"])
 @pytest.mark.parametrize("destination", [GROUP, SERVICE6, "ff02::1"])
 @pytest.mark.parametrize(
     "upper",
@@ -212,6 +213,8 @@ def test_a_message_cut_before_what_it_is_about_is_dropped_in_a_first_fragment(
         message(IPv6ExtHdrFragment(m=1), ICMPv6ND_NA(tgt=FAR6)),
         message(IPv6ExtHdrFragment(offset=3), CLAIMS),
         message(UDP(), bytes(CLAIMS)),
+        message(b"\x80" + bytes(7) + NAMED, nh=58, dst=FAR6),
+        message(ICMPv6ND_NS(tgt=FAR6), NAMED),
         message(ICMPv6ND_NS(tgt=FAR6), mac=OTHER_MAC),
     ],
     ids=repr,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 
 import pytest
 from scapy.layers.inet import IP, TCP
@@ -47,6 +48,7 @@ pytestmark = [pytest.mark.system, pytest.mark.kernel]
 HEAD = bytes.fromhex("021111111111 020000000001")
 TAG_TYPES = (0x8100, 0x88A8, 0x9100, 0x9200, 0x9300)
 IDS = (0, 1, 5, 4095)
+NAMED = IPv6Address(SERVICE6).packed
 REPORT = IPv6ExtHdrHopByHop()
 
 
@@ -106,6 +108,9 @@ OTHERS = [
     IPv6(src=ADDRESS6, dst="ff02::1") / ICMPv6ND_NS(tgt=FAR6),
     IPv6(src=ADDRESS6, dst="ff02::1") / ICMPv6ND_Redirect(dst=FAR6, tgt=SERVICE6),
     IPv6(src=ADDRESS6, dst="ff02::1", nh=58) / Raw(b"\x88"),
+    # In places where it is no mention.
+    IPv6(src=ADDRESS6, dst=FAR6, nh=58) / Raw(b"\x80" + bytes(7) + NAMED),
+    IPv6(src=ADDRESS6, dst="ff02::1") / ICMPv6ND_NS(tgt=FAR6) / Raw(NAMED),
     *(
         IPv6(src=ADDRESS6, dst="ff02::16") / REPORT / listener
         for listener in (
@@ -177,4 +182,5 @@ def test_what_ends_in_its_tag_mentions_nothing(tap: FromTap) -> None:
 
 def test_other_protocols_pass_behind_a_tag(tap: FromTap) -> None:
     for kind in (0x88CC, 0x8847, 100):
-        tap.passes(behind(((0x8100, 5),), Raw(bytes(50)), kind))
+        for packet in MENTIONS:
+            tap.passes(behind(((0x8100, 5),), packet, kind))
