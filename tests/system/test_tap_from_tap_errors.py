@@ -138,6 +138,11 @@ def test_an_error_of_ipv6_quotes_the_identity(
         error(ABOUT_FLOWS[0], b""),
         error(b"\3"),
         error(ICMP(type=11), quoted(), options=[IPOption(b"\1\1\1\1")]),
+        # Looks like an error in a packet without options, from where that would begin.
+        error(
+            *(b"\3\1\0\0\x45\0\0\0", quoted(src=ADDRESS)),
+            options=[IPOption(b"\3\1\1\1")],
+        ),
         error(ABOUT_FLOWS[0], quoted(), flags="MF"),
         error(ICMP(type=4), quoted()),
         error(ICMP(type=5), quoted()),
@@ -211,6 +216,20 @@ def test_what_is_no_error_is_not_looked_into(tap: FromTap) -> None:
     reply = (ICMPv6EchoReply(data=quoted6()),)
     sent, expected = error(*reply, source=ADDRESS6), at_host(*reply, source=IDENTITY6)
     tap.sends(sent, expected)
+
+
+def test_the_quoted_traffic_class_does_not_matter(tap: FromTap) -> None:
+    sent = error(ABOUT_FLOWS6[0], quoted6(tc=0xB8), source=ADDRESS6)
+    expected = at_host(ABOUT_FLOWS6[0], quoted6(IDENTITY6, tc=0xB8), source=IDENTITY6)
+    tap.sends(sent, expected)
+
+
+def test_no_checksum_changes_with_link_local_addresses(tap: FromTap) -> None:
+    """Not even a wrong one."""
+    for checksum in (0, 0xFFFF, 0x1234):
+        kind = ICMPv6DestUnreach(code=4, cksum=checksum)
+        sent = error(kind, quoted6(ADDRESS_LL), source=ADDRESS_LL)
+        tap.sends(sent, at_host(kind, quoted6(IDENTITY_LL), source=IDENTITY_LL))
 
 
 def test_a_later_fragment_of_an_error_is_carried_as_any_other(tap: FromTap) -> None:

@@ -104,6 +104,12 @@ def test_other_protocols_get_it_without_a_checksum(
         tap.sends(sent, at_host(b"some", src=identity, nh=protocol))
 
 
+def test_udp_without_a_checksum_gets_none(tap: FromTap) -> None:
+    """IPv6 does not allow it (RFC 8200 8.1): the receiver drops it."""
+    upper = UDP(sport=1, dport=2, chksum=0) / b"x"
+    tap.sends(to_service(upper), at_host(upper))
+
+
 def test_no_checksum_changes_with_a_link_local_address(tap: FromTap) -> None:
     """Not even a wrong one, or one whose sum is zero."""
     for checksum in (0, 1, 0xFFFF, 0x1234):
@@ -187,9 +193,10 @@ def test_what_ends_before_its_checksum_is_dropped(
     for length in range(needed):
         frame = to_service(bytes(length), nh=protocol, src=address)
         tap.refuses(bytes(frame) + bytes(30), DropReason.MALFORMED, address)
-        first = IPv6ExtHdrFragment(nh=protocol, offset=0, m=1)
-        frame = to_service(first, bytes(length), src=address)
-        tap.refuses(bytes(frame) + bytes(30), DropReason.FRAGMENT, address)
+        for more, reason in ((1, DropReason.FRAGMENT), (0, DropReason.MALFORMED)):
+            first = IPv6ExtHdrFragment(nh=protocol, offset=0, m=more)
+            frame = to_service(first, bytes(length), src=address)
+            tap.refuses(bytes(frame) + bytes(30), reason, address)
 
 
 @pytest.mark.parametrize(("address", "identity"), PLACES)

@@ -213,6 +213,7 @@ def test_a_message_cut_before_what_it_is_about_is_dropped_in_a_first_fragment(
         message(IPv6ExtHdrFragment(m=1), ICMPv6ND_NA(tgt=FAR6)),
         message(IPv6ExtHdrFragment(offset=3), CLAIMS),
         message(UDP(), bytes(CLAIMS)),
+        message(UDP(sport=0x8800), NAMED, dst=FAR6),
         message(b"\x80" + bytes(7) + NAMED, nh=58, dst=FAR6),
         message(ICMPv6ND_NS(tgt=FAR6), NAMED),
         message(ICMPv6ND_NS(tgt=FAR6), mac=OTHER_MAC),

@@ -78,8 +78,6 @@ def ipv6_up(code: Code, constants: Constants, maps: MapNumbers) -> None:
     code.put(Op.OR, WALK, ABOUT_US)
     code.label("ipv6 walk")
     walk(code)
-    code.take(Op.MOV, 1, WALK)
-    code.put(Op.AND, 1, KIND)
     code.jump_if(If.UNEQUAL, 1, ICMP6, "ipv6 for whom")
     neighbours(code, constants, maps)
     code.label("ipv6 for whom")

@@ -41,8 +41,8 @@ CUT = "ipv6 cut"
 
 
 def walk(code: Code) -> None:
-    """Go on with OFFSET and WALK at the transport header. In a later fragment there is
-    none.
+    """Go on with OFFSET and WALK at the transport header, whose kind is in register 1.
+    In a later fragment there is none.
     """
     for number in range(_MAX_HEADERS + 1):
         code.take(Op.MOV, 1, WALK)
