@@ -78,7 +78,6 @@ def write_keys(code: Code) -> None:
     code.store(Size.DOUBLE, STACK, PLACE, WHERE)
     code.store(Size.DOUBLE, STACK, PLACE + layout.PLACE_MAC, 1)
     # In the key of a guest the MAC address begins where a place has its family.
-    code.take(Op.MOV, 2, 1)
     code.put(Op.LSH, 2, 8 * layout.PLACE_FAMILY)
     code.take(Op.MOV, 3, WHERE)
     code.put(Op.LSH, 3, 16)

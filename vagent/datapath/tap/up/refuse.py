@@ -84,7 +84,6 @@ def _count_at(code: Code, whose: str, drops: int) -> None:
         code.count(RESULT, drops + 8 * reason, 1)
         code.jump("counted")
         code.label(f"not the {whose}'s {reason.name}")
-    code.jump("counted")
 
 
 def _remember(code: Code, maps: MapNumbers) -> None:
