@@ -30,6 +30,7 @@ from tests.system.from_tap_rig import (
     octets,
 )
 from vagent.datapath.tap.flow_entry import (
+    Count,
     Match,
     Pair,
     Way,
@@ -60,17 +61,24 @@ class Fast:
         until = time.monotonic_ns() + seconds * 10**9
         self.tap.maps["lease"].write(bytes(4), struct.pack("=Q", until))
 
-    def enter(self, protocol: int, mtu: int = 1500) -> bytes:
-        """An entry for the flow; its key."""
+    def enter(self, protocol: int, mtu: int = 1500) -> tuple[bytes, bytes]:
+        """Entries for the flow, both ways; their keys."""
         there = encode_match(Match(LOOPBACK, octets(GUEST_MAC), protocol, ASKED))
         back = encode_match(Match(LOOPBACK, bytes(6), protocol, SENT.reversed()))
         way = Way(LOOPBACK, mtu, SENT.destination)
         self.tap.maps["entries"].write(there, encode_entry(ASKED, SENT, way, back))
-        return there
+        answer, told = SENT.reversed(), ASKED.reversed()
+        self.tap.maps["entries"].write(back, encode_entry(answer, told, way, there))
+        return there, back
 
-    def goes_the_usual_way(self, frame: Packet | bytes) -> None:
-        expected = self.slow.run(frame)
-        assert self.tap.run(frame) == expected
+    def count(self, key: bytes) -> Count:
+        value = self.tap.maps["entries"].read(key)
+        assert value is not None
+        return decode_count(value)
+
+    def goes_the_usual_way(self, frame: Packet | bytes, segment: int = 0) -> None:
+        expected = self.slow.run(frame, segment=segment)
+        assert self.tap.run(frame, segment=segment) == expected
         assert self.tap.counted() == self.slow.counted()
 
     def candidate(self) -> bytes | None:
@@ -110,13 +118,11 @@ def test_a_packet_with_an_entry_is_translated_whole(
     fast: Fast, upper: type[Packet], payload: bytes
 ) -> None:
     """As if it had been made with the new addresses, bar a hop."""
-    key = fast.enter(NUMBERS[upper])
+    key, _ = fast.enter(NUMBERS[upper])
     said, after, _ = fast.tap.run(packet(upper, payload))
     expected = packet(upper, payload, SENT, ttl=63)
     assert (said, after) == (REDIRECT, bytes(expected))
-    value = fast.tap.maps["entries"].read(key)
-    assert value is not None
-    assert decode_count(value).packets == 1
+    assert fast.count(key) == Count(1, len(after) - 14, False)
     assert fast.tap.guest().packets == 0
 
 
@@ -154,15 +160,13 @@ def test_every_other_packet_goes_the_usual_way(
 
 
 @pytest.mark.parametrize("flags", ["S", "FA", "R", "RA"])
-def test_what_opens_or_ends_a_connection_closes_the_entry(
+def test_what_opens_or_ends_a_connection_closes_both_entries(
     fast: Fast, flags: str
 ) -> None:
     """It goes the usual way itself, and so does everything after it."""
-    key = fast.enter(6)
+    keys = fast.enter(6)
     fast.goes_the_usual_way(packet(TCP, transport={"flags": flags}))
-    value = fast.tap.maps["entries"].read(key)
-    assert value is not None
-    assert decode_count(value).is_closed
+    assert all(fast.count(key).is_closed for key in keys)
     fast.goes_the_usual_way(packet(TCP))
 
 
@@ -172,6 +176,27 @@ def test_what_does_not_fit_the_way_out_goes_the_usual_way(fast: Fast) -> None:
     assert fast.tap.run(packet(payload=bytes(472))).frame[30:34] == bytes(
         SENT.destination.packed
     )
+
+
+@pytest.mark.parametrize(("upper", "longest"), [(TCP, 1448), (UDP, 1472)])
+def test_segments_have_to_fit_the_way_out(
+    fast: Fast, upper: type[Packet], longest: int
+) -> None:
+    """Of a packet that is cut into segments later; with all of TCP's options."""
+    transport: dict[str, Any] = {}
+    if upper is TCP:
+        transport = {"flags": "A", "options": [("Timestamp", (1, 2))]}
+    frame = packet(upper, bytes(3000), transport=transport)
+    fast.enter(NUMBERS[upper])
+    fast.goes_the_usual_way(frame, segment=longest + 1)
+    said, after, _ = fast.tap.run(frame, segment=longest)
+    expected = packet(upper, bytes(3000), SENT, transport, ttl=63)
+    assert (said, after) == (REDIRECT, bytes(expected))
+
+
+def test_a_tcp_header_that_cannot_be_goes_the_usual_way(fast: Fast) -> None:
+    fast.enter(6)
+    fast.goes_the_usual_way(packet(TCP, transport={"flags": "A", "dataofs": 4}))
 
 
 def test_no_entry_holds_without_a_lease(fast: Fast) -> None:
