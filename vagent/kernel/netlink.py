@@ -18,6 +18,7 @@ NETLINK_XFRM = 6
 NETLINK_NETFILTER = 12
 NLM_REQUEST = 0x1
 NLM_ACK = 0x4
+NLM_REPLACE = 0x100
 NLM_EXCLUSIVE = 0x200
 NLM_DUMP = 0x300
 NLM_CREATE = 0x400
@@ -49,9 +50,9 @@ def netfilter_message(
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
 
 
-def message(kind: int, flags: int, payload: bytes) -> bytes:
-    """One message of any netlink family, with sequence number 1."""
-    return _HEADER.pack(_HEADER.size + len(payload), kind, flags, 1, 0) + payload
+def message(kind: int, flags: int, payload: bytes, *, sequence: int = 1) -> bytes:
+    """One message of any netlink family."""
+    return _HEADER.pack(_HEADER.size + len(payload), kind, flags, sequence, 0) + payload
 
 
 class Acknowledgement(NamedTuple):
@@ -168,11 +169,13 @@ def attributes_in(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def transact_batch(batch: bytes | bytearray) -> list[Acknowledgement]:
+def transact_batch(
+    batch: bytes | bytearray, protocol: int = NETLINK_NETFILTER
+) -> list[Acknowledgement]:
     """Send a batch and read all answers: the kernel has worked the batch off when the
     system call returns. Raises KernelError.
     """
-    with _opened(NETLINK_NETFILTER, "netlink batch") as link:
+    with _opened(protocol, "netlink batch") as link:
         try:
             link.setsockopt(
                 socket.SOL_SOCKET, _SO_SNDBUFFORCE, len(batch) + _SEND_OVERHEAD

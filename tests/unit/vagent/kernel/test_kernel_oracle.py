@@ -6,6 +6,7 @@ one of the two shows here. The kernel itself is asked in the system tests.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from pyroute2.netlink import (
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
+    NLM_F_REPLACE,
     NLM_F_REQUEST,
     rtnl,
 )
@@ -57,9 +59,15 @@ from vagent.datapath.state import Attachment
 from vagent.kernel import conntrack, nf_tables, rtnl_link, rtnl_route, tc
 from vagent.kernel.conntrack import Tracked, Traffic, Tuple
 from vagent.kernel.ip_packet import TCP, UDP, OpeningPacket
+from vagent.kernel.netlink import NETLINK_ROUTE, Acknowledgement
 from vagent.kernel.nf_tables import NETDEV, Element, NftMessage
 from vagent.kernel.rtnl_link import LinkChange
-from vagent.kernel.rtnl_route import Hop
+from vagent.kernel.rtnl_route import (
+    AddressRoute,
+    Hop,
+    delete_address_routes,
+    set_address_routes,
+)
 
 GUEST, SERVICE = "169.254.64.2", "169.254.1.53"
 DNS, HOST = "192.0.2.53", "192.0.2.1"
@@ -446,6 +454,44 @@ def test_the_way_of_a_packet(monkeypatch: pytest.MonkeyPatch) -> None:
     assert route | ways == {name: content[name] for name in route | ways}
     kind, flags, content = decoded(questions[1], ifinfmsg)
     assert (rtnl.RTM_GETLINK, NLM_F_REQUEST, 9) == (kind, flags, content["index"])
+
+
+@pytest.mark.parametrize(
+    ("destination", "source", "family"),
+    [(GUEST, HOST, socket.AF_INET), ("fd00::2", "fd00::1", socket.AF_INET6)],
+)
+def test_a_route_to_one_address(
+    monkeypatch: pytest.MonkeyPatch, destination: str, source: str, family: int
+) -> None:
+    """Set by way of an interface, with its MTU, in the place of another; and deleted
+    whatever its type and source.
+    """
+    sent: list[tuple[bytes, int]] = []
+
+    def transact(batch: bytes, protocol: int) -> list[Acknowledgement]:
+        sent.append((batch, protocol))
+        return [Acknowledgement(0, errno.ESRCH)] if len(sent) > 1 else []
+
+    monkeypatch.setattr(rtnl_route, "transact_batch", transact)
+    to = ip_address(destination)
+    set_address_routes(
+        [AddressRoute(to, 9, 1280, ip_address(source)), AddressRoute(to, 9, 65)]
+    )
+    delete_address_routes([to], 9)
+    assert [NETLINK_ROUTE] * 2 == [protocol for _, protocol in sent]
+    first, second = (decoded(each, rtmsg) for each in messages(sent[0][0]))
+    wanted = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_REPLACE
+    assert [(rtnl.RTM_NEWROUTE, wanted)] * 2 == [first[:2], second[:2]]
+    address = {"family": family, "dst_len": to.max_prefixlen, "src_len": 0, "tos": 0}
+    route = address | {"table": 254, "proto": 2, "scope": 253, "type": 1, "flags": 0}
+    ways = {"RTA_DST": destination, "RTA_OIF": 9}
+    metrics = {"RTA_METRICS": {"RTAX_MTU": 1280}, "RTA_PREFSRC": source}
+    assert route | ways | metrics == first[2]
+    assert route | ways | {"RTA_METRICS": {"RTAX_MTU": 65}} == second[2]
+    kind, flags, content = decoded(sent[1][0], rtmsg)
+    assert (rtnl.RTM_DELROUTE, NLM_F_REQUEST) == (kind, flags)
+    any_of = {"table": 254, "proto": 0, "scope": 255, "type": 0, "flags": 0}
+    assert address | any_of | ways == content
 
 
 def test_programs_at_a_tap(monkeypatch: pytest.MonkeyPatch) -> None:
