@@ -3,6 +3,9 @@
 Each target gets its share of the time. What the fuzzer learns is kept in `var/fuzz`;
 input that breaks a promise is written there as `crash-…`, and the exit code is 1. Put
 it into `tests/fuzz/corpus/TARGET` when it is mended: `make test` replays that.
+
+The target `taps` is no parser: it compares the programs at the taps with a reference
+(`tests.fuzz.taps`), needs root, and prints seeds.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ with atheris.instrument_imports(
 
 CORPUS = Path(__file__).parent / "corpus"
 LEARNED = Path(__file__).parents[2] / "var" / "fuzz"
+TAPS = "taps"
 MAX_LENGTH = 4096
 """Bytes of an input; the ceilings above that have unit tests."""
 
@@ -31,6 +35,8 @@ def run_all(seconds: int, targets: list[str]) -> int:
         print(f"fuzzing {name} for {seconds // len(targets)} s", flush=True)
         share = str(max(seconds // len(targets), 1))
         argv = [sys.executable, "-m", "tests.fuzz", "--one", name, share]
+        if name == TAPS:
+            argv = [sys.executable, "-m", "tests.fuzz.taps", share]
         done = subprocess.run(argv, check=False)
         worst = max(worst, int(done.returncode != 0))
     return worst
@@ -64,7 +70,7 @@ def main() -> None:
         run_one(*sys.argv[2:4])
         return
     seconds, *targets = sys.argv[1:] or ["60"]
-    sys.exit(run_all(int(seconds), targets or list(PROMISES)))
+    sys.exit(run_all(int(seconds), targets or [*PROMISES, TAPS]))
 
 
 if __name__ == "__main__":

@@ -78,9 +78,9 @@ def ipv6_down(code: Code, constants: Constants, maps: MapNumbers) -> None:
     _read_header(code)
     _find_index(code, constants)
     find_guest(code, maps)
+    _choose_address(code)
     fit(code, "ipv6")
     _find_transport(code)
-    _choose_address(code)
     _choose_transport(code)
     _translate_error(code)
     _translate_checksum(code)
@@ -107,37 +107,14 @@ def _find_index(code: Code, constants: Constants) -> None:
     code.store(Size.DOUBLE, STACK, KEY, 1)
 
 
-def _find_transport(code: Code) -> None:
-    """A fragment header may stand in front of it; none other is in what the agent
-    carries. A later fragment has no transport: its protocol is then none that we know.
-    """
-    malformed = lost(DropReason.MALFORMED)
-    code.put(Op.MOV, TRANSPORT, ETHERNET + _LENGTH)
-    code.store_number(Size.DOUBLE, STACK, FRAGMENT, 0)
-    code.load(Size.BYTE, PROTOCOL, STACK, HEADER + _NEXT)
-    code.jump_if(If.UNEQUAL, PROTOCOL, _FRAGMENT_HEADER, "ipv6 protocol")
-    in_transport(code, 0)
-    read(code, FRAGMENT, _FRAGMENT_LENGTH, short=malformed)
-    code.put(Op.ADD, TRANSPORT, _FRAGMENT_LENGTH)
-    code.load(Size.BYTE, PROTOCOL, STACK, FRAGMENT)
-    code.load(Size.HALF, 1, STACK, FRAGMENT + 2)
-    code.jump_if(If.BITS, 1, _OFFSET, "ipv6 later fragment")
-    code.label("ipv6 protocol")
-    for header in _EXTENSION_HEADERS:
-        code.jump_if(If.EQUAL, PROTOCOL, header, lost(DropReason.EXTENSION_HEADER))
-    code.jump("ipv6 address")
-    code.label("ipv6 later fragment")
-    code.put(Op.MOV, PROTOCOL, -1)
-
-
 def _choose_address(code: Code) -> None:
     """ADDRESS = the guest's, by the form of the identity."""
-    code.label("ipv6 address")
     code.load(Size.HALF, 1, STACK, HEADER + _COMPLEMENT)
     code.jump_if(If.EQUAL, 1, 0, "registered")
     _choose_link_local(code)
     code.label("registered")
     _choose_registered(code)
+    code.label("ipv6 address")
 
 
 def _choose_link_local(code: Code) -> None:
@@ -152,7 +129,7 @@ def _choose_link_local(code: Code) -> None:
     code.load(Size.DOUBLE, 1, STACK, HEADER + _LOWER)
     code.store(Size.DOUBLE, STACK, ADDRESS + 8, 1)
     code.store_number(Size.DOUBLE, STACK, DIFFERENCE, 0)
-    code.jump("ipv6 transport")
+    code.jump("ipv6 address")
 
 
 def _choose_registered(code: Code) -> None:
@@ -173,11 +150,34 @@ def _choose_registered(code: Code) -> None:
     code.store(Size.DOUBLE, STACK, DIFFERENCE, 0)
 
 
+def _find_transport(code: Code) -> None:
+    """A fragment header may stand in front of it; none other is in what the agent
+    carries. A later fragment has no transport: its protocol is then none that we know.
+    """
+    malformed = lost(DropReason.MALFORMED)
+    code.put(Op.MOV, TRANSPORT, ETHERNET + _LENGTH)
+    code.store_number(Size.DOUBLE, STACK, FRAGMENT, 0)
+    code.load(Size.BYTE, PROTOCOL, STACK, HEADER + _NEXT)
+    code.jump_if(If.UNEQUAL, PROTOCOL, _FRAGMENT_HEADER, "ipv6 protocol")
+    in_transport(code, 0)
+    read(code, FRAGMENT, _FRAGMENT_LENGTH, short=malformed)
+    code.put(Op.ADD, TRANSPORT, _FRAGMENT_LENGTH)
+    code.load(Size.BYTE, PROTOCOL, STACK, FRAGMENT)
+    code.load(Size.HALF, 1, STACK, FRAGMENT + 2)
+    code.jump_if(If.BITS, 1, _OFFSET, "ipv6 later fragment")
+    code.label("ipv6 protocol")
+    for header in _EXTENSION_HEADERS:
+        code.jump_if(If.EQUAL, PROTOCOL, header, lost(DropReason.EXTENSION_HEADER))
+    code.jump("ipv6 transport")
+    code.label("ipv6 later fragment")
+    code.put(Op.MOV, PROTOCOL, -1)
+    code.label("ipv6 transport")
+
+
 def _choose_transport(code: Code) -> None:
     """What is neither TCP, UDP nor ICMPv6 has no checksum over its addresses that we
     know of.
     """
-    code.label("ipv6 transport")
     code.jump_if(If.EQUAL, PROTOCOL, ICMP6, "icmp6")
     in_transport(code, TCP_SUM)
     code.put(Op.MOV, 5, PSEUDO_HEADER)
