@@ -90,10 +90,13 @@ class RunningAgent:
         self.conf.write_text(self.config)
         with self.log.open("ab") as log:
             self.process = self.lab.host.start(
-                [
-                    *self.prefix,
-                    *(sys.executable, "-m", "vagent.cli", "--config", str(self.conf)),
-                ],
+                self.lab.host.with_bpf_files(
+                    [
+                        *self.prefix,
+                        *(sys.executable, "-m", "vagent.cli", "--config"),
+                        str(self.conf),
+                    ]
+                ),
                 cwd=SOURCE,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _CLONE_NEWNET = 0x40000000
+_BPF_FILES = Path("/run/vagent-lab-bpf")
+"""A bpf file system with a folder for each machine that has asked for one."""
 PATIENCE = float(os.environ.get("VAGENT_LAB_PATIENCE", "1"))
 """How many times slower than usual this machine may be: deadlines grow by that."""
 COMMAND_DEADLINE = 60.0 * PATIENCE
@@ -78,6 +81,13 @@ class Machine:
 
     name: str
 
+    @property
+    def bpf_files(self) -> Path:
+        """What is its /sys/fs/bpf. Each `ip netns exec` has a /sys of its own, and
+        nothing in it outlives the command.
+        """
+        return _BPF_FILES / f"lab-{self.name}"
+
     @classmethod
     def create(cls, name: str) -> Machine:
         """A fresh machine with loopback up; one left over of that name is replaced."""
@@ -96,6 +106,7 @@ class Machine:
             if pids:
                 run("kill", "-9", *pids, check=False)
         run("ip", "netns", "del", self.name, check=False)
+        shutil.rmtree(self.bpf_files, ignore_errors=True)
 
     def argv(self, *argv: str) -> list[str]:
         """The command that runs `argv` in here."""
@@ -106,6 +117,15 @@ class Machine:
     def run(self, *argv: str, check: bool = True, text: str = "") -> str:
         """Run a command in here; its standard output. Raises LabError."""
         return run(*self.argv(*argv), check=check, text=text)
+
+    def with_bpf_files(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs `argv` with what this machine has in /sys/fs/bpf."""
+        if not _BPF_FILES.is_mount():
+            _BPF_FILES.mkdir(exist_ok=True)
+            run("mount", "-t", "bpf", "bpf", str(_BPF_FILES))
+        self.bpf_files.mkdir(exist_ok=True)
+        bind = 'mount --bind "$0" /sys/fs/bpf && exec "$@"'
+        return ["sh", "-c", bind, str(self.bpf_files), *argv]
 
     def start(self, argv: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         """Start a command in here and leave it running."""

@@ -23,11 +23,13 @@ from vagent.config.model import AgentConfig
 from vagent.datapath.datapath import DataPath
 from vagent.datapath.endpoints.active_check import EndpointChecks, connector
 from vagent.datapath.endpoints.health import EndpointHealth
+from vagent.datapath.fast_path.compose import tap_kernel_of
 from vagent.datapath.fast_path.kernel import LinuxFastPath
 from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.flows.reader import FlowReader
 from vagent.datapath.names import Names
 from vagent.datapath.system import LinuxSystem
+from vagent.datapath.tap.guard import TapGuard
 from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.gauges import add_certificate_gauges, add_gauges
 from vagent.in_force import ServicesInForce
@@ -108,12 +110,9 @@ class Agent:
         # A thread of its own: a large flow table must not hold up a port's fsync.
         self._flow_worker = Worker("vagent-flows", reactor=reactor)
         self._kernel_worker = Worker("vagent-rules", reactor=reactor)
+        tap_kernel = tap_kernel_of(config.data_path)
         self._fast_path = FastPath(
-            LinuxFastPath(
-                queue_number=config.data_path.queue_number,
-                name=self._names.table,
-                host_side=self._names.host_side,
-            ),
+            LinuxFastPath(tap_kernel, host_side=self._names.host_side),
             guests=self._registry.guests,
             emit=emit,
             clock=reactor,
@@ -142,6 +141,7 @@ class Agent:
             system=LinuxSystem(
                 reactor=reactor, clock=reactor, run_in_thread=self._kernel_worker
             ),
+            taps=TapGuard(tap_kernel),
             health=self._health,
             checks=EndpointChecks(
                 config.endpoint_check,

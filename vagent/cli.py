@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     if os.geteuid() != 0:
         print(  # noqa: T201 the operator's terminal
-            "vagent: needs root (CAP_NET_ADMIN and CAP_NET_RAW): it makes interfaces,"
+            "vagent: needs root (CAP_NET_ADMIN, _RAW and CAP_BPF): it makes interfaces,"
             " nftables rules and binds an NFQUEUE",
             file=sys.stderr,
         )

@@ -21,6 +21,8 @@ from lab.guests import Guest, Lab, Wiring
 from lab.namespaces import PATIENCE
 from lab.waiting import wait_for
 from tests.system.metadata_rig import reactor, start, upstream
+from tests.system.tap_counts import tap_drops
+from vagent.datapath.rules.counters import AT_TAPS
 
 __all__ = ["reactor", "start", "upstream"]
 
@@ -124,7 +126,9 @@ class Site:
         return found
 
     def counter(self, name: str) -> int:
-        """Packets counted by one of our named counters."""
+        """Packets counted by one of our named counters, or of the tap programs'."""
+        if name in AT_TAPS:
+            return tap_drops(self.lab.host.bpf_files)[name]
         listed = json.loads(self.lab.host.run("nft", "-j", "list", "counters"))
         return sum(
             item["counter"]["packets"]

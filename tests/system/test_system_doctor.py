@@ -204,7 +204,7 @@ def test_flushed_rules(served: Any) -> None:
     served.start_on_host(["sh", "-c", "while nft flush ruleset; do sleep 0.2; done"])
     wait_for(
         lambda: [finding["what"] for finding in wrong(served)],
-        lambda told: any("table netdev vagent is gone" in each for each in told),
+        lambda told: any("table ip vagent is gone" in each for each in told),
         seconds=30,
     )
 

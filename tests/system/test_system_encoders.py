@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -27,7 +25,7 @@ from vagent.datapath.rules.port_elements import change_of_ports
 from vagent.datapath.rules.render import ruleset
 from vagent.datapath.rules.table_counts import missing, wanted_counts
 from vagent.datapath.rules.wanted_elements import wanted_elements
-from vagent.datapath.state import Attachment, Services, Tag
+from vagent.datapath.state import Attachment, Services
 from vagent.datapath.system import LinuxSystem
 from vagent.errors import KernelError
 from vagent.kernel.nf_tables import NftMessage, add_elements, encode
@@ -37,31 +35,21 @@ from vagent.linklocal.service import LinkLocalService
 pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
 NAMES = Names.of(DataPathConfig(), listener_port=8097, guest_rate=1000)
-FEATURES = Features(nft_queue=False, ip6_tables=True, ipv6=True, vlan=True)
+FEATURES = Features(nft_queue=False, ip6_tables=True, ipv6=True)
 FABRIC, FABRIC6 = IPv4Address("192.0.2.53"), IPv6Address("2001:db8::123")
-NOTHING: frozenset[int] = frozenset()
 
 
 class Kernel:
-    """nftables of a namespace with the two interfaces of the agent and some taps."""
+    """nftables of a namespace."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        sides = NAMES.guest_side, NAMES.host_side
-        machine.run("ip", "link", "add", sides[0], "type", "veth", "peer", sides[1])
-        self.add_taps("tap-one", "tap-two", "a-name-of-15-by")
         self.fill()
-
-    def add_taps(self, *taps: str) -> None:
-        lines = "".join(f"link add {tap} type veth\n" for tap in taps)
-        self.machine.run("ip", "-batch", "-", text=lines)
 
     def fill(self, *attachments: Attachment, services: Services | None = None) -> None:
         """Everything anew, by nft."""
         services = services or Services.of((), NAMES, None)
-        script = ruleset(
-            NAMES, services, attachments, host_mac="02::1", features=FEATURES
-        ).replace("02::1", "02:00:00:00:00:01")
+        script = ruleset(NAMES, services, attachments, features=FEATURES)
         self.machine.run("nft", "-f", "-", text=script)
 
     def transact(self, *steps: NftMessage) -> None:
@@ -98,32 +86,22 @@ class Kernel:
     def state(self) -> list[str]:
         """All that is in the kernel, without the numbers that it gives."""
         listed = json.loads(self.machine.run("nft", "-j", "list", "ruleset"))
-        items = sorted(
+        return sorted(
             json.dumps(_without_handles(item), sort_keys=True)
             for item in listed["nftables"]
         )
-        return items + self.hooks()
-
-    def hooks(self) -> list[str]:
-        """Which chain is at which device: nft 1.0.6's JSON does not tell."""
-        lines = self.machine.run("nft", "list", "chains", "netdev").splitlines()
-        return sorted(
-            before + hook
-            for before, hook in itertools.pairwise(lines)
-            if " device " in hook
-        )
 
     def attachment(self, index: int, tap: str, **more: Any) -> Attachment:
-        """A port at this tap."""
-        ifindex = inside(self.machine.name, lambda: socket.if_nametoindex(tap))
+        """An address, of several, of a port at this tap."""
         base = int(NAMES.identity_range.network_address)
         values: dict[str, Any] = {
             "index": index,
             "identity": IPv4Address(base + index),
             "tap": tap,
-            "ifindex": ifindex,
+            "ifindex": 7,
             "mac": f"02:00:00:00:{index >> 8:02x}:{index & 255:02x}",
             "address": IPv4Address((10 << 24) + index),
+            "port": index,
         }
         return Attachment(**(values | more))
 
@@ -161,35 +139,14 @@ def kernel() -> Iterator[Kernel]:
 
 
 def some(kernel: Kernel) -> list[Attachment]:
-    """Each kind: both families, one of them, two addresses at one tap, a long name, a
-    VLAN.
+    """Each kind: one of several addresses, the first of them and another, and the only
+    one.
     """
-    one = kernel.attachment(
-        2, "tap-one", address6=IPv6Address("2001:db8::5"), takes_link_local=True
-    )
     return [
-        one,
-        replace(
-            kernel.attachment(3, "tap-one"),
-            mac=one.mac,
-            address=IPv4Address("10.9.9.9"),
-        ),
-        kernel.attachment(
-            4,
-            "tap-two",
-            address=None,
-            address6=IPv6Address("2001:db8::5"),
-            takes_link_local=True,
-        ),
-        kernel.attachment(300, "a-name-of-15-by", port=300),
-        kernel.attachment(
-            301,
-            "tap-two",
-            address6=IPv6Address("2001:db8::5"),
-            takes_link_local=True,
-            tag=Tag(sent=100, got=4094, ifindex=one.ifindex),
-        ),
-        kernel.attachment(302, "a-name-of-15-by", port=300),
+        kernel.attachment(2, "tap-one"),
+        kernel.attachment(3, "tap-one", port=2),
+        kernel.attachment(300, "a-name-of-15-by"),
+        kernel.attachment(301, "tap-two", port=None),
     ]
 
 
@@ -201,7 +158,7 @@ def test_both_encoders_write_the_same(kernel: Kernel) -> None:
     by_nft = kernel.state()
     kernel.fill()
     assert empty == kernel.state()
-    kernel.transact(*change_of_ports(NAMES, [], ports, NOTHING, ipv6=True))
+    kernel.transact(*change_of_ports(NAMES, [], ports, ipv6=True))
     assert by_nft == kernel.state()
     assert by_nft != empty
 
@@ -211,29 +168,18 @@ def test_what_one_wrote_the_other_takes_away(kernel: Kernel) -> None:
     ports = some(kernel)
     empty = kernel.state()
     kernel.fill(*ports)
-    kernel.transact(*change_of_ports(NAMES, ports, [], NOTHING, ipv6=True))
+    kernel.transact(*change_of_ports(NAMES, ports, [], ipv6=True))
     assert empty == kernel.state()
 
 
 def test_a_port_is_replaced_in_one_transaction(kernel: Kernel) -> None:
-    """Old and new may share tap, MAC and address."""
+    """Old and new may have the same index."""
     old = kernel.attachment(2, "tap-one")
-    new = replace(old, index=5, identity=IPv4Address(int(old.identity) + 3))
+    new = replace(old, port=5)
     kernel.fill(new)
     wanted = kernel.state()
     kernel.fill(old)
-    kernel.transact(*change_of_ports(NAMES, [old], [new], NOTHING, ipv6=True))
-    assert wanted == kernel.state()
-
-
-def test_an_address_of_a_tap_goes_without_the_tap(kernel: Kernel) -> None:
-    """The chain, and the rule in it, are not touched."""
-    first, second, *_ = some(kernel)
-    kernel.fill(first)
-    wanted = kernel.state()
-    kernel.fill(first, second)
-    kept = frozenset({first.ifindex})
-    kernel.transact(*change_of_ports(NAMES, [second], [], kept, ipv6=True))
+    kernel.transact(*change_of_ports(NAMES, [old], [new], ipv6=True))
     assert wanted == kernel.state()
 
 
@@ -273,7 +219,7 @@ def test_elements_are_compared_with_those_that_were_written(kernel: Kernel) -> N
         place: len(elements) for place, elements in wanted.items()
     }
     assert {} == kernel.table_counts(counted, wanted).changed
-    kernel.transact(*change_of_ports(NAMES, ports, ports, NOTHING, ipv6=True))
+    kernel.transact(*change_of_ports(NAMES, ports, ports, ipv6=True))
     assert {} == kernel.table_counts(counted, wanted).changed
     others = {
         place: {each[:-1] + bytes([each[-1] ^ 1]) for each in elements}
@@ -292,7 +238,7 @@ def test_each_transaction_counts_as_one(kernel: Kernel) -> None:
     assert before == kernel.generation()
     kernel.fill(port)
     assert before + 1 == kernel.generation()
-    kernel.transact(*change_of_ports(NAMES, [port], [], NOTHING, ipv6=True))
+    kernel.transact(*change_of_ports(NAMES, [port], [], ipv6=True))
     assert before + 2 == kernel.generation()
     kernel.machine.run("nft", "add", "table", "ip", "other")
     assert before + 3 == kernel.generation()
@@ -307,56 +253,26 @@ def refused(kernel: Kernel, *steps: NftMessage) -> str:
 
 
 def test_an_element_that_exists_is_named(kernel: Kernel) -> None:
-    """The last of three has an address that the tap has already, for another port."""
-    kernel.add_taps("tap-three", "tap-four")
+    """The last of three has an index that another port has."""
     there = kernel.attachment(2, "tap-one")
     kernel.fill(there)
     come = [
         kernel.attachment(3, "tap-three"),
         kernel.attachment(4, "tap-four"),
-        replace(there, index=5, identity=IPv4Address(int(there.identity) + 3)),
+        replace(there, port=5),
     ]
-    kept = frozenset({there.ifindex})
-    said = refused(kernel, *change_of_ports(NAMES, [], come, kept, ipv6=True))
-    assert "map identity, tap tap-one: File exists (EEXIST)" == said
+    said = refused(kernel, *change_of_ports(NAMES, [], come, ipv6=True))
+    assert "map port_of, tap tap-one: File exists (EEXIST)" == said
 
 
 def test_an_element_that_is_not_there_is_named(kernel: Kernel) -> None:
     """Of two ports to detach, one is unknown to the kernel."""
     known, unknown = kernel.attachment(2, "tap-one"), kernel.attachment(3, "tap-two")
     kernel.fill(known)
-    said = refused(
-        kernel, *change_of_ports(NAMES, [known, unknown], [], NOTHING, ipv6=True)
-    )
+    said = refused(kernel, *change_of_ports(NAMES, [known, unknown], [], ipv6=True))
     assert said.startswith(
-        "map identity, tap tap-two: No such file or directory (ENOENT)"
+        "map port_of, tap tap-two: No such file or directory (ENOENT)"
     )
-
-
-def test_a_tap_that_went_meanwhile_is_named(kernel: Kernel) -> None:
-    """Or the kernel waits for its return (since Linux 6.16); the port can be taken
-    away again then, and nothing of it is left.
-    """
-    ports = [kernel.attachment(2, "tap-one"), kernel.attachment(3, "tap-two")]
-    kernel.machine.run("ip", "link", "del", "tap-two")
-    before = kernel.state()
-    said = kernel.complaint(*change_of_ports(NAMES, [], ports, NOTHING, ipv6=True))
-    if said:
-        chain = f"chain in_{ports[1].ifindex} at device tap-two"
-        assert said.startswith(f"{chain}: No such file or directory (ENOENT)")
-    else:
-        kernel.transact(*change_of_ports(NAMES, ports, [], NOTHING, ipv6=True))
-    assert before == kernel.state()
-
-
-def test_a_tap_that_went_can_be_detached(kernel: Kernel) -> None:
-    """Whether or not the kernel took its chain away with it."""
-    port = kernel.attachment(2, "tap-one")
-    empty = kernel.state()
-    kernel.fill(port)
-    kernel.machine.run("ip", "link", "del", "tap-one")
-    kernel.transact(*change_of_ports(NAMES, [port], [], NOTHING, ipv6=True))
-    assert empty == kernel.state()
 
 
 def test_a_table_that_is_gone_is_told(kernel: Kernel) -> None:
@@ -364,8 +280,8 @@ def test_a_table_that_is_gone_is_told(kernel: Kernel) -> None:
     kernel.machine.run("nft", "flush", "ruleset")
     ports = [kernel.attachment(n, "tap-one") for n in range(2, 250)]
     taps = [replace(port, ifindex=n) for n, port in enumerate(ports, start=1000)]
-    said = refused(kernel, *change_of_ports(NAMES, [], taps, NOTHING, ipv6=True))
-    assert said.startswith("map identity, tap tap-one: No such file or directory")
+    said = refused(kernel, *change_of_ports(NAMES, [], taps, ipv6=True))
+    assert said.startswith("map port_of, tap tap-one: No such file or directory")
 
 
 def test_two_thousand_ports_in_one_transaction(kernel: Kernel) -> None:
@@ -373,26 +289,12 @@ def test_two_thousand_ports_in_one_transaction(kernel: Kernel) -> None:
     known to be slow.)
     """
     many = int(2000 / PATIENCE)
-    taps = [f"t{n}" for n in range(many)]
-    kernel.add_taps(*taps)
-    index = {name: n for n, name in inside(kernel.machine.name, socket.if_nameindex)}
-    base = int(NAMES.identity_range.network_address)
-    ports = [
-        Attachment(
-            index=n,
-            identity=IPv4Address(base + n),
-            tap=tap,
-            ifindex=index[tap],
-            mac=f"02:00:00:00:{n >> 8:02x}:{n & 255:02x}",
-            address=IPv4Address((10 << 24) + n),
-            takes_link_local=True,
-        )
-        for n, tap in enumerate(taps, start=2)
-    ]
+    ports = [kernel.attachment(n, f"t{n}") for n in range(2, many + 2)]
     empty = kernel.state()
-    kernel.transact(*change_of_ports(NAMES, [], ports, NOTHING, ipv6=True))
-    assert many == sum('device "t' in hook for hook in kernel.hooks())
-    kernel.transact(*change_of_ports(NAMES, ports, [], NOTHING, ipv6=True))
+    kernel.transact(*change_of_ports(NAMES, [], ports, ipv6=True))
+    wanted = wanted_elements(Services.of((), NAMES, None), ports, ipv6=True)
+    assert {} == kernel.table_counts(frozenset(wanted), wanted).changed
+    kernel.transact(*change_of_ports(NAMES, ports, [], ipv6=True))
     assert empty == kernel.state()
 
 
@@ -412,8 +314,8 @@ def test_a_transaction_waits_for_another_program(kernel: Kernel) -> None:
     meddler.start()
     try:
         for _ in range(50):
-            kernel.transact(*change_of_ports(NAMES, [], [port], NOTHING, ipv6=True))
-            kernel.transact(*change_of_ports(NAMES, [port], [], NOTHING, ipv6=True))
+            kernel.transact(*change_of_ports(NAMES, [], [port], ipv6=True))
+            kernel.transact(*change_of_ports(NAMES, [port], [], ipv6=True))
     finally:
         stop.set()
         meddler.join()
@@ -422,7 +324,7 @@ def test_a_transaction_waits_for_another_program(kernel: Kernel) -> None:
 
 def test_without_the_right_the_kernel_says_so(kernel: Kernel) -> None:
     """A process without CAP_NET_ADMIN gets words, not a traceback."""
-    steps = add_elements("vagent", "mark_dev", [])
+    steps = add_elements("vagent", "port_of", [])
     code = (
         "import os, sys\n"
         "from vagent.kernel.netlink import transact_batch\n"

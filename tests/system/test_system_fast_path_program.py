@@ -14,7 +14,10 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from vagent.datapath.fast_path.program import at_fabric, at_tap
+from lab.agent import SOURCE
+from lab.namespaces import Machine
+from vagent.datapath.fast_path.program import at_fabric
+from vagent.datapath.tap import translate
 from vagent.datapath.tap.flow_entry import (
     KEY_SIZE,
     VALUE_SIZE,
@@ -25,9 +28,12 @@ from vagent.datapath.tap.flow_entry import (
     encode_entry,
     encode_match,
 )
+from vagent.datapath.tap.idioms import CONTEXT, RESULT, leave, look_up
+from vagent.datapath.tap.idioms import PASS as LET_PASS
 from vagent.datapath.tap.translate import AGAIN, THRESHOLD
 from vagent.kernel import bpf
 from vagent.kernel.bpf import BpfMap, MapKind
+from vagent.kernel.bpf_assembler import Code, If, Op
 
 pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
@@ -39,6 +45,26 @@ GUEST_MAC, SERVICE_MAC = bytes.fromhex("020000000001"), bytes.fromhex("0200a9fea
 ASKED = Pair(IPv4Address("10.0.0.5"), IPv4Address("169.254.1.7"), 4000, 7)
 SENT = Pair(IPv4Address("198.51.100.1"), IPv4Address("198.51.100.10"), 61000, 7777)
 ANSWER, TOLD = SENT.reversed(), ASKED.reversed()
+
+
+def at_tap(
+    *, entries: int, lease: int, services: int, counted: int, candidates: int
+) -> bytes:
+    """The stages that translate what guests send, without those around them."""
+    code = Code()
+    code.take(Op.MOV, CONTEXT, 1)
+    translate.read(code, "pass")
+    translate.complete_key(code, from_guest=True)
+    look_up(code, services, translate.KEY + 16)
+    code.jump_if(If.EQUAL, RESULT, 0, "pass")
+    translate.translate(
+        code, entries, lease, absent="fast path: count", otherwise="pass"
+    )
+    translate.send_to_fabric(code)
+    translate.count(code, counted, candidates, "pass")
+    code.label("pass")
+    leave(code, LET_PASS)
+    return code.assembled()
 
 
 def summed(data: bytes) -> int:
@@ -361,22 +387,27 @@ def test_the_capabilities_of_the_manual_are_enough_and_needed(
     capabilities: str, said: str
 ) -> None:
     """A verifier is stricter with those that have no more than these."""
+    machine = Machine.create("vt-capabilities")
     text = (
-        "from vagent.datapath.fast_path.kernel import LinuxFastPath\n"
+        "from vagent.config.model import DataPathConfig\n"
+        "from vagent.datapath.fast_path.compose import tap_kernel_of\n"
+        "from vagent.datapath.tap.layout import Constants\n"
         "from vagent.errors import KernelError\n"
-        "made = LinuxFastPath(queue_number=1, name='vt', host_side='lo')\n"
+        "made = tap_kernel_of(DataPathConfig(fast_path=True))\n"
         "try:\n"
-        "    made.open()\n"
-        "    made.renew()\n"
+        "    made.open(Constants(1, bytes(6), bytes(6), 2851995648, bytes(4), True))\n"
+        "    made.attach(1)\n"
         "    print('loaded')\n"
         "except KernelError as failure:\n"
         "    print(failure)\n"
-        "made.close()\n"
     )
+    limited = ["setpriv", f"--bounding-set=-all,{capabilities}", sys.executable]
     done = subprocess.run(
-        ["setpriv", f"--bounding-set=-all,{capabilities}", sys.executable, "-c", text],
+        machine.argv(*machine.with_bpf_files([*limited, "-c", text])),
+        cwd=SOURCE,
         capture_output=True,
         text=True,
         check=False,
     )
+    machine.destroy()
     assert said in done.stdout, done.stderr

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from lab.waiting import wait_for
+from tests.system.tap_counts import detach_programs, pinned_map
 from tests.system.test_system_ipv6 import alice, ask6
 from tests.system.test_system_life import port_state
+from vagent.datapath.tap.entries import COUNTED, KEPT
 
 pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
@@ -89,7 +91,7 @@ def take_away(site: Any, commands: Iterable[str], before: list[str]) -> set[str]
 def test_each_table_that_goes_is_put_back(guarded: Any, ask: Any, how: str) -> None:
     """One by one, deleted or emptied: named in /readyz, and as before soon after."""
     before, ours = rules(guarded), tables(guarded)
-    assert {"netdev vagent", "ip vagent"} <= {*ours}
+    assert {"ip vagent", "inet vagent"} <= {*ours}
     said = take_away(guarded, (f"{how} table {each}" for each in ours), before)
     not_ready = {each for each in said if each.endswith("503")}
     assert not_ready, said
@@ -106,18 +108,9 @@ def test_parts_of_tables_are_put_back(guarded: Any, ask: Any) -> None:
     """Chains, single rules, elements of maps: whatever a guest's way needs."""
     (guest,) = guarded.lab.guests
     host = guarded.lab.host
-    ifindex = host.run("cat", f"/sys/class/net/{guest.tap}/ifindex").strip()
     listed = json.loads(host.run("nft", "-j", "list", "chain", "ip", "vagent", "guard"))
     handles = [item["rule"]["handle"] for item in listed["nftables"] if "rule" in item]
-    identity = guarded.identity(guest)
     parts = (
-        "flush chain netdev vagent from_vm",
-        f"delete chain netdev vagent in_{ifindex}",
-        f"flush chain netdev vagent in_{ifindex}",
-        "flush chain netdev vagent quoted",
-        "flush set netdev vagent service_addresses",
-        "flush map netdev vagent identity",
-        f"delete element netdev vagent id_mark {{ {identity} }}",
         f"delete rule ip vagent guard handle {handles[-1]}",
         "flush map ip vagent endpoints",
         "flush chain ip vagent to_agent",
@@ -148,18 +141,11 @@ def test_a_dormant_table_is_put_back(guarded: Any, ask: Any) -> None:
 
 
 def test_changed_elements_are_put_back(guarded: Any, ask: Any) -> None:
-    """As many as before, with another value: an identity that is another guest's, an
-    endpoint that is somebody else's, another service address.
-    """
+    """As many as before, with another value: an endpoint that is somebody else's."""
     (guest,) = guarded.lab.guests
     host = guarded.lab.host
     before = rules(guarded)
-    identity = guarded.identity(guest)
-    swaps = (
-        ("netdev vagent id_mark", f"{identity}", f"{identity} : 77"),
-        ("ip vagent endpoints", "0x00010000", "0x00010000 : 192.0.2.66 . 80"),
-        ("netdev vagent service_addresses", "169.254.169.254", "169.254.169.66"),
-    )
+    swaps = (("ip vagent endpoints", "0x00010000", "0x00010000 : 192.0.2.66 . 80"),)
     said = take_away(
         guarded,
         (
@@ -173,6 +159,45 @@ def test_changed_elements_are_put_back(guarded: Any, ask: Any) -> None:
     lost = host.run("nft", "list", "map", "ip", "vagent", "endpoints")
     assert "192.0.2.66" not in lost
     assert "I am alice\n" == ask(guest, USER_DATA)
+
+
+def test_what_is_at_the_taps_is_put_back(guarded: Any, ask: Any) -> None:
+    """Programs, and elements of their maps that are taken away, changed or added; what
+    it was is told.
+    """
+    (guest,) = guarded.lab.guests
+    host = guarded.lab.host
+    files = host.bpf_files
+    maps = {name: pinned_map(files, name) for name in KEPT}
+
+    def held() -> dict[str, dict[bytes, bytes]]:
+        found = {name: dict(maps[name].elements()) for name in KEPT}
+        for name, end in COUNTED.items():
+            found[name] = {key: value[:end] for key, value in found[name].items()}
+        return found
+
+    def change(name: str) -> None:
+        key, value = next(maps[name].elements())
+        maps[name].write(key, bytes([value[0] ^ 1]) + value[1:])
+
+    before = held()
+    place = next(iter(before["identity"]))
+    for told, harm in (
+        ("the program at interface", lambda: detach_programs(host, guest.tap, files)),
+        ("at the guests' side", lambda: detach_programs(host, "vagent0", files)),
+        ("map identity", lambda: maps["identity"].delete(place)),
+        ("map reply", lambda: change("reply")),
+        ("map guest", lambda: change("guest")),
+        ("map service", lambda: maps["service"].write(b"x" * 16, b"\1\0\0\0")),
+    ):
+        harm()
+        at_once = readiness(guarded)
+        if at_once.endswith("200"):
+            assert before == held(), f"ready after {told}"
+        wait_for(lambda: is_ready(guarded), seconds=SOON)
+        assert before == held(), told
+        assert "I am alice\n" == ask(guest, USER_DATA), told
+        assert told in guarded.agent.log.read_text()
 
 
 def test_nobody_has_to_ask(guarded: Any) -> None:

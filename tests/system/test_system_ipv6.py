@@ -205,19 +205,18 @@ def test_a_spoofed_source_gets_silence(site: Any) -> None:
         syn(guest, "fd40:140:3::1"),
         syn(guest, SHARED, mac="02:00:00:00:00:77"),
         syn(guest, own, mac="02:00:00:00:00:77"),
-        solicitation(guest, "2001:db8::6", EC2),
         solicitation(guest, own, LINK_LOCAL, mac="02:00:00:00:00:77"),
     ):
         raw.send(bytes(forged))
     assert [] == heard(raw, from_service)
-    assert 6 == site.counter("spoofed")
+    assert 5 == site.counter("spoofed")
     assert [] == heard(gateway, about_service)
     raw.close()
     gateway.close()
 
 
-def test_fragments_are_dropped(site: Any) -> None:
-    """No opening packet needs them, and they hide what is in them."""
+def test_a_fragment_is_served_as_a_whole_packet_is(site: Any) -> None:
+    """As those of IPv4 are."""
     guest = alice(site)
     site.introduce(guest)
     site.provision()
@@ -227,11 +226,11 @@ def test_fragments_are_dropped(site: Any) -> None:
         Ether(src=guest.mac, dst=SERVICE_MAC)
         / IPv6(src=SHARED, dst=EC2)
         / IPv6ExtHdrFragment(nh=6, m=0, offset=0)
-        / whole[TCP]
+        / IPv6(bytes(whole[IPv6]))[TCP]
     )
     raw.send(bytes(fragment))
-    assert [] == heard(raw, from_service)
-    assert 1 == site.counter("spoofed")
+    assert heard(raw, from_service, least=1)
+    assert 0 == site.counter("spoofed")
     raw.close()
 
 
@@ -358,21 +357,16 @@ def test_the_listener_is_out_of_reach(site: Any) -> None:
     assert site.counter("foreign_identity") > 0
 
 
-def test_asking_too_often_is_dropped_in_the_kernel(site: Any) -> None:
-    """Neighbour solicitations have a ceiling for each guest, whatever address it
-    asks from.
+def test_who_asks_often_is_answered_at_the_tap(site: Any) -> None:
+    """Neighbour solicitations cost the host nothing above the tap, whatever address the
+    guest asks from.
     """
     guest = alice(site)
     site.introduce(guest)
     raw = wire(guest.machine.name)
-    frames = [
-        bytes(solicitation(guest, f"fe80::{number + 1:x}", EC2))
-        for number in range(100)
-    ]
-    for frame in frames:
-        raw.send(frame)
-    assert 10 <= len(heard(raw, lambda frame: ICMPv6ND_NA in frame, least=10)) <= 30
-    assert site.counter("too_fast") >= 70
+    for number in range(100):
+        raw.send(bytes(solicitation(guest, f"fe80::{number + 1:x}", EC2)))
+    assert 100 == len(heard(raw, lambda frame: ICMPv6ND_NA in frame, least=100))
     raw.close()
 
 

@@ -144,14 +144,14 @@ def port_state(site: Any, guest: Any) -> str:
 def remove(site: Any, *options: str) -> str:
     """Take away what a stopped agent left; what was said, with the exit code."""
     argv = [sys.executable, "-m", "vagent.ctl", "data-path", "remove", *options]
-    said: str = site.lab.host.run(
-        "sh", "-c", f"{shlex.join(argv)} 2>&1; echo $?", check=False
-    )
+    shell = ["sh", "-c", f"{shlex.join(argv)} 2>&1; echo $?"]
+    said: str = site.lab.host.run(*site.lab.host.with_bpf_files(shell), check=False)
     return said
 
 
 def assert_nothing_is_left(site: Any) -> None:
-    """No rule, no interface."""
+    """No rule, no interface, no pin."""
+    assert [] == [*site.lab.host.bpf_files.iterdir()]
     assert "" == site.lab.host.run("nft", "list", "ruleset")
     assert "vagent" not in site.lab.host.run("ip", "link")
 
@@ -192,10 +192,10 @@ def test_the_guard_is_taken_away_on_purpose(site: Any) -> None:
     refused = remove(site, "--config", str(site.agent.conf))
     assert "has NFQUEUE 8097" in refused or "listens on 169.254.64.1" in refused
     assert 0 == site.agent.stop()
-    assert "table netdev vagent" in site.lab.host.run("nft", "list", "ruleset")
+    assert "table ip vagent" in site.lab.host.run("nft", "list", "ruleset")
     site.agent.conf.unlink()
     assert [
-        "table netdev vagent",
+        "programs at 2 interfaces",
         "table ip vagent",
         "interfaces vagent0 and vagent1",
         "0",

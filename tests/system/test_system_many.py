@@ -18,6 +18,7 @@ from lab.guests import Guest
 from lab.namespaces import PATIENCE, inside
 from lab.waiting import wait_for
 from tests.system.offers import SERVICE4, connect, offer, told
+from tests.system.tap_counts import pinned_map
 from tests.system.test_system_life import Talk, offer_echo
 
 pytestmark = pytest.mark.system
@@ -108,10 +109,10 @@ def remove_taps(site: Any, ports: Iterable[Port]) -> None:
 
 def served(site: Any) -> int:
     """How many ports the kernel has."""
-    named = ("map", "netdev", "vagent", "mark_dev")
-    listed = json.loads(site.lab.host.run("nft", "-j", "list", *named))
-    (found,) = (item["map"] for item in listed["nftables"] if "map" in item)
-    return len(found.get("elem", ()))
+    held = pinned_map(site.lab.host.bpf_files, "reply")
+    count = sum(1 for _ in held.elements())
+    held.close()
+    return count
 
 
 def uuid_of(ask: Any, guest: Guest) -> str:
@@ -208,19 +209,18 @@ def test_a_guest_among_two_thousand_survives_a_restart(
 def test_what_the_kernel_refuses_is_told_and_mended(
     site: Any, calls: Calls, ask: Any
 ) -> None:
-    """Somebody put an element of ours into a map. The call names it; the ports that
-    were there go on being served, and the whole state replaces it a second later.
+    """Somebody put an element of ours into a map of rules. The call names it; the ports
+    that were there go on being served, and the whole state replaces it a second later.
     """
     carol = site.carol()
     site.introduce(carol)
     site.provision()
-    one = port(1)
+    one = port(1) | {"further-addresses": ["10.8.0.1"]}
     make_taps(site, [one])
-    foreign = "add element netdev vagent id_mark { 169.254.64.3 : 999 }"
-    site.lab.host.run("nft", foreign)
+    site.lab.host.run("nft", "add element inet vagent port_of { 3 : 999 }")
     said = calls.refusal("POST", "/port", json.dumps(one))
-    assert "map id_mark, tap tap-1: File exists (EEXIST)" in said
+    assert "map port_of, tap tap-1: File exists (EEXIST)" in said
     assert carol.instance_id == uuid_of(ask, carol)
     wait_for(calls.states, lambda states: states == {"Active"})
-    assert 2 == served(site)
+    assert 3 == served(site)
     assert carol.instance_id == uuid_of(ask, carol)

@@ -208,21 +208,6 @@ def test_a_priority_tag_names_no_vlan(site: Any) -> None:
     raw.close()
 
 
-@pytest.mark.skipif(not MISSING, reason="this kernel has VLAN interfaces")
-def test_a_port_with_a_vlan_waits_where_replies_cannot_be_tagged(
-    site: Any, ask: Any
-) -> None:
-    """It says why; ports without a VLAN are served."""
-    guest, other = alice(site), bob(site)
-    site.introduce(other)
-    site.provision()
-    site.agent.tool(*port_add(guest), "--vlan", "100")
-    assert "Inactive < no-vlan >" == port_state(site, guest)
-    assert "I am bob\n" == ask(other, USER_DATA)
-    page = site.agent.get("http://127.0.0.1:8085/Snh_SandeshTraceRequest?x=DataPath")
-    assert "Ports with a VLAN are not served" in page
-
-
 @needs_vlan
 def test_a_tagged_guest_and_an_untagged_one_get_their_own(site: Any, ask: Any) -> None:
     """Same addresses, two bridges; IPv4 and IPv6, ARP and neighbour discovery."""

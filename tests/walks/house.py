@@ -14,6 +14,7 @@ from twisted.internet.testing import StringTransport
 
 from provision.config_api.server import config_api_site
 from tests.gates import open_gate
+from tests.unit.vagent.datapath.tap.fake_tap_kernel import FakeTapKernel
 from tests.unit.vagent.metadata.proxy_rig import GET, FakeTransport
 from tests.walks.machine import (
     Machine,
@@ -30,6 +31,7 @@ from vagent.datapath.endpoints.health import EndpointHealth
 from vagent.datapath.fast_path.kernel import LinuxFastPath
 from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.names import Names
+from vagent.datapath.tap.guard import TapGuard
 from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY, wire_entry
 from vagent.linklocal.dns import DnsLookup
@@ -202,6 +204,7 @@ class House:
             limits=FlowLimits(config.linklocal_flows),
             count_flows=_no_flows,
             system=System(self.machine),
+            taps=TapGuard(FakeTapKernel()),
             health=health,
             checks=EndpointChecks(
                 config.endpoint_check,

@@ -83,13 +83,15 @@ def _refuse_a_running_agent(ours: Ours) -> None:
 
 
 def _remove_programs(ours: Ours) -> Iterator[str]:
-    """Remove the programs of the fast path. A kernel without such programs has none."""
-    from vagent.datapath.fast_path.kernel import LinuxFastPath
+    """Remove the tap programs, their maps and pins. A kernel without such programs has
+    none.
+    """
+    from vagent.config.model import DataPathConfig
+    from vagent.datapath.fast_path.compose import tap_kernel_of
 
     with suppress(KernelError):
-        count = LinuxFastPath(
-            queue_number=ours.queue_number, name=ours.table, host_side=ours.host_side
-        ).clear()
+        config = DataPathConfig(name=ours.table, queue_number=ours.queue_number)
+        count = tap_kernel_of(config).remove()
         if count:
             yield f"programs at {count} interfaces"
 

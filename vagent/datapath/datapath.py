@@ -18,25 +18,27 @@ from vagent.datapath.events import (
     GuardStays,
     Ipv6Missing,
     PortState,
-    VlanMissing,
 )
 from vagent.datapath.fast_path.offload import FastPath
-from vagent.datapath.interfaces import make_pair, make_tag_side, trouble_with_pair
-from vagent.datapath.names import Names
+from vagent.datapath.interfaces import make_pair, remove_former, trouble_with_pair
+from vagent.datapath.names import SERVICE_MAC, Names
 from vagent.datapath.rules.applier import Applier
 from vagent.datapath.rules.counters import KernelWatch
 from vagent.datapath.rules.features import Features, probe
 from vagent.datapath.rules.ipv6 import open_ipv6
-from vagent.datapath.rules.render import removal
+from vagent.datapath.rules.render import former_removal, removal
 from vagent.datapath.rules.rules_watch import LOOK_DEADLINE, RulesWatch
-from vagent.datapath.state import Attachment, Services, Tag
+from vagent.datapath.state import USUAL_MTU, Attachment, Services, Tag
 from vagent.datapath.system import System
+from vagent.datapath.tap.guard import TapGuard
+from vagent.datapath.tap.layout import Constants
 from vagent.datapath.taps import LinkMonitor
 from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.datapath.trap.icmp_reject import IcmpReject
 from vagent.datapath.trap.nfqueue import PacketTrap
 from vagent.datapath.trap.recount import CountFlows, FlowRecount
 from vagent.datapath.trap.verdicts import Verdicts
+from vagent.errors import KernelError
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit
 from vagent.ports.port import Port, Registration
@@ -45,7 +47,6 @@ from vagent.ports.registry import Change
 ACTIVE = "Active"
 NO_DEVICE = "Inactive < no-dev >"
 NO_ADDRESS = "Inactive < no-address >"
-NO_VLAN = "Inactive < no-vlan >"
 NOT_YET = "Inactive < kernel-pending >"
 NOT_KNOWN = "the data path does not know it yet"
 NO_ENDPOINT = "it has no fabric address to which flows can go"
@@ -69,6 +70,7 @@ class DataPath:
         limits: FlowLimits,
         count_flows: CountFlows,
         system: System,
+        taps: TapGuard,
         health: EndpointHealth,
         checks: EndpointChecks,
         fast_path: FastPath,
@@ -78,6 +80,7 @@ class DataPath:
     ) -> None:
         self._names = names
         self._system = system
+        self._taps = taps
         self._emit = emit
         self._services = Services.of((), names, None)
         self._features = Features(nft_queue=True)
@@ -92,6 +95,7 @@ class DataPath:
         self._applier = Applier(
             names,
             system=system,
+            taps=taps,
             services=self._services,
             refresh=self._look_at_all,
             fast_path=fast_path,
@@ -141,6 +145,7 @@ class DataPath:
         self.watch = KernelWatch(
             names,
             system=system,
+            drops=taps.drops,
             looked=self._recount.from_time_to_time,
             emit=emit,
             clock=clock,
@@ -158,10 +163,7 @@ class DataPath:
         missing = await open_ipv6(self._names, self._features, self._system)
         if missing:
             self._emit(Ipv6Missing(missing))
-        no_vlan = await make_tag_side(self._names, self._system)
-        if no_vlan:
-            self._emit(VlanMissing(no_vlan))
-        self._features = replace(self._features, ipv6=not missing, vlan=not no_vlan)
+        self._features = replace(self._features, ipv6=not missing)
 
     @property
     def carries_ipv6(self) -> bool:
@@ -174,18 +176,17 @@ class DataPath:
         """
         self._trap.open()
         self._owned = True
-        if self._uses_fast_path:
-            self._fast_path.open()
-        else:
-            self._fast_path.clear()
         self._links.open()
         self.watch.start()
         self._rules_watch.start()
         self._checks.start()
         self._look_at_all()
-        await self._applier.start(
-            self._features, self._system.mac(self._names.host_side)
-        )
+        self._taps.open(self._constants())
+        if self._uses_fast_path:
+            self._fast_path.open()
+        await self._applier.start(self._features)
+        await self._system.run_nft(former_removal(self._names))
+        await remove_former(self._names, self._system)
         self._in_force = True
         self._recount.at_start()
 
@@ -204,10 +205,13 @@ class DataPath:
         self._trap.close()
         self._fast_path.close()
         if self._guards():
+            self._taps.close()
             self._emit(GuardStays(len(self._guests)))
             return
         try:
             if self._owned:
+                self._taps.remove()
+                self._taps.close()
                 await self._system.run_nft(removal(self._names, self._features))
         finally:
             if self._made_interfaces or self._owned:
@@ -281,6 +285,19 @@ class DataPath:
             return NO_DEVICE
         return NOT_YET
 
+    def _constants(self) -> Constants:
+        guest_side = self._system.ifindex(self._names.guest_side)
+        if guest_side is None:
+            raise KernelError(f"interface {self._names.guest_side} is gone")
+        return Constants(
+            guest_side=guest_side,
+            host_mac=_bytes_of(self._system.mac(self._names.host_side)),
+            service_mac=_bytes_of(SERVICE_MAC),
+            identity_base=int(self._names.identity_range.network_address),
+            identity_prefix6=self._names.identity_range6.network_address.packed[:4],
+            fast_path=self._uses_fast_path,
+        )
+
     def _guards(self) -> bool:
         """Are there ports to guard, and rules that guard them, ours or those of an
         earlier agent?
@@ -326,7 +343,8 @@ class DataPath:
                     address=address,
                     address6=address6 if self._features.ipv6 else None,
                     takes_link_local=self._takes_link_local(index, port),
-                    tag=self._tag(port),
+                    tag=Tag(port.rx_vlan, port.tx_vlan) if port.vlan else None,
+                    mtu=self._system.mtu(port.tap) or USUAL_MTU,
                     port=registration.index if registration.further else None,
                 )
             )
@@ -339,7 +357,7 @@ class DataPath:
         """
         if port.address is None and not self._features.ipv6:
             return NO_ADDRESS
-        return NO_VLAN if port.vlan and not self._features.vlan else ""
+        return ""
 
     def _takes_link_local(self, index: int, port: Port) -> bool:
         """Is the link-local address of this tap, VLAN and MAC the port's? It is that of
@@ -349,12 +367,6 @@ class DataPath:
             other < index and _is_beside(self._guests[other].port, port)
             for other in self._at_tap[port.tap]
         )
-
-    def _tag(self, port: Port) -> Tag | None:
-        if not port.vlan:
-            return None
-        ifindex = self._system.ifindex(self._names.tag_side)
-        return None if ifindex is None else Tag(port.rx_vlan, port.tx_vlan, ifindex)
 
     def _forget(self, registration: Registration, kept: Collection[int]) -> None:
         """The port is no longer at this tap; it may keep some of its indexes."""
@@ -367,6 +379,10 @@ class DataPath:
             self._health.forget(index)
             self._passive_check.forget(index)
             self._applier.detach(index)
+
+
+def _bytes_of(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
 
 
 def _is_beside(one: Port, other: Port) -> bool:

@@ -55,21 +55,6 @@ class Ipv6Missing(DataPathEvent):
 
 
 @dataclass(slots=True)
-class VlanMissing(DataPathEvent):
-    """This host cannot tag replies; ports with a VLAN are not served."""
-
-    counter = Metric(
-        "datapath_vlan_missing_total",
-        "Starts on a host that cannot tag frames, so that ports with a VLAN are not "
-        "served.",
-    )
-    detail: str
-
-    def text(self) -> str:
-        return f"Ports with a VLAN are not served: {self.detail}"
-
-
-@dataclass(slots=True)
 class AgesMissing(DataPathEvent):
     """This kernel has no conntrack time-out policies for single flows."""
 

@@ -1,11 +1,15 @@
-"""Makes the agent's own interfaces: the veth pair, and the VLAN interface beside it."""
+"""Makes the agent's own interfaces: the veth pair."""
 
 from __future__ import annotations
 
-from vagent.datapath.names import SERVICE_MAC, TAG, Names
+from vagent.datapath.names import SERVICE_MAC, Names
+from vagent.datapath.state import USUAL_MTU
 from vagent.datapath.system import System
 from vagent.errors import KernelError
 
+PAIR_MTU = 65535
+"""Bytes of IP that the pair carries: taps may have any MTU. How long a packet to a
+guest may be stands in its route."""
 _SOMEBODY_ELSE = (
     "another program changed it; a restart of the agent mends it, and that program"
     " should be told to leave it alone"
@@ -19,7 +23,10 @@ async def make_pair(names: Names, system: System) -> bool:
     guest_side, host_side = names.guest_side, names.host_side
     is_new = not await _adopts_pair(names, system)
     if is_new:
-        await system.run_ip(f"link add {guest_side} type veth peer name {host_side}\n")
+        await system.run_ip(
+            f"link add {guest_side} mtu {PAIR_MTU} type veth"
+            f" peer name {host_side} mtu {PAIR_MTU}\n"
+        )
         for side in (guest_side, host_side):
             # No router or neighbour discovery on interfaces without neighbours, and no
             # IPv6 at all before `open_ipv6`.
@@ -28,9 +35,11 @@ async def make_pair(names: Names, system: System) -> bool:
     system.write_sysctl(f"net/ipv4/conf/{host_side}/route_localnet", "1")
     system.write_sysctl(f"net/ipv4/conf/{host_side}/forwarding", "1")
     await system.run_ip(
-        f"link set {guest_side} up\n"
-        f"link set {host_side} address {SERVICE_MAC} arp off up\n"
+        f"link set {guest_side} mtu {PAIR_MTU} up\n"
+        f"link set {host_side} address {SERVICE_MAC} mtu {PAIR_MTU} arp off up\n"
         f"addr replace {names.listener_interface} dev {host_side}\n"
+        f"route replace {names.identity_range} dev {host_side} proto kernel scope link"
+        f" src {names.listener_address} mtu {USUAL_MTU}\n"
     )
     return is_new
 
@@ -53,19 +62,13 @@ def trouble_with_pair(names: Names, system: System) -> str:
     return ""
 
 
-async def make_tag_side(names: Names, system: System) -> str:
-    """Make the interface that tags replies. Why this kernel has no such one, or ""."""
-    if system.ifindex(names.tag_side) is None:
-        try:
-            await system.run_ip(
-                f"link add link {names.guest_side} name {names.tag_side}"
-                f" type vlan id {TAG}\n"
-            )
-        except KernelError as failure:
-            return str(failure)
-    _disable_ipv6(names.tag_side, system)
-    await system.run_ip(f"link set {names.tag_side} up\n")
-    return ""
+async def remove_former(names: Names, system: System) -> None:
+    """Remove what an earlier version made beside the pair. Raises KernelError."""
+    for name in names.former:
+        if system.ifindex(name) is None:
+            continue
+        if system.linked(name) == system.ifindex(names.guest_side):
+            await system.run_ip(f"link del {name}\n")
 
 
 async def _adopts_pair(names: Names, system: System) -> bool:
@@ -76,7 +79,7 @@ async def _adopts_pair(names: Names, system: System) -> bool:
     tied = {
         names.guest_side: names.host_side,
         names.host_side: names.guest_side,
-        names.tag_side: names.guest_side,
+        **dict.fromkeys(names.former, names.guest_side),
     }
     there = [name for name in tied if system.ifindex(name) is not None]
     for name in there:

@@ -24,27 +24,11 @@ administered; its last four bytes spell 169.254.169.254)."""
 
 METADATA_PORT6 = 80
 
-TAG = 1
-"""VLAN id with which replies leave `tag_side`; rules then write the guest's over it."""
-
 QUEUE_CHAIN = "to_agent"
 """Chain of each host table that sends a packet to NFQUEUE. It ends in a drop, so no
 packet passes while its queue rule is missing."""
-FROM_TAPS = "from_vm"
-"""Chain of the netdev table to which the chain of each tap jumps."""
 PORT_OF = "port_of"
 """Map from each index of a port that has several to its first one."""
-FROM_GUEST = "error_from_vm"
-"""Chain of each host table that translates ICMP errors of guests. It ends in a drop, so
-no error passes while its rule is missing."""
-TO_GUEST, TO_GUEST6 = "quoted", "quoted6"
-"""Chains of the netdev table that translate what an ICMP error to a guest quotes, and
-send the error to its tap."""
-
-
-def tap_chain(ifindex: int) -> str:
-    """Name of the chain at the ingress of a tap."""
-    return f"in_{ifindex}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +36,15 @@ class Names:
     """The names that one agent uses on this host, and the numbers in its rules.
 
     `guest_side` is the end of the veth pair into which taps forward; at `host_side`
-    the host's routing, conntrack, NFQUEUE and the listener see the packets. `tag_side`
-    is a VLAN interface on the guests' side: what is sent through it gets a VLAN tag.
-    `guest_rate` is how many flows a second a guest may open before the kernel itself
-    refuses them.
+    the host's routing, conntrack, NFQUEUE and the listener see the packets. `former`
+    are interfaces that earlier versions made, and this one removes. `guest_rate` is how
+    many flows a second a guest may open before the kernel itself refuses them.
     """
 
     table: str
     guest_side: str
     host_side: str
-    tag_side: str
+    former: tuple[str, ...]
     identity_range: IPv4Network
     listener_address: IPv4Address
     listener_address6: IPv6Address
@@ -80,7 +63,7 @@ class Names:
             table=config.name,
             guest_side=f"{config.name}0",
             host_side=f"{config.name}1",
-            tag_side=f"{config.name}2",
+            former=(f"{config.name}2",),
             identity_range=network,
             listener_address=network.network_address + AGENT_INDEX,
             listener_address6=identity6_of(AGENT_INDEX, int(network.network_address)),
@@ -93,7 +76,7 @@ class Names:
     @property
     def interfaces(self) -> frozenset[str]:
         """The interfaces that the agent makes."""
-        return frozenset((self.guest_side, self.host_side, self.tag_side))
+        return frozenset((self.guest_side, self.host_side, *self.former))
 
     @property
     def listener_interface(self) -> IPv4Interface:

@@ -33,6 +33,9 @@ REJECT_MARK = REFUSE << INDEX_BITS | AGENT_INDEX
 """Mark of a datagram that the kernel refuses, on its way to the agent, which sends the
 ICMP error."""
 
+USUAL_MTU = 1500
+"""Bytes of IP (RFC 894)."""
+
 TCP_AGES = {
     "syn_sent": 10,
     "syn_recv": 10,
@@ -52,12 +55,11 @@ soon: they do not count for a guest's ceiling, and must not fill the host's tabl
 @dataclass(frozen=True, slots=True)
 class Tag:
     """The VLAN of a guest: the ids of the frames that it sends and of those that it
-    gets, and the ifindex of `Names.tag_side`.
+    gets.
     """
 
     sent: int
     got: int
-    ifindex: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,10 @@ class Attachment:
 
     `takes_link_local` says that any link-local IPv6 source at this tap with this MAC is
     this port's. `identity6` counts only where the host has IPv6. Without a `tag` the
-    guest's frames have none, or one of VLAN 0. `port` is the first index of a port that
-    has several: the limit on new flows holds for all of them together.
+    guest's frames have none, or one of VLAN 0. `mtu` is that of the tap, in bytes of
+    IP. `learns`: the port takes the address that its guest uses. `port` is the first
+    index of a port that has several: the limit on new flows holds for all of them
+    together.
     """
 
     index: int
@@ -79,11 +83,15 @@ class Attachment:
     address6: IPv6Address | None = None
     takes_link_local: bool = False
     tag: Tag | None = None
+    mtu: int = USUAL_MTU
+    learns: bool = False
     port: int | None = None
 
     def serves_as(self, other: Attachment | None) -> bool:
-        """Is the other one the same but for `port`, so that flows may go on?"""
-        return other is not None and replace(self, port=other.port) == other
+        """Is the other one the same as far as its flows may go on?"""
+        return other is not None and other == replace(
+            self, port=other.port, mtu=other.mtu, learns=other.learns
+        )
 
     @property
     def identity6(self) -> IPv6Address:

@@ -27,7 +27,7 @@ from vagent.kernel import conntrack, netlink, nf_tables
 from vagent.kernel import rtnl_link as links
 from vagent.kernel.conntrack import Tracked, decode_found, encode_find
 from vagent.kernel.ip_packet import OpeningPacket
-from vagent.kernel.nf_tables import INET, IPV4, IPV6, NETDEV, NftMessage
+from vagent.kernel.nf_tables import INET, IPV4, IPV6, NftMessage
 from vagent.kernel.nf_tables_dump import (
     Elements,
     Place,
@@ -47,10 +47,11 @@ it does not like, which may be long."""
 MAX_ANSWER = 1 << 20
 """Bytes kept of a command's output. Our counters take a few hundred each, and those of
 other tables are listed with them."""
-_FAMILIES = (NETDEV, IPV4, IPV6, INET)
+_FAMILIES = (IPV4, IPV6, INET)
 """Families in which tables of ours may be."""
 _SIOCGIFADDR, _SIOCGIFNETMASK, _SIOCGIFHWADDR = 0x8915, 0x891B, 0x8927
 _SIOCGIFFLAGS, _IFF_UP = 0x8913, 1
+_SIOCGIFMTU = 0x8921
 _IFNAMSIZ = 16
 _QUEUE_DROPPED, _USER_DROPPED = 5, 6
 
@@ -96,8 +97,10 @@ class System(Protocol):
     async def transact(self, messages: Sequence[NftMessage]) -> None:
         """Send messages as one nf_tables transaction: all of them, or none."""
 
-    async def run_ip(self, batch: str) -> None:
-        """Run iproute2 commands, one a line, up to the first that fails."""
+    async def run_ip(self, batch: str, *, ipv6: bool = False) -> None:
+        """Run iproute2 commands, one a line, up to the first that fails; with `ipv6`
+        what they leave open is about IPv6.
+        """
 
     async def counters(self, table: str) -> dict[str, int]:
         """Packets by the name of each counter, for our tables of this name."""
@@ -137,6 +140,9 @@ class System(Protocol):
 
     def is_up(self, name: str) -> bool:
         """Is there such an interface, and is it up?"""
+
+    def mtu(self, name: str) -> int | None:
+        """Bytes of IP that an interface carries, None where it is not there."""
 
     def mac(self, name: str) -> str:
         """Hardware address of an interface."""
@@ -182,8 +188,8 @@ class LinuxSystem:
         if refused:
             raise KernelError(refused)
 
-    async def run_ip(self, batch: str) -> None:
-        await self._run("ip", ["-batch", "-"], batch)
+    async def run_ip(self, batch: str, *, ipv6: bool = False) -> None:
+        await self._run("ip", ["-6"] * ipv6 + ["-batch", "-"], batch)
 
     async def counters(self, table: str) -> dict[str, int]:
         listed = await self._run("nft", ["-j", "list", "counters"], "")
@@ -241,6 +247,13 @@ class LinuxSystem:
         except OSError:
             return False
         return bool(struct.unpack_from("=H", answer, _IFNAMSIZ)[0] & _IFF_UP)
+
+    def mtu(self, name: str) -> int | None:
+        try:
+            answer = _ask_interface(name, _SIOCGIFMTU)
+        except OSError:
+            return None
+        return int(struct.unpack_from("=i", answer, _IFNAMSIZ)[0])
 
     def mac(self, name: str) -> str:
         try:

@@ -143,7 +143,7 @@ def _without_agent(facts: HostFacts) -> str:
     ruleset, table = facts.host.ruleset, facts.ours.table
     if ruleset is None:
         return "guests get nothing"
-    if ("netdev", table) in ruleset.tables:
+    if ("ip", table) in ruleset.tables:
         return (
             "the rules that it left guard: what registered guests ask waits for the"
             " next start, flows that the kernel carries go on; taps that come now are"

@@ -55,14 +55,13 @@ def check_own_rules(facts: HostFacts) -> Iterator[Finding]:
     ruleset, table = facts.host.ruleset, facts.ours.table
     if ruleset is None or not facts.agent.is_up:
         return
-    for family in ("netdev", "ip"):
-        if (family, table) not in ruleset.tables:
-            yield wrong(
-                f"nftables table {family} {table} is gone although the agent runs",
-                "no guest gets an answer; something flushed all rules"
-                " (a firewall's reload, nft flush ruleset)",
-                facts.agent.restart,
-            )
+    if ("ip", table) not in ruleset.tables:
+        yield wrong(
+            f"nftables table ip {table} is gone although the agent runs",
+            "no guest gets an answer; something flushed all rules"
+            " (a firewall's reload, nft flush ruleset)",
+            facts.agent.restart,
+        )
 
 
 def passages(facts: HostFacts) -> tuple[Passage, ...]:
@@ -203,7 +202,7 @@ def _is_far(service: LinkLocalService) -> bool:
 
 
 def _is_ours(chain: Chain, ours: Ours) -> bool:
-    return chain.table == ours.table and chain.family in ("ip", "netdev")
+    return chain.table == ours.table and chain.family in ("ip", "ip6", "inet")
 
 
 def _of_chain(chain: Chain, ruleset: Ruleset, facts: HostFacts) -> Iterator[Finding]:

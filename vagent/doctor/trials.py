@@ -17,27 +17,14 @@ from pathlib import Path
 from vagent.doctor.commands import ask, there
 from vagent.doctor.facts import KernelTrial
 from vagent.errors import KernelError
-from vagent.kernel import netlink, nf_tables
+from vagent.kernel import bpf, netlink, nf_tables
+from vagent.kernel.bpf_assembler import Code, Op
 from vagent.kernel.sock_diag import socket_owner
 
 _TABLE = "table {family} vagent_doctor {{\n{body}\n}}\n"
 _NFT = (
     # part, option, module, family, body
     ("nf_tables", "CONFIG_NF_TABLES", "nf_tables", "ip", ""),
-    (
-        "nf_tables netdev ingress hook",
-        "CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS",
-        "nf_tables",
-        "netdev",
-        'chain c {{ type filter hook ingress device "lo" priority 0; }}',
-    ),
-    (
-        "nf_tables fwd statement",
-        "CONFIG_NFT_FWD_NETDEV",
-        "nft_fwd_netdev",
-        "netdev",
-        'chain c {{ fwd to "lo"; }}',
-    ),
     (
         "nf_tables connection tracking match",
         "CONFIG_NFT_CT",
@@ -80,6 +67,12 @@ def try_kernel(queue_number: int) -> Iterator[KernelTrial]:
         "CONFIG_NETFILTER_NETLINK_QUEUE",
         "nfnetlink_queue",
         _first_line(not Path("/proc/net/netfilter/nfnetlink_queue").exists()),
+    )
+    yield KernelTrial(
+        "eBPF for traffic control (CAP_BPF and CAP_NET_ADMIN, no lockdown)",
+        "CONFIG_BPF_SYSCALL, CONFIG_NET_CLS_BPF and CONFIG_NET_CLS_ACT",
+        "cls_bpf",
+        _bpf(),
     )
     yield KernelTrial("veth", "CONFIG_VETH", "veth", _veth())
     yield KernelTrial(
@@ -131,6 +124,18 @@ def _queue(number: int) -> str:
         ask(["nft", "delete", "table", "ip", name])
     refused = nf_tables.refusal(rule, answers)
     return f"nft: {refusal}; xt NFQUEUE: {refused}" if refused else ""
+
+
+def _bpf() -> str:
+    """Load a program that lets everything pass."""
+    code = Code()
+    code.put(Op.MOV, 0, 0)
+    code.leave()
+    try:
+        os.close(bpf.load(code.assembled()))
+    except KernelError as failure:
+        return str(failure)
+    return ""
 
 
 def _veth() -> str:

@@ -1,9 +1,9 @@
 """Attaches eBPF programs at traffic control's ingress hook, by rtnetlink.
 
-Ours run after everybody else's filters of an interface, and only ours are removed. The
-queueing discipline clsact, which holds filters, is added where it is missing and is
+A filter hangs below one of two queueing disciplines, ingress or clsact, of which an
+interface has at most one; either will do. clsact is added where there is neither, and
 never removed: for some 0.1 ms while it comes or goes the kernel drops what leaves the
-interface.
+interface. Whoever removes a discipline removes the filters of all.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from vagent.errors import KernelError
 from vagent.kernel.netlink import (
@@ -28,69 +29,69 @@ from vagent.kernel.netlink import (
     message,
 )
 
-PREFERENCE = 65_000
-"""Of our filters. Those with lower numbers run first: others that limit or redirect
-what an interface receives."""
+FIRST, LAST = range(1, 9), range(65_000, 65_008)
+"""Preferences of our filters; those with lower ones run before. The next one is tried
+where another kind of filter has the one before."""
 
 _NEW_QDISC, _GET_QDISC = 36, 38
 _NEW_FILTER, _DELETE_FILTER, _GET_FILTER = 44, 45, 46
 _KIND, _OPTIONS = 1, 2
-_BPF_FD, _BPF_NAME, _BPF_FLAGS = 6, 7, 8
+_BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_ID = 6, 7, 8, 11
 _DIRECT_ACTION = struct.pack("=I", 1)
 _CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
 _INGRESS = 0xFFFFFFF2
+"""Parent of filters at ingress; the kernel takes it below either discipline."""
 _MESSAGE = struct.Struct("=BxxxiIII")
-_INFO = PREFERENCE << 16 | socket.htons(0x0800)
-"""Preference and protocol of a filter: IPv4."""
+_ANY_PROTOCOL = socket.htons(0x0003)
+_TAKEN = (errno.EINVAL, errno.ENOENT, errno.EEXIST)
 _GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
 """The kernel's answers where the interface, discipline or filter is gone."""
 
 
-def attach(ifindex: int, program: int, *, handle: int, name: str) -> None:
-    """Run a program, given by descriptor, for each packet that an interface receives.
-    Raises KernelError.
+class Filter(NamedTuple):
+    """One filter at ingress. `name` and `program`, its number, are those of a BPF
+    filter, "" and 0 elsewhere.
     """
-    code = attempt(
-        message(
-            _NEW_QDISC,
-            NLM_REQUEST | NLM_ACK | NLM_CREATE | NLM_EXCLUSIVE,
-            _MESSAGE.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT, 0)
-            + attribute(_KIND, b"clsact\0"),
-        ),
-        f"clsact at interface {ifindex}",
-        NETLINK_ROUTE,
-    )
-    if code not in (0, errno.EEXIST):
-        raise KernelError(f"clsact at interface {ifindex}: {errno.errorcode[code]}")
-    options = (
-        attribute(_BPF_FD, struct.pack("=I", program))
-        + attribute(_BPF_NAME, name.encode() + b"\0")
-        + attribute(_BPF_FLAGS, _DIRECT_ACTION)
-    )
-    code = attempt(
-        message(
-            _NEW_FILTER,
-            NLM_REQUEST | NLM_ACK | NLM_CREATE | NLM_EXCLUSIVE,
-            _MESSAGE.pack(0, ifindex, handle, _INGRESS, _INFO)
-            + attribute(_KIND, b"bpf\0")
-            + attribute(_OPTIONS, options),
-        ),
-        f"filter at interface {ifindex}",
-        NETLINK_ROUTE,
-    )
-    if code:
+
+    preference: int
+    protocol: int
+    handle: int
+    kind: str
+    name: str
+    program: int
+
+
+def attach(
+    ifindex: int, program: int, *, handle: int, name: str, is_first: bool
+) -> None:
+    """Run a program, given by descriptor, for each packet that an interface receives,
+    in the place of the one with this handle and name, if any. An interface that has
+    gone is no error. Raises KernelError.
+    """
+    ours = find(ifindex, handle=handle, name=name)
+    if ours is not None:
+        code = _put(ifindex, program, handle, name, ours.preference)
+    else:
+        code = _put_new(ifindex, program, handle, name, is_first=is_first)
+        if code in _TAKEN:
+            _add_discipline(ifindex)
+            code = _put_new(ifindex, program, handle, name, is_first=is_first)
+    if code and code != errno.ENODEV:
         raise KernelError(f"filter at interface {ifindex}: {errno.errorcode[code]}")
 
 
 def detach(ifindex: int, *, handle: int, name: str) -> bool:
     """Remove our filter; False where there was none. Raises KernelError."""
-    if (handle, name) not in _filters(ifindex):
+    ours = find(ifindex, handle=handle, name=name)
+    if ours is None:
         return False
     code = attempt(
         message(
             _DELETE_FILTER,
             NLM_REQUEST | NLM_ACK,
-            _MESSAGE.pack(0, ifindex, handle, _INGRESS, _INFO)
+            _MESSAGE.pack(
+                0, ifindex, handle, _INGRESS, ours.preference << 16 | ours.protocol
+            )
             + attribute(_KIND, b"bpf\0"),
         ),
         f"filter at interface {ifindex}",
@@ -101,9 +102,42 @@ def detach(ifindex: int, *, handle: int, name: str) -> bool:
     return True
 
 
+def find(ifindex: int, *, handle: int, name: str) -> Filter | None:
+    """The filter with this handle and name. Raises KernelError."""
+    for each in filters(ifindex):
+        if (each.handle, each.name) == (handle, name):
+            return each
+    return None
+
+
+def filters(ifindex: int) -> Iterator[Filter]:
+    """Every filter of an interface, in the order in which they run. Raises
+    KernelError.
+    """
+    question = message(
+        _GET_FILTER, NLM_REQUEST | NLM_DUMP, _MESSAGE.pack(0, ifindex, 0, _INGRESS, 0)
+    )
+    for kind, body in dump(question, f"filters of interface {ifindex}", NETLINK_ROUTE):
+        if kind != _NEW_FILTER or len(body) < _MESSAGE.size:
+            continue
+        _, _, handle, _, info = _MESSAGE.unpack_from(body)
+        found = attributes_in(body[_MESSAGE.size :])
+        if not handle and _OPTIONS not in found:
+            continue  # the head of a preference
+        options = attributes_in(found.get(_OPTIONS, b""))
+        yield Filter(
+            info >> 16,
+            info & 0xFFFF,
+            handle,
+            _text(found.get(_KIND, b"")),
+            _text(options.get(_BPF_NAME, b"")),
+            int.from_bytes(options.get(_BPF_ID, b""), "little"),
+        )
+
+
 def attached() -> Iterator[int]:
-    """The interfaces of this host that have clsact, and so may have filters, ours or
-    others'. Raises KernelError.
+    """The interfaces of this host that may have filters at ingress, ours or others'.
+    Raises KernelError.
     """
     question = message(_GET_QDISC, NLM_REQUEST | NLM_DUMP, _MESSAGE.pack(0, 0, 0, 0, 0))
     for kind, body in dump(question, "queueing disciplines", NETLINK_ROUTE):
@@ -113,14 +147,53 @@ def attached() -> Iterator[int]:
                 yield ifindex
 
 
-def _filters(ifindex: int) -> Iterator[tuple[int, str]]:
-    """Handle and name of every filter of an interface; "" where it has no name."""
-    question = message(
-        _GET_FILTER, NLM_REQUEST | NLM_DUMP, _MESSAGE.pack(0, ifindex, 0, _INGRESS, 0)
+def _put_new(
+    ifindex: int, program: int, handle: int, name: str, *, is_first: bool
+) -> int:
+    code = 0
+    for preference in FIRST if is_first else LAST:
+        code = _put(ifindex, program, handle, name, preference)
+        if code not in _TAKEN:
+            break
+    return code
+
+
+def _put(ifindex: int, program: int, handle: int, name: str, preference: int) -> int:
+    options = (
+        attribute(_BPF_FD, struct.pack("=I", program))
+        + attribute(_BPF_NAME, name.encode() + b"\0")
+        + attribute(_BPF_FLAGS, _DIRECT_ACTION)
     )
-    for kind, body in dump(question, f"filters of interface {ifindex}", NETLINK_ROUTE):
-        if kind == _NEW_FILTER and len(body) >= _MESSAGE.size:
-            found = attributes_in(body[_MESSAGE.size :])
-            options = attributes_in(found.get(_OPTIONS, b""))
-            name = options.get(_BPF_NAME, b"").rstrip(b"\0").decode("utf-8", "replace")
-            yield _MESSAGE.unpack_from(body)[2], name
+    return attempt(
+        message(
+            _NEW_FILTER,
+            NLM_REQUEST | NLM_ACK | NLM_CREATE,
+            _MESSAGE.pack(
+                0, ifindex, handle, _INGRESS, preference << 16 | _ANY_PROTOCOL
+            )
+            + attribute(_KIND, b"bpf\0")
+            + attribute(_OPTIONS, options),
+        ),
+        f"filter at interface {ifindex}",
+        NETLINK_ROUTE,
+    )
+
+
+def _add_discipline(ifindex: int) -> None:
+    """clsact, unless it or the other one is there. Raises KernelError."""
+    code = attempt(
+        message(
+            _NEW_QDISC,
+            NLM_REQUEST | NLM_ACK | NLM_CREATE | NLM_EXCLUSIVE,
+            _MESSAGE.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT, 0)
+            + attribute(_KIND, b"clsact\0"),
+        ),
+        f"clsact at interface {ifindex}",
+        NETLINK_ROUTE,
+    )
+    if code not in (0, errno.EEXIST, errno.ENODEV):
+        raise KernelError(f"clsact at interface {ifindex}: {errno.errorcode[code]}")
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode("utf-8", "replace")

@@ -28,22 +28,6 @@ class FastPathMissing(DataPathEvent):
 
 
 @dataclass(slots=True)
-class FastPathTapLeftOut(DataPathEvent):
-    """The fast path cannot be used at one tap: its flows go through the rules."""
-
-    counter = Metric(
-        "datapath_fast_path_left_out_total",
-        "Taps at which the fast path could not be used, so that their flows go through "
-        "the rules.",
-    )
-    level = "warn"
-    detail: str
-
-    def text(self) -> str:
-        return f"fast path not at a tap: {self.detail}"
-
-
-@dataclass(slots=True)
 class FastPathFlow(FlowEvent):
     """A flow was taken onto the fast path, was refused there, or left it.
 

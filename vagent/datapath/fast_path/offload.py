@@ -23,8 +23,8 @@ from vagent.datapath.fast_path.events import (
     FastPathFlow,
     FastPathMissing,
 )
+from vagent.datapath.fast_path.guest_places import GuestPlaces
 from vagent.datapath.fast_path.kernel import MAX_ENTRIES, FastPathKernel
-from vagent.datapath.fast_path.tap_programs import TapPrograms
 from vagent.datapath.fast_path.traffic import TrafficCounts
 from vagent.datapath.flows.flow import FastPathTraffic, FlowId
 from vagent.datapath.names import SERVICE_MAC
@@ -32,7 +32,6 @@ from vagent.datapath.state import (
     INDEX_MASK,
     TCP_AGES,
     UDP_AGES,
-    Address,
     Attachment,
 )
 from vagent.datapath.tap.flow_entry import (
@@ -65,8 +64,8 @@ take 4 % of a CPU."""
 MAX_FLOWS_OF_GUEST = 64
 """Flows of one guest on the fast path: eight guests would be needed to fill it."""
 MAX_PER_TURN = 64
-"""Candidates, taps to attach, and flows to check, each in one turn: up to nine
-milliseconds for each kind."""
+"""Candidates, and flows to check, each in one turn: up to nine milliseconds for each
+kind."""
 
 AGES = {TCP: TCP_AGES["established"], UDP: UDP_AGES["replied"]}
 """Seconds for which conntrack keeps a flow of the fast path, whose packets it does not
@@ -136,7 +135,7 @@ class FastPath:
         self._emit = emit
         self._clock = clock
         self._is_open = False
-        self._taps = TapPrograms(kernel, emit=emit)
+        self._taps = GuestPlaces()
         self._fabric: set[int] = set()
         self._flows: dict[bytes, _Flow] = {}
         self._of_guest: Counter[int] = Counter()
@@ -154,12 +153,6 @@ class FastPath:
     def is_open(self) -> bool:
         """Is the fast path in use?"""
         return self._is_open
-
-    def clear(self) -> None:
-        """Take away what an earlier agent left in the kernel."""
-        # Where nothing can be listed nothing is there; what stays has no lease.
-        with suppress(KernelError):
-            self._kernel.clear()
 
     def open(self) -> None:
         """Begin. Where the kernel refuses, an event tells it, and flows go the usual
@@ -193,13 +186,7 @@ class FastPath:
         """The rules serve this attachment no longer. The caller ends its flows with
         `end`.
         """
-        self._guarded(lambda: self._taps.remove(attachment))
-
-    def serve(self, addresses: Iterable[Address]) -> None:
-        """Services have these addresses now."""
-        if self._is_open:
-            chosen = [each for each in addresses if isinstance(each, IPv4Address)]
-            self._guarded(lambda: self._kernel.serve(chosen))
+        self._taps.remove(attachment)
 
     def end(self, mark: int, mask: int) -> None:
         """Take the flows whose mark, under the mask, is `mark` off the fast path:
@@ -254,7 +241,6 @@ class FastPath:
             # The agent stood still for longer than its lease: meanwhile conntrack may
             # have ended a flow and given its ports to another flow.
             self._end_all([*self._flows.values()], OffloadOutcome.LAPSED)
-        self._taps.attach_waiting(MAX_PER_TURN)
         candidates = self._candidates()
         if (candidates or self._flows) and self._kernel.has_ipsec():
             self._end_all([*self._flows.values()], OffloadOutcome.CHANGED)

@@ -11,40 +11,13 @@ from vagent.datapath.tap import translate
 from vagent.datapath.tap.idioms import (
     CONTEXT,
     PASS,
-    RESULT,
     Helper,
     Skb,
     leave,
-    look_up,
 )
 from vagent.kernel.bpf_assembler import Code, If, Op, Size
 
 _DESTINATION = translate.KEY + 16
-
-
-def at_tap(
-    *, entries: int, lease: int, services: int, counted: int, candidates: int
-) -> bytes:
-    """The program for taps, with its maps by descriptor.
-
-    It looks only at packets to the addresses in `services`. In `counted` it counts the
-    packets of flows without an entry, and puts the key of one that has many into the
-    queue `candidates`.
-    """
-    code = Code()
-    code.take(Op.MOV, CONTEXT, 1)
-    translate.read(code, "pass")
-    translate.complete_key(code, from_guest=True)
-    look_up(code, services, _DESTINATION)
-    code.jump_if(If.EQUAL, RESULT, 0, "pass")
-    translate.translate(
-        code, entries, lease, absent="fast path: count", otherwise="pass"
-    )
-    translate.send_to_fabric(code)
-    translate.count(code, counted, candidates, "pass")
-    code.label("pass")
-    leave(code, PASS)
-    return code.assembled()
 
 
 def at_fabric(*, entries: int, lease: int) -> bytes:

@@ -12,7 +12,6 @@ it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from twisted.internet.defer import Deferred
@@ -20,15 +19,23 @@ from twisted.internet.interfaces import IReactorTime
 
 from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.names import Names
-from vagent.datapath.rules.events import FlowsNotEnded, RulesApplied, RulesRefused
+from vagent.datapath.rules.events import (
+    FlowsNotEnded,
+    RulesApplied,
+    RulesLost,
+    RulesRefused,
+    RulesUnread,
+)
 from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.flow_ends import FlowEnds
 from vagent.datapath.rules.in_force import InForce
+from vagent.datapath.rules.mtu_routes import flush, routes
 from vagent.datapath.rules.netlink_rules import netlink_rules
 from vagent.datapath.rules.port_elements import change_of_ports
-from vagent.datapath.rules.render import change_of_services, proxies, ruleset
+from vagent.datapath.rules.render import change_of_services, ruleset
 from vagent.datapath.state import Address, Attachment, Services
 from vagent.datapath.system import System
+from vagent.datapath.tap.guard import TapGuard
 from vagent.errors import KernelError
 from vagent.kernel.nf_tables import NftMessage
 from vagent.observe.event import Emit
@@ -49,6 +56,7 @@ class Applier:
         names: Names,
         *,
         system: System,
+        taps: TapGuard,
         services: Services,
         refresh: Callable[[], None],
         fast_path: FastPath,
@@ -58,14 +66,13 @@ class Applier:
         self._names = names
         self._fast_path = fast_path
         self._system = system
+        self._taps = taps
         self._refresh = refresh
         self._emit = emit
         self._clock = clock
         self._features = Features(nft_queue=True)
-        self._host_mac = ""
         self._wanted: dict[int, Attachment] = {}
         self._applied: dict[int, Attachment] = {}
-        self._taps: Counter[int] = Counter()
         self._changed: set[int] = set()
         self._ends = FlowEnds(system=system, fast_path=fast_path)
         self._ends_failed = False
@@ -109,10 +116,9 @@ class Applier:
             return ""
         return self.refusal or "the kernel does not have it yet"
 
-    async def start(self, features: Features, host_mac: str) -> None:
+    async def start(self, features: Features) -> None:
         """Replace whatever is in the kernel by the wanted state. Raises KernelError."""
         self._features = features
-        self._host_mac = host_mac
         self.offer(self._offered_services)
         self._running = True
         try:
@@ -267,22 +273,16 @@ class Applier:
         held = self._to_hold(self._wanted, gone)
         wanted = {i: each for i, each in self._wanted.items() if i not in held}
         self._changed.clear()
-        await self._let_kernel_answer(services)
         await self._run_nft(
-            ruleset(
-                self._names,
-                services,
-                wanted.values(),
-                host_mac=self._host_mac,
-                features=self._features,
-            )
+            ruleset(self._names, services, wanted.values(), features=self._features)
         )
-        # The kernel has these now, even if the second transaction fails.
+        await self._transact(netlink_rules(self._names, self._features))
+        await self._replace_routes(wanted.values())
+        # Behind the rules that guard what the taps send up.
+        self._taps.replace(services.addresses, wanted.values())
         self._applied, self._held = wanted, held
-        self._taps = Counter(attachment.ifindex for attachment in wanted.values())
         self._serve(services)
         self._detached(gone)
-        await self._transact(netlink_rules(self._names, self._features))
         self._replace = False
         self._lost = ""
         for attachment in wanted.values():
@@ -304,36 +304,41 @@ class Applier:
         ]
         if not gone and not come:
             return
-        leaving = Counter(attachment.ifindex for attachment in gone)
-        kept = frozenset(
-            ifindex
-            for ifindex in leaving.keys() | {new.ifindex for new in come}
-            if self._taps[ifindex] > leaving[ifindex]
-        )
-        messages = change_of_ports(
-            self._names, gone, come, kept, ipv6=self._features.ipv6
-        )
-        await self._transact(messages)
         for attachment in gone:
+            self._taps.take_away(attachment)
             del self._applied[attachment.index]
-        self._applied.update((attachment.index, attachment) for attachment in come)
-        self._taps.subtract(leaving)
-        self._taps.update(attachment.ifindex for attachment in come)
-        for ifindex in leaving:
-            if not self._taps[ifindex]:
-                del self._taps[ifindex]
         self._detached(ended)
+        await self._transact(
+            change_of_ports(self._names, gone, come, ipv6=self._features.ipv6)
+        )
+        await self._change_routes(gone, come)
+        for attachment in come:
+            self._taps.add(attachment)
+            self._applied[attachment.index] = attachment
         for attachment in come:
             self._fast_path.attached(attachment)
         self._report(f"{len(gone)} ports detached, {len(come)} attached", began)
+
+    async def _replace_routes(self, wanted: Iterable[Attachment]) -> None:
+        await self._system.run_ip(flush(self._names))
+        if self._features.ipv6:
+            await self._system.run_ip(flush(self._names), ipv6=True)
+        await self._change_routes((), wanted)
+
+    async def _change_routes(
+        self, gone: Iterable[Attachment], come: Iterable[Attachment]
+    ) -> None:
+        commands = routes(self._names, gone, come, ipv6=self._features.ipv6)
+        if commands:
+            await self._system.run_ip(commands)
 
     async def _change_services(self) -> None:
         began = self._clock.seconds()
         old, new = self._applied_services, self._wanted_services
         script = change_of_services(self._names, old, new)
         if script:
-            await self._let_kernel_answer(new)
             await self._run_nft(script)
+        self._taps.serve(new.addresses)
         self._serve(new)
         self._report(f"{len(new.offers)} services", began)
 
@@ -342,8 +347,9 @@ class Applier:
         self._commits += 1
 
     async def _transact(self, messages: Sequence[NftMessage]) -> None:
-        await self._system.transact(messages)
-        self._commits += 1
+        if messages:
+            await self._system.transact(messages)
+            self._commits += 1
 
     async def _look(self) -> None:
         # Who asks from now on may know of something that this look does not see.
@@ -354,22 +360,28 @@ class Applier:
             self._features,
             ours=self._commits,
         )
+        lost = "; ".join(filter(None, (lost, self._missing_at_taps())))
         if lost:
             self._lost = f"{lost}; put back now"
             self._replace = True
         for each in lookers:
             each.callback(None)
 
+    def _missing_at_taps(self) -> str:
+        try:
+            missing = self._taps.missing()
+        except KernelError as failure:
+            self._emit(RulesUnread(str(failure)))
+            return ""
+        if missing:
+            self._emit(RulesLost(missing))
+        return missing
+
     def _answer_lookers(self) -> None:
         """There is no look for them: nothing is known beyond what `trouble` says."""
         lookers, self._lookers = self._lookers, []
         for each in lookers:
             each.callback(None)
-
-    async def _let_kernel_answer(self, services: Services) -> None:
-        commands = proxies(self._names, services)
-        if commands:
-            await self._system.run_ip(commands)
 
     def _to_hold(self, indexes: Iterable[int], gone: Iterable[Attachment]) -> set[int]:
         """Which of these indexes must not be served before flows have ended."""
@@ -384,7 +396,6 @@ class Applier:
         """The kernel has these services now; flows to endpoints that went must end."""
         gone = self._applied_services.offered - services.offered
         self._applied_services = services
-        self._fast_path.serve(services.addresses)
         self._ends.owe_endpoints(gone)
 
     def _detached(self, gone: Iterable[Attachment]) -> None:

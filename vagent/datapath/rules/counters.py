@@ -1,4 +1,4 @@
-"""Reads our nftables counters and the drops of NFQUEUE from time to time.
+"""Reads from time to time what our rules, the tap programs and NFQUEUE dropped.
 
 They tell what the rules do without the agent: numbers for the pages, and a trace where
 packets were refused since the last look.
@@ -6,7 +6,7 @@ packets were refused since the last look.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -15,15 +15,15 @@ from vagent.datapath.events import CountFailed
 from vagent.datapath.names import Names
 from vagent.datapath.rules.events import KernelRefused
 from vagent.datapath.system import System
+from vagent.datapath.tap.layout import DropReason
 from vagent.observe.event import Emit
 
 INTERVAL = 5.0
 """Seconds between two looks; each takes a child process, some 5 ms."""
+AT_TAPS = tuple(reason.word for reason in DropReason)
+"""The counters of the tap programs."""
 COUNTERS = (
-    "spoofed",
-    "claimed",
-    "stacked_tags",
-    "unknown_identity",
+    *AT_TAPS,
     "foreign_identity",
     "no_agent",
     "too_fast",
@@ -32,7 +32,7 @@ COUNTERS = (
     "untranslated",
     "from_host",
 )
-"""The named counters of our tables."""
+"""Those, and the named counters of our tables."""
 QUEUE_DROPS = "queue_drops"
 _FROM_VERDICTS = frozenset({"refused"})
 """Counters of what the agent's own verdicts bring about, which are traced already."""
@@ -40,7 +40,8 @@ _FROM_VERDICTS = frozenset({"refused"})
 
 class KernelWatch:
     """Looks every INTERVAL seconds from `start` to `stop`. `packets` holds the numbers
-    of the last look. `looked` is called after each.
+    of the last look. `drops` gives those of the tap programs, by DropReason's word.
+    `looked` is called after each look.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class KernelWatch:
         names: Names,
         *,
         system: System,
+        drops: Callable[[], Mapping[str, int]],
         looked: Callable[[], None],
         emit: Emit,
         clock: IReactorTime,
     ) -> None:
+        self._drops = drops
         self._looked = looked
         self._names = names
         self._system = system
@@ -83,6 +86,7 @@ class KernelWatch:
         """Read the counters once, and report what is new."""
         try:
             fresh = await self._system.counters(self._names.table)
+            fresh |= self._drops()
             fresh[QUEUE_DROPS] = self._system.queue_drops(self._names.queue_number)
         except Exception as failure:  # the next look may succeed
             self._emit(CountFailed(str(failure)))

@@ -12,15 +12,14 @@ from vagent.errors import KernelError
 class Features:
     """`nft_queue`: nftables has a `queue` statement (CONFIG_NFT_QUEUE); where it is
     missing, the xt target NFQUEUE does the same. `ip6_tables`: nftables has tables for
-    IPv6. `ipv6`: this host serves IPv6. `vlan`: it can put a VLAN tag on a reply.
-    `ct_timeout`: conntrack has time-out policies for single flows
-    (CONFIG_NF_CONNTRACK_TIMEOUT); without them guests' flows age as the host's do.
+    IPv6. `ipv6`: this host serves IPv6. `ct_timeout`: conntrack has time-out policies
+    for single flows (CONFIG_NF_CONNTRACK_TIMEOUT); without them guests' flows age as
+    the host's do.
     """
 
     nft_queue: bool
     ip6_tables: bool = False
     ipv6: bool = False
-    vlan: bool = False
     ct_timeout: bool = False
 
 

@@ -11,17 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from vagent.config.metadata_address import METADATA_ADDRESS, METADATA_ADDRESSES6
-from vagent.datapath.names import (
-    FROM_GUEST,
-    PORT_OF,
-    QUEUE_CHAIN,
-    Names,
-)
-from vagent.datapath.rules.tap_table import (
-    ABOUT_FLOWS,
-    ABOUT_FLOWS6,
-    NETDEV_PRIORITY,
-)
+from vagent.datapath.names import PORT_OF, QUEUE_CHAIN, Names
 from vagent.datapath.state import (
     ENDPOINT_MASK,
     INDEX_BITS,
@@ -32,15 +22,12 @@ from vagent.datapath.state import (
     UDP_AGES,
 )
 
-_GUARD_PRIORITY = -300
+_GUARD_PRIORITY = _CONTAIN_PRIORITY = -300
 _OPENING_PRIORITY = -151
 _TRAP_PRIORITY = -150
 _REFUSE_PRIORITY = -140
 _NAT_PRIORITY = -100
 
-_SOLICITATION_RATE = 10
-"""Neighbour solicitations of one guest that the kernel answers in a second. A guest
-sends one a minute for each service address, and three more when nothing answers."""
 _ICMP_REJECT_RATE = 10
 """Refused datagrams a second, of one guest that opens flows too fast, for which it gets
 an ICMP error from the agent. RFC 1812 4.3.2.8 asks for such a limit. (Refused TCP flows
@@ -50,61 +37,24 @@ are reset by the kernel.)"""
 class Family(NamedTuple):
     """What differs between the tables of the two IP families.
 
-    `service` is the address as which the host appears to a guest. `icmp` is the
-    family's ICMP; `about_flows` matches those of its errors that are translated,
-    `errors` all of them. `sets`, `before_new` and `for_itself` are lines that only one
-    family has.
+    `service` is the address as which the host appears to a guest.
     """
 
     name: str
     address_type: str
     identities: str
     service: IPv4Address | IPv6Address
-    sets: str
-    before_new: str
-    for_itself: str
-    icmp: str
-    about_flows: str
-    errors: str
 
 
 def family4(names: Names) -> Family:
     """The values that the text of IPv4's table needs."""
-    return Family(
-        "ip",
-        "ipv4_addr",
-        str(names.identity_range),
-        METADATA_ADDRESS,
-        "",
-        "",
-        "",
-        "icmp",
-        ABOUT_FLOWS,
-        "icmp type { destination-unreachable, source-quench, redirect, time-exceeded,"
-        " parameter-problem }",
-    )
+    return Family("ip", "ipv4_addr", str(names.identity_range), METADATA_ADDRESS)
 
 
 def family6(names: Names) -> Family:
-    """What IPv6's table is made with. It lets neighbour solicitations pass, which
-    conntrack does not track: the kernel answers them.
-    """
-    guest = "ip6 saddr & ffff:ffff:ffff::"
+    """What IPv6's table is made with."""
     return Family(
-        "ip6",
-        "ipv6_addr",
-        str(names.identity_range6),
-        METADATA_ADDRESSES6[1],
-        f"  set asking {{ type ipv6_addr; size {1 << INDEX_BITS}; flags dynamic;"
-        " timeout 1m; }\n",
-        f"    icmpv6 type nd-neighbor-solicit add @asking {{ {guest} limit rate over"
-        f" {_SOLICITATION_RATE}/second burst {_SOLICITATION_RATE} packets }}"
-        " counter name too_fast drop\n"
-        "    icmpv6 type nd-neighbor-solicit accept\n",
-        "    icmpv6 type nd-neighbor-solicit accept\n",
-        "ipv6-icmp",
-        ABOUT_FLOWS6,
-        "icmpv6 type < 128",  # RFC 4443 2.1
+        "ip6", "ipv6_addr", str(names.identity_range6), METADATA_ADDRESSES6[1]
     )
 
 
@@ -189,7 +139,6 @@ def host_table(
     refuse = REFUSE << INDEX_BITS
     host_side = names.host_side
     name, address_type, identities = family.name, family.address_type, family.identities
-    before_new, for_itself = family.before_new, family.for_itself
     from_host, as_service, answers = _host_to_guest(names, family)
     return f"""\
 table {name} {names.table} {{
@@ -201,20 +150,9 @@ table {name} {names.table} {{
   counter untranslated {{ }}
   counter from_host {{ }}
   map endpoints {{ type mark : {address_type} . inet_service; }}
-{family.sets}\
 {ages}\
-  chain {FROM_GUEST} {{
-    counter name untracked drop
-  }}
-  chain icmp_from_vm {{
-    {family.about_flows} goto {FROM_GUEST}
-    {family.errors} counter name untracked drop
-    accept
-  }}
   chain guard {{
     type filter hook prerouting priority {_GUARD_PRIORITY};
-    iifname "{host_side}" {name} saddr {identities} meta l4proto {family.icmp} \
-goto icmp_from_vm
     iifname "{host_side}" {name} saddr {identities} accept
     iifname "{host_side}" counter name foreign_identity drop
     {name} daddr {identities} counter name foreign_identity drop
@@ -227,7 +165,6 @@ goto icmp_from_vm
   chain trap {{
     type filter hook prerouting priority {_TRAP_PRIORITY};
     iifname != "{host_side}" accept
-{before_new}\
     meta mark {REJECT_MARK:#x} goto {QUEUE_CHAIN}
     meta mark {refuse:#x} accept
     ct state new ct status confirmed accept
@@ -257,15 +194,14 @@ dnat {name} to meta mark & {ENDPOINT_MASK:#x} map @endpoints
     {from_host}
   }}
   chain contain_input {{
-    type filter hook input priority {NETDEV_PRIORITY};
+    type filter hook input priority {_CONTAIN_PRIORITY};
     iifname != "{host_side}" accept
-{for_itself}\
     ct status dnat accept
     {answers}
     counter name untranslated drop
   }}
   chain contain_forward {{
-    type filter hook forward priority {NETDEV_PRIORITY};
+    type filter hook forward priority {_CONTAIN_PRIORITY};
     iifname != "{host_side}" accept
     ct status dnat accept
     counter name untranslated drop

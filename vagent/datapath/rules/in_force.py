@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vagent.datapath.names import Names, tap_chain
+from vagent.datapath.names import Names
 from vagent.datapath.rules.events import RulesLost, RulesUnread
 from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.table_counts import missing, wanted_counts
@@ -17,8 +17,7 @@ from vagent.datapath.rules.wanted_elements import wanted_elements
 from vagent.datapath.state import Attachment, Services
 from vagent.datapath.system import System
 from vagent.errors import KernelError
-from vagent.kernel.nf_tables import NETDEV
-from vagent.kernel.nf_tables_dump import Elements, TableCounts
+from vagent.kernel.nf_tables_dump import Elements
 from vagent.observe.event import Emit
 
 _TRIES = 3
@@ -90,7 +89,6 @@ class InForce:
         for _ in range(_TRIES):
             held = await self._system.table_counts(table, counted, elements)
             after = self._system.nft_generation()
-            self._forgive(wanted, held, written)
             lost = "; ".join(missing(wanted, held, table))
             if after == before:
                 self._others = (after - ours) % _GENERATIONS
@@ -99,17 +97,3 @@ class InForce:
         if lost:
             raise KernelError(f"{_BUSY}; what seems to be gone: {lost}")
         return ""
-
-    def _forgive(
-        self, wanted: TableCounts, held: TableCounts, attachments: Iterable[Attachment]
-    ) -> None:
-        """Of a tap that has gone the kernel has taken the chain; the port will soon be
-        detached.
-        """
-        for each in attachments:
-            place = NETDEV, tap_chain(each.ifindex)
-            if (
-                place not in held.rules
-                and self._system.ifindex(each.tap) != each.ifindex
-            ):
-                wanted.rules.pop(place, None)

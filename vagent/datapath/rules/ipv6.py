@@ -10,7 +10,7 @@ from dataclasses import replace
 from vagent.datapath.names import Names
 from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.render import ruleset
-from vagent.datapath.state import Services
+from vagent.datapath.state import USUAL_MTU, Services
 from vagent.datapath.system import System
 from vagent.errors import KernelError
 
@@ -21,13 +21,10 @@ _SETTINGS = (
     ("accept_redirects", "0"),
     ("addr_gen_mode", "1"),
     ("forwarding", "1"),
-    ("proxy_ndp", "1"),
     ("disable_ipv6", "0"),
 )
 """The interface gets one address, ours, and none from a router or of link-local scope.
-As a proxy the kernel answers guests' solicitations of service addresses, whether or not
-the agent runs. It does so only on interfaces that forward; the rules decide what is
-really forwarded from this one."""
+It forwards; the rules decide what."""
 
 
 async def open_ipv6(names: Names, features: Features, system: System) -> str:
@@ -60,12 +57,13 @@ async def _open(names: Names, features: Features, system: System, here: str) -> 
     await system.run_ip(
         f"addr replace {names.listener_address6}/{names.identity_range6.prefixlen}"
         f" dev {names.host_side} nodad\n"
+        f"route replace {names.identity_range6} dev {names.host_side} proto kernel"
+        f" mtu {USUAL_MTU}\n"
     )
     script = ruleset(
         names,
         Services.of((), names, None),
         (),
-        host_mac=system.mac(names.host_side),
         features=replace(features, ipv6=True),
     )
     await system.run_nft(script, check=True)

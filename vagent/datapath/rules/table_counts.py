@@ -10,16 +10,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from vagent.datapath.names import PORT_OF, Names, tap_chain
+from vagent.datapath.names import PORT_OF, Names
 from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.host_tables import opening_family
 from vagent.datapath.rules.netlink_rules import netlink_rules
-from vagent.datapath.rules.render import maps_of, ruleset
+from vagent.datapath.rules.render import ruleset
 from vagent.datapath.state import Attachment, Services
-from vagent.kernel.nf_tables import INET, IPV4, IPV6, NETDEV
+from vagent.kernel.nf_tables import INET, IPV4, IPV6
 from vagent.kernel.nf_tables_dump import ACCEPT, Place, TableCounts, rule_place
 
-FAMILIES = {"netdev": NETDEV, "ip": IPV4, "ip6": IPV6, "inet": INET}
+FAMILIES = {"ip": IPV4, "ip6": IPV6, "inet": INET}
 """Families of our tables, by nft's name of each."""
 _MAX_TOLD = 5
 """Missing chains, sets and maps that are named to operators, of those of one table."""
@@ -40,7 +40,7 @@ def wanted_counts(
     features: Features,
 ) -> TableCounts:
     """What the kernel holds, at least, when all of this was written."""
-    text = ruleset(names, services, (), host_mac="", features=features)
+    text = ruleset(names, services, (), features=features)
     wanted = _written(text)
     for message in netlink_rules(names, features):
         wanted.rules[rule_place(message.family, message.payload)] += 1
@@ -108,27 +108,9 @@ def _written(text: str) -> _Numbers:
 def _add_ports(
     numbers: _Numbers, attachments: Iterable[Attachment], *, ipv6: bool
 ) -> None:
-    """Attachments of one kind have elements in the same maps: thousands of ports are of
-    a few kinds.
-    """
-    families = {PORT_OF: FAMILIES[opening_family(ipv6=ipv6)]}
-    kinds: Counter[tuple[bool, ...]] = Counter()
-    examples: dict[tuple[bool, ...], Attachment] = {}
-    for each in attachments:
-        kind: tuple[bool, ...] = (
-            each.tag is None,
-            each.address is None,
-            each.address6 is None,
-            each.takes_link_local,
-            each.port is None,
-        )
-        kinds[kind] += 1
-        examples[kind] = each
-        numbers.rules[NETDEV, tap_chain(each.ifindex)] = 1
-        numbers.policies[NETDEV, tap_chain(each.ifindex)] = ACCEPT
-    for kind, number in kinds.items():
-        for name in maps_of(examples[kind]):
-            numbers.elements[families.get(name, NETDEV), name] += number
+    """Ports with several addresses have an element for each."""
+    place = FAMILIES[opening_family(ipv6=ipv6)], PORT_OF
+    numbers.elements[place] += sum(each.port is not None for each in attachments)
 
 
 def _out_of_force(wanted: TableCounts, held: TableCounts, family: int) -> list[str]:

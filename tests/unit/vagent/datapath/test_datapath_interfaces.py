@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from twisted.internet.defer import Deferred
 
-from vagent.datapath.interfaces import make_pair, make_tag_side, trouble_with_pair
+from vagent.datapath.interfaces import make_pair, remove_former, trouble_with_pair
 from vagent.datapath.names import Names
 from vagent.datapath.system import System
 from vagent.errors import KernelError
@@ -25,13 +25,11 @@ class Host:
         self.host_address = address
         self.has_ipv6 = has_ipv6
         self.down: set[str] = set()
-        self.no_vlan = False
         self.commands: list[str] = []
         self.settings: list[str] = []
 
-    async def run_ip(self, batch: str) -> None:
-        if self.no_vlan and "type vlan" in batch:
-            raise KernelError("Unknown device type")
+    async def run_ip(self, batch: str, *, ipv6: bool = False) -> None:
+        del ipv6
         self.commands += batch.splitlines()
 
     def ifindex(self, name: str) -> int | None:
@@ -56,6 +54,7 @@ class Host:
 
 PAIR = {"vagent0": "vagent1", "vagent1": "vagent0"}
 OURS = "169.254.64.1/18"
+MADE = "link add vagent0 mtu 65535 type veth peer name vagent1 mtu 65535"
 
 
 def outcome(work: Coroutine[Any, Any, Any]) -> Any:
@@ -74,8 +73,10 @@ def test_a_host_without_them_gets_the_pair(names: Names) -> None:
     """With the listener's address, and without IPv6 until that is known to work."""
     host = Host({})
     assert pair(host, names) is True
-    assert "link add vagent0 type veth peer name vagent1" == host.commands[0]
-    assert f"addr replace {OURS} dev vagent1" == host.commands[-1]
+    assert MADE == host.commands[0]
+    assert f"addr replace {OURS} dev vagent1" == host.commands[-2]
+    assert "route replace 169.254.64.0/18 dev vagent1" in host.commands[-1]
+    assert host.commands[-1].endswith(" mtu 1500")
     for side in ("vagent0", "vagent1"):
         assert f"net/ipv6/conf/{side}/disable_ipv6=1" in host.settings
 
@@ -100,9 +101,7 @@ def test_a_pair_that_does_not_fit_is_made_anew(names: Names, address: str) -> No
     """Half made, or of another identity range."""
     host = Host(PAIR, address=address)
     assert pair(host, names) is True
-    assert ["link del vagent0", "link add vagent0 type veth peer name vagent1"] == (
-        host.commands[:2]
-    )
+    assert ["link del vagent0", MADE] == host.commands[:2]
 
 
 def test_an_interface_of_somebody_else_is_left_alone(names: Names) -> None:
@@ -114,28 +113,21 @@ def test_an_interface_of_somebody_else_is_left_alone(names: Names) -> None:
     assert [] == host.commands
 
 
-def test_the_tag_side_is_made_once(names: Names) -> None:
-    """One that is there is used on."""
-    host = Host(dict(PAIR))
-    assert "" == outcome(make_tag_side(names, cast("System", host)))
-    made = "link add link vagent0 name vagent2 type vlan id 1"
-    assert [made, "link set vagent2 up"] == host.commands
-    again = Host(PAIR | {"vagent2": "vagent0"})
-    assert "" == outcome(make_tag_side(names, cast("System", again)))
-    assert ["link set vagent2 up"] == again.commands
-
-
 def test_the_names_of_the_interfaces_that_it_makes(names: Names) -> None:
     """No guest can have one for its tap."""
     assert {"vagent0", "vagent1", "vagent2"} == names.interfaces
 
 
-def test_a_kernel_without_vlans_says_why(names: Names) -> None:
-    """That is no failure: only ports with a VLAN are not served."""
-    host = Host(dict(PAIR))
-    host.no_vlan = True
-    assert "Unknown device type" == outcome(make_tag_side(names, cast("System", host)))
-    assert [] == host.commands
+def test_what_an_earlier_version_made_beside_it_goes(names: Names) -> None:
+    """If it is tied to the pair; another one of that name is somebody else's."""
+    for there, commands in (
+        (PAIR, []),
+        (PAIR | {"vagent2": "vagent0"}, ["link del vagent2"]),
+        (PAIR | {"vagent2": "eth0"}, []),
+    ):
+        host = Host(dict(there))
+        outcome(remove_former(names, cast("System", host)))
+        assert commands == host.commands
 
 
 def trouble(host: Host, names: Names) -> str:

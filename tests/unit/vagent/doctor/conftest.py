@@ -51,7 +51,7 @@ def healthy() -> dict[str, Any]:
         "host": Host(
             tools={"nft": True, "ip": True},
             trials=(KernelTrial("nf_tables", "CONFIG_NF_TABLES", "nf_tables", ""),),
-            ruleset=Ruleset(tables=frozenset({("ip", "vagent"), ("netdev", "vagent")})),
+            ruleset=Ruleset(tables=frozenset({("ip", "vagent")})),
             links=(
                 HostInterface("vagent0", up=True),
                 HostInterface("vagent1", up=True, addresses=(address,)),

@@ -178,7 +178,7 @@ WRONG = {
     ),
     "rules flushed": (
         lambda f: host(f, ruleset=Ruleset()),
-        "nftables table netdev vagent is gone",
+        "nftables table ip vagent is gone",
         "systemctl restart vagent",
     ),
     "service address": (
@@ -417,7 +417,7 @@ def test_an_empty_secret_is_said_once(facts: HostFacts) -> None:
 @pytest.mark.parametrize(
     ("ruleset", "expected"),
     [
-        (Ruleset(tables=frozenset({("netdev", "vagent")})), "the rules that it left"),
+        (Ruleset(tables=frozenset({("ip", "vagent")})), "the rules that it left"),
         (Ruleset(), "nothing guards service addresses"),
         (None, "guests get nothing"),
     ],

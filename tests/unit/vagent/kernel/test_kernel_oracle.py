@@ -10,6 +10,7 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 from typing import Any
 
@@ -18,7 +19,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink import (
     NLM_F_ACK,
-    NLM_F_APPEND,
     NLM_F_CREATE,
     NLM_F_DUMP,
     NLM_F_EXCL,
@@ -39,10 +39,7 @@ from pyroute2.netlink.nfnetlink.nfctsocket import (
     nfct_msg,
 )
 from pyroute2.netlink.nfnetlink.nftsocket import (
-    NFT_MSG_DELCHAIN,
-    NFT_MSG_DELRULE,
     NFT_MSG_DELSETELEM,
-    NFT_MSG_NEWCHAIN,
     NFT_MSG_NEWRULE,
     NFT_MSG_NEWSETELEM,
 )
@@ -52,15 +49,13 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from vagent.config.model import DataPathConfig
 from vagent.datapath.names import Names
-from vagent.datapath.rules.features import Features
-from vagent.datapath.rules.netlink_rules import netlink_rules
 from vagent.datapath.rules.port_elements import change_of_ports
 from vagent.datapath.state import Attachment
 from vagent.kernel import conntrack, nf_tables, rtnl_link, rtnl_route, tc
 from vagent.kernel.conntrack import Tracked, Traffic, Tuple
 from vagent.kernel.ip_packet import TCP, UDP, OpeningPacket
 from vagent.kernel.netlink import NETLINK_ROUTE, Acknowledgement
-from vagent.kernel.nf_tables import NETDEV, Element, NftMessage
+from vagent.kernel.nf_tables import IPV4, Element, NftMessage
 from vagent.kernel.rtnl_link import LinkChange
 from vagent.kernel.rtnl_route import (
     AddressRoute,
@@ -170,73 +165,29 @@ def verdict(code: str, **chain: str) -> dict[str, Any]:
     )
 
 
-def test_a_port_that_comes() -> None:
-    """Its elements in each map, then the chain of its tap with the rule that jumps; the
-    last step is acknowledged.
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_port_with_several_addresses(*, comes: bool) -> None:
+    """Its element of the map that leads to its first index; the last step is
+    acknowledged.
     """
-    read = transaction(change_of_ports(NAMES, [], [ALICE], frozenset(), ipv6=False))
-    mac, mark = bytes.fromhex("020000000001"), struct.pack("=I", 2)
-    identity, address = (IPv4Address(each).packed for each in (GUEST, "10.0.0.5"))
-    where = b"tap-alice".ljust(16, b"\0") + mac + b"\0\0"
-    maps = {
-        "identity": (where + address, identity),
-        "id_mark": (identity, mark),
-        "mark_ip": (mark, address),
-        "mark_mac": (mark, mac),
-        "mark_dev": (mark, struct.pack("=I", 11)),
-    }
-    elements = [
+    further = replace(ALICE, index=9, port=2)
+    change = ([], [further]) if comes else ([further], [])
+    read = transaction(change_of_ports(NAMES, *change, ipv6=False))
+    content = (struct.pack("!I", 9), struct.pack("=I", 2))
+    kind = NFT_MSG_NEWSETELEM if comes else NFT_MSG_DELSETELEM
+    created = NLM_F_CREATE if comes else 0
+    assert [
         (
-            NFT_MSG_NEWSETELEM,
-            NLM_F_REQUEST | NLM_F_CREATE,
+            kind,
+            NLM_F_REQUEST | created | NLM_F_ACK,
             {
-                **header(NETDEV),
+                **header(IPV4),
                 "NFTA_SET_ELEM_LIST_TABLE": "vagent",
-                "NFTA_SET_ELEM_LIST_SET": name,
+                "NFTA_SET_ELEM_LIST_SET": "port_of",
                 "NFTA_SET_ELEM_LIST_ELEMENTS": [element(*content)],
             },
         )
-        for name, content in maps.items()
-    ]
-    chain = {
-        **header(NETDEV),
-        "NFTA_CHAIN_TABLE": "vagent",
-        "NFTA_CHAIN_NAME": "in_11",
-        "NFTA_CHAIN_HOOK": {
-            "NFTA_HOOK_HOOKNUM": 0,
-            "NFTA_HOOK_PRIORITY": -300,
-            "NFTA_HOOK_DEV": "tap-alice",
-        },
-        "NFTA_CHAIN_POLICY": 1,
-        "NFTA_CHAIN_TYPE": "filter",
-    }
-    rule = {
-        **header(NETDEV),
-        "NFTA_RULE_TABLE": "vagent",
-        "NFTA_RULE_CHAIN": "in_11",
-        "NFTA_RULE_EXPRESSIONS": [verdict("NFT_JUMP", NFTA_VERDICT_CHAIN="from_vm")],
-    }
-    appends = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_APPEND | NLM_F_ACK
-    assert [
-        *elements,
-        (NFT_MSG_NEWCHAIN, NLM_F_REQUEST | NLM_F_CREATE, chain),
-        (NFT_MSG_NEWRULE, appends, rule),
     ] == read
-
-
-def test_a_port_that_goes() -> None:
-    """Its elements are deleted, then the chain: made first, so that there is one."""
-    read = transaction(change_of_ports(NAMES, [ALICE], [], frozenset(), ipv6=False))
-    kinds = [kind for kind, _flags, _content in read]
-    chain = [NFT_MSG_NEWCHAIN, NFT_MSG_DELRULE, NFT_MSG_DELCHAIN]
-    assert [NFT_MSG_DELSETELEM] * 5 + chain == kinds
-    named = {"NFTA_CHAIN_TABLE": "vagent", "NFTA_CHAIN_NAME": "in_11"}
-    ruled = {"NFTA_RULE_TABLE": "vagent", "NFTA_RULE_CHAIN": "in_11"}
-    assert [
-        (NLM_F_REQUEST | NLM_F_CREATE, {**header(NETDEV), **named}),
-        (NLM_F_REQUEST, {**header(NETDEV), **ruled}),
-        (NLM_F_REQUEST | NLM_F_ACK, {**header(NETDEV), **named}),
-    ] == [(flags, content) for _kind, flags, content in read[-3:]]
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1), st.binary(min_size=1)), min_size=1))
@@ -259,34 +210,6 @@ def test_the_queue_rule() -> None:
     )
     ((kind, _flags, content),) = transaction(steps)
     assert (NFT_MSG_NEWRULE, [target]) == (kind, content["NFTA_RULE_EXPRESSIONS"])
-
-
-def test_the_rules_for_icmp_errors() -> None:
-    """IPv4 towards the guest: the address at 16 of the IP header replaces the one at 20
-    of the ICMP header, whose checksum is at 18.
-    """
-    read = transaction(netlink_rules(NAMES, Features(nft_queue=True)))
-    assert [(NETDEV, "quoted"), (2, "error_from_vm")] == [
-        (content["nfgen_family"], content["NFTA_RULE_CHAIN"]) for _, _, content in read
-    ]
-    load = expression(
-        "payload",
-        NFTA_PAYLOAD_DREG="NFT_REG_1",
-        NFTA_PAYLOAD_BASE="NFT_PAYLOAD_NETWORK_HEADER",
-        NFTA_PAYLOAD_OFFSET=16,
-        NFTA_PAYLOAD_LEN=4,
-    )
-    store = expression(
-        "payload",
-        NFTA_PAYLOAD_SREG="NFT_REG_1",
-        NFTA_PAYLOAD_BASE="NFT_PAYLOAD_TRANSPORT_HEADER",
-        NFTA_PAYLOAD_OFFSET=20,
-        NFTA_PAYLOAD_LEN=4,
-        NFTA_PAYLOAD_CSUM_TYPE="NFT_PAYLOAD_CSUM_INET",
-        NFTA_PAYLOAD_CSUM_OFFSET=18,
-    )
-    assert [load, store] == read[0][2]["NFTA_RULE_EXPRESSIONS"]
-    assert verdict("NF_ACCEPT") == read[1][2]["NFTA_RULE_EXPRESSIONS"][-1]
 
 
 def flow(source: str, destination: str, ports: tuple[int, int], protocol: int) -> Any:
@@ -495,13 +418,16 @@ def test_a_route_to_one_address(
 
 
 def test_programs_at_a_tap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What holds filters, ours in it, the questions for both, and its end."""
+    """Ours is put below the discipline that is there, else below one that is added;
+    the questions for both, and the end.
+    """
     sent: list[bytes] = []
     filters: list[tuple[int, bytes]] = []
+    answers = [errno.EINVAL] * len(tc.FIRST) + [0, 0, 0]
 
     def attempt(message: bytes, _what: str, _protocol: int) -> int:
         sent.append(message)
-        return 0
+        return answers.pop(0)
 
     def dump(
         question: bytes, _what: str, _protocol: int
@@ -511,26 +437,30 @@ def test_programs_at_a_tap(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tc, "attempt", attempt)
     monkeypatch.setattr(tc, "dump", dump)
-    tc.attach(7, 33, handle=5, name="vagent")
-    filters.append((rtnl.RTM_NEWTFILTER, sent[1][16:]))
+    tc.attach(7, 33, handle=5, name="vagent", is_first=True)
+    filters.append((rtnl.RTM_NEWTFILTER, sent[-1][16:]))
     assert tc.detach(7, handle=5, name="vagent")
-    filters[:] = [(rtnl.RTM_NEWQDISC, sent[0][16:])]
+    filters[:] = [(rtnl.RTM_NEWQDISC, sent[-4][16:])]
     assert [7] == list(tc.attached())
+    del sent[1 : len(tc.FIRST)]
     read = [decoded(message, tcmsg) for message in sent]
-    new = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL
+    new = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE
+    listing = NLM_F_REQUEST | NLM_F_DUMP
     assert [
-        (rtnl.RTM_NEWQDISC, new),
+        (rtnl.RTM_GETTFILTER, listing),
         (rtnl.RTM_NEWTFILTER, new),
-        (rtnl.RTM_GETTFILTER, NLM_F_REQUEST | NLM_F_DUMP),
+        (rtnl.RTM_NEWQDISC, new | NLM_F_EXCL),
+        (rtnl.RTM_NEWTFILTER, new),
+        (rtnl.RTM_GETTFILTER, listing),
         (rtnl.RTM_DELTFILTER, NLM_F_REQUEST | NLM_F_ACK),
-        (rtnl.RTM_GETQDISC, NLM_F_REQUEST | NLM_F_DUMP),
+        (rtnl.RTM_GETQDISC, listing),
     ] == [(kind, flags) for kind, flags, _content in read]
-    qdisc, ours, _asked, gone, _listed = [content for _, _, content in read]
+    _, _, qdisc, ours, _, gone, _ = [content for _, _, content in read]
     assert (7, rtnl.TC_H_CLSACT, "clsact") == (
         *(qdisc["index"], qdisc["parent"]),
         qdisc["TCA_KIND"],
     )
-    priority = 65_000 << 16 | socket.htons(0x0800)
+    priority = tc.FIRST[0] << 16 | socket.htons(0x0003)
     place = {"index": 7, "handle": 5, "info": priority, "TCA_KIND": "bpf"}
     for content in (ours, gone):
         assert place == {name: content[name] for name in place}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
@@ -13,7 +12,6 @@ from vagent.datapath.fast_path.candidate import MAX_TRIES_OF_GUEST
 from vagent.datapath.fast_path.events import (
     FastPathFlow,
     FastPathMissing,
-    FastPathTapLeftOut,
 )
 from vagent.datapath.fast_path.offload import (
     CHECK,
@@ -89,22 +87,9 @@ class Kernel:
         self.is_open = False
         self.programs.clear()
 
-    def clear(self) -> int:
-        return 0
-
-    def attach_tap(self, ifindex: int) -> None:
-        self._try("attach_tap")
-        self.programs.add(ifindex)
-
     def attach_fabric(self, ifindex: int) -> None:
         self._try("attach_fabric")
         self.programs.add(ifindex)
-
-    def detach(self, ifindex: int) -> None:
-        self.programs.discard(ifindex)
-
-    def serve(self, addresses: Iterable[IPv4Address]) -> None:
-        raise AssertionError(addresses)
 
     def has_lapsed(self) -> bool:
         return self.lapsed
@@ -222,7 +207,7 @@ def test_both_directions_get_an_entry(bench: Bench) -> None:
     key, packet = bench.take()
     back = encode_match(Match(FABRIC, bytes(6), UDP, Pair(ENDPOINT, HOST, 7777, 4000)))
     assert [*bench.kernel.entries] == [back, key]
-    assert bench.kernel.programs == {bench.guest.ifindex, FABRIC}
+    assert bench.kernel.programs == {FABRIC}
     assert bench.kernel.kept == [(packet, SEEN_REPLY, 120)]
     assert bench.outcomes() == ["taken"]
     assert len(bench.fast_path) == 1
@@ -293,10 +278,10 @@ def test_what_is_not_a_guests_is_not_even_looked_at(
 def test_ports_with_a_vlan_or_without_ipv4_have_no_program(
     bench: Bench, bob: Attachment
 ) -> None:
-    bench.fast_path.attached(replace(bob, tag=Tag(5, 5, 99)))
+    bench.fast_path.attached(replace(bob, tag=Tag(5, 5)))
     bench.fast_path.attached(replace(bob, address=None))
     bench.turn()
-    assert bench.kernel.programs == {bench.guest.ifindex}
+    assert bench.kernel.programs == set()
 
 
 def test_the_last_port_of_a_tap_takes_the_program_along(bench: Bench) -> None:
@@ -304,7 +289,7 @@ def test_the_last_port_of_a_tap_takes_the_program_along(bench: Bench) -> None:
     bench.fast_path.attached(second)
     bench.turn()
     bench.fast_path.detached(bench.guest)
-    assert bench.kernel.programs == {bench.guest.ifindex}
+    assert bench.kernel.programs == set()
     bench.fast_path.detached(second)
     assert bench.kernel.programs == set()
 
@@ -316,20 +301,10 @@ def test_a_port_that_changes_in_place_is_known_as_it_is_now(bench: Bench) -> Non
     bench.fast_path.attached(changed)
     assert len(bench.fast_path) == 1
     bench.fast_path.detached(changed)
-    assert bench.guest.ifindex not in bench.kernel.programs
-
-
-def test_a_tap_that_is_gone_before_its_turn(bench: Bench) -> None:
-    bench.fast_path.detached(bench.guest)
+    key, _ = bench.flow(5001)
+    bench.kernel.queue.append(key)
     bench.turn()
-    assert bench.kernel.programs == set()
-
-
-def test_a_tap_that_takes_no_program_is_told(bench: Bench) -> None:
-    bench.kernel.broken = "attach_tap"
-    bench.turn()
-    assert [type(each) for each in bench.events] == [FastPathTapLeftOut]
-    assert bench.fast_path.is_open
+    assert key not in bench.kernel.entries
 
 
 def test_a_detached_port_gets_nothing_onto_it(bench: Bench) -> None:
@@ -493,7 +468,6 @@ def test_a_kernel_that_cannot_is_told_and_not_used(alice: Attachment) -> None:
     fast_path = FastPath(kernel, guests={}, emit=events.append, clock=clock)
     fast_path.open()
     fast_path.attached(alice)
-    fast_path.serve([SERVICE])
     fast_path.end(2, INDEX_MASK)
     clock.pump([TURN] * 5)
     fast_path.close()
@@ -507,7 +481,6 @@ def test_nothing_happens_before_it_is_opened(alice: Attachment) -> None:
     fast_path = FastPath(kernel, guests={}, emit=events.append, clock=Clock())
     fast_path.attached(alice)
     fast_path.detached(alice)
-    fast_path.serve([SERVICE])
     fast_path.close()
     assert kernel == Kernel()
 

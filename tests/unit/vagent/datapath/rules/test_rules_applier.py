@@ -12,13 +12,21 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from tests.unit.vagent.datapath.tap.fake_tap_kernel import FakeTapKernel
 from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.names import Names
 from vagent.datapath.rules.applier import RETRY_AFTER, Applier
-from vagent.datapath.rules.events import FlowsNotEnded, RulesApplied, RulesRefused
+from vagent.datapath.rules.events import (
+    FlowsNotEnded,
+    RulesApplied,
+    RulesLost,
+    RulesRefused,
+    RulesUnread,
+)
 from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.table_counts import FAMILIES
 from vagent.datapath.state import ENDPOINT_MASK, INDEX_MASK, Attachment, Services
+from vagent.datapath.tap.guard import TapGuard
 from vagent.errors import KernelError
 from vagent.kernel.nf_tables import NftMessage
 from vagent.kernel.nf_tables_dump import TableCounts
@@ -73,7 +81,8 @@ class Kernel:
         self.generation += 1
         self.counts_held = PLENTY
 
-    async def run_ip(self, batch: str) -> None:
+    async def run_ip(self, batch: str, *, ipv6: bool = False) -> None:
+        del ipv6
         self.commands.append(batch)
 
     def nft_generation(self) -> int:
@@ -127,6 +136,8 @@ class Bench:
         self, names: Names, *, nft_queue: bool = True, ipv6: bool = False
     ) -> None:
         self.kernel = Kernel()
+        self.taps = FakeTapKernel()
+        self.taps.guest_side = True
         self.clock = Clock()
         self.events: list[Event] = []
         self.refreshed = 0
@@ -135,6 +146,7 @@ class Bench:
         self.applier = Applier(
             names,
             system=cast(Any, self.kernel),
+            taps=TapGuard(self.taps),
             services=self.services,
             refresh=self.refresh,
             fast_path=self.fast_path,
@@ -147,7 +159,7 @@ class Bench:
         self.refreshed += 1
 
     def start(self) -> None:
-        done = Deferred.fromCoroutine(self.applier.start(self.features, "02::"))
+        done = Deferred.fromCoroutine(self.applier.start(self.features))
         assert [] == self.failures(done)
         self.kernel.scripts.clear()
 
@@ -170,6 +182,18 @@ class Bench:
 
 
 @pytest.fixture
+def alice(alice: Attachment) -> Attachment:
+    """One of several addresses, so that her coming is a transaction of nftables."""
+    return replace(alice, port=alice.index)
+
+
+@pytest.fixture
+def bob(bob: Attachment) -> Attachment:
+    """Likewise."""
+    return replace(bob, port=bob.index)
+
+
+@pytest.fixture
 def bench(names: Names) -> Iterator[Bench]:
     """An applier that has not been started. No timer may be left at the end."""
     made = Bench(names)
@@ -188,18 +212,18 @@ def test_nothing_happens_before_start(bench: Bench, alice: Attachment) -> None:
 def test_start_replaces_everything(bench: Bench, alice: Attachment) -> None:
     """What was wanted before is in the first transaction."""
     bench.applier.attach(alice)
-    Deferred.fromCoroutine(bench.applier.start(bench.features, "02::"))
-    script, rules = bench.kernel.scripts
-    assert script.startswith("table netdev vagent\ndelete table netdev vagent\n")
-    assert "tap-alice" in script
-    assert "rule of quoted\nrule of error_from_vm" == rules
+    Deferred.fromCoroutine(bench.applier.start(bench.features))
+    (script,) = bench.kernel.scripts
+    assert script.startswith("table ip vagent\ndelete table ip vagent\n")
+    assert "port_of { 2 : 2 }" in script
+    assert {11} == bench.taps.taps
     assert bench.applier.is_applied(alice.index)
 
 
 def test_start_fails_loudly(bench: Bench) -> None:
     """A kernel that says no at start keeps the agent from starting."""
     bench.kernel.refuse = True
-    done = Deferred.fromCoroutine(bench.applier.start(bench.features, "02::"))
+    done = Deferred.fromCoroutine(bench.applier.start(bench.features))
     (failure,) = bench.failures(done)
     assert isinstance(failure, KernelError)
 
@@ -209,11 +233,9 @@ def test_without_nft_queue_the_xt_rule_is_of_the_same_transaction(
 ) -> None:
     """Rules that nft cannot write are one transaction, in the kernel's own thread."""
     bench = Bench(names, nft_queue=False)
-    Deferred.fromCoroutine(bench.applier.start(bench.features, "02::"))
+    Deferred.fromCoroutine(bench.applier.start(bench.features))
     _, rules = bench.kernel.scripts
-    assert ["rule of quoted", "rule of error_from_vm", "rule of to_agent"] == (
-        rules.splitlines()
-    )
+    assert "rule of to_agent" == rules
 
 
 def test_changes_of_one_turn_are_one_transaction(
@@ -303,7 +325,6 @@ def test_the_fast_path_hears_of_what_is_served(bench: Bench, alice: Attachment) 
     assert call.fast_path.attached(alice) not in order.mock_calls
     bench.turn()
     assert order.mock_calls == [
-        call.fast_path.serve(bench.services.without_ipv6().addresses),
         call.fast_path.attached(alice),
     ]
     order.reset_mock()
@@ -319,12 +340,11 @@ def test_the_fast_path_hears_of_what_is_served(bench: Bench, alice: Attachment) 
 def test_the_fast_path_hears_of_services(
     bench: Bench, names: Names, dns: LinkLocalService
 ) -> None:
-    """Where they are, and which endpoint has gone."""
+    """Which endpoint has gone."""
     bench.start()
     with_dns = Services.of([dns], names, bench.services)
     bench.applier.offer(with_dns)
     bench.turn()
-    bench.fast_path.serve.assert_called_with(with_dns.without_ipv6().addresses)
     bench.applier.offer(Services.of([], names, with_dns))
     bench.turn()
     assert [each.args for each in bench.fast_path.end.call_args_list] == (
@@ -354,23 +374,66 @@ def test_a_replaced_tap_is_detached_and_attached(
     bench.applier.attach(replace(alice, ifindex=99))
     bench.turn()
     _, detached, ended, attached = bench.kernel.scripts
-    assert "chain in_11" in detached
-    assert "chain in_99" not in detached
+    assert "map port_of, tap tap-alice" == detached == attached
     assert "end of 0x2" == ended
-    assert "chain in_99 at device tap-alice" in attached
+    assert {99} == bench.taps.taps
     assert bench.applier.is_applied(alice.index)
 
 
-def test_the_chain_of_a_shared_tap_stays(bench: Bench, alice: Attachment) -> None:
-    """One of two addresses of a tap goes; the other is not disturbed."""
-    second = replace(alice, index=9)
+def test_what_the_taps_lost_is_put_back(bench: Bench, alice: Attachment) -> None:
+    """With everything else; it is told which program or map it was."""
     bench.start()
     bench.applier.attach(alice)
-    bench.applier.attach(second)
     bench.turn()
-    bench.applier.detach(second.index)
+    bench.taps.taps.clear()
+    bench.look()
     bench.turn()
-    assert "chain" not in bench.kernel.scripts[-1]
+    assert RulesLost("the program at interface 11 is gone") in bench.events
+    assert ({11}, "") == (bench.taps.taps, bench.applier.trouble)
+
+
+def test_a_tap_with_another_mtu_has_a_route(bench: Bench, alice: Attachment) -> None:
+    """As long as it is served."""
+    bench.start()
+    bench.kernel.commands.clear()
+    bench.applier.attach(replace(alice, mtu=9000))
+    bench.turn()
+    bench.applier.detach(alice.index)
+    bench.turn()
+    assert ["replace 169.254.64.2/32 dev vagent1 proto 186 mtu 9000", "del"] == [
+        each.strip().removeprefix("route ").removesuffix(" 169.254.64.2/32")
+        for each in bench.kernel.commands
+    ]
+    assert [] != bench.kernel.ended
+
+
+def test_taps_that_cannot_be_read_are_told(bench: Bench) -> None:
+    """Nothing is put back for it: the next look may succeed."""
+    bench.start()
+    bench.taps.refuses = "held"
+    bench.look()
+    bench.turn()
+    assert [RulesUnread("no held")] == [
+        each for each in bench.events if isinstance(each, RulesUnread)
+    ]
+    assert [] == bench.kernel.scripts
+
+
+def test_a_tap_that_takes_no_program_is_tried_again(
+    bench: Bench, alice: Attachment
+) -> None:
+    """As rules that the kernel refuses are."""
+    bench.start()
+    bench.taps.refuses = "attach"
+    bench.applier.attach(alice)
+    bench.turn()
+    assert ("no attach", False) == (
+        bench.applier.refusal,
+        bench.applier.is_applied(alice.index),
+    )
+    bench.taps.refuses = ""
+    bench.clock.advance(RETRY_AFTER)
+    assert bench.applier.is_applied(alice.index)
 
 
 def test_a_deleted_service_loses_its_flows(
@@ -399,7 +462,7 @@ def test_a_refusal_is_told_and_tried_again(bench: Bench, alice: Attachment) -> N
     bench.kernel.refuse = False
     bench.clock.advance(RETRY_AFTER)
     assert 1 == bench.refreshed
-    assert bench.kernel.scripts[-2].startswith("table netdev vagent\ndelete")
+    assert bench.kernel.scripts[-1].startswith("table ip vagent\ndelete")
     assert bench.applier.is_applied(alice.index)
 
 
@@ -441,7 +504,7 @@ def test_ends_stay_owed_while_everything_is_replaced(
     settled = detach(bench, alice)
     bench.lose()
     bench.turn()
-    assert bench.kernel.scripts[-2].startswith("table netdev vagent\ndelete")
+    assert bench.kernel.scripts[-1].startswith("table ip vagent\ndelete")
     assert ([], False) == (bench.kernel.ended, settled.called)
     bench.clock.advance(RETRY_AFTER)
     assert [(alice.index, INDEX_MASK)] == bench.kernel.ended
@@ -482,8 +545,8 @@ def test_who_is_replaced_while_everything_is_waits_for_the_end_as_well(
     bench.lose()
     bench.applier.attach(replace(alice, mac="02:00:00:00:00:99"))
     bench.turn()
-    whole, _, ended, attached = bench.kernel.scripts[1:]
-    assert "tap-alice" not in whole
+    whole, ended, attached = bench.kernel.scripts[1:]
+    assert "port_of { 2" not in whole
     assert "end of 0x2" == ended
     assert "tap-alice" in attached
 
@@ -570,8 +633,7 @@ def test_services_reach_the_kernel_as_far_as_it_carries_them(
     services = Services.of([metadata, six], names, bench.services)
     bench.applier.offer(services)
     bench.turn()
-    assert ipv6 == any("fd00::1" in script for script in bench.kernel.scripts)
-    assert ipv6 == any("proxy fd00::1" in each for each in bench.kernel.commands)
+    assert ipv6 == (IPv6Address("fd00::1").packed in bench.taps.maps["service"])
     bench.applier.stop()
 
 
@@ -584,7 +646,7 @@ def test_services_from_before_the_start_are_served_as_those_after_it(
     six = replace(metadata, name="six", address=IPv6Address("fd00::1"))
     bench.applier.offer(Services.of([metadata, six], names, bench.services))
     bench.start()
-    assert ipv6 == any("proxy fd00::1" in each for each in bench.kernel.commands)
+    assert ipv6 == (IPv6Address("fd00::1").packed in bench.taps.maps["service"])
     bench.applier.stop()
 
 
@@ -635,9 +697,9 @@ def test_what_is_lost_is_put_back(bench: Bench, alice: Attachment) -> None:
     asked = bench.lose()
     bench.turn()
     assert asked.called
-    assert "table netdev vagent is gone" in bench.applier.trouble
+    assert "table ip vagent is gone" in bench.applier.trouble
     assert bench.look().called, "who asks meanwhile need not wait"
-    assert "tap-alice" in bench.kernel.scripts[-1]
+    assert "port_of { 2 : 2 }" in bench.kernel.scripts[-1]
     bench.kernel.hold.callback(None)
     bench.kernel.hold = None
     assert "" == bench.applier.trouble

@@ -45,9 +45,11 @@ class Watched:
         self.clock = Clock()
         self.events: list[Event] = []
         self.looks = 0
+        self.dropped: dict[str, int] = {}
         self.watch = KernelWatch(
             names,
             system=self.kernel,
+            drops=lambda: self.dropped,
             looked=self.count_look,
             emit=self.events.append,
             clock=self.clock,
@@ -80,6 +82,15 @@ def test_what_has_grown_is_told_once(watched: Watched) -> None:
     told = [e for e in watched.events if isinstance(e, KernelRefused)]
     assert [("spoofed", 5), ("spoofed", 2)] == [(e.rule, e.packets) for e in told]
     assert 7 == watched.watch.read("spoofed")()
+
+
+def test_what_the_taps_dropped_is_told_as_well(watched: Watched) -> None:
+    """By its reason."""
+    watched.dropped = {"malformed": 3}
+    watched.look()
+    told = [e for e in watched.events if isinstance(e, KernelRefused)]
+    assert [("malformed", 3)] == [(e.rule, e.packets) for e in told]
+    assert 3 == watched.watch.read("malformed")()
 
 
 def test_counters_that_begin_again_are_understood(watched: Watched) -> None:

@@ -20,7 +20,7 @@ from vagent.errors import KernelError
 from vagent.kernel.nf_tables_dump import Elements, TableCounts
 from vagent.observe.event import Event
 
-ALL = Features(nft_queue=True, ip6_tables=True, ipv6=True, vlan=True)
+ALL = Features(nft_queue=True, ip6_tables=True, ipv6=True)
 
 
 class Kernel:
@@ -32,7 +32,6 @@ class Kernel:
         self.held = TableCounts()
         self.readings = 0
         self.compared: Elements = {}
-        self.taps: dict[str, int] = {}
         self.refusal = ""
 
     def nft_generation(self) -> int:
@@ -55,9 +54,6 @@ class Kernel:
             self.generation += 1
         return self.held
 
-    def ifindex(self, name: str) -> int | None:
-        return self.taps.get(name)
-
 
 class Looking:
     def __init__(self, names: Names, alice: Attachment) -> None:
@@ -69,7 +65,6 @@ class Looking:
         self.in_force = InForce(
             names, system=cast("Any", self.kernel), emit=self.events.append
         )
-        self.kernel.taps = {alice.tap: alice.ifindex}
         self.kernel.held = self.wanted = wanted_counts(
             names, self.services, self.ports, features=ALL
         )
@@ -119,7 +114,7 @@ def test_elements_are_compared_with_what_was_written(
     """Those of services and ports."""
     looking.look()
     wanted = wanted_elements(looking.services, [alice], ipv6=True)
-    assert (wanted, True) == (looking.kernel.compared, (5, "identity") in wanted)
+    assert (wanted, True) == (looking.kernel.compared, (2, "endpoints") in wanted)
 
 
 def test_the_generation_begins_again(looking: Looking) -> None:
@@ -142,32 +137,16 @@ def test_what_was_committed_before_the_first_look_is_counted(looking: Looking) -
 def test_what_is_missing_is_told(looking: Looking) -> None:
     """Once a look; it is up to whoever asked to put it back."""
     looking.look()
-    looking.take(5, "from_vm")
-    assert "table netdev vagent: chain from_vm is gone" == looking.look()
-    assert [RulesLost("table netdev vagent: chain from_vm is gone")] == looking.events
-
-
-def test_the_chain_of_a_tap_is_missed(looking: Looking) -> None:
-    """While the tap is there."""
-    looking.take(5, "in_11")
-    assert "chain in_11 is gone" in looking.look()
-
-
-@pytest.mark.parametrize("taps", [{}, {"tap-alice": 99}])
-def test_the_chain_of_a_tap_that_has_gone_is_not(
-    looking: Looking, taps: dict[str, int]
-) -> None:
-    """The kernel took it along; another tap of this name is another one."""
-    looking.kernel.taps = taps
-    looking.take(5, "in_11")
-    assert "" == looking.look()
+    looking.take(2, "trap")
+    assert "table ip vagent: chain trap is gone" == looking.look()
+    assert [RulesLost("table ip vagent: chain trap is gone")] == looking.events
 
 
 def test_what_was_read_over_a_change_is_read_again(looking: Looking) -> None:
     """Others change their tables while ours are listed: lists may have gaps then."""
-    looking.take(5, "from_vm")
+    looking.take(2, "trap")
     looking.kernel.meanwhile = 2
-    assert "from_vm" in looking.look()
+    assert "trap" in looking.look()
     assert 3 == looking.kernel.readings
 
 
@@ -175,11 +154,11 @@ def test_endless_changes_of_others_are_told(looking: Looking) -> None:
     """What seems to be missing then may be there, so nothing is put back yet; nor is it
     said that all is well. The next look tries again.
     """
-    looking.take(5, "from_vm")
+    looking.take(2, "trap")
     looking.kernel.meanwhile = 3
     assert ("", 3) == (looking.look(), looking.kernel.readings)
     assert "without a pause; what seems to be gone: table" in looking.in_force.unread
-    assert "from_vm" in looking.look()
+    assert "trap" in looking.look()
     assert [RulesUnread, RulesLost] == [type(event) for event in looking.events]
 
 

@@ -45,11 +45,8 @@ class Host:
             raise KernelError("sysctl no")
         self.written[key] = value
 
-    def mac(self, name: str) -> str:
-        assert name == "vagent1"
-        return "02:00:00:00:00:01"
-
-    async def run_ip(self, batch: str) -> None:
+    async def run_ip(self, batch: str, *, ipv6: bool = False) -> None:
+        del ipv6
         if self.refuses == "ip":
             raise KernelError("ip no")
         self.scripts.append(batch)
@@ -76,7 +73,10 @@ def test_it_is_opened(names: Names) -> None:
     assert "" == opened(names, host)
     assert "0" == host.written[f"{HERE}/disable_ipv6"]
     assert "0" == host.written[f"{HERE}/accept_ra"]
-    assert "addr replace fd40:140:1::1/32 dev vagent1 nodad\n" == host.scripts[0]
+    assert (
+        "addr replace fd40:140:1::1/32 dev vagent1 nodad\n"
+        "route replace fd40:140::/32 dev vagent1 proto kernel mtu 1500\n"
+    ) == host.scripts[0]
     assert "table ip6 vagent {" in host.scripts[1]
 
 

@@ -17,7 +17,7 @@ from vagent.config.model import DataPathConfig
 from vagent.datapath.names import Names
 from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.render import ruleset
-from vagent.datapath.state import Attachment, Services, Tag
+from vagent.datapath.state import Attachment, Services
 from vagent.linklocal.service import LinkLocalService
 
 FOLDER = Path(__file__).parent / "rulesets"
@@ -26,11 +26,9 @@ TO_GUESTS = Names.of(
     DataPathConfig(host_to_guest=True), listener_port=8097, guest_rate=50
 )
 HOSTS = {
-    "all": Features(
-        nft_queue=True, ip6_tables=True, ipv6=True, vlan=True, ct_timeout=True
-    ),
-    "without-queue-and-vlan": Features(nft_queue=False, ip6_tables=True, ipv6=True),
-    "without-ipv6": Features(nft_queue=True, vlan=True),
+    "all": Features(nft_queue=True, ip6_tables=True, ipv6=True, ct_timeout=True),
+    "without-queue": Features(nft_queue=False, ip6_tables=True, ipv6=True),
+    "without-ipv6": Features(nft_queue=True),
     "host-to-guest": Features(nft_queue=True, ip6_tables=True, ipv6=True),
 }
 GUEST = Attachment(
@@ -79,12 +77,8 @@ def written(name: str) -> str:
         guests.append(GUEST6)
     else:
         services = services.without_ipv6()
-    if features.vlan:
-        tag = Tag(sent=100, got=101, ifindex=7)
-        guests.append(replace(guests[-1], index=4, tap="tap-carol", tag=tag))
-    return ruleset(
-        names, services, guests, host_mac="02:00:00:00:00:aa", features=features
-    )
+    guests.append(replace(guests[-1], index=4, port=guests[-1].index))
+    return ruleset(names, services, guests, features=features)
 
 
 @pytest.mark.parametrize("name", HOSTS)

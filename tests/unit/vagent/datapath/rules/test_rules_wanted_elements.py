@@ -11,7 +11,7 @@ from ipaddress import IPv6Address
 from vagent.datapath.names import Names
 from vagent.datapath.rules.wanted_elements import wanted_elements
 from vagent.datapath.state import INDEX_BITS, Attachment, Services
-from vagent.kernel.nf_tables import INET, IPV4, IPV6, NETDEV
+from vagent.kernel.nf_tables import INET, IPV4, IPV6
 from vagent.linklocal.service import LinkLocalService
 
 
@@ -19,11 +19,9 @@ def mark(number: int) -> bytes:
     return number.to_bytes(4, sys.byteorder)
 
 
-def test_services_have_addresses_and_endpoints(
-    names: Names, dns: LinkLocalService
-) -> None:
-    """An address is in the set of its family and among the words; an endpoint is its
-    number, in the upper half of a mark, then address and padded port.
+def test_services_have_endpoints(names: Names, dns: LinkLocalService) -> None:
+    """An endpoint is its number, in the upper half of a mark, then address and padded
+    port.
     """
     six = replace(
         dns,
@@ -33,9 +31,6 @@ def test_services_have_addresses_and_endpoints(
     )
     services = Services.of([dns, six], names, None)
     found = wanted_elements(services, (), ipv6=True)
-    for name in ("service_addresses", "service_words"):
-        assert dns.address.packed in found[NETDEV, name]
-        assert six.address.packed in found[NETDEV, f"{name}6"]
     endpoints = {(each.address, each.number): each for each in services.endpoints}
     assert endpoints
     for each in endpoints.values():
@@ -45,16 +40,15 @@ def test_services_have_addresses_and_endpoints(
         assert content in found[family, "endpoints"]
 
 
-def test_ports_have_elements(names: Names, alice: Attachment) -> None:
-    """Of each of them, in all of its maps; key and value one behind the other."""
-    bob = replace(alice, index=9, identity=alice.identity + 7, tap="tap-bob", port=9)
+def test_ports_with_several_addresses_have_elements(
+    names: Names, alice: Attachment
+) -> None:
+    """One for each; key and value one behind the other. Others have none."""
+    bob = replace(alice, index=9, port=9)
     services = Services.of((), names, None)
     found = wanted_elements(services, [alice, bob], ipv6=True)
-    marks = {each.identity.packed + mark(each.index) for each in (alice, bob)}
-    assert marks == found[NETDEV, "id_mark"]
-    assert 2 == len(found[NETDEV, "identity"])
     assert {bytes((0, 0, 0, 9)) + mark(9)} == found[INET, "port_of"]
-    assert (NETDEV, "identity6") not in found
+    assert (INET, "port_of") not in wanted_elements(services, [alice], ipv6=True)
 
 
 def test_flows_are_counted_in_the_table_of_ipv4_without_ipv6(

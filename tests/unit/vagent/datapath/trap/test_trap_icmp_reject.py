@@ -92,7 +92,7 @@ def test_an_ipv6_guest_hears_at_the_address_that_asked(
 def test_a_tagged_guest_hears_in_its_vlan(bench: Bench) -> None:
     """The VLAN of the frames that it gets."""
     assert bench.attachment is not None
-    tag = Tag(sent=100, got=101, ifindex=7)
+    tag = Tag(sent=100, got=101)
     bench.attachment = replace(bench.attachment, tag=tag)
     bench.send()
     assert [101] == [frame[Dot1Q].vlan for frame in bench.frames]

@@ -158,7 +158,7 @@ def test_a_tagged_guest_hears_in_its_vlan(
     names: Names, alice: Attachment, metadata: LinkLocalService
 ) -> None:
     """What is told of a refused datagram."""
-    guest = replace(alice, takes_link_local=True, tag=Tag(sent=100, got=101, ifindex=7))
+    guest = replace(alice, takes_link_local=True, tag=Tag(sent=100, got=101))
     bench = Bench(names, guest, Services.of([metadata], names, None))
     bench.verdicts.mark_of(packet(OWN, UDP(dport=53)))
     assert [(11, 101)] == [

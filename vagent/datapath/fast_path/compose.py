@@ -1,0 +1,33 @@
+"""The kernel's side of the taps as the configuration asks for it, with the fast path's
+where that is on.
+"""
+
+from __future__ import annotations
+
+from vagent.config.model import DataPathConfig
+from vagent.datapath.fast_path.kernel import MAPS
+from vagent.datapath.fast_path.program import at_fabric
+from vagent.datapath.tap.attach import IngressHook, ingress_hook
+from vagent.datapath.tap.kernel import LinuxTapKernel
+from vagent.datapath.tap.layout import MapNumbers
+
+
+def tap_kernel_of(config: DataPathConfig) -> LinuxTapKernel:
+    """Programs and maps in this host's kernel. A filter's handle is made of the queue's
+    number, which is different for each agent of a host.
+    """
+
+    def hook() -> IngressHook:
+        return ingress_hook(
+            is_first=True, handle=config.queue_number + 1, name=config.name
+        )
+
+    def fabric(maps: MapNumbers) -> bytes:
+        return at_fabric(entries=maps.entries, lease=maps.lease)
+
+    return LinuxTapKernel(
+        name=config.name,
+        hook=hook,
+        more=MAPS if config.fast_path else None,
+        fabric=fabric if config.fast_path else None,
+    )
