@@ -67,6 +67,7 @@ def dump_config(config: AgentConfig) -> str:
                 "when-stopped": config.data_path.when_stopped.value,
                 "host-to-guest": _switch(config.data_path.host_to_guest),
                 "fast-path": _switch(config.data_path.fast_path),
+                "tap-priority": config.data_path.tap_priority.value,
             },
             "port-api": _api(config.port_api),
             "config-api": _api(config.config_api),

@@ -32,6 +32,7 @@ from vagent.config.model import (
     MetadataProxyConfig,
     MetadataServerConfig,
     SessionMode,
+    TapPriority,
     WhenStopped,
 )
 from vagent.config.pem_files import CLIENT_FILES, SERVER_FILES, named, read_pem_files
@@ -214,6 +215,7 @@ def _data_path(section: Section, findings: Findings) -> DataPathConfig:
             "host-to-guest", _switch, default=default.host_to_guest
         ),
         fast_path=section.value("fast-path", _switch, default=default.fast_path),
+        tap_priority=section.value("tap-priority", TapPriority, default.tap_priority),
     )
 
 

@@ -136,6 +136,15 @@ class WhenStopped(StrEnum):
     REMOVE = "remove"
 
 
+class TapPriority(StrEnum):
+    """Where the agent's program stands among other programs at a tap's ingress."""
+
+    FIRST = "first"
+    """Nothing bypasses the guard; what it takes is not seen by the others."""
+    LAST = "last"
+    """Others limit and filter all frames; what they redirect is not seen by ours."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataPathConfig:
     """`<data-path>`: names and numbers of what the agent owns in the kernel.
@@ -150,6 +159,7 @@ class DataPathConfig:
     when_stopped: WhenStopped = WhenStopped.GUARD
     host_to_guest: bool = False
     fast_path: bool = False
+    tap_priority: TapPriority = TapPriority.FIRST
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ CHECKS = (
     Check("shared secret", check_agent.check_secret),
     Check("agent", check_agent.check_life),
     Check("fast path", check_agent.check_fast_path),
+    Check("taps", check_kernel.check_taps),
     Check("access", check_access.check_access),
     Check("contrail", check_host.check_contrail),
     Check("queue", check_agent.check_queue),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 
-from vagent.config.model import AgentConfig
+from vagent.config.model import AgentConfig, TapPriority
 from vagent.datapath.names import Names
 from vagent.doctor.rules import Ruleset
 from vagent.judgements.judgement import Judgement
@@ -35,6 +35,7 @@ class Ours:
     queue_length: int
     host_to_guest: bool = False
     fast_path: bool = False
+    tap_priority: TapPriority = TapPriority.FIRST
 
     @classmethod
     def of(cls, config: AgentConfig) -> Ours:
@@ -55,6 +56,7 @@ class Ours:
             queue_length=config.data_path.queue_length,
             host_to_guest=names.host_to_guest,
             fast_path=config.data_path.fast_path,
+            tap_priority=config.data_path.tap_priority,
         )
 
     @property
@@ -284,7 +286,9 @@ class UpstreamTrial:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """Everything that the checks may look at."""
+    """Everything that the checks may look at. `in_front` are programs of others that
+    run before the agent's: tap and program, in words.
+    """
 
     now: datetime
     ours: Ours
@@ -293,5 +297,6 @@ class HostFacts:
     agent: AgentFacts = AgentFacts()
     access: AccessFacts | None = None
     contrail: ContrailFolder | None = None
+    in_front: tuple[tuple[str, str], ...] = ()
     tls: tuple[TlsPair, ...] = ()
     upstream: tuple[UpstreamTrial, ...] = ()

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
 from vagent.certificates.per_endpoint import all_files
 from vagent.config.model import AgentConfig
+from vagent.datapath.fast_path.compose import ingress_hook_of
+from vagent.datapath.tap.who.in_front import in_front
 from vagent.doctor.check_upstream import role_of
 from vagent.doctor.commands import there
 from vagent.doctor.facts import (
@@ -55,6 +58,11 @@ def look(
         agent=agent,
         access=look_at_access(config),
         contrail=_contrail(config),
+        in_front=in_front(
+            partial(ingress_hook_of, config.data_path),
+            config.data_path.name,
+            [port.tap for port in agent.ports or ()],
+        ),
         tls=tuple(_pairs(config)),
         upstream=_upstream(services, config, agent.ports or ()),
     )

@@ -4,7 +4,9 @@ where that is on.
 
 from __future__ import annotations
 
-from vagent.config.model import DataPathConfig
+from functools import partial
+
+from vagent.config.model import DataPathConfig, TapPriority
 from vagent.datapath.fast_path.kernel import MAPS
 from vagent.datapath.fast_path.program import at_fabric
 from vagent.datapath.tap.attach import IngressHook, ingress_hook
@@ -12,22 +14,26 @@ from vagent.datapath.tap.kernel import LinuxTapKernel
 from vagent.datapath.tap.layout import MapNumbers
 
 
-def tap_kernel_of(config: DataPathConfig) -> LinuxTapKernel:
-    """Programs and maps in this host's kernel. A filter's handle is made of the queue's
+def ingress_hook_of(config: DataPathConfig) -> IngressHook:
+    """How programs get at an interface. A filter's handle is made of the queue's
     number, which is different for each agent of a host.
     """
+    return ingress_hook(
+        is_first=config.tap_priority is TapPriority.FIRST,
+        handle=config.queue_number + 1,
+        name=config.name,
+    )
 
-    def hook() -> IngressHook:
-        return ingress_hook(
-            is_first=True, handle=config.queue_number + 1, name=config.name
-        )
+
+def tap_kernel_of(config: DataPathConfig) -> LinuxTapKernel:
+    """Programs and maps in this host's kernel."""
 
     def fabric(maps: MapNumbers) -> bytes:
         return at_fabric(entries=maps.entries, lease=maps.lease)
 
     return LinuxTapKernel(
         name=config.name,
-        hook=hook,
+        hook=partial(ingress_hook_of, config),
         more=MAPS if config.fast_path else None,
         fabric=fabric if config.fast_path else None,
     )

@@ -30,6 +30,7 @@ from vagent.config.model import (
     OperatorApi,
     Secret,
     SessionMode,
+    TapPriority,
     WhenStopped,
 )
 from vagent.config.read import Loaded, read_config
@@ -98,7 +99,8 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
           <queue-number>0</queue-number><queue-length>5</queue-length>
           <when-stopped>remove</when-stopped>
           <host-to-guest>true</host-to-guest>
-          <fast-path>true</fast-path></data-path>
+          <fast-path>true</fast-path>
+          <tap-priority>last</tap-priority></data-path>
         <endpoint-check><fall>1</fall><rise>3</rise><timeout>0.5</timeout>
           <interval>0.75</interval><services> DNS
           ntp </services></endpoint-check>
@@ -156,6 +158,7 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
             WhenStopped.REMOVE,
             host_to_guest=True,
             fast_path=True,
+            tap_priority=TapPriority.LAST,
         ),
         port_api=OperatorApi(IPv4Address("127.0.0.3"), 3, Access(AccessMode.OPEN)),
         config_api=OperatorApi(IPv4Address("10.0.0.2"), 2, access),

@@ -86,6 +86,7 @@ TEXTS_OF = {
     "data-path/queue-length": (["1", "65536"], ["0", "65537"]),
     "data-path/host-to-guest": (["true", "0"], ["", "on"]),
     "data-path/when-stopped": (["guard", "remove"], ["", "keep", "GUARD"]),
+    "data-path/tap-priority": (["first", "last"], ["", "middle", "First", "1"]),
     "introspect/address": (
         ["0.0.0.0", "127.0.0.1", "255.255.255.255"],
         ["256.0.0.1", "127.1", "localhost", "::1", "127.0.0.01", ""],
