@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from vagent.certificates.expiry_watch import CertificateSnapshot
 from vagent.datapath.endpoints.health import EndpointState
 from vagent.datapath.flows.flow import FlowList
+from vagent.datapath.tap.who.refusals import Refusal
 from vagent.judgements.judgement import Judgement
 from vagent.linklocal.service import LinkLocalService
 from vagent.linklocal.table import NotInForce
@@ -54,7 +55,8 @@ class Sources:
     the agent is not ready by the last look, for which `look` asks the kernel.
     `proxy` is None without a metadata proxy. `flows` reads one port's flows or all from
     the kernel, later; it raises KernelError and LimitError.
-    `judgements` are what is wrong now, the worst first.
+    `judgements` are what is wrong now, the worst first; `refusals` what was refused at
+    the taps, the latest first.
     `endpoints_of` gives a service's fabric endpoints and how they are, `not_in_force`
     the services that guests cannot use, and why.
     """
@@ -74,4 +76,5 @@ class Sources:
     endpoints_of: Callable[[LinkLocalService], Iterable[EndpointState]] = no_endpoints
     not_in_force: Callable[[], Iterable[NotInForce]] = tuple
     judgements: Callable[[], Sequence[Judgement]] = tuple
+    refusals: Callable[[], Sequence[Refusal]] = tuple
     baseline: Baseline = field(default_factory=Baseline)

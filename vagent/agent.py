@@ -30,11 +30,13 @@ from vagent.datapath.flows.reader import FlowReader
 from vagent.datapath.names import Names
 from vagent.datapath.system import LinuxSystem
 from vagent.datapath.tap.guard import TapGuard
+from vagent.datapath.tap.who.watching import TapWatching
 from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.gauges import add_certificate_gauges, add_gauges
 from vagent.in_force import ServicesInForce
 from vagent.judgements.book import JudgementBook
 from vagent.judgements.judge import judge
+from vagent.judgements.of_taps import of_taps
 from vagent.keystone.account import KeystoneAccount
 from vagent.keystone.own_thread import OwnThread
 from vagent.keystone.session import KeystoneSession
@@ -166,6 +168,16 @@ class Agent:
             emit=emit,
             clock=reactor,
         )
+        self._at_taps = TapWatching(
+            tap_kernel,
+            self._names,
+            registry=self._registry,
+            services=lambda: self._data_path.service_addresses,
+            learn=self._registrar.learn,
+            run_in_thread=self._flow_worker,
+            emit=emit,
+            clock=reactor,
+        )
         self._sessions = self._make_sessions()
         self._date = HttpDate(
             time.time,  # noqa: TID251  shown as a date
@@ -187,6 +199,11 @@ class Agent:
                     self._proxy.endpoints(), self._proxy.refusals, self._registry.get
                 ),
                 *self._instances.judgements(),
+                *of_taps(
+                    self._at_taps.refusals(),
+                    self._at_taps.without_port(),
+                    self._at_taps.silent(),
+                ),
             ),
             emit=emit,
             clock=reactor,
@@ -291,6 +308,7 @@ class Agent:
             keep_opening=self._config.metadata_proxy.refuse_beyond_hop_limit,
         )
         await self._data_path.start()
+        self._at_taps.start()
         self._listen_for_operators()
         # From now on no call is refused, so what was written before is all there is.
         self._registrar.follow_files()
@@ -393,6 +411,7 @@ class Agent:
             store=self._store,
             services=lambda: self._services.table,
             data_path=self._data_path,
+            refusals_of=self._at_taps.refusals_of,
             in_force=self._in_force,
             own=self._own_servers,
             sources=self._sources(),
@@ -422,6 +441,7 @@ class Agent:
             proxy=self._proxy.snapshot,
             certificates=self._certificates.snapshot,
             judgements=self._judgements.current,
+            refusals=self._at_taps.refusals,
             flows=self._flows.read,
             endpoints_of=self._data_path.endpoints_of,
             not_in_force=self._in_force.not_in_force,
@@ -451,6 +471,7 @@ class Agent:
 
     async def _stop_watching(self) -> None:
         self._own_names.stop()
+        self._at_taps.stop()
         self._read_ahead.stop()
         self._instances.stop()
         self._certificates.stop()

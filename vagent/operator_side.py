@@ -18,6 +18,7 @@ from vagent.linklocal.table import ServiceTable
 from vagent.listeners import Listeners
 from vagent.nova.embedded import EmbeddedServer
 from vagent.observe.event import Emit
+from vagent.ports.api import RefusalsOf
 from vagent.ports.registrar import Registrar
 from vagent.ports.server import port_api_site
 from vagent.store.store import ConfigStore
@@ -37,6 +38,7 @@ def listen_for_operators(
     store: ConfigStore,
     services: Callable[[], ServiceTable],
     data_path: DataPath,
+    refusals_of: RefusalsOf,
     in_force: ServicesInForce,
     own: OwnServers,
     sources: Sources,
@@ -71,6 +73,7 @@ def listen_for_operators(
             clock=reactor,
             now=time.time,  # noqa: TID251  shown as a date
             state_of=data_path.state,
+            refusals_of=refusals_of,
         ),
         "port API",
         PORT_API,

@@ -6,13 +6,14 @@ Filters are substring matches. Unlike Contrail's, filters survive paging.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from introspect.page import Cell, Column, Form, FormField, Page, Table, link
 from introspect.query import whole
 from introspect.schema import attribute
 from introspect.sources import Sources
+from vagent.datapath.tap.who.refusals import Refusal
 from vagent.ports.members import NIL, dashed
 from vagent.ports.port import Registration
 
@@ -156,7 +157,13 @@ def _page(sources: Sources, filters: Mapping[str, str], cut: Cut) -> Page:
     about = f"{shown:,} of {len(registered):,} guest interfaces are shown."
     is_whole = len(chosen) == len(matching) <= PAGE_SIZE
     ways = () if is_whole else (_ways(data),)
-    blocks = (_form(filters), _table(chosen[:MAX_SHOWN]), *ways)
+    learning = {each.port.id for each in registered if each.port.learn}
+    blocks = (
+        _form(filters),
+        _table(chosen[:MAX_SHOWN], learning),
+        *ways,
+        *_refused_there(sources.refusals(), None if not wanted else chosen),
+    )
     return Page("Interfaces", about, (*lists, Pagination(data)), blocks, is_list=True)
 
 
@@ -234,14 +241,14 @@ def _form(filters: Mapping[str, str]) -> Form:
     return Form("/Snh_ItfReq", "Filter", entries)
 
 
-def _table(rows: list[ItfSandeshData]) -> Table:
+def _table(rows: list[ItfSandeshData], learning: Container[str]) -> Table:
     heads = ("Interface", "State", "Guest", "Address", "MAC", "Identity", "Instance")
     cells = tuple(
         (
             Cell(row.name, tone="whole"),
             Cell(row.active, tone="good" if row.active == ACTIVE else "bad"),
             Cell(row.vm_name),
-            Cell(_addresses(row)),
+            Cell(_addresses(row, is_learned=row.uuid in learning)),
             Cell(row.mac_addr, tone="code"),
             Cell(row.mdata_ip_addr, tone="whole"),
             Cell(row.vm_uuid, tone="code"),
@@ -252,10 +259,41 @@ def _table(rows: list[ItfSandeshData]) -> Table:
     return Table("", tuple(Column(head) for head in heads), cells, empty)
 
 
-def _addresses(row: ItfSandeshData) -> str:
+def _refused_there(
+    refusals: Iterable[Refusal], shown: Iterable[ItfSandeshData] | None
+) -> Iterator[Table]:
+    """What was refused at the taps: all of it, or of the ports that are shown."""
+    chosen = None if shown is None else {row.uuid for row in shown}
+    rows = [
+        (
+            Cell(one.sender.tap, tone="whole"),
+            Cell(one.reason.word, tone="bad"),
+            Cell(str(one.sender), tone="code"),
+            Cell(", ".join(one.differs)),
+            Cell(one.port.display_name or one.port.tap) if one.port else Cell("none"),
+            Cell(f"{one.packets:,}"),
+            Cell(f"{one.ago:.0f} s ago"),
+        )
+        for one in refusals
+        if chosen is None or (one.port is not None and one.port.id in chosen)
+    ]
+    if rows:
+        heads = ("Interface", "Reason", "From", "Not as registered", "Port")
+        columns = (
+            *map(Column, heads),
+            Column("Packets", is_number=True),
+            Column("Last"),
+        )
+        more = len(rows) - PAGE_SIZE
+        note = f"{more:,} more are not shown." if more > 0 else ""
+        yield Table("Refused at the taps", columns, tuple(rows[:PAGE_SIZE]), note=note)
+
+
+def _addresses(row: ItfSandeshData, *, is_learned: bool) -> str:
     unknown = {"0.0.0.0", "::"}  # noqa: S104 - Contrail's "unknown", not a bind
     known = (text for text in (row.ip_addr, row.ip6_addr) if text not in unknown)
-    return ", ".join(known) or "unknown"
+    text = ", ".join(known) or "unknown"
+    return f"{text} (learned)" if is_learned else text
 
 
 def _ways(data: PageReqData) -> Table:

@@ -46,4 +46,6 @@ def judgement_blocks(judgements: Sequence[Judgement]) -> tuple[Block, ...]:
 def _page_of(subject: Subject) -> str:
     if subject.kind is SubjectKind.PORT:
         return link("ItfReq", uuid=subject.id)
+    if subject.kind is SubjectKind.HOST:
+        return link("ItfReq")
     return link("MetadataInfo")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -62,6 +62,9 @@ def register(groups: Any) -> None:
     add.add_argument("--session-tokens", choices=TOKENS,
                      help="its session tokens (default: as they are; "
                      "of a new port as agent.conf says)")  # fmt: skip
+    add.add_argument("--learn", action="store_true",
+                     help="the port takes the address that its MAC address uses, and"
+                     " follows it; it must be alone on its tap and VLAN")  # fmt: skip
     delete = group.command("del", delete_ports, "remove ports", aliases=["delete"])
     delete.add_argument("uuids", nargs="+", metavar="UUID")
     group.command("list", list_ports, "all ports with their identities and states")
@@ -95,6 +98,7 @@ def add_port(session: Session, args: Namespace) -> None:
             "author": "vagentctl",
             **({"further-addresses": further + further6} if further + further6 else {}),
             **_tokens(args.session_tokens),
+            **({"learn": True} if args.learn else {}),
         },
     )
     _show(session, port_id)
@@ -133,7 +137,21 @@ def show_port(session: Session, args: Namespace) -> None:
 
 
 def _show(session: Session, port_id: str) -> None:
-    session.show_record(session.port_api.json("GET", f"/port/{port_id}"))
+    shown = session.port_api.json("GET", f"/port/{port_id}")
+    if session.output != "json" and "refused" in shown:
+        shown = shown | {"refused": [_refused(one) for one in shown["refused"]]}
+    session.show_record(shown)
+
+
+def _refused(one: Mapping[str, Any]) -> str:
+    """Frames of one sender that were dropped at the port's tap, on one line."""
+    sender = (one["mac-address"], one["ip-address"], one["vlan"])
+    differs = " and ".join(f"another {each}" for each in one["differs"])
+    why = f" ({differs})" if differs else ""
+    return (
+        f"{one['packets']} {one['reason']} from {' '.join(filter(None, sender))}{why},"
+        f" the last {one['seconds-ago']} s ago"
+    )
 
 
 def _check(

@@ -28,7 +28,7 @@ from vagent.datapath.rules.features import Features, probe
 from vagent.datapath.rules.ipv6 import open_ipv6
 from vagent.datapath.rules.render import former_removal, removal
 from vagent.datapath.rules.rules_watch import LOOK_DEADLINE, RulesWatch
-from vagent.datapath.state import USUAL_MTU, Attachment, Services, Tag
+from vagent.datapath.state import USUAL_MTU, Address, Attachment, Services, Tag
 from vagent.datapath.system import System
 from vagent.datapath.tap.guard import TapGuard
 from vagent.datapath.tap.layout import Constants
@@ -274,6 +274,11 @@ class DataPath:
             return NO_ENDPOINT
         return self._applier.why_not_served(service.address, offer.endpoints)
 
+    @property
+    def service_addresses(self) -> frozenset[Address]:
+        """The addresses that are guarded at taps."""
+        return self._services.addresses
+
     def state(self, registration: Registration) -> str:
         """The port's state in Contrail's words: `Active` or `Inactive < why >`."""
         why_not = self._why_not(registration.port)
@@ -345,6 +350,7 @@ class DataPath:
                     takes_link_local=self._takes_link_local(index, port),
                     tag=Tag(port.rx_vlan, port.tx_vlan) if port.vlan else None,
                     mtu=self._system.mtu(port.tap) or USUAL_MTU,
+                    learns=port.learn,
                     port=registration.index if registration.further else None,
                 )
             )
@@ -355,7 +361,7 @@ class DataPath:
         """Why a port cannot be served at any tap, or "". Where the host has IPv6 every
         guest has an address, the link-local one.
         """
-        if port.address is None and not self._features.ipv6:
+        if port.address is None and not port.learn and not self._features.ipv6:
             return NO_ADDRESS
         return ""
 

@@ -76,6 +76,8 @@ def check_judgements(facts: HostFacts) -> Iterator[Finding]:
         mend = "vagentctl status; vagentctl trace Metadata | tail"
         if one.subject.kind is SubjectKind.PORT:
             mend = f"vagentctl explain --port {one.subject.id}"
+        elif one.subject.kind is SubjectKind.HOST:
+            mend = "vagentctl port list; ip -brief link"
         yield Finding(one.severity, f"{one.subject}: {one.text}", one.remedy, mend)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from vagent.datapath.tap.layout import DropReason
-from vagent.datapath.tap.refusals import Refusal, registered
+from vagent.datapath.tap.who.refusals import Refusal, registered
 from vagent.judgements.judgement import (
     Judgement,
     JudgementKind,
@@ -19,6 +19,15 @@ RECENT_SECONDS = 300.0
 """After its last refused frame a guest counts as one that is not as registered."""
 MAX_NAMED = 5
 """Taps or ports that the text names; their number may be thousands."""
+
+
+def of_taps(
+    refusals: Iterable[Refusal], without_port: Sequence[str], silent: Sequence[Port]
+) -> Iterator[Judgement]:
+    """All of what follows."""
+    yield from of_senders(refusals)
+    yield from of_unregistered(without_port)
+    yield from of_silent(silent)
 
 
 def of_senders(refusals: Iterable[Refusal]) -> Iterator[Judgement]:
@@ -67,8 +76,8 @@ def of_silent(ports: Sequence[Port]) -> Iterator[Judgement]:
             JudgementKind.PORTS_NEVER_ASKED,
             Severity.NOTE,
             Subject(SubjectKind.HOST, "ports"),
-            f"the {_number(names, 'guest of a port has', 'guests of ports have')} never"
-            f" asked a service, though the tap is there: {_names(names)}",
+            f"{_number(names, 'guest has', 'guests have')} not asked any service since"
+            f" the tap came: {_names(names)}",
             "vagentctl explain --port UUID tries the path of one; guests that read a"
             " config drive never ask, and that is no fault",
         )

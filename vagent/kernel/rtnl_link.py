@@ -77,7 +77,7 @@ def link_in(kind: int, body: bytes) -> Link | None:
         what,
         bool(flags & _IFF_UP),
         _number(found.get(_IFLA_MASTER, b"")),
-        what == "tun" and data.get(_IFLA_TUN_TYPE, b"")[:1] == bytes([_IFF_TAP]),
+        what == "tun" and data.get(_IFLA_TUN_TYPE) == bytes([_IFF_TAP]),
         _number(found.get(_IFLA_LINK, b"")),
         _IFLA_LINK_NETNSID in found,
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -47,6 +47,15 @@ class PortApiReply:
     error: str = ""
 
 
+RefusalsOf = Callable[[str], Sequence[Mapping[str, object]]]
+"""What was refused at the tap of a port, by its UUID, the latest first."""
+
+
+def no_refusals(_port_id: str) -> Sequence[Mapping[str, object]]:
+    """Nothing: for an agent without a data path."""
+    return ()
+
+
 def failed(status: int, message: str) -> PortApiReply:
     """An error in Contrail's form: `{"error":"…"}`, without blanks."""
     body = json.dumps({"error": message}, separators=(",", ":")).encode()
@@ -76,11 +85,13 @@ class PortApi:
         *,
         now: Callable[[], float],
         state_of: StateOf = state_of_registration,
+        refusals_of: RefusalsOf = no_refusals,
     ) -> None:
         self._registrar = registrar
         self._registry = registrar.registry
         self._now = now
         self._state_of = state_of
+        self._refusals_of = refusals_of
 
     async def call(self, method: str, path: str, body: bytes) -> PortApiReply:
         """The reply to one call; an error of ours becomes a reply, too."""
@@ -123,7 +134,10 @@ class PortApi:
         found = self._registry.get(port_id)
         if found is None:
             return failed(404, "{ Not Found }")
-        return PortApiReply(200, pretty(describe(found, state=self._state_of(found))))
+        refused = self._refusals_of(port_id)
+        members = describe(found, state=self._state_of(found))
+        more = {"refused": refused} if refused else {}
+        return PortApiReply(200, pretty(members | more))
 
     def _list(self) -> PortApiReply:
         registrations = self._registry.registrations()

@@ -25,6 +25,7 @@ from vagent.ports.members import (
     read_address,
     read_further,
     read_integer,
+    read_learn,
     read_mac,
     read_name,
     read_optional_integer,
@@ -147,6 +148,7 @@ def decode_port(value: Json) -> Port:
         time=read_remark(value, "time"),
         session_tokens=read_tokens(value, "session-tokens"),
         further=read_further(value, "further-addresses"),
+        learn=read_learn(value, "learn", apart_from="further-addresses"),
     )
 
 
@@ -175,6 +177,7 @@ def encode_record(registration: Registration, mark: str = "") -> bytes:
         "mdata-ip": str(registration.identity),
         **_project(port),
         **_tokens(port),
+        **_learn(port),
         **_further(registration),
         **({MARK: mark} if mark else {}),
     }
@@ -217,8 +220,14 @@ def describe(registration: Registration, *, state: str) -> dict[str, Any]:
         "state": state,
         **_project(port),
         **_tokens(port),
+        **_learn(port),
         **_further(registration),
     }
+
+
+def _learn(port: Port) -> dict[str, bool]:
+    """The member `learn`, left out where it says nothing."""
+    return {"learn": True} if port.learn else {}
 
 
 def _further(registration: Registration) -> dict[str, list[str]]:

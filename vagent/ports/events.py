@@ -57,6 +57,28 @@ class PortRemoved(PortEvent):
 
 
 @dataclass(slots=True)
+class AddressLearned(PortEvent):
+    """A port that learns has the address that its guest uses now, in place of `before`,
+    "" for none.
+    """
+
+    counter = Metric(
+        "ports_addresses_learned_total",
+        "Times that a port which learns took the address that its guest uses.",
+    )
+    level = "info"
+    port_id: str
+    tap: str
+    address: str
+    before: str
+
+    def text(self) -> str:
+        """Says which port, and which address."""
+        instead = f" instead of {self.before}" if self.before else ""
+        return f"Port {self.port_id} tap {self.tap} learned {self.address}{instead}"
+
+
+@dataclass(slots=True)
 class PortRequestRefused(PortEvent):
     """A call of the port API was answered with an error.
 

@@ -207,6 +207,21 @@ def read_further(value: Json, name: str) -> tuple[IPv4Address | IPv6Address, ...
     return found
 
 
+def read_learn(value: Json, name: str, *, apart_from: str) -> bool:
+    """May the port learn its addresses? Not beside further ones: which of them a new
+    one would replace is not known.
+    """
+    learn = value.get(name, False)
+    if not isinstance(learn, bool):
+        raise WireError(f"Invalid or missing field for <{name}>: not true or false")
+    if learn and value.get(apart_from):
+        raise WireError(
+            f"Invalid or missing field for <{name}>: a port with <{apart_from}> cannot "
+            "learn"
+        )
+    return learn
+
+
 def read_remark(value: Json, name: str) -> str:
     """A short plain text; anything else becomes "", because nothing depends on it."""
     text = value.get(name)

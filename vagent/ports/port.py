@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 
@@ -46,7 +46,8 @@ class Port:
     colons. `address` and `address6` are None where the orchestrator does not know them;
     `further` are more addresses of the guest, of either family. `rx_vlan` is the VLAN
     id of the frames that the guest sends, `tx_vlan` of those that it receives; 0 and -1
-    mean none, and a port has both or neither.
+    mean none, and a port has both or neither. With `learn` its main addresses are those
+    that the guest was seen to use last; it then has no further ones.
     """
 
     id: str
@@ -67,12 +68,19 @@ class Port:
     time: str = ""
     session_tokens: PortTokens = PortTokens.UNSAID
     further: tuple[Address, ...] = ()
+    learn: bool = False
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """All addresses that are known, the main ones first."""
         main = (self.address, self.address6)
         return (*(each for each in main if each is not None), *self.further)
+
+    def with_learned(self, address: Address) -> Port:
+        """The same port with this address in place of that of its IP version."""
+        if isinstance(address, IPv4Address):
+            return replace(self, address=address)
+        return replace(self, address6=address)
 
     @property
     def slots(self) -> tuple[Slot, ...]:

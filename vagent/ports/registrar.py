@@ -28,6 +28,7 @@ from vagent.errors import (
 )
 from vagent.observe.event import Emit
 from vagent.ports.events import (
+    AddressLearned,
     PortFilesFollowed,
     PortFileSkipped,
     PortJournalFailed,
@@ -36,7 +37,7 @@ from vagent.ports.events import (
     StalePortsRemoved,
 )
 from vagent.ports.journal import FileChanges, Journal
-from vagent.ports.port import Port, Registration, Slot
+from vagent.ports.port import Address, Port, Registration, Slot
 from vagent.ports.registry import PortRegistry
 from vagent.transport.within import within
 
@@ -154,6 +155,30 @@ class Registrar:
             changed = await self._register((replace(found.port, link_up=up),))
         await self._settled()
         return changed[0]
+
+    async def learn(self, port_id: str, address: Address) -> None:
+        """Let a port that learns have the address that its guest uses, durably, in
+        place of the one of that IP version that it had. Does nothing where the port is
+        gone, or does not learn.
+
+        Raises StoreError and LimitError with nothing changed. A kernel that does not
+        take the change in time is reported.
+        """
+        async with self._lock:
+            found = self.registry.get(port_id)
+            if found is None or not found.port.learn:
+                return
+            port = found.port.with_learned(address)
+            unseen = self._unseen & {port_id}
+            changed = await self._register((port,))
+            self._unseen |= unseen  # the guest is seen, not the client
+            before = set(found.port.addresses).difference(port.addresses)
+            self._emit(
+                AddressLearned(
+                    port_id, port.tap, str(address), next(map(str, before), "")
+                )
+            )
+        await self._settled_or_reported(changed)
 
     def sync(self) -> None:
         """From now on, a port that is not added again within STALE_AFTER is removed; if

@@ -109,6 +109,10 @@ class PortRegistry:
         """The ports of an instance, oldest first."""
         return tuple(self._of_instance.get(instance_id, {}).values())
 
+    def on_tap(self, tap: str) -> tuple[Registration, ...]:
+        """The registrations on a tap, whether it is there or not."""
+        return tuple(self._by_id[port_id] for port_id in self._on_tap.get(tap, ()))
+
     def registrations(self) -> tuple[Registration, ...]:
         """All of them, oldest first; the same object until something changes."""
         if self._all is None:

@@ -15,8 +15,10 @@ from vagent.ports.api import (
     MAX_BODY,
     PortApi,
     PortApiReply,
+    RefusalsOf,
     StateOf,
     failed,
+    no_refusals,
     state_of_registration,
 )
 from vagent.ports.events import PortRequestRefused
@@ -72,11 +74,12 @@ def port_api_site(
     clock: IReactorTime,
     now: Callable[[], float],
     state_of: StateOf = state_of_registration,
+    refusals_of: RefusalsOf = no_refusals,
 ) -> OperatorSite:
     """The site to listen with. `names` are the host names by which it may be called,
     `gate` decides who may, `now` gives seconds since the epoch.
     """
-    api = PortApi(registrar, now=now, state_of=state_of)
+    api = PortApi(registrar, now=now, state_of=state_of, refusals_of=refusals_of)
     return OperatorSite(
         "port API",
         PortDialect(api, emit=emit),

@@ -27,10 +27,20 @@ def is_same_guest(old: Port, new: Port) -> bool:
     same guest; an address that was not known before may be added.
     """
     return (
-        (old.tap, old.vlan, old.tx_vlan, old.mac, old.instance_id)
-        == (new.tap, new.vlan, new.tx_vlan, new.mac, new.instance_id)
+        is_same_place(old, new)
         and old.address in (None, new.address)
         and old.address6 in (None, new.address6)
+    )
+
+
+def is_same_place(old: Port, new: Port) -> bool:
+    """Do both stand for the same instance at the same tap, VLAN and MAC address?"""
+    return (old.tap, old.vlan, old.tx_vlan, old.mac, old.instance_id) == (
+        new.tap,
+        new.vlan,
+        new.tx_vlan,
+        new.mac,
+        new.instance_id,
     )
 
 
@@ -39,8 +49,15 @@ def renewed(old: Port, new: Port) -> Port:
 
     The client and the time of registration do not count as changes, nor does the mode
     of session tokens: tokens are bound to the old `time`, which stays, so they remain
-    valid. If the client does not name a mode, the port keeps the one that it has.
+    valid. If the client does not name a mode, the port keeps the one that it has, and
+    an address that was learned stays as long as the client does not name another.
     """
+    if old.learn and new.learn and is_same_place(old, new):
+        new = replace(
+            new,
+            address=new.address or old.address,
+            address6=new.address6 or old.address6,
+        )
     unsaid = new.session_tokens is PortTokens.UNSAID
     tokens = old.session_tokens if unsaid else new.session_tokens
     again = replace(
@@ -56,6 +73,7 @@ def check_tap(tap: str, ports: Iterable[Port]) -> None:
     """
     owner: Port | None = None
     holders: dict[Place, Port] = {}
+    in_vlan: dict[int, Port] = {}
     number = 0
     for port in ports:
         number += len(port.slots)
@@ -70,7 +88,20 @@ def check_tap(tap: str, ports: Iterable[Port]) -> None:
                 f"tap {tap} would have {number} ports and further addresses, "
                 f"at most {MAX_ON_TAP}"
             )
+        _check_alone(port, in_vlan)
         _claim(port, holders)
+
+
+def _check_alone(port: Port, in_vlan: dict[int, Port]) -> None:
+    """A port that learns its address is alone on its tap and VLAN: else what it would
+    learn might be the other's.
+    """
+    other = in_vlan.setdefault(port.vlan, port)
+    if other is not port and (port.learn or other.learn):
+        raise ConflictError(
+            f"{_where(port)} has port {other.id}, and a port that learns its address "
+            "must be alone there; delete one of them, or register both without learn"
+        )
 
 
 def _claim(port: Port, holders: dict[Place, Port]) -> None:
@@ -78,8 +109,11 @@ def _claim(port: Port, holders: dict[Place, Port]) -> None:
         holder = holders.get((port.vlan, address))
         holders[port.vlan, address] = port
         if holder is not None:
-            where = f"tap {port.tap}" + (f" VLAN {port.vlan}" if port.vlan else "")
             raise ConflictError(
-                f"{where} already has {address} (port {holder.id}); "
+                f"{_where(port)} already has {address} (port {holder.id}); "
                 "delete that port first"
             )
+
+
+def _where(port: Port) -> str:
+    return f"tap {port.tap}" + (f" VLAN {port.vlan}" if port.vlan else "")

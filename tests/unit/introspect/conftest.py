@@ -12,6 +12,7 @@ import pytest
 from introspect.sources import Sources, no_look
 from vagent.certificates.expiry_watch import CertificateSnapshot
 from vagent.datapath.flows.flow import FlowList
+from vagent.datapath.tap.who.refusals import Refusal
 from vagent.judgements.judgement import Judgement
 from vagent.linklocal.service import LinkLocalService
 from vagent.metadata.snapshot import ProxySnapshot
@@ -40,6 +41,7 @@ class World:
     reason: str | None = None
     proxy: ProxySnapshot | None = None
     judgements: tuple[Judgement, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
     certificates: tuple[CertificateSnapshot, ...] = ()
     flows: FlowList | Exception | Awaitable[FlowList] = field(default_factory=FlowList)
     asked_flows: list[Registration | None] = field(default_factory=list)
@@ -61,6 +63,7 @@ class World:
             proxy=lambda: self.proxy,
             certificates=lambda: self.certificates,
             judgements=lambda: self.judgements,
+            refusals=lambda: self.refusals,
             flows=self.read_flows,
         )
 

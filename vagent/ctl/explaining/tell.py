@@ -88,11 +88,12 @@ def about_service(service: MetadataService | None) -> PathStep:
 def about_judgements(
     judgements: Iterable[Judgement], port: ShownPort
 ) -> Iterator[PathStep]:
-    """What the agent says is wrong of this port, and of what all ports share. It may be
-    mended since: the probe will tell.
+    """What the agent says is wrong of this port, and of what all ports share; not what
+    is to be seen of other ports and taps. It may be mended since: the probe will tell.
     """
+    others = (SubjectKind.PORT, SubjectKind.HOST)
     for one in judgements:
-        if one.subject.kind is not SubjectKind.PORT or one.subject.id == port.id:
+        if one.subject.kind not in others or one.subject.id == port.id:
             detail = f"{one.severity}: {one.subject}: {one.text}"
             yield PathStep("judged", None, detail, remedy=one.remedy)
 

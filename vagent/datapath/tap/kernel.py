@@ -11,7 +11,7 @@ import ctypes
 import hashlib
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -19,14 +19,17 @@ from typing import Protocol
 
 from vagent.datapath.tap import layout
 from vagent.datapath.tap.attach import IngressHook, Program
-from vagent.datapath.tap.entries import KEPT, Maps
+from vagent.datapath.tap.entries import KEPT, Maps, Way
 from vagent.datapath.tap.from_tap import from_tap
 from vagent.datapath.tap.layout import (
     MAPS,
     Constants,
     DropReason,
+    Guest,
+    GuestPlace,
     MapForm,
     MapNumbers,
+    Refused,
 )
 from vagent.datapath.tap.to_tap import to_tap
 from vagent.errors import KernelError
@@ -227,6 +230,31 @@ class LinuxTapKernel:
             lost = self.maps["lost"].read(layout.encode_number(reason))
             total[reason] += int.from_bytes(lost or b"", "little")
         return {reason.word: total[reason] for reason in DropReason}
+
+    def news(self) -> Iterator[GuestPlace]:
+        """Senders that were refused for the first time, or again after a minute, since
+        the last call. Raises KernelError, as the next two.
+        """
+        told = self._open_map("news")
+        while (value := told.take()) is not None:
+            yield layout.decode_place(value)
+
+    def refusals(self) -> Iterator[tuple[GuestPlace, Refused]]:
+        """Senders that were refused last, some thousand at most."""
+        for key, value in self._open_map("refused").elements():
+            yield layout.decode_place(key), layout.decode_refused(value)
+
+    def guests(self) -> Iterator[tuple[Way, Guest]]:
+        """What was counted for each registered tap, VLAN and MAC address."""
+        for key, value in self._open_map("guest").elements():
+            yield Way(*layout.decode_guest_key(key)), layout.decode_guest(value)
+
+    def _open_map(self, name: str) -> BpfMap:
+        """Also where another thread has closed them. Raises KernelError."""
+        found = self.maps.get(name)
+        if found is None:
+            raise KernelError("the tap programs are not loaded")
+        return found
 
     def _texts(
         self, constants: Constants

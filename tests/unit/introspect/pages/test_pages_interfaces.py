@@ -17,6 +17,9 @@ from introspect.pages.interfaces import (
     page_request,
 )
 from introspect.sandesh import STYLESHEET, document
+from vagent.datapath.tap.layout import DropReason
+from vagent.datapath.tap.who.refusals import Difference, Refusal, Sender
+from vagent.ports.port import Port
 
 NO_FILTERS = (
     "ip-active:,ip6-active:,ipv4:,ipv6:,l2-active:,mac:,name:,parent:,type:,uuid:,vn:"
@@ -242,3 +245,57 @@ def test_bad_keys_are_refused(world: Any, asked: str, text: str) -> None:
         '<more type="bool" identifier="0">false</more></ErrorResp>'
     )
     assert written == expected
+
+
+def refused(port: Port | None, tap: str, number: int = 9) -> Refusal:
+    sender = Sender(tap, 5, False, f"02:00:00:00:00:{number:02x}", None)
+    differs = (Difference.MAC,) if port else (Difference.PORT,)
+    return Refusal(DropReason.SPOOFED, sender, port, differs, 1234, 7.4)
+
+
+def test_what_was_refused_stands_below(world: Any) -> None:
+    """For people: all of it, taps without a port included, or that of the ports that a
+    filter chooses. Tools get what they got.
+    """
+    world.register(2)
+    world.register(3)
+    before = xml(interfaces(world.sources(), {}))
+    two, three = (each.port for each in world.registrations)
+    assert 2 == len(interfaces(world.sources(), {}).shown())
+    world.refusals = (
+        refused(two, two.tap),
+        refused(three, three.tap),
+        refused(None, "x"),
+    )
+    table = interfaces(world.sources(), {}).shown()[-1]
+    assert isinstance(table, Table)
+    sender = "02:00:00:00:00:09 VLAN 5"
+    assert [
+        [two.tap, "spoofed", sender, "MAC address", "web-2", "1,234", "7 s ago"],
+        [three.tap, "spoofed", sender, "MAC address", "web-3", "1,234", "7 s ago"],
+        ["x", "spoofed", sender, "port", "none", "1,234", "7 s ago"],
+    ] == [[cell.text for cell in row] for row in table.rows]
+    assert before == xml(interfaces(world.sources(), {}))
+    table = interfaces(world.sources(), {"uuid": three.id}).shown()[-1]
+    assert isinstance(table, Table)
+    assert [three.tap] == [row[0].text for row in table.rows]
+    assert "" == table.note
+
+
+def test_many_refusals_are_cut(world: Any) -> None:
+    """And the rest is counted."""
+    world.register(2)
+    port = world.registrations[0].port
+    world.refusals = tuple(refused(port, port.tap, n) for n in range(PAGE_SIZE + 3))
+    table = interfaces(world.sources(), {}).shown()[-1]
+    assert isinstance(table, Table)
+    assert (PAGE_SIZE, "3 more are not shown.") == (len(table.rows), table.note)
+
+
+def test_a_learned_address_is_shown_as_such(world: Any) -> None:
+    """Nobody registered it."""
+    world.register(2)
+    world.register(3, learn=True)
+    table = interfaces(world.sources(), {}).shown()[1]
+    assert isinstance(table, Table)
+    assert ["10.0.0.2", "10.0.0.3 (learned)"] == [row[3].text for row in table.rows]

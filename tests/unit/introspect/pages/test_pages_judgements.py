@@ -29,6 +29,14 @@ def test_a_row_says_all_of_a_judgement() -> None:
     assert "" == block.note
 
 
+def test_what_is_said_of_taps_leads_to_the_interfaces() -> None:
+    """All of them."""
+    taps = replace(PORT, subject=Subject(SubjectKind.HOST, "taps"))
+    (block,) = judgement_blocks((taps,))
+    assert isinstance(block, Table)
+    assert "/Snh_ItfReq" == block.rows[0][1].href
+
+
 def test_nothing_wrong_shows_nothing() -> None:
     """An empty table would look like a warning."""
     assert () == judgement_blocks(())

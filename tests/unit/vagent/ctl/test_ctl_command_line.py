@@ -245,6 +245,37 @@ def test_port_show(run: Run, wire: Wire) -> None:
     assert f"id            {PORT}\n" in out
 
 
+def test_port_show_tells_what_was_refused(run: Run, wire: Wire) -> None:
+    """A sentence for each sender; members in JSON."""
+    refused = {
+        "reason": "spoofed",
+        "mac-address": "02:00:00:00:00:99",
+        "ip-address": "10.0.0.9",
+        "vlan": "VLAN 5",
+        "differs": ["VLAN", "MAC address"],
+        "packets": 3,
+        "seconds-ago": 7,
+    }
+    plain = refused | {"vlan": "", "ip-address": "", "differs": []}
+    wire.answers["GET", f"/port/{PORT}"] = SHOWN | {"refused": [refused, plain]}
+    _code, out, _err = run("port", "show", PORT)
+    assert (
+        "3 spoofed from 02:00:00:00:00:99 10.0.0.9 VLAN 5 (another VLAN and another MAC"
+        " address), the last 7 s ago, 3 spoofed from 02:00:00:00:00:99, the last 7 s"
+    ) in out
+    _code, out, _err = run("-o", "json", "port", "show", PORT)
+    assert [refused, plain] == json.loads(out)["refused"]
+
+
+def test_port_add_that_learns(run: Run, wire: Wire) -> None:
+    """Only where it is asked for: without it the object is Contrail's."""
+    wire.answers["POST", "/port"] = {}
+    words = ("port", "add", "--instance", VM, "--tap", "tap1")
+    run(*words, "--mac", "02:00:00:00:00:01", "--learn")
+    body = wire.asked[0][2]
+    assert (True, "0.0.0.0") == (body["learn"], body["ip-address"])
+
+
 def test_port_show_of_nothing(run: Run) -> None:
     """Failed, with the server's words."""
     code, out, err = run("port", "show", PORT)

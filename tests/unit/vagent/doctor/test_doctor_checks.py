@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from vagent.config.model import TapPriority
 from vagent.doctor.check_upstream import role_of
 from vagent.doctor.checks import diagnose, worst
 from vagent.doctor.facts import (
@@ -108,6 +109,31 @@ def test_a_healthy_host_has_no_finding(facts: HostFacts) -> None:
     assert [] == found(facts)
     assert worst(results) is None
     assert len(results) == len({result.name for result in results}) > 15
+
+
+@pytest.mark.parametrize(
+    ("priority", "severity", "said"),
+    [
+        (TapPriority.FIRST, Severity.WARNING, "though tap-priority is first"),
+        (TapPriority.LAST, Severity.NOTE, "as tap-priority is last"),
+    ],
+)
+def test_programs_before_ours(
+    facts: HostFacts, priority: TapPriority, severity: Severity, said: str
+) -> None:
+    """Told once, with what it costs: chosen, or not."""
+    ours = replace(facts.ours, tap_priority=priority)
+    one = replace(facts, ours=ours, in_front=(("tap1", "tcx program 12"),))
+    (finding,) = found(one)
+    assert severity is finding.severity
+    assert f"tcx program 12 runs before the agent's program at tap1, {said}" == (
+        finding.what
+    )
+    assert "what it redirects or accepts is neither served nor guarded" in finding.means
+    assert "tc filter show dev tap1 ingress" in finding.mend
+    three = (*one.in_front, ("tap1", "filter x"), ("tap2", "x"), ("tap3", "x"))
+    (finding,) = found(replace(one, in_front=three))
+    assert "at tap1, and so at 2 more taps" in finding.what
 
 
 WRONG = {
@@ -295,6 +321,13 @@ WRONG = {
         lambda f: agent(f, judgements=(JUDGED,)),
         "port bob (p9): unknown",
         "vagentctl explain --port p9",
+    ),
+    "what is to be seen of the taps": (
+        lambda f: agent(
+            f, judgements=(replace(JUDGED, subject=Subject(SubjectKind.HOST, "taps")),)
+        ),
+        "host taps: unknown",
+        "vagentctl port list; ip -brief link",
     ),
     "an endpoint that guests found down": (
         lambda f: agent(f, judgements=(replace(JUDGED, subject=AT_ENDPOINT),)),

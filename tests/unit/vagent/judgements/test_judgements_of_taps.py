@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from vagent.datapath.tap.layout import DropReason
-from vagent.datapath.tap.refusals import Difference, Refusal, Sender
+from vagent.datapath.tap.who.refusals import Difference, Refusal, Sender
 from vagent.judgements.judgement import JudgementKind, Severity, SubjectKind
 from vagent.judgements.of_taps import (
     RECENT_SECONDS,
@@ -98,9 +98,8 @@ def test_guests_that_never_asked() -> None:
     (one,) = of_silent((PORT,))
     assert (JudgementKind.PORTS_NEVER_ASKED, Severity.NOTE) == (one.kind, one.severity)
     assert (
-        "the 1 guest of a port has never asked a service, though the tap is there:"
-        " tap1 (p)"
+        "1 guest has not asked any service since the tap came: tap1 (p)"
     ) == one.text
     assert "vagentctl explain --port UUID" in one.remedy
     (two,) = of_silent((PORT, PORT))
-    assert "the 2 guests of ports have never asked" in two.text
+    assert "2 guests have not asked any service" in two.text

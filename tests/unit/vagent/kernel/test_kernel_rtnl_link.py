@@ -161,8 +161,10 @@ def listed(*attributes: tuple[int, bytes], flags: int = 0x1003) -> Link | None:
 
 def test_the_list_is_a_dump() -> None:
     """Of all interfaces (RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP)."""
-    _, kind, flags, *_ = struct.unpack_from("=IHHII", encode_list())
+    asked = encode_list()
+    _, kind, flags, *_ = struct.unpack_from("=IHHII", asked)
     assert (18, 0x301) == (kind, flags)
+    assert bytes(16) == asked[16:]
 
 
 def test_a_tap_in_a_bridge() -> None:
@@ -191,8 +193,9 @@ def test_the_end_of_a_veth_pair() -> None:
 
 
 def test_a_physical_interface_has_no_kind() -> None:
-    """Nor has what says nothing about itself."""
+    """Nor has what says nothing about itself, not even its name."""
     assert Link(7, "eth0", "", is_up=True) == listed((IFLA_IFNAME, b"eth0\0"))
+    assert Link(7, "", "", is_up=True) == listed()
 
 
 def test_other_messages_are_no_links() -> None:

@@ -18,7 +18,7 @@ import provision
 import vagent
 from vagent.datapath.tap.flow_entry import Match, Pair
 from vagent.datapath.tap.layout import DropReason
-from vagent.datapath.tap.refusals import Refusal, Sender
+from vagent.datapath.tap.who.refusals import Refusal, Sender
 from vagent.datapath.trap.decide import Reason, Verdict
 from vagent.judgements.judgement import JudgementKind, Severity
 from vagent.kernel.ip_packet import OpeningPacket

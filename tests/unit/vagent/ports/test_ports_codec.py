@@ -425,6 +425,46 @@ def test_session_tokens_of_no_mode_are_refused(body: Make, said: Any) -> None:
     assert "<session-tokens>" in error_of(body(session_tokens=said))
 
 
+def test_a_port_that_learns_is_kept_and_shown(body: Make) -> None:
+    """Own addition; without it both objects are Contrail's. 0.0.0.0 means what it
+    means without it: not known.
+    """
+    learning = decode_port(body(learn=True, ip_address="0.0.0.0"))
+    assert (True, None) == (learning.learn, learning.address)
+    registration = Registration(learning, 11, IDENTITY)
+    for made in (encode_record(registration), pretty(describe(registration, state=""))):
+        assert json.loads(made)["learn"] is True
+    assert decode_record(encode_record(registration)).port == learning
+    plain = decode_port(body(learn=False))
+    assert decode_port(body()) == plain
+    assert "learn" not in json.loads(encode_record(Registration(plain, 11, IDENTITY)))
+
+
+@pytest.mark.parametrize("said", [1, 0, "true", None, []])
+def test_learning_is_true_or_false(body: Make, said: Any) -> None:
+    """A typing error does not become a port that takes any address, or none."""
+    assert "<learn>: not true or false" in error_of(body(learn=said))
+
+
+def test_a_port_with_further_addresses_cannot_learn(body: Make) -> None:
+    """Which of them a new one would replace is not known."""
+    further = {"further_addresses": ["10.0.0.6"]}
+    assert "a port with <further-addresses> cannot learn" in error_of(
+        body(learn=True, **further)
+    )
+    assert decode_port(body(learn=False, **further)).further
+    assert decode_port(body(learn=True, further_addresses=[])).learn
+
+
+def test_a_learned_address_takes_the_place_of_its_kind(body: Make) -> None:
+    """Of the other IP version nothing changes."""
+    port = decode_port(body(learn=True, ip6_address="2001:db8::5"))
+    learned = port.with_learned(IPv4Address("10.0.0.9"))
+    assert (IPv4Address("10.0.0.9"), port.address6) == learned.addresses
+    learned = port.with_learned(IPv6Address("2001:db8::9"))
+    assert (port.address, IPv6Address("2001:db8::9")) == learned.addresses
+
+
 @pytest.mark.parametrize("identity", [1, None, "9" * 65])
 def test_a_record_with_a_mistyped_identity_is_refused(
     body: Make, identity: Any
@@ -481,6 +521,7 @@ OPTIONAL = {
     "author": st.text(max_size=5),
     "time": JSON,
     "session-tokens": st.sampled_from(PortTokens).filter(bool),
+    "learn": st.booleans(),
     "project-id": st.from_regex(r"[!-~]([ -~]{0,9}[!-~])?", fullmatch=True),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from vagent.errors import ConflictError, KernelError, StoreError, WireError
 from vagent.observe.event import Event
 from vagent.ports.codec import PortRecord
 from vagent.ports.events import (
+    AddressLearned,
     PortFilesFollowed,
     PortFileSkipped,
     PortJournalFailed,
@@ -537,3 +538,69 @@ def test_what_other_programs_wrote_before_the_start_is_written_anew(
     other.journal.unsaved = frozenset([one.id])
     result(other.registrar.restore())
     assert [one.id] == list(other.journal.files)
+
+
+def test_a_learned_address_is_on_disk_and_in_force(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """Both hold the same registration; each change is told, with what was before."""
+    [added] = result(desk.registrar.add([port(1, learn=True, ip_address="None")]))
+    port_id = added.port.id
+    for address in ("10.0.0.5", "10.0.0.6", "2001:db8::5"):
+        result(desk.registrar.learn(port_id, ip_address(address)))
+    found = desk.registry.get(port_id)
+    assert found is desk.journal.files[port_id]
+    assert ("10.0.0.6", "2001:db8::5") == tuple(map(str, found.port.addresses))
+    assert [
+        AddressLearned(port_id, "tap1", "10.0.0.5", ""),
+        AddressLearned(port_id, "tap1", "10.0.0.6", "10.0.0.5"),
+        AddressLearned(port_id, "tap1", "2001:db8::5", ""),
+    ] == desk.of(AddressLearned)
+    assert [
+        f"Port {port_id} tap tap1 learned 10.0.0.5",
+        f"Port {port_id} tap tap1 learned 10.0.0.6 instead of 10.0.0.5",
+    ] == [event.text() for event in desk.of(AddressLearned)[:2]]
+
+
+def test_a_port_that_does_not_learn_or_is_gone(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """Stays as it is: it may have changed while the address was on its way."""
+    [added] = result(desk.registrar.add([port(1)]))
+    for port_id in (added.port.id, port(2).id):
+        result(desk.registrar.learn(port_id, IPv4Address("10.0.0.9")))
+    assert [added] == [*desk.registry.registrations()]
+    assert [] == desk.of(AddressLearned)
+
+
+def test_what_the_disk_refuses_is_not_learned(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """A restart would not find it."""
+    [added] = result(desk.registrar.add([port(1, learn=True, ip_address="None")]))
+    desk.journal.refusal = StoreError("disk full")
+    with pytest.raises(StoreError, match="disk full"):
+        result(desk.registrar.learn(added.port.id, IPv4Address("10.0.0.9")))
+    assert added is desk.registry.get(added.port.id)
+    assert [] == desk.of(AddressLearned)
+
+
+def test_a_kernel_that_does_not_take_what_was_learned(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """Is reported; the work goes on."""
+    [added] = result(desk.registrar.add([port(1, learn=True, ip_address="None")]))
+    desk.kernel_error = KernelError("refused")
+    result(desk.registrar.learn(added.port.id, IPv4Address("10.0.0.9")))
+    assert [PortsUnsettled("refused")] == desk.of(PortsUnsettled)
+
+
+def test_learning_does_not_keep_a_port_that_no_client_registered_again(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """After a sync the guest is seen, not the client."""
+    [added] = result(desk.registrar.add([port(1, learn=True, ip_address="None")]))
+    desk.registrar.sync()
+    result(desk.registrar.learn(added.port.id, IPv4Address("10.0.0.9")))
+    desk.clock.advance(STALE_AFTER)
+    assert [] == desk.ids()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any
 
 import pytest
@@ -199,6 +199,61 @@ def test_of_two_with_one_id_the_later_counts(
     [added] = registry.add([port(1, display_name="a"), port(1, display_name="b")])
     assert added.port.display_name == "b"
     assert len(registry) == 1
+
+
+def test_a_port_that_learns_is_alone_on_its_tap_and_vlan(
+    registry: PortRegistry, port: Make
+) -> None:
+    """Else what it would learn might be the other's; whoever came first stays."""
+    mine = port(1, learn=True, ip_address="None")
+    first = replace(port(2), tap="tap1", instance_id=mine.instance_id)
+    registry.add([mine])
+    with pytest.raises(ConflictError) as refused:
+        registry.add([first])
+    assert (
+        f"tap tap1 has port {mine.id}, and a port that learns its address must be alone"
+        " there; delete one of them, or register both without learn"
+    ) == str(refused.value)
+    in_vlan = replace(first, rx_vlan=5, tx_vlan=5)
+    registry.add([in_vlan])
+    beside = replace(in_vlan, id=port(3).id, address=None, learn=True)
+    with pytest.raises(ConflictError, match=f"tap tap1 VLAN 5 has port {in_vlan.id}"):
+        registry.add([beside])
+    registry.add([replace(mine, display_name="again")])
+    registry.add([replace(mine, learn=False), first])
+    assert 2 == len(registry)
+
+
+def test_what_was_learned_stays_when_the_port_is_registered_again(
+    registry: PortRegistry, port: Make
+) -> None:
+    """With its identity, as long as the client names no other address, and the port is
+    at the same place and learns.
+    """
+    mine = port(1, learn=True, ip_address="None")
+    registry.add([mine])
+    both = mine.with_learned(IPv4Address("10.9.9.9")).with_learned(IPv6Address("::9"))
+    [learned] = registry.add([both])
+    [again] = registry.add([mine])
+    assert learned is again
+    [named] = registry.add([port(1, learn=True, ip_address="10.0.0.8")])
+    assert (IPv4Address("10.0.0.8"), IPv6Address("::9")) == named.port.addresses
+    [moved] = registry.add([replace(mine, mac="02:00:00:00:00:77")])
+    assert () == moved.port.addresses
+    registry.add([both])
+    [unlearned] = registry.add([replace(mine, learn=False)])
+    assert () == unlearned.port.addresses
+
+
+def test_another_learned_address_is_another_identity(
+    registry: PortRegistry, port: Make
+) -> None:
+    """So the flows of the one before end; the first one changes nothing."""
+    mine = port(1, learn=True, ip_address="None")
+    [before] = registry.add([mine])
+    [first] = registry.add([mine.with_learned(IPv4Address("10.9.9.9"))])
+    [second] = registry.add([mine.with_learned(IPv4Address("10.9.9.10"))])
+    assert before.index == first.index != second.index
 
 
 def test_the_snapshot_is_one_object_until_a_change(

@@ -71,7 +71,9 @@ class Server:
             emit=self.events.append,
             clock=self.clock,
             now=self.clock.seconds,
+            refusals_of=lambda port_id: self.refusals.get(port_id, ()),
         )
+        self.refusals: dict[str, tuple[dict[str, object], ...]] = {}
         self.site.doStart()
 
     async def settle(self) -> None:
@@ -121,6 +123,17 @@ def server() -> Server:
 
 OK = b"HTTP/1.1 200 OK"
 ERROR = b"HTTP/1.1 500 OK"
+
+
+def test_what_was_refused_is_shown_with_the_port(server: Server, body: Make) -> None:
+    """Own addition: only where there is something, and not in the list of all."""
+    server.post(body())
+    before = server.ask("GET", f"/port/{UUID}")[1]
+    assert "refused" not in json.loads(before)
+    server.refusals[UUID] = ({"reason": "spoofed"},)
+    shown = json.loads(server.ask("GET", f"/port/{UUID}")[1])
+    assert json.loads(before) | {"refused": [{"reason": "spoofed"}]} == shown
+    assert b"refused" not in server.ask("GET", "/ports")[1]
 
 
 def test_a_whole_reply_is_contrails(server: Server, body: Make) -> None:

@@ -236,15 +236,15 @@ def test_whether_the_host_reaches_a_guest_is_said(
 
 
 def test_what_the_agent_judges_is_told_with_its_remedy() -> None:
-    """Of this port and of what all share, not of another port; it fails nothing, as it
-    may be mended since.
+    """Of this port and of what all share, not of another port or of taps; it fails
+    nothing, as it may be mended since.
     """
     own = Subject(SubjectKind.PORT, PORT.id, "alice")
     other = Subject(SubjectKind.PORT, "p9", "bob")
     shared = Subject(SubjectKind.ENDPOINT, "192.0.2.7:8775")
     judged = [
         Judgement(JudgementKind.NOVA_FAILED, Severity.WRONG, one, "fails", "look there")
-        for one in (own, other, shared)
+        for one in (own, other, shared, Subject(SubjectKind.HOST, "taps"))
     ]
     steps = list(about_judgements(judged, PORT))
     assert [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vagent.datapath.tap.unregistered import unregistered
+from vagent.datapath.tap.who.unregistered import unregistered
 from vagent.kernel.rtnl_link import Link
 
 BRIDGE, OTHER_BRIDGE, OVS = 10, 11, 12

@@ -88,6 +88,20 @@ class Refusal:
         )
 
 
+def as_members(refusal: Refusal) -> dict[str, object]:
+    """Of one port, as the port API shows it."""
+    sender = refusal.sender
+    return {
+        "reason": refusal.reason.word,
+        "mac-address": sender.mac,
+        "ip-address": str(sender.address or ""),
+        "vlan": sender.tag,
+        "differs": [each.value for each in refusal.differs],
+        "packets": refusal.packets,
+        "seconds-ago": round(refusal.ago),
+    }
+
+
 def registered(port: Port) -> str:
     """MAC address, addresses and VLAN of a port, as people write them."""
     addresses = ", ".join(map(str, port.addresses)) or "no address"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vagent.datapath.tap.refusals import Refusal
+from vagent.datapath.tap.who.refusals import Refusal
 from vagent.observe.event import Event, Metric
 
 

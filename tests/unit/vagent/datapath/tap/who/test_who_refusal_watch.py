@@ -9,16 +9,17 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from vagent.datapath.tap.events import GuestRefused, RefusalsUnread
 from vagent.datapath.tap.layout import DropReason, GuestPlace, Refused
-from vagent.datapath.tap.refusal_watch import (
+from vagent.datapath.tap.who.events import GuestRefused, RefusalsUnread
+from vagent.datapath.tap.who.refusal_watch import (
     AGAIN_SECONDS,
     LOOK_EVERY,
     MAX_KINDS,
     NEWS_SECONDS,
+    RECENT_SECONDS,
     RefusalWatch,
 )
-from vagent.datapath.tap.refusals import Refusal
+from vagent.datapath.tap.who.refusals import Refusal
 from vagent.errors import KernelError
 from vagent.observe.event import Event
 from vagent.observe.facts import facts_of
@@ -59,12 +60,14 @@ class Rig:
         self.clock = Clock()
         self.events: list[Event] = []
         self.heard: list[Refusal] = []
+        self.looked: list[tuple[Refusal, ...]] = []
         self.threads: list[Callable[[], object]] = []
         self.watch = RefusalWatch(
             self.kernel,
             name_of=lambda ifindex: "" if ifindex == 99 else f"tap{ifindex}",
             at_tap=lambda tap: (REGISTRATION,) if tap == "tap1" else (),
             heard=self.heard.append,
+            looked=self.looked.append,
             run_in_thread=self.run_in_thread,
             emit=self.events.append,
             clock=self.clock,
@@ -142,6 +145,14 @@ def test_each_kind_once_a_minute() -> None:
     assert ["spoofed", "claimed", "spoofed", "spoofed"] == rig.told()
 
 
+def test_what_may_be_learned_is_heard_and_not_told() -> None:
+    """Whether it was learned has events of its own."""
+    rig = Rig()
+    rig.kernel.waiting = [place(reason=DropReason.UNLEARNED)]
+    rig.watch.start()
+    assert ([], 1) == (rig.events, len(rig.heard))
+
+
 def test_no_more_kinds_than_there_is_room_for() -> None:
     """Neither log nor memory grow beyond it; a minute later there is room again."""
     rig = Rig()
@@ -174,14 +185,34 @@ def test_all_that_is_remembered_is_read_in_a_thread_from_time_to_time() -> None:
     assert ["tap1", "tap2"] == [each.sender.tap for each in rig.watch.refusals]
     rig.clock.pump([NEWS_SECONDS] * (LOOK_EVERY - 1))
     assert 1 == rig.kernel.looks == len(rig.threads)
+    assert [rig.watch.refusals] == rig.looked
     rig.clock.advance(NEWS_SECONDS)
     assert 2 == rig.kernel.looks
+
+
+def test_what_the_queue_had_no_room_for_is_told_by_the_next_look() -> None:
+    """A guest that invents senders fills it before those of others come. What was long
+    ago is told no more, and what goes on once a minute.
+    """
+    rig = Rig()
+    rig.watch.start()
+    ago = int(RECENT_SECONDS * 1_000_000_000)
+    rig.kernel.known = [
+        (place(), Refused(3, 10_000_000_000)),
+        (place(reason=DropReason.CLAIMED), Refused(3, 10_000_000_000 - ago)),
+    ]
+    rig.clock.pump([NEWS_SECONDS] * LOOK_EVERY)
+    assert ["spoofed"] == rig.told()
+    rig.clock.pump([NEWS_SECONDS] * int(AGAIN_SECONDS / NEWS_SECONDS - 1))
+    assert ["spoofed"] == rig.told()
+    rig.clock.advance(NEWS_SECONDS)
+    assert ["spoofed"] * 2 == rig.told()
 
 
 def test_a_kernel_that_does_not_tell() -> None:
     """That is told once, and what is known stays; it is asked again."""
     rig = Rig()
-    rig.kernel.known = [(place(), Refused(3, 9_000_000_000))]
+    rig.kernel.known = [(place(), Refused(3, 1))]
     rig.watch.start()
     rig.kernel.trouble = "bpf: EPERM"
     rig.clock.pump([NEWS_SECONDS] * 30)

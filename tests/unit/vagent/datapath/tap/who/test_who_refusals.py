@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
 
 import pytest
 
 from vagent.datapath.tap.layout import SERVICE_TAG, DropReason, GuestPlace, Refused
-from vagent.datapath.tap.refusals import (
+from vagent.datapath.tap.who.refusals import (
     MAX_SENDERS,
     Difference,
     Refusal,
+    as_members,
     refusal_of,
     refusals_of,
 )
@@ -120,6 +123,21 @@ def test_its_words() -> None:
     assert "stacked_tags, from 02:00:00:00:00:01 10.0.0.5; registered" in str(plain)
 
 
+def test_its_members() -> None:
+    """As the port API shows them; ages in whole seconds."""
+    found = refused(registration(), mac=OTHER_MAC, vlan=SERVICE_TAG | 5)
+    assert {
+        "reason": "spoofed",
+        "mac-address": OTHER_MAC,
+        "ip-address": "10.0.0.5",
+        "vlan": "802.1ad VLAN 5",
+        "differs": ["VLAN", "MAC address"],
+        "packets": 4,
+        "seconds-ago": 8,
+    } == as_members(replace(found, packets=4, ago=7.6))
+    assert "" == as_members(refused(registration(), address=None))["ip-address"]
+
+
 def test_a_reason_of_a_later_version_is_passed_over() -> None:
     """A program that a later agent left may have one."""
     place = GuestPlace(7, 0, bytes(6), ADDRESS, 15)
@@ -164,3 +182,10 @@ def test_a_guest_that_invents_senders_hides_nobody() -> None:
     assert MAX_SENDERS + 2 == len(found)
     latest = f"{3999:012x}"
     assert latest == found[0].sender.mac.replace(":", "")
+
+
+def test_each_reason_is_explained_to_operators() -> None:
+    """With what to do about it."""
+    text = (Path(__file__).parents[6] / "docs" / "operations.md").read_text()
+    for reason in DropReason:
+        assert f"\n| `{reason.word}` | " in text

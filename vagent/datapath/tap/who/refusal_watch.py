@@ -13,9 +13,9 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from vagent.datapath.tap.events import GuestRefused, RefusalsUnread
 from vagent.datapath.tap.layout import DropReason, GuestPlace, Refused
-from vagent.datapath.tap.refusals import AtTap, Refusal, refusal_of, refusals_of
+from vagent.datapath.tap.who.events import GuestRefused, RefusalsUnread
+from vagent.datapath.tap.who.refusals import AtTap, Refusal, refusal_of, refusals_of
 from vagent.errors import KernelError
 from vagent.observe.event import Emit
 from vagent.store.worker import RunInThread
@@ -26,6 +26,8 @@ that waits to be learned repeats its opening packet after a second."""
 LOOK_EVERY = 10
 """Looks for news between two looks at all that the kernel remembers (4,096 senders take
 it some 10 ms, in a thread)."""
+RECENT_SECONDS = LOOK_EVERY * NEWS_SECONDS + 1
+"""What a look finds of so long ago may not have been told."""
 AGAIN_SECONDS = 60.0
 """Until the next one of a kind is told."""
 MAX_KINDS = 4096
@@ -47,7 +49,8 @@ class RefusingKernel(Protocol):
 class RefusalWatch:
     """Looks from `start` to `stop`. `refusals` is what the last look found, the latest
     first. `name_of` gives the name of an interface, "" for one that is gone. `heard` is
-    called with each refusal that is news, told or not. `now` is the kernel's monotonic
+    called with each refusal that is news, told or not, and `looked` with all after each
+    look. `now` is the kernel's monotonic
     clock in nanoseconds.
     """
 
@@ -58,6 +61,7 @@ class RefusalWatch:
         name_of: Callable[[int], str],
         at_tap: AtTap,
         heard: Callable[[Refusal], None],
+        looked: Callable[[tuple[Refusal, ...]], None],
         run_in_thread: RunInThread,
         emit: Emit,
         clock: IReactorTime,
@@ -68,6 +72,7 @@ class RefusalWatch:
         self._name_of = name_of
         self._at_tap = at_tap
         self._heard = heard
+        self._looked = looked
         self._run_in_thread = run_in_thread
         self._emit = emit
         self._clock = clock
@@ -99,9 +104,15 @@ class RefusalWatch:
         )
 
     async def look(self) -> None:
-        """Read all that the kernel remembers."""
+        """Read all that the kernel remembers, and tell what is recent: a guest that
+        invents senders fills the queue of news before those of others come.
+        """
         found = await self._run_in_thread(lambda: tuple(self._kernel.refusals()))
         self.refusals = refusals_of(found, self._name_of, self._at_tap, now=self._now())
+        self._looked(self.refusals)
+        for refusal in self.refusals:
+            if refusal.ago < RECENT_SECONDS:
+                self._tell(refusal)
 
     async def _look_and_go_on(self) -> None:
         try:
@@ -118,16 +129,17 @@ class RefusalWatch:
             self._next = self._clock.callLater(NEWS_SECONDS, self.start)
 
     def _hear(self) -> None:
-        seconds = self._clock.seconds()
         for place in self._kernel.news():
             tap = self._name_of(place.ifindex)
             refusal = refusal_of(place, tap, self._at_tap) if tap else None
             if refusal is not None:
-                self._tell(refusal, seconds)
                 self._heard(refusal)
+                self._tell(refusal)
 
-    def _tell(self, refusal: Refusal, seconds: float) -> None:
-        before = self._told.get(refusal.kind)
+    def _tell(self, refusal: Refusal) -> None:
+        if refusal.reason is DropReason.UNLEARNED:  # which has events of its own
+            return
+        before, seconds = self._told.get(refusal.kind), self._clock.seconds()
         if before is not None and seconds - before < AGAIN_SECONDS:
             return
         if len(self._told) >= MAX_KINDS:
