@@ -128,7 +128,7 @@ class Grammar:
         own.append(IPv6Address("fe80::a:b:c:d"))
         kind, packet = self._packet(own)
         stack = b""
-        for _ in range(self._one(0, 0, 0, 0, 0, 0, 1, 1, 2, 3)):
+        for _ in range(self._one(*[0] * 12, 1, 1, 2, 3, 4)):
             stack += struct.pack("!HH", self._one(*TAG_TYPES), self._one(0, 5, 100))
         to = self._one(SERVICE_MAC, bytes.fromhex("333300000001"), b"\xff" * 6)
         frame = to + sender.mac + stack + struct.pack("!H", kind) + packet
@@ -173,16 +173,7 @@ class Grammar:
 
     def from_host(self) -> tuple[bytes, Tag | None, int]:
         """A frame, the tag beside it, and the length of its segments (GSO), or 0."""
-        index = self._one(*self.world.replies, 3)
-        base = self.world.constants.identity_base
-        if self._random.random() < 0.4:
-            to: Address = IPv4Address(base + index)
-        elif self._random.random() < 0.5:
-            to = identity6_of(index, base)
-        else:
-            upper = self.world.constants.identity_prefix6
-            upper += link_local_word(index).to_bytes(4, "big")
-            to = IPv6Address(upper + bytes.fromhex("000a000b000c000d"))
+        to = self._one(*self._identities())
         six = to.version == 6
         if self._random.random() < 0.1:
             to = self._any(six)
@@ -190,8 +181,24 @@ class Grammar:
         kind, packet = self._ip(peer, to, quoted=(to, peer))
         frame = self._one(SERVICE_MAC, HOST_MAC) + HOST_MAC + struct.pack("!H", kind)
         tag = Tag(0x8100, 5) if self._random.random() < 0.05 else None
-        segment = self._one(0, 0, 0, 500)
-        return self._mutated(frame + packet, spare=0), tag, segment
+        frame = self._mutated(frame + packet, spare=0)
+        return frame, tag, self._one(0, 0, 0, 500) if len(frame) >= 100 else 0
+
+    def _identities(self) -> list[Address]:
+        """Those of guests that have such an address, mostly; else any."""
+        found: list[Address] = []
+        base = self.world.constants.identity_base
+        for index, reply in (*self.world.replies.items(), (3, None)):
+            any_form = self._random.random() < 0.1
+            if any_form or (reply and reply.address4):
+                found.append(IPv4Address(base + index))
+            if any_form or (reply and reply.address6):
+                found.append(identity6_of(index, base))
+            if any_form or (reply and reply.takes_link_local):
+                upper = self.world.constants.identity_prefix6
+                upper += link_local_word(index).to_bytes(4, "big")
+                found.append(IPv6Address(upper + bytes.fromhex("000a000b000c000d")))
+        return found or [IPv4Address(base + 3)]
 
     # What both send
 
@@ -306,6 +313,9 @@ class Grammar:
         while self._random.random() < 0.25:
             change = self._random.choice(changes)
             frame = frame[:spare] + change(frame[spare:])
+        if self._random.random() < 0.03:  # another version, or length of the header
+            first = self._one(0x35, 0x44, 0x46, 0x4F, 0x55, 0x6F, 0x70)
+            frame = frame[:14] + bytes((first,)) + frame[15:]
         return frame[:2000].ljust(14, b"\0")
 
     def _cut(self, data: bytes) -> bytes:

@@ -1,8 +1,9 @@
 """The programs at the taps in the kernel, with the maps of a world.
 
-A test run (BPF_PROG_TEST_RUN) knows no tag beside the frame: some instructions in front
-of a program push the one that the notes of the context ask for, and some behind it note
-the one that is there in the end.
+A test run (BPF_PROG_TEST_RUN) knows no tag beside the frame, and refuses a frame that
+is too short for its Ethernet type: some instructions in front of a program push the tag
+and cut the frame as the notes of the context ask, and some behind it note the tag that
+is there in the end.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ LOOPBACK = 1
 """The interface by which frames of a test run come in."""
 _CALL = {"x86_64": 321, "aarch64": 280}
 _TEST_RUN = 10
-_PUSH_TAG = 18
+_PUSH_TAG, _CHANGE_TAIL = 18, 38
+_LEAST = 60
+"""Bytes of the shortest frame that a test run takes in any case."""
 _EXIT, _JUMP = 0x95, 0x05
 _ROOM = 256
 _SMALL = 256
@@ -132,13 +135,19 @@ class Taps:
 
 def _with_tags(program: bytes) -> bytes:
     before = Code()
-    before.load(Size.WORD, 2, 1, _NOTES)
-    before.jump_if(If.EQUAL, 2, 0, "untagged")
     before.take(Op.MOV, _CONTEXT, 1)
-    before.load(Size.WORD, 3, 1, _NOTES + 4)
-    before.call(_PUSH_TAG)
+    before.load(Size.WORD, 2, _CONTEXT, _NOTES + 8)
+    before.jump_if(If.EQUAL, 2, 0, "whole")
+    before.put(Op.MOV, 3, 0)
+    before.call(_CHANGE_TAIL)
+    before.label("whole")
+    before.load(Size.WORD, 2, _CONTEXT, _NOTES)
+    before.jump_if(If.EQUAL, 2, 0, "untagged")
     before.take(Op.MOV, 1, _CONTEXT)
+    before.load(Size.WORD, 3, _CONTEXT, _NOTES + 4)
+    before.call(_PUSH_TAG)
     before.label("untagged")
+    before.take(Op.MOV, 1, _CONTEXT)
     behind = Code()
     behind.load(Size.WORD, 1, _CONTEXT, _HAS_TAG)
     behind.store(Size.WORD, _CONTEXT, _NOTES, 1)
@@ -162,11 +171,14 @@ MARK = 0x5EED
 def _run(
     program: int, frame: bytes, tag: Tag | None, segment: int
 ) -> tuple[int, bytes, Tag | None, int]:
+    cut = len(frame) if len(frame) < _LEAST else 0
+    frame = frame.ljust(_LEAST, b"\0")
     given = ctypes.create_string_buffer(frame, len(frame))
     taken = ctypes.create_string_buffer(len(frame) + _ROOM)
     context = ctypes.create_string_buffer(_SIZE)
     struct.pack_into("=I", context, _MARK, MARK)
-    struct.pack_into("=I", context, _SEGMENT, segment)
+    struct.pack_into("=I", context, _SEGMENT, 0 if cut else segment)
+    struct.pack_into("=I", context, _NOTES + 8, cut)
     if tag is not None:
         kind = int.from_bytes(tag.kind.to_bytes(2, "big"), "little")
         struct.pack_into("=II", context, _NOTES, kind, tag.control)
