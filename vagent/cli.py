@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     if os.geteuid() != 0:
         print(  # noqa: T201 the operator's terminal
-            "vagent: needs root (CAP_NET_ADMIN, _RAW and CAP_BPF): it makes interfaces,"
-            " nftables rules and binds an NFQUEUE",
+            "vagent: needs root (CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF): it makes"
+            " interfaces, rules and programs, and binds an NFQUEUE",
             file=sys.stderr,
         )
         return NO_PERMISSION

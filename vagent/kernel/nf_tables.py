@@ -35,24 +35,17 @@ take a third of what the 16 bits of a netlink attribute's length allow."""
 
 _NFTABLES = 10
 _BATCH_BEGIN, _BATCH_END = 16, 17
-_NEWCHAIN, _DELCHAIN = _NFTABLES << 8 | 3, _NFTABLES << 8 | 5
-_NEWRULE, _DELRULE = _NFTABLES << 8 | 6, _NFTABLES << 8 | 8
+_NEWRULE = _NFTABLES << 8 | 6
 _NEWELEMENT, _DELELEMENT = _NFTABLES << 8 | 12, _NFTABLES << 8 | 14
-_NLM_APPEND = 0x800
 
 _ELEMENTS_TABLE, _ELEMENTS_SET, _ELEMENTS_LIST = 1, 2, 3
 _ELEMENT_KEY, _ELEMENT_DATA = 1, 2
-_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
-_HOOK_NUMBER, _HOOK_PRIORITY, _HOOK_DEVICE = 1, 2, 3
 _RULE_TABLE, _RULE_CHAIN, _RULE_EXPRESSIONS = 1, 2, 4
 _EXPRESSION_NAME, _EXPRESSION_DATA = 1, 2
-_IMMEDIATE_REGISTER, _IMMEDIATE_DATA = 1, 2
-_DATA_VALUE, _DATA_VERDICT = 1, 2
-_VERDICT_CODE, _VERDICT_CHAIN = 1, 2
+_DATA_VALUE = 1
 _LIST_ELEMENT = 1
 _TARGET_NAME, _TARGET_REVISION, _TARGET_INFO, _NFQUEUE_REVISION = 1, 2, 3, 3
-_INGRESS, _ACCEPT, _VERDICT_REGISTER, _JUMP = 0, 1, 0, -3
-_UNSIGNED, _SIGNED = struct.Struct("!I"), struct.Struct("!i")
+_UNSIGNED = struct.Struct("!I")
 _FIRST_ELEMENT = 20
 """Offset of the attributes in a message, behind netlink's header and nfgenmsg."""
 
@@ -116,47 +109,12 @@ def delete_elements(
     return _elements(_DELELEMENT, 0, table, name, elements, family)
 
 
-def add_device_chain(
-    table: str, chain: str, device: str, priority: int, jump: str
-) -> list[NftMessage]:
-    """Add a base chain at the ingress of a device, with one rule that jumps."""
-    hook = (
-        attribute(_HOOK_NUMBER, _UNSIGNED.pack(_INGRESS))
-        + attribute(_HOOK_PRIORITY, _SIGNED.pack(priority))
-        + attribute(_HOOK_DEVICE, _text(device))
-    )
-    what = f"chain {chain} at device {device}"
-    return [
-        NftMessage(
-            _NEWCHAIN,
-            NLM_CREATE,
-            attribute(_CHAIN_TABLE, _text(table))
-            + attribute(_CHAIN_NAME, _text(chain))
-            + attribute(_CHAIN_HOOK | NLA_NESTED, hook)
-            + attribute(_CHAIN_POLICY, _UNSIGNED.pack(_ACCEPT))
-            + attribute(_CHAIN_TYPE, _text("filter")),
-            what,
-        ),
-        NftMessage(
-            _NEWRULE,
-            NLM_CREATE | _NLM_APPEND,
-            _rule(table, chain, _verdict(_JUMP, jump)),
-            what,
-        ),
-    ]
-
-
 def insert_rule(
     family: int, table: str, chain: str, *expressions: Expression
 ) -> list[NftMessage]:
     """Insert a rule at the head of a chain."""
     rule = _rule(table, chain, *expressions)
     return [NftMessage(_NEWRULE, NLM_CREATE, rule, f"rule of {chain}", family=family)]
-
-
-def accept() -> Expression:
-    """The verdict that lets a packet pass."""
-    return _verdict(_ACCEPT)
 
 
 def xt_queue(number: int) -> Expression:
@@ -170,20 +128,6 @@ def xt_queue(number: int) -> Expression:
         + attribute(_TARGET_REVISION, _UNSIGNED.pack(_NFQUEUE_REVISION))
         + attribute(_TARGET_INFO, struct.pack("=HHH", number, 1, 0)),
     )
-
-
-def delete_chain(table: str, chain: str) -> list[NftMessage]:
-    """Delete a chain with its rules, whether or not it is there."""
-    # Some kernels remove a chain together with its device. So it is added first, and
-    # there is one to delete.
-    named = attribute(_CHAIN_TABLE, _text(table)) + attribute(_CHAIN_NAME, _text(chain))
-    ruled = attribute(_RULE_TABLE, _text(table)) + attribute(_RULE_CHAIN, _text(chain))
-    what = f"chain {chain}"
-    return [
-        NftMessage(_NEWCHAIN, NLM_CREATE, named, what),
-        NftMessage(_DELRULE, 0, ruled, what),
-        NftMessage(_DELCHAIN, 0, named, what),
-    ]
 
 
 def encode(messages: Sequence[NftMessage]) -> bytearray:
@@ -274,18 +218,6 @@ def _element(element: Element) -> bytes:
         attribute(_ELEMENT_KEY | NLA_NESTED, key)
         + attribute(_ELEMENT_DATA | NLA_NESTED, value),
     )
-
-
-def _verdict(code: int, chain: str = "") -> Expression:
-    verdict = attribute(_VERDICT_CODE, _SIGNED.pack(code))
-    if chain:
-        verdict += attribute(_VERDICT_CHAIN, _text(chain))
-    immediate = attribute(
-        _IMMEDIATE_REGISTER, _UNSIGNED.pack(_VERDICT_REGISTER)
-    ) + attribute(
-        _IMMEDIATE_DATA | NLA_NESTED, attribute(_DATA_VERDICT | NLA_NESTED, verdict)
-    )
-    return Expression("immediate", immediate)
 
 
 def _rule(table: str, chain: str, *expressions: Expression) -> bytes:

@@ -12,10 +12,7 @@ from vagent.kernel.nf_tables import (
     MAX_ELEMENTS,
     Element,
     NftMessage,
-    accept,
-    add_device_chain,
     add_elements,
-    delete_chain,
     delete_elements,
     encode,
     insert_rule,
@@ -68,6 +65,13 @@ def test_many_elements_are_several_messages() -> None:
     assert len(first.payload) < 1 << 16
 
 
+THREE = [
+    NftMessage(kind, flags, bytes([kind & 0xFF] * 8), "chain in_7")
+    for kind, flags in ((0x0A03, 0x400), (0x0A08, 0), (0x0A05, 0))
+]
+"""Steps of any kind."""
+
+
 def test_no_elements_are_no_message() -> None:
     """Nothing to say is not said."""
     assert [] == delete_elements("t", "m", [])
@@ -81,26 +85,9 @@ def test_deleting_creates_nothing() -> None:
     assert add.payload == delete.payload
 
 
-def test_a_chain_at_a_device_jumps() -> None:
-    """Hook, priority and device of the chain; one rule with a verdict."""
-    chain, rule = add_device_chain("t", "in_7", "tap-7", -300, "up")
-    assert bytes.fromhex("fffffed4") in chain.payload
-    assert b"\x0a\0\3\0tap-7\0" in chain.payload
-    assert b"\x0e\0\1\0immediate\0" in rule.payload
-    assert bytes.fromhex("0800 0100 fffffffd 0700 0200") + b"up\0" in rule.payload
-    assert [(0x0A03, 0x400), (0x0A06, 0xC00)] == [
-        (step.kind, step.flags) for step in (chain, rule)
-    ]
-
-
-def test_a_chain_is_made_before_it_is_deleted() -> None:
-    """So it does not matter whether the kernel deleted it already."""
-    assert [0x0A03, 0x0A08, 0x0A05] == [step.kind for step in delete_chain("t", "in_7")]
-
-
 def test_a_transaction_is_a_batch_whose_last_step_is_acknowledged() -> None:
     """Begin and end enclose it; every message is a request, of the netdev family."""
-    steps = delete_chain("t", "in_7")
+    steps = THREE
     begin, *inside, end = messages(bytes(encode(steps)))
     assert (16, 1, 0, b"\0\0\0\x0a") == begin
     assert (17, 1, 4, b"\0\0\0\x0a") == end
@@ -113,7 +100,7 @@ def test_a_transaction_is_a_batch_whose_last_step_is_acknowledged() -> None:
 
 STEPS = [
     *add_elements("t", "m", [ONE, ONE._replace(whose="tap two")]),
-    *delete_chain("t", "in_7"),
+    *THREE,
 ]
 
 
@@ -149,7 +136,7 @@ def test_a_refusal_says_what_and_why(
 
 def test_a_step_of_one_is_that_one() -> None:
     """Whatever offset the kernel names."""
-    step: NftMessage = delete_chain("t", "in_7")[0]
+    step: NftMessage = THREE[0]
     assert "chain in_7" == step.at(12345)
 
 
@@ -167,39 +154,6 @@ def test_the_xt_queue_rule_as_the_kernel_reads_it() -> None:
         "0800 0200 00000003"  # its revision
         "0a00 0300 a11f 0100 0000 0000"  # queue 8097, one of them, no flag; padding
     ).replace(" ", "") == step.payload.hex()
-
-
-def test_a_chain_at_a_device_byte_for_byte() -> None:
-    """Type filter, policy accept; the rule's verdict is a jump."""
-    chain, rule = add_device_chain("t", "in_7", "tap-7", -300, "up")
-    assert (
-        "0600 0100 7400 0000"  # table "t"
-        "0900 0300 696e5f3700 000000"  # chain "in_7"
-        "2000 0480 0800 0100 00000000"  # its hook: ingress
-        "0800 0200 fffffed4"  # priority -300
-        "0a00 0300 7461702d3700 0000"  # device "tap-7"
-        "0800 0500 00000001"  # policy accept
-        "0b00 0700 66696c74657200 00"  # type "filter"
-    ).replace(" ", "") == chain.payload.hex()
-    assert (
-        "0600 0100 7400 0000"  # table "t"
-        "0900 0200 696e5f3700 000000"  # chain "in_7"
-        "3c00 0480 3800 0180"  # its expressions, the first of them
-        "0e00 0100 696d6d65646961746500 0000"  # "immediate"
-        "2400 0280 0800 0100 00000000"  # the verdict's register
-        "1800 0280 1400 0280"  # a verdict
-        "0800 0100 fffffffd"  # jump
-        "0700 0200 757000 00"  # to "up"
-    ).replace(" ", "") == rule.payload.hex()
-
-
-def test_a_verdict_that_goes_nowhere_names_no_chain() -> None:
-    """Accept is a number alone."""
-    assert (
-        "0800 0100 00000000"  # the verdict's register
-        "1000 0280 0c00 0280"  # a verdict
-        "0800 0100 00000001"  # accept
-    ).replace(" ", "") == accept().attributes.hex()
 
 
 def test_elements_follow_each_other() -> None:
@@ -220,11 +174,6 @@ def test_each_byte_of_a_message_belongs_to_an_element() -> None:
             assert f"map map, tap {n}" == step.at(byte)
     assert "map map, tap 0" == step.at(0)
     assert "map map, tap 9" == step.at(first + 10 * length)
-
-
-def test_deleting_a_chain_has_no_flags() -> None:
-    """Only the making that comes before it creates."""
-    assert [0x400, 0, 0] == [step.flags for step in delete_chain("t", "in_7")]
 
 
 def test_the_last_step_is_named_too() -> None:
