@@ -234,9 +234,12 @@ class Grammar:
         message = self._random.randbytes(self._one(0, 7, 8, 9, 40))
         if source.version != to.version:
             return message
-        if source.version == 6:
-            return self._six(source, to, protocol, message)
-        return self._four(source, to, protocol, message)
+        six = source.version == 6
+        quote = (self._six if six else self._four)(source, to, protocol, message)
+        if self._random.random() < 0.15:  # in what says whose flow it was
+            at = self._random.choice((0, *range(8, 40))) if six else 12
+            quote = quote[:at] + self._random.randbytes(1) + quote[at + 1 :]
+        return quote
 
     def _four(
         self, source: Address, to: Address, protocol: int, message: bytes
