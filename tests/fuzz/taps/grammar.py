@@ -43,7 +43,8 @@ FOREIGN: tuple[Address, ...] = (
     IPv6Address("fe81::1:2:3:4"),
     IPv6Address("fd00:ec2::255"),
 )
-MACS = [bytes.fromhex(f"0200000000{number:02x}") for number in range(1, 6)]
+MACS = [bytes.fromhex(f"0200000000{number:02x}") for number in range(1, 5)]
+MACS.append(bytes.fromhex("021100000001"))
 SERVICE_MAC, HOST_MAC = bytes.fromhex("0200a9fea9fe"), bytes.fromhex("020000000077")
 TAG_TYPES = (0x8100, 0x88A8, 0x9100, 0x9200, 0x9300)
 _PROTOCOLS = (6, 17, 1, 58, 132, 2)
@@ -126,7 +127,7 @@ class Grammar:
             if (place.ifindex, place.vlan, place.mac) == sender and place.address
         ]
         own.append(IPv6Address("fe80::a:b:c:d"))
-        kind, packet = self._packet(own)
+        kind, packet = self._packet(sender.mac, own)
         stack = b""
         for _ in range(self._one(*[0] * 12, 1, 1, 2, 3, 4)):
             stack += struct.pack("!HH", self._one(*TAG_TYPES), self._one(0, 5, 100))
@@ -135,7 +136,7 @@ class Grammar:
         frame = self._mutated(frame, spare=12)
         return frame, tag, sender
 
-    def _packet(self, own: list[Address]) -> tuple[int, bytes]:
+    def _packet(self, mac: bytes, own: list[Address]) -> tuple[int, bytes]:
         """A packet of a guest with these addresses, and its Ethernet type."""
         six = self._random.random() < 0.5
         own = [each for each in own if (each.version == 6) == six] or own
@@ -145,17 +146,17 @@ class Grammar:
             mine, peer = self._any(six), self._service(six)
         chance = self._random.random()
         if not six and chance < 0.2:
-            return 0x0806, self._arp(mine, peer)
+            return 0x0806, self._arp(mac, mine, peer)
         if six and chance < 0.25:
             return 0x86DD, self._neighbour(mine, peer)
         return self._ip(mine, peer, quoted=(peer, mine))
 
-    def _arp(self, mine: Address, peer: Address) -> bytes:
+    def _arp(self, mac: bytes, mine: Address, peer: Address) -> bytes:
         sizes = self._one(b"\6\4", b"\6\4", b"\6\4", b"\6\6", b"\x08\4")
         packet = b"\0\1\x08\0" + sizes + struct.pack("!H", self._one(1, 1, 1, 2, 3))
         sender = self._one(mine, mine, peer, FOREIGN[0])
         target = self._one(peer, peer, mine)
-        packet += self._one(*MACS) + sender.packed[:4]
+        packet += self._one(*MACS, mac, mac, mac, mac) + sender.packed[:4]
         return packet + self._one(bytes(6), SERVICE_MAC) + target.packed[:4]
 
     def _neighbour(self, mine: Address, peer: Address) -> bytes:
@@ -237,7 +238,8 @@ class Grammar:
         six = source.version == 6
         quote = (self._six if six else self._four)(source, to, protocol, message)
         if self._random.random() < 0.15:  # in what says whose flow it was
-            at = self._random.choice((0, *range(8, 40))) if six else 12
+            addresses = range(8, 40) if six else range(12, 20)
+            at = self._random.choice((0, *addresses))
             quote = quote[:at] + self._random.randbytes(1) + quote[at + 1 :]
         return quote
 
