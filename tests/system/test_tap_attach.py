@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 
 from lab.namespaces import Machine, inside
 from vagent.datapath.tap.attach import IngressHook, Program, ingress_hook
+from vagent.datapath.taps import LinkMonitor
 from vagent.kernel import bpf, tc, tcx
 from vagent.kernel.bpf_assembler import Code, Op
+from vagent.kernel.tc import DisciplineChange
 
 pytestmark = pytest.mark.kernel
 
@@ -165,3 +168,28 @@ def test_filters_of_others_are_listed_and_not_touched(tap: Tap) -> None:
     found = tap.do(lambda: list(tc.filters(tap.ifindex)))
     assert isinstance(found, list)
     assert {"theirs"} == {each.name for each in found}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_whoever_takes_our_filter_away_is_heard(tap: Tap, kind: str) -> None:
+    """What others do with their disciplines is what libvirt's <bandwidth> and Open
+    vSwitch's policing do: remove ingress, and add it anew. Ours is no obstacle. No
+    other discipline, and no interface that goes, is heard as that.
+    """
+    heard: list[DisciplineChange] = []
+    monitor = LinkMonitor(lambda _names: None, heard.append, reactor=Mock())
+    tap.do(monitor.open)
+    hook = tap.hook(by_filters=True)
+    tap.do(hook.attach, tap.ifindex, tap.ours)
+    tap.tc("qdisc", "add", "dev", "tap1", "root", "pfifo")
+    tap.tc("qdisc", "del", "dev", "tap1", "ingress")
+    tap.tc("qdisc", "add", "dev", "tap1", kind)
+    assert not tap.do(hook.has, tap.ifindex, tap.ours)
+    tap.do(hook.attach, tap.ifindex, tap.ours)
+    assert tap.do(hook.has, tap.ifindex, tap.ours)
+    assert kind in tap.tc("qdisc", "show", "dev", "tap1")
+    tap.machine.run("ip", "link", "del", "tap1")
+    monitor.doRead()
+    monitor.close()
+    come, gone = (DisciplineChange(tap.ifindex, is_gone=each) for each in (False, True))
+    assert [come, gone, come] == heard

@@ -21,6 +21,7 @@ from vagent.datapath.events import (
 )
 from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.interfaces import make_pair, remove_former, trouble_with_pair
+from vagent.datapath.lost_filters import LostFilters
 from vagent.datapath.names import SERVICE_MAC, Names
 from vagent.datapath.rules.applier import Applier
 from vagent.datapath.rules.counters import KernelWatch
@@ -140,7 +141,11 @@ class DataPath:
             reactor=reactor,
         )
         self.hold_back_metadata = self._verdicts.hold_back_metadata
-        self._links = LinkMonitor(self._look_at, reactor=reactor)
+        self._links = LinkMonitor(
+            self._look_at,
+            LostFilters(taps, emit=emit, clock=clock).discipline_changed,
+            reactor=reactor,
+        )
         self._limits = limits
         self.watch = KernelWatch(
             names,

@@ -1,4 +1,5 @@
-"""Hears from the kernel which interfaces of the host come, go or get another name.
+"""Hears from the kernel which interfaces of the host come, go or get another name, and
+which ones get or lose what filters at ingress hang on.
 
 A message only says that a name deserves a look; what is there is looked up afresh. When
 messages were lost (ENOBUFS) every name deserves one.
@@ -15,6 +16,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from vagent.kernel.rtnl_link import LINK_GROUP, LinkChange, links_in
+from vagent.kernel.tc import (
+    DISCIPLINE_GROUP,
+    DisciplineChange,
+    discipline_changes_in,
+)
 
 MAX_BATCH = 128
 """Messages per turn of the reactor; a host that starts 1,000 guests sends thousands."""
@@ -41,13 +47,19 @@ class LinkNames:
 @implementer(IReadDescriptor)
 class LinkMonitor:
     """Calls `changed` with the names of interfaces that may have come or gone; None
-    means that it may be any.
+    means that it may be any. Calls `discipline_changed` with each change of a
+    discipline at ingress.
     """
 
     def __init__(
-        self, changed: Callable[[set[str] | None], None], *, reactor: IReactorFDSet
+        self,
+        changed: Callable[[set[str] | None], None],
+        discipline_changed: Callable[[DisciplineChange], None],
+        *,
+        reactor: IReactorFDSet,
     ) -> None:
         self._changed = changed
+        self._discipline_changed = discipline_changed
         self._reactor = reactor
         self._socket: socket.socket | None = None
         self._names = LinkNames()
@@ -58,7 +70,7 @@ class LinkMonitor:
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0
         )
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-        link.bind((0, LINK_GROUP))
+        link.bind((0, LINK_GROUP | DISCIPLINE_GROUP))
         self._socket = link
         self._names = LinkNames(socket.if_nameindex())
         self._reactor.addReader(self)
@@ -83,10 +95,13 @@ class LinkMonitor:
         if self._socket is None:
             return
         names: set[str] = set()
+        disciplines: list[DisciplineChange] = []
         for _ in range(MAX_BATCH):
             try:
-                for link in links_in(self._socket.recv(_READ)):
+                data = self._socket.recv(_READ)
+                for link in links_in(data):
                     names |= self._names.take(link)
+                disciplines += discipline_changes_in(data)
             except BlockingIOError:
                 break
             except OSError as failure:
@@ -96,6 +111,8 @@ class LinkMonitor:
                 self._changed(None)
         if names:
             self._changed(names)
+        for change in disciplines:
+            self._discipline_changed(change)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor gave the descriptor up."""

@@ -1,9 +1,10 @@
 """Attaches eBPF programs at traffic control's ingress hook, by rtnetlink.
 
 A filter hangs below one of two queueing disciplines, ingress or clsact, of which an
-interface has at most one; either will do. clsact is added where there is neither, and
-never removed: for some 0.1 ms while it comes or goes the kernel drops what leaves the
-interface. Whoever removes a discipline removes the filters of all.
+interface has at most one; either will do. Where there is neither, ingress is added:
+libvirt and Open vSwitch, who use it, too, remove what has this name before they add
+theirs, but do not remove clsact. We never remove it. Whoever removes a discipline
+removes the filters of all.
 """
 
 from __future__ import annotations
@@ -27,18 +28,23 @@ from vagent.kernel.netlink import (
     attributes_in,
     dump,
     message,
+    messages,
 )
 
+DISCIPLINE_GROUP = 8
+"""The multicast group RTMGRP_TC, in which the kernel announces each queueing discipline
+and filter that comes or goes, but for those that go with their interface."""
 FIRST, LAST = range(1, 9), range(65_000, 65_008)
 """Preferences of our filters; those with lower ones run before. The next one is tried
 where another kind of filter has the one before."""
 
-_NEW_QDISC, _GET_QDISC = 36, 38
+_NEW_QDISC, _REMOVED_QDISC, _GET_QDISC = 36, 37, 38
 _NEW_FILTER, _DELETE_FILTER, _GET_FILTER = 44, 45, 46
 _KIND, _OPTIONS = 1, 2
 _BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_ID = 6, 7, 8, 11
 _DIRECT_ACTION = struct.pack("=I", 1)
-_CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
+_AT_INGRESS, _AT_INGRESS_HANDLE = 0xFFFFFFF1, 0xFFFF0000
+"""Parent and handle of either discipline."""
 _INGRESS = 0xFFFFFFF2
 """Parent of filters at ingress; the kernel takes it below either discipline."""
 _MESSAGE = struct.Struct("=BxxxiIII")
@@ -46,6 +52,13 @@ _ANY_PROTOCOL = socket.htons(0x0003)
 _TAKEN = (errno.EINVAL, errno.ENOENT, errno.EEXIST)
 _GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
 """The kernel's answers where the interface, discipline or filter is gone."""
+
+
+class DisciplineChange(NamedTuple):
+    """An interface got one of the two disciplines, or lost it with all its filters."""
+
+    ifindex: int
+    is_gone: bool
 
 
 class Filter(NamedTuple):
@@ -143,8 +156,19 @@ def attached() -> Iterator[int]:
     for kind, body in dump(question, "queueing disciplines", NETLINK_ROUTE):
         if kind == _NEW_QDISC and len(body) >= _MESSAGE.size:
             _, ifindex, _, parent, _ = _MESSAGE.unpack_from(body)
-            if parent == _CLSACT:
+            if parent == _AT_INGRESS:
                 yield ifindex
+
+
+def discipline_changes_in(data: bytes) -> Iterator[DisciplineChange]:
+    """The announcements in a datagram that are about one of the two, as far as it can
+    be read.
+    """
+    for kind, body in messages(data):
+        if kind in (_NEW_QDISC, _REMOVED_QDISC) and len(body) >= _MESSAGE.size:
+            _, ifindex, _, parent, _ = _MESSAGE.unpack_from(body)
+            if parent == _AT_INGRESS:
+                yield DisciplineChange(ifindex, kind == _REMOVED_QDISC)
 
 
 def _put_new(
@@ -180,19 +204,19 @@ def _put(ifindex: int, program: int, handle: int, name: str, preference: int) ->
 
 
 def _add_discipline(ifindex: int) -> None:
-    """clsact, unless it or the other one is there. Raises KernelError."""
+    """ingress, unless it or the other one is there. Raises KernelError."""
     code = attempt(
         message(
             _NEW_QDISC,
             NLM_REQUEST | NLM_ACK | NLM_CREATE | NLM_EXCLUSIVE,
-            _MESSAGE.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT, 0)
-            + attribute(_KIND, b"clsact\0"),
+            _MESSAGE.pack(0, ifindex, _AT_INGRESS_HANDLE, _AT_INGRESS, 0)
+            + attribute(_KIND, b"ingress\0"),
         ),
-        f"clsact at interface {ifindex}",
+        f"ingress at interface {ifindex}",
         NETLINK_ROUTE,
     )
     if code not in (0, errno.EEXIST, errno.ENODEV):
-        raise KernelError(f"clsact at interface {ifindex}: {errno.errorcode[code]}")
+        raise KernelError(f"ingress at interface {ifindex}: {errno.errorcode[code]}")
 
 
 def _text(value: bytes) -> str:

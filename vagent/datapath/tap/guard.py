@@ -58,7 +58,8 @@ class TapGuard:
         self._kernel.open(constants)
 
     def close(self) -> None:
-        """Leave them in force."""
+        """Leave them in force, and look after them no longer."""
+        self._forget()
         self._kernel.close()
 
     def remove(self) -> int:
@@ -130,6 +131,15 @@ class TapGuard:
         if attachment.ifindex not in self._taps:
             self._kernel.detach(attachment.ifindex)
             self._kernel.erase("tap", layout.encode_number(attachment.ifindex))
+
+    def put_back(self, ifindex: int) -> bool:
+        """Attach the program again if this is a tap that has lost it; did it? Raises
+        KernelError.
+        """
+        if ifindex not in self._taps or self._kernel.has(ifindex):
+            return False
+        self._kernel.attach(ifindex)
+        return self._kernel.has(ifindex)
 
     def drops(self) -> dict[str, int]:
         """Frames that the programs dropped, by DropReason's word. Raises

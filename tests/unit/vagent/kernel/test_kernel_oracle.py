@@ -442,6 +442,16 @@ def test_programs_at_a_tap(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tc.detach(7, handle=5, name="vagent")
     filters[:] = [(rtnl.RTM_NEWQDISC, sent[-4][16:])]
     assert [7] == list(tc.attached())
+    told = [
+        encoded(tcmsg, kind, index=each, parent=parent, **nested(TCA_KIND="ingress"))
+        for kind, each, parent in [
+            (rtnl.RTM_NEWQDISC, 8, rtnl.TC_H_CLSACT),
+            (rtnl.RTM_NEWQDISC, 9, rtnl.TC_H_ROOT),
+            (rtnl.RTM_NEWTFILTER, 9, rtnl.TC_H_CLSACT),
+            (rtnl.RTM_DELQDISC, 7, rtnl.TC_H_CLSACT),
+        ]
+    ]
+    assert [(8, False), (7, True)] == [*tc.discipline_changes_in(b"".join(told))]
     del sent[1 : len(tc.FIRST)]
     read = [decoded(message, tcmsg) for message in sent]
     new = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE
@@ -456,7 +466,7 @@ def test_programs_at_a_tap(monkeypatch: pytest.MonkeyPatch) -> None:
         (rtnl.RTM_GETQDISC, listing),
     ] == [(kind, flags) for kind, flags, _content in read]
     _, _, qdisc, ours, _, gone, _ = [content for _, _, content in read]
-    assert (7, rtnl.TC_H_CLSACT, "clsact") == (
+    assert (7, rtnl.TC_H_CLSACT, "ingress") == (
         *(qdisc["index"], qdisc["parent"]),
         qdisc["TCA_KIND"],
     )
