@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from vagent.datapath.tap import layout
+from vagent.datapath.tap.idioms import (
+    CONTEXT,
+    ETHERNET,
+    STACK,
+    Helper,
+    Skb,
+    load_bytes_at,
+    look_up,
+)
 from vagent.datapath.tap.layout import DropReason, MapNumbers
 from vagent.kernel.bpf_assembler import Code, If, Op, Size
 
-CONTEXT, REPLY, TRANSPORT, PROTOCOL, STACK = 6, 7, 8, 9, 10
-"""Registers: the frame's context, its guest's value of the map `reply`, where in the
-frame the transport header begins, and which protocol that is of."""
+REPLY, TRANSPORT, PROTOCOL = 7, 8, 9
+"""Registers: the value of the frame's guest in the map `reply`, where in the frame the
+transport header begins, and which protocol that is of."""
 
 HEADER, ADDRESS, DIFFERENCE, KEY, MACS, FRAGMENT, ICMP = (
     *(-40, -56, -64, -72, -88, -96),
@@ -18,19 +27,8 @@ HEADER, ADDRESS, DIFFERENCE, KEY, MACS, FRAGMENT, ICMP = (
 with it; a key; both MAC addresses; an IPv6 fragment header; the start of an ICMP
 message, with what it quotes."""
 
-ETHERNET = 14
-"""Bytes of the Ethernet header."""
 TCP_SUM, UDP_SUM, ICMP6_SUM = 16, 6, 2
 """Offsets of the checksum in the transport header."""
-
-# Offsets in struct __sk_buff (linux/bpf.h).
-_LENGTH, _SEGMENT = 0, 176
-
-_LOOKUP, _STORE, _REPLACE_L4, _LOAD = 1, 9, 11, 26
-RECOMPUTE, PSEUDO_HEADER, ZERO_MEANS_NONE = 0x01, 0x10, 0x20
-"""Flags of `bpf_skb_store_bytes` (the sum over the whole frame that some interfaces
-supply changes) and of `bpf_l4_csum_replace` (the pseudo header changes; 0 means that
-there is no checksum)."""
 
 UNCOUNTED = "uncounted"
 """Label of the end of a frame that is dropped without being counted."""
@@ -43,38 +41,11 @@ def lost(reason: DropReason) -> str:
     return f"lost: {reason.name}"
 
 
-def at_stack(code: Code, to: int, place: int) -> None:
-    """`to` = address of a place on the stack."""
-    code.take(Op.MOV, to, STACK)
-    code.put(Op.ADD, to, place)
-
-
-def look_up(code: Code, descriptor: int, place: int) -> None:
-    """Register 0 = address of the value under the key at this place, or 0."""
-    code.map(1, descriptor)
-    at_stack(code, 2, place)
-    code.call(_LOOKUP)
-
-
 def read(code: Code, place: int, length: int, *, short: str) -> None:
     """Read bytes of the frame, from the offset in register 2 on, onto the stack; go to
     `short` where the frame ends before.
     """
-    code.take(Op.MOV, 1, CONTEXT)
-    at_stack(code, 3, place)
-    code.put(Op.MOV, 4, length)
-    code.call(_LOAD)
-    code.jump_if(If.UNEQUAL, 0, 0, short)
-
-
-def write(code: Code, length: int, flags: int = 0) -> None:
-    """Write the bytes that register 3 points to into the frame, from the offset in
-    register 2 on, which was read before.
-    """
-    code.take(Op.MOV, 1, CONTEXT)
-    code.put(Op.MOV, 4, length)
-    code.put(Op.MOV, 5, flags)
-    code.call(_STORE)
+    load_bytes_at(code, 2, place, length, short)
 
 
 def load_number(code: Code, place: int, length: int) -> None:
@@ -102,7 +73,7 @@ def replace_checksum(code: Code, *, short: str) -> None:
     has left it to the interface, and it is incomplete yet.
     """
     code.take(Op.MOV, 1, CONTEXT)
-    code.call(_REPLACE_L4)
+    code.call(Helper.REPLACE_L4)
     code.jump_if(If.UNEQUAL, 0, 0, short)
 
 
@@ -124,9 +95,9 @@ def fit(code: Code, family: str) -> None:
     """Refuse a packet that is longer than the tap's MTU. One that the interface cuts
     into segments (GSO) has segments of a length that the route allowed.
     """
-    code.load(Size.WORD, 1, CONTEXT, _SEGMENT)
+    code.load(Size.WORD, 1, CONTEXT, Skb.SEGMENT)
     code.jump_if(If.UNEQUAL, 1, 0, f"{family} fits")
-    code.load(Size.WORD, 1, CONTEXT, _LENGTH)
+    code.load(Size.WORD, 1, CONTEXT, Skb.LENGTH)
     code.put(Op.ADD, 1, -ETHERNET)
     code.load(Size.WORD, 2, REPLY, layout.REPLY_MTU)
     code.jump_by(If.GREATER, 1, 2, lost(DropReason.TOO_BIG))

@@ -6,21 +6,16 @@ import socket
 
 from vagent.datapath.tap import layout
 from vagent.datapath.tap.down import (
-    CONTEXT,
-    ETHERNET,
     HEADER,
     ICMP,
     KEY,
     PROTOCOL,
-    PSEUDO_HEADER,
     REPLY,
     SEND,
-    STACK,
     TCP_SUM,
     TRANSPORT,
     UDP_SUM,
     UNCOUNTED,
-    ZERO_MEANS_NONE,
     demand,
     find_guest,
     fit,
@@ -29,14 +24,21 @@ from vagent.datapath.tap.down import (
     lost,
     read,
     replace_checksum,
-    write,
+)
+from vagent.datapath.tap.idioms import (
+    CONTEXT,
+    ETHERNET,
+    PSEUDO_HEADER,
+    STACK,
+    ZERO_MEANS_NONE,
+    Helper,
+    store_bytes_at,
 )
 from vagent.datapath.tap.layout import Constants, DropReason, MapNumbers, ReplyFlag
 from vagent.kernel.bpf_assembler import Code, If, Op, Size
 from vagent.kernel.ip_packet import TCP, UDP
 from vagent.ports.identity import MAX_INDEX
 
-_REPLACE_L3 = 10
 _ICMP4 = 1
 _WORD = 4
 """Flag of the checksum helpers: what changes has four bytes."""
@@ -166,7 +168,7 @@ def _replace_header_checksum(code: Code) -> None:
     _from_identity_to_address(code)
     code.put(Op.MOV, 5, _WORD)
     code.take(Op.MOV, 1, CONTEXT)
-    code.call(_REPLACE_L3)
+    code.call(Helper.REPLACE_L3)
 
 
 def _from_identity_to_address(code: Code) -> None:
@@ -180,4 +182,4 @@ def _write_address(code: Code) -> None:
     """
     code.take(Op.MOV, 3, REPLY)
     code.put(Op.ADD, 3, layout.REPLY_ADDRESS4)
-    write(code, 4)
+    store_bytes_at(code, 4)

@@ -12,24 +12,18 @@ from vagent.datapath.tap import layout
 from vagent.datapath.tap.down import (
     ADDRESS,
     DIFFERENCE,
-    ETHERNET,
     FRAGMENT,
     HEADER,
     ICMP,
     ICMP6_SUM,
     KEY,
     PROTOCOL,
-    PSEUDO_HEADER,
-    RECOMPUTE,
     REPLY,
     SEND,
-    STACK,
     TCP_SUM,
     TRANSPORT,
     UDP_SUM,
     UNCOUNTED,
-    ZERO_MEANS_NONE,
-    at_stack,
     demand,
     find_guest,
     fit,
@@ -38,16 +32,22 @@ from vagent.datapath.tap.down import (
     lost,
     read,
     replace_checksum,
-    write,
 )
-from vagent.datapath.tap.idioms import put_wide
+from vagent.datapath.tap.idioms import (
+    ETHERNET,
+    PSEUDO_HEADER,
+    STACK,
+    WITH_SUM,
+    ZERO_MEANS_NONE,
+    at_stack,
+    difference,
+    put_wide,
+    store_bytes_at,
+)
 from vagent.datapath.tap.layout import Constants, DropReason, MapNumbers, ReplyFlag
 from vagent.kernel.bpf_assembler import Code, If, Op, Size
 from vagent.kernel.ip_packet import ICMP6, TCP, UDP
 from vagent.ports.identity import LINK_LOCAL, MAX_INDEX
-
-_DIFFERENCE_OF = 28
-"""The helper `bpf_csum_diff`."""
 
 # Offsets in the IPv6 header.
 _NEXT, _SOURCE, _DESTINATION = 6, 8, 24
@@ -141,12 +141,7 @@ def _choose_registered(code: Code) -> None:
     for at in (0, 8):
         code.load(Size.DOUBLE, 1, REPLY, layout.REPLY_ADDRESS6 + at)
         code.store(Size.DOUBLE, STACK, ADDRESS + at, 1)
-    at_stack(code, 1, HEADER + _DESTINATION)
-    code.put(Op.MOV, 2, 16)
-    at_stack(code, 3, ADDRESS)
-    code.put(Op.MOV, 4, 16)
-    code.put(Op.MOV, 5, 0)
-    code.call(_DIFFERENCE_OF)
+    difference(code, HEADER + _DESTINATION, ADDRESS)
     code.store(Size.DOUBLE, STACK, DIFFERENCE, 0)
 
 
@@ -213,7 +208,7 @@ def _translate_error(code: Code) -> None:
         code.jump_by(If.UNEQUAL, 1, 2, refused)
     in_transport(code, _QUOTE + _SOURCE)
     at_stack(code, 3, ADDRESS)
-    write(code, 16)
+    store_bytes_at(code, 16)
     in_transport(code, ICMP6_SUM)
     code.put(Op.MOV, 5, 0)
     _replace_checksum(code)
@@ -238,7 +233,7 @@ def _translate_header(code: Code) -> None:
     code.label("ipv6 header")
     code.put(Op.MOV, 2, ETHERNET + _DESTINATION)
     at_stack(code, 3, ADDRESS)
-    write(code, 16, RECOMPUTE)
+    store_bytes_at(code, 16, WITH_SUM)
     code.jump(SEND)
     code.label("ipv6 short")
     code.load(Size.HALF, 1, STACK, FRAGMENT + 2)

@@ -12,31 +12,30 @@ import socket
 
 from vagent.datapath.tap import layout
 from vagent.datapath.tap.down import (
-    CONTEXT,
     KEY,
     MACS,
     REPLY,
     SEND,
-    STACK,
     UNCOUNTED,
+    lost,
+)
+from vagent.datapath.tap.idioms import (
+    CONTEXT,
+    DROP,
+    STACK,
+    Helper,
+    Skb,
     at_stack,
     look_up,
-    lost,
-    write,
+    put_wide,
+    store_bytes_at,
 )
-from vagent.datapath.tap.idioms import put_wide
 from vagent.datapath.tap.ipv4_down import ipv4_down
 from vagent.datapath.tap.ipv6_down import ipv6_down
 from vagent.datapath.tap.layout import Constants, DropReason, MapNumbers
 from vagent.kernel.bpf_assembler import Code, If, Op, Size
 
-_DROP = 2
-"""TC_ACT_SHOT."""
-_VLAN_PUSH, _REDIRECT = 18, 23
 _IPV4, _IPV6, _VLAN = (socket.htons(kind) for kind in (0x0800, 0x86DD, 0x8100))
-
-# Offsets in struct __sk_buff (linux/bpf.h).
-_MARK, _PROTOCOL, _HAS_TAG = 8, 16, 20
 
 _REASONS = (
     DropReason.MALFORMED,
@@ -63,9 +62,9 @@ def _choose_family(code: Code) -> None:
     """No guest is behind a tag that the host has set."""
     unknown = lost(DropReason.UNKNOWN_IDENTITY)
     code.take(Op.MOV, CONTEXT, 1)
-    code.load(Size.WORD, 1, CONTEXT, _HAS_TAG)
+    code.load(Size.WORD, 1, CONTEXT, Skb.HAS_TAG)
     code.jump_if(If.UNEQUAL, 1, 0, unknown)
-    code.load(Size.WORD, 1, CONTEXT, _PROTOCOL)
+    code.load(Size.WORD, 1, CONTEXT, Skb.PROTOCOL)
     code.jump_if(If.EQUAL, 1, _IPV6, "ipv6")
     code.jump_if(If.UNEQUAL, 1, _IPV4, unknown)
 
@@ -88,19 +87,19 @@ def _send(code: Code, constants: Constants) -> None:
     code.store(Size.DOUBLE, STACK, MACS + 8, 1)
     code.put(Op.MOV, 2, 0)
     at_stack(code, 3, MACS)
-    write(code, 12)
+    store_bytes_at(code, 12)
     code.put(Op.MOV, 1, 0)
-    code.store(Size.WORD, CONTEXT, _MARK, 1)
+    code.store(Size.WORD, CONTEXT, Skb.MARK, 1)
     code.load(Size.HALF, 3, REPLY, layout.REPLY_VLAN)
     code.jump_if(If.EQUAL, 3, 0, "redirect")
     code.take(Op.MOV, 1, CONTEXT)
     code.put(Op.MOV, 2, _VLAN)
-    code.call(_VLAN_PUSH)
+    code.call(Helper.PUSH_TAG)
     code.jump_if(If.UNEQUAL, 0, 0, lost(DropReason.MALFORMED))
     code.label("redirect")
     code.load(Size.WORD, 1, REPLY, layout.REPLY_TAP)
     code.put(Op.MOV, 2, 0)
-    code.call(_REDIRECT)
+    code.call(Helper.REDIRECT)
     code.leave()
 
 
@@ -115,5 +114,5 @@ def _lose(code: Code, maps: MapNumbers) -> None:
     code.put(Op.MOV, 1, 1)
     code.count(0, 0, 1)
     code.label(UNCOUNTED)
-    code.put(Op.MOV, 0, _DROP)
+    code.put(Op.MOV, 0, DROP)
     code.leave()
