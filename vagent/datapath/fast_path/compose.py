@@ -17,11 +17,15 @@ from vagent.datapath.tap.layout import MapNumbers
 def ingress_hook_of(config: DataPathConfig) -> IngressHook:
     """How programs get at an interface. A filter's handle is made of the queue's
     number, which is different for each agent of a host.
+
+    By filters on every kernel: with tcx each attachment waits for a grace period of RCU
+    with the lock of all interfaces held, 8 to 16 ms; a filter takes 0.1.
     """
     return ingress_hook(
         is_first=config.tap_priority is TapPriority.FIRST,
         handle=config.queue_number + 1,
         name=config.name,
+        by_filters=True,
     )
 
 

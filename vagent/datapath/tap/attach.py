@@ -111,6 +111,8 @@ class FilterHook:
     def in_front(self, ifindex: int, program: Program) -> tuple[str, ...]:
         before: list[str] = []
         with suppress(KernelError):
+            if tcx.is_known():
+                before += [f"tcx program {each}" for each in tcx.attached(ifindex)]
             for each in tc.filters(ifindex):
                 if each.program == program.number:
                     return tuple(before)

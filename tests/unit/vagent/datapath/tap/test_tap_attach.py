@@ -114,6 +114,7 @@ def test_by_filters(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, ours = Filter(1, 3, 9, "u32", "", 0), Filter(2, 3, 5, "bpf", "v", 101)
     tc = FakeTc(theirs, ours)
     monkeypatch.setattr(attaching, "tc", tc)
+    with_tcx(monkeypatch, 102)
     hook = FilterHook(is_first=False, handle=5, name="v")
     assert (False, True) == (hook.has(7, OURS), hook.has(7, OLD))
     hook.attach(7, OLD)
@@ -121,8 +122,8 @@ def test_by_filters(monkeypatch: pytest.MonkeyPatch) -> None:
     hook.attach(7, OURS, [OLD])
     hook.detach(7, [OURS])
     assert ["attach 7 10 5 v False", "detach 7 5 v"] == tc.calls
-    (before,) = hook.in_front(7, OLD)
-    assert "u32" in before
+    early, before = hook.in_front(7, OLD)
+    assert ("tcx program 102", True) == (early, "u32" in before)
     assert () == hook.in_front(7, OURS)
     tc.refuses = True
     assert () == hook.in_front(7, OLD)
