@@ -8,7 +8,7 @@ from pathlib import Path
 from lab.namespaces import Machine, inside
 from vagent.datapath.tap import layout
 from vagent.datapath.tap.layout import MAPS, DropReason
-from vagent.kernel import bpf, tc, tcx
+from vagent.kernel import tc, tcx
 from vagent.kernel.bpf import BpfMap
 
 
@@ -33,7 +33,7 @@ def programs_at(machine: Machine, interface: str) -> int:
     return inside(machine.name, count)
 
 
-def detach_programs(machine: Machine, interface: str, bpf_files: Path) -> None:
+def detach_programs(machine: Machine, interface: str) -> None:
     """Take ours away as somebody else may."""
 
     def detach() -> None:
@@ -41,8 +41,6 @@ def detach_programs(machine: Machine, interface: str, bpf_files: Path) -> None:
         for each in [*tc.filters(ifindex)]:
             if each.name == "vagent":
                 tc.detach(ifindex, handle=each.handle, name=each.name)
-        for path in (bpf_files / "vagent").glob("*_tap_*"):
-            tcx.detach(ifindex, bpf.open_pinned(path))
 
     inside(machine.name, detach)
 

@@ -183,8 +183,8 @@ def test_what_is_at_the_taps_is_put_back(guarded: Any, ask: Any) -> None:
     before = held()
     place = next(iter(before["identity"]))
     for told, harm in (
-        ("the program at interface", lambda: detach_programs(host, guest.tap, files)),
-        ("at the guests' side", lambda: detach_programs(host, "vagent0", files)),
+        ("the program at interface", lambda: detach_programs(host, guest.tap)),
+        ("at the guests' side", lambda: detach_programs(host, "vagent0")),
         ("map identity", lambda: maps["identity"].delete(place)),
         ("map reply", lambda: change("reply")),
         ("map guest", lambda: change("guest")),
