@@ -1,5 +1,5 @@
 """Puts the program back at a tap from which somebody removed it with its queueing
-discipline. Only where the kernel has no tcx; elsewhere it does not hang on one.
+discipline.
 """
 
 from __future__ import annotations
