@@ -124,7 +124,8 @@ class RunningAgent:
         Raises LabError.
         """
         if self.spawn:
-            return self.lab.host.run(sys.executable, "-m", *argv, check=check)
+            command = self.lab.host.with_bpf_files([sys.executable, "-m", *argv])
+            return self.lab.host.run(*command, check=check)
         return inside(self.lab.host.name, lambda: _call(argv, check=check))
 
     def register(self, guest: Guest) -> None:
