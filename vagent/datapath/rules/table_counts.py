@@ -28,7 +28,6 @@ _CHAIN = re.compile(r"  chain (\S+) \{")
 _SET = re.compile(r"  (?:set|map) (\S+) \{")
 _HOOK = re.compile(r"    type \w+ hook ")
 _RULE = re.compile(r"    (?!type )\S")
-_ADDED_RULE = re.compile(r"add rule (\w+) \S+ (\S+) ")
 _ADDED_ELEMENT = re.compile(r"add element (\w+) \S+ (\S+) \{")
 
 
@@ -98,8 +97,6 @@ def _written(text: str) -> _Numbers:
             numbers.policies[family, chain] = ACCEPT
         elif _RULE.match(line):
             numbers.rules[family, chain] += 1
-        elif match := _ADDED_RULE.match(line):
-            numbers.rules[FAMILIES[match[1]], match[2]] += 1
         elif match := _ADDED_ELEMENT.match(line):
             numbers.elements[FAMILIES[match[1]], match[2]] += 1
     return numbers
@@ -110,7 +107,7 @@ def _add_ports(
 ) -> None:
     """Ports with several addresses have an element for each."""
     place = FAMILIES[opening_family(ipv6=ipv6)], PORT_OF
-    numbers.elements[place] += sum(each.port is not None for each in attachments)
+    numbers.elements[place] = sum(each.port is not None for each in attachments)
 
 
 def _out_of_force(wanted: TableCounts, held: TableCounts, family: int) -> list[str]:

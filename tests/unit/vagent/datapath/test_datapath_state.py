@@ -9,7 +9,14 @@ import pytest
 
 from vagent.config.metadata_address import METADATA_ADDRESS, METADATA_ADDRESSES6
 from vagent.datapath.names import Names
-from vagent.datapath.state import FIRST_FABRIC, LISTENER, NatEndpoint, Offer, Services
+from vagent.datapath.state import (
+    FIRST_FABRIC,
+    LISTENER,
+    Attachment,
+    NatEndpoint,
+    Offer,
+    Services,
+)
 from vagent.linklocal.service import LinkLocalService
 
 METADATA_KEY = (int(METADATA_ADDRESS), 80)
@@ -169,3 +176,13 @@ def test_fabric_endpoints_are_those_that_services_lead_to(
     assert [FIRST_FABRIC + 1] == [each.number for each in services.fabric]
     nobody = Services(services.addresses, services.endpoints, {})
     assert () == nobody.fabric
+
+
+def test_flows_go_on_where_only_this_changes(alice: Attachment) -> None:
+    """The sum that new flows count for, the tap's MTU, whether the port learns; not
+    who the guest is.
+    """
+    for change in ({"port": 7}, {"mtu": 9000}, {"learns": True}):
+        assert alice.serves_as(replace(alice, **change))
+    assert not alice.serves_as(replace(alice, mac="02:00:00:00:00:09"))
+    assert not alice.serves_as(None)

@@ -187,3 +187,11 @@ def test_the_last_step_is_named_too() -> None:
 def test_queues_have_sixteen_bits() -> None:
     """The last one is as good as any."""
     assert xt_queue(65535).attributes.endswith(bytes.fromhex("ffff 0100 0000 0000"))
+
+
+def test_expressions_of_a_rule_follow_each_other() -> None:
+    """Nothing between them."""
+    (one,) = insert_rule(IPV6, "t", "c", xt_queue(1))
+    (two,) = insert_rule(IPV6, "t", "c", xt_queue(1), xt_queue(1))
+    expression = one.payload[-52:]
+    assert two.payload.endswith(expression * 2)

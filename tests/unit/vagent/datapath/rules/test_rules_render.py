@@ -109,6 +109,16 @@ def test_a_change_of_one_service_does_not_name_another(
     ) == change_of_services(names, before, after)
 
 
+def test_each_change_is_a_line(names: Names, dns: LinkLocalService) -> None:
+    """What comes and what goes."""
+    before = Services.of([dns], names, None)
+    after = Services.of((), names, before)
+    assert (
+        "delete element ip vagent endpoints { 0x20000 : 192.0.2.53 . 53 }\n"
+        "delete element ip vagent endpoints { 0x30000 : 192.0.2.54 . 53 }\n"
+    ) == change_of_services(names, before, after)
+
+
 def test_no_change_is_no_script(names: Names, dns: LinkLocalService) -> None:
     """Nothing to do is not a transaction."""
     services = Services.of([dns], names, None)

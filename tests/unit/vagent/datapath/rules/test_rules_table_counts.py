@@ -100,6 +100,15 @@ def test_what_is_out_of_force_is_named(bare: TableCounts) -> None:
     ) == missing(bare, held, "vagent")
 
 
+def test_a_chain_that_is_gone_hides_no_other(bare: TableCounts) -> None:
+    """Whatever their order is."""
+    (first, *others) = [place for place in bare.policies if place[0] == IPV4]
+    rules = {place: n for place, n in bare.rules.items() if place != first}
+    policies = {**bare.policies, **dict.fromkeys(others, 0)}
+    (told,) = missing(bare, TableCounts(rules, bare.elements, policies), "vagent")
+    assert min(len(others), 5) == told.count("not the policy accept")
+
+
 def test_changed_elements_are_named(bare: TableCounts) -> None:
     """In the table that they are of. Where there are fewer as well, that is told."""
     six, endpoints = (IPV6, "endpoints"), (IPV4, "endpoints")

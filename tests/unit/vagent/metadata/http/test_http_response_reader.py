@@ -452,3 +452,19 @@ def test_only_requests_of_a_usual_size_are_remembered(
     long = start.ljust(MAX_REMEMBERED_HEAD + surplus - len(end), b"a") + end
     heads = RequestHeadParser()
     assert is_kept == (heads.parse(long) is heads.parse(long))
+
+
+@pytest.mark.parametrize(
+    ("head", "length"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", 5),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 0),
+        (b"HTTP/1.1 200 OK\r\n\r\n", -1),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", -1),
+        (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", -1),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", -1),
+    ],
+)
+def test_how_long_a_body_is_by_its_head_alone(head: bytes, length: int) -> None:
+    """Where nothing but the head decides it."""
+    assert length == parse_response_head(head).body_length
