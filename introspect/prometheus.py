@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from itertools import groupby
+from operator import attrgetter
 
 from vagent.observe.statistics import HistogramSnapshot, Snapshot
 
@@ -27,18 +29,22 @@ def exposition(snapshot: Snapshot, *, version: str) -> bytes:
     for gauge in snapshot.gauges:
         lines += _head(gauge.name, gauge.about, "gauge")
         lines.append(_sample(gauge.name, gauge.value))
-    for histogram in snapshot.histograms:
-        lines += _histogram(histogram)
+    for name, series in groupby(snapshot.histograms, key=attrgetter("name")):
+        for number, histogram in enumerate(series):
+            if not number:
+                lines += _head(name, histogram.about, "histogram")
+            lines += _histogram(histogram)
     return ("\n".join(lines) + "\n").encode()
 
 
 def _histogram(histogram: HistogramSnapshot) -> Iterator[str]:
     name = histogram.name
-    yield from _head(name, histogram.about, "histogram")
+    labels = _labelled(histogram.label, histogram.value)
     for bound, count in (*histogram.buckets, (math.inf, histogram.count)):
-        yield _sample(f"{name}_bucket", count, f'le="{_number(bound)}"')
-    yield _sample(f"{name}_sum", histogram.total)
-    yield _sample(f"{name}_count", histogram.count)
+        le = f'le="{_number(bound)}"'
+        yield _sample(f"{name}_bucket", count, f"{labels},{le}" if labels else le)
+    yield _sample(f"{name}_sum", histogram.total, labels)
+    yield _sample(f"{name}_count", histogram.count, labels)
 
 
 def _head(name: str, about: str, kind: str) -> Iterator[str]:

@@ -29,6 +29,7 @@ def add_gauges(
     """Register every gauge but those of certificates. Names start with the room's."""
     _add_kernel_packets(statistics, data_path)
     _add_flows(statistics, limits)
+    proxy.upstream_times.show(statistics)
     statistics.gauge(
         "datapath_ipv6",
         lambda: int(data_path.carries_ipv6),

@@ -18,12 +18,7 @@ from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.observe.statistics import HistogramSnapshot, Snapshot
 
 LATENCY = "metadata_request_seconds"
-COUNTERS = (
-    "metadata_requests_total",
-    LATENCY,
-    "metadata_proxy_sessions_total",
-    "metadata_internal_errors_total",
-)
+ERRORS = "metadata_internal_errors_total"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,8 @@ def metadata_info(sources: Sources, _arguments: Mapping[str, str]) -> Page:
     """Counters since the start or since they were cleared."""
     snapshot = sources.statistics.snapshot()
     since = sources.baseline.counts
-    numbers = (snapshot.total(name) - since.get(name, 0) for name in COUNTERS)
+    counts = _counts(snapshot)
+    numbers = (count - since.get(name, 0) for name, count in counts.items())
     response = MetadataResponse(sources.metadata_port(), *numbers)
     return Page(
         "Metadata proxy",
@@ -77,7 +73,7 @@ def metadata_info(sources: Sources, _arguments: Mapping[str, str]) -> Page:
 def clear_all_info(sources: Sources, _arguments: Mapping[str, str]) -> Page:
     """Start the counters of MetadataInfo at 0 again."""
     snapshot = sources.statistics.snapshot()
-    sources.baseline.counts.update({name: snapshot.total(name) for name in COUNTERS})
+    sources.baseline.counts.update(_counts(snapshot))
     return Page(
         "Counters cleared",
         "The metadata counters start again at 0; /metrics goes on counting.",
@@ -85,10 +81,20 @@ def clear_all_info(sources: Sources, _arguments: Mapping[str, str]) -> Page:
     )
 
 
+def _counts(snapshot: Snapshot) -> dict[str, int]:
+    """The counters of MetadataResponse in their order."""
+    return {
+        "metadata_requests_total": snapshot.total("metadata_requests_total"),
+        LATENCY: snapshot.observed(LATENCY, "answered"),
+        "metadata_proxy_sessions_total": snapshot.total(
+            "metadata_proxy_sessions_total"
+        ),
+        ERRORS: snapshot.total(ERRORS),
+    }
+
+
 def _errors(snapshot: Snapshot) -> tuple[Block, ...]:
-    rows = next(
-        (each.values for each in snapshot.counters if each.name == COUNTERS[-1]), ()
-    )
+    rows = next((each.values for each in snapshot.counters if each.name == ERRORS), ())
     named = tuple((reason or "no reason given", count) for reason, count in rows)
     return (
         (Bars("Internal errors by reason", named),) if any(r[1] for r in rows) else ()
@@ -96,11 +102,9 @@ def _errors(snapshot: Snapshot) -> tuple[Block, ...]:
 
 
 def _latency(snapshot: Snapshot) -> tuple[Block, ...]:
-    return tuple(
-        latency_bars(each, "Time to answer")
-        for each in snapshot.histograms
-        if each.name == LATENCY and each.count
-    )
+    found = snapshot.histogram(LATENCY)
+    caption = "Time to answer, errors of the proxy's own included"
+    return () if found is None else (latency_bars(found, caption),)
 
 
 def latency_bars(histogram: HistogramSnapshot, caption: str) -> Bars:

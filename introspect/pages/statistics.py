@@ -45,7 +45,7 @@ def statistics_info(sources: Sources, _arguments: Mapping[str, str]) -> Page:
         _table("Counters", counters, "Counted since the agent started."),
         _table("Gauges", gauges, "Read for this page."),
         *(
-            latency_bars(each, each.name.replace("_", " "))
+            latency_bars(each, f"{each.name} {each.value}".strip().replace("_", " "))
             for each in snapshot.histograms
             if each.count
         ),

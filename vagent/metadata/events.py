@@ -34,6 +34,14 @@ RESPONSES = Metric(
     label="status",
 )
 
+SECONDS = Metric(
+    "metadata_request_seconds",
+    "Seconds from a request's last byte to its complete reply from the upstream, from "
+    "the cache, or with a session token (outcome answered), or to an error of the "
+    "proxy's own (failed), closing without one included.",
+    label="outcome",
+)
+
 _STATUSES = {one.value: str(one.value) for one in HTTPStatus}
 
 
@@ -143,11 +151,8 @@ class ReplyRelayed(RequestEvent):
     """
 
     counter = RESPONSES
-    histogram = Metric(
-        "metadata_request_seconds",
-        "Seconds from a request's last byte to the complete reply, of replies from the "
-        "upstream, from the cache, or with a session token.",
-    )
+    histogram = SECONDS
+    timed_as = "answered"
     status: int
     size: int
     seconds: float
@@ -166,8 +171,8 @@ class ReplyRelayed(RequestEvent):
 
 @dataclass(slots=True)
 class ErrorSent(Event):
-    """The proxy answered with an error of its own. Counted only: why is told by another
-    event, of the request or of the connection.
+    """The proxy answered with an error of its own what was no whole request. Counted
+    only: why is told by another event, of the request or of the connection.
     """
 
     counter = RESPONSES
@@ -176,6 +181,28 @@ class ErrorSent(Event):
     def label(self) -> str:
         """The status."""
         return status_label(self.status)
+
+
+@dataclass(slots=True)
+class RequestFailed(Event):
+    """The proxy answered a request with an error of its own. Counted and timed only:
+    why is told by another event.
+    """
+
+    counter = RESPONSES
+    histogram = SECONDS
+    timed_as = "failed"
+    request: int
+    status: int
+    seconds: float
+
+    def label(self) -> str:
+        """The status."""
+        return status_label(self.status)
+
+    def facts(self) -> dict[str, Any]:
+        """The fields, the request's number as people and tools see it."""
+        return {**Event.facts(self), "request": request_id.shown(self.request)}
 
 
 @dataclass(slots=True)

@@ -24,6 +24,7 @@ from vagent.metadata.events import (
     GuestCut,
     GuestUnknown,
     ReplyRelayed,
+    RequestFailed,
     RequestForwarded,
     RequestParsed,
     RequestRefused,
@@ -77,7 +78,8 @@ class MetadataProxy:
     for a guest whose session tokens are off, a request for a token goes upstream like
     any other. `request_ids` gives each request its number, `date` the line with
     the date of responses that have none. `endpoints` are the
-    upstream's now, `refusals` what nova-api has refused and not granted since.
+    upstream's now, `refusals` what nova-api has refused and not granted since,
+    `upstream_times` how long requests took there.
     `end_long_polls` is to be called once before a stop.
     """
 
@@ -141,6 +143,7 @@ class MetadataProxy:
         self.request_done = self._forwarder.request_done
         self.endpoints = self._pool.snapshot
         self.refusals = self._pool.refusals
+        self.upstream_times = self._pool.times
         self.end_long_polls = self._long_polls.end
         self.connections = self._quotas.connections
 
@@ -303,12 +306,18 @@ class MetadataProxy:
         )
 
     def error_sent(self, status: int) -> None:
-        """A response of the agent's own was written."""
+        """An error was written in answer to what is no whole request."""
         self._emit(ErrorSent(status))
+
+    def request_failed(self, connection: DownstreamConnection, status: int) -> None:
+        """The request was answered with an error of the agent's own."""
+        seconds = self._deadlines.now() - connection.started
+        self._emit(RequestFailed(connection.request_id, status, seconds))
 
     def answer_withheld(self, connection: DownstreamConnection) -> None:
         """The connection closes without the 503 that its guest would take for final."""
-        self._emit(AnswerWithheld(connection.request_id, connection.caller))
+        seconds = self._deadlines.now() - connection.started
+        self._emit(AnswerWithheld(connection.request_id, connection.caller, seconds))
 
     def connection_reset(self, connection: DownstreamConnection, reason: str) -> None:
         """The connection resets itself because the guest broke a limit."""

@@ -20,7 +20,7 @@ class Metric:
     `name` is the Prometheus name without the prefix `vagent_`; `help` is one or two
     whole sentences for operators, who read them as the HELP text. Events that share a
     counter share the Metric, so that there is one text for it. `label` is the name of
-    the counter's only label, where it has one.
+    its only label, where it has one.
     """
 
     name: str
@@ -48,6 +48,8 @@ class Event:
     """twisted.logger level name (`info`, `warn`, `error`); None: not logged."""
     histogram: ClassVar[Metric | None] = None
     """Histogram that `seconds` goes into; None: not timed."""
+    timed_as: ClassVar[str] = ""
+    """The value of the histogram's only label (`Metric.label`), or "" for none."""
     seconds: float
     """How long it took. Only where `histogram` is set, as a field of the subclass."""
 

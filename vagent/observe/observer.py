@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from vagent.observe.event import Event, Metric
 from vagent.observe.oneline import one_line
-from vagent.observe.statistics import Counts, Statistics
+from vagent.observe.statistics import AT_A_TIME, Counts, Histogram, Statistics
 from vagent.observe.traces import TRACE_SIZE, TraceBuffers, text_of
 
 LOG_LINES_PER_SECOND = 20
@@ -118,9 +118,8 @@ class Observer:
         label = None if kind.label is Event.label else kind.label
         counts = None if counter is None else _counts(statistics, counter)
         append = self.traces.ring(kind.buffer).append if kind.buffer else None
-        observe = None
-        if histogram is not None:
-            observe = statistics.histogram(*_texts(histogram)).observe
+        timed = None if histogram is None else _timed(statistics, histogram, kind)
+        durations: list[Event] = [] if timed is None else timed.pending_events
         write = None if level is None else _Lines(self._log, level, now).write
         if counts is not None and label is None:
             counts.add("", 0)
@@ -134,8 +133,10 @@ class Observer:
                     counts.add(reason)
             if append is not None:
                 append((now(), event))
-            if observe is not None:
-                observe(event.seconds)
+            if timed is not None:
+                durations.append(event)
+                if len(durations) >= AT_A_TIME:
+                    timed.fold()
             if write is not None:
                 write(event)
 
@@ -179,8 +180,11 @@ def _counts(statistics: Statistics, metric: Metric) -> Counts:
     return statistics.counter(metric.name, metric.help, label=metric.label)
 
 
-def _texts(metric: Metric) -> tuple[str, str]:
-    return metric.name, metric.help
+def _timed(statistics: Statistics, metric: Metric, kind: type[Event]) -> Histogram:
+    label = metric.label if kind.timed_as else ""
+    return statistics.histogram(
+        metric.name, metric.help, label=label, value=kind.timed_as
+    )
 
 
 def _forget(_result: object) -> None:

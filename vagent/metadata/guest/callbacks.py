@@ -67,7 +67,10 @@ class DownstreamCallbacks(Protocol):
         """A response of the upstream was written; `size` counts its body."""
 
     def error_sent(self, status: int) -> None:
-        """A response of the agent's own was written."""
+        """An error was written in answer to what is no whole request."""
+
+    def request_failed(self, connection: DownstreamConnection, status: int) -> None:
+        """The request was answered with an error of the agent's own."""
 
     def answer_withheld(self, connection: DownstreamConnection) -> None:
         """The connection closes without the 503 that its guest would take for final."""

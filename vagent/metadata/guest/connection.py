@@ -261,7 +261,7 @@ class DownstreamConnection(Protocol):
             self._next(close=True)
             return
         self.relay(local_response(status, close=close, date=self._date(), text=text))
-        self._callbacks.error_sent(status)
+        self._callbacks.request_failed(self, status)
         self._next(close=close)
 
     def relay(self, data: bytes) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vagent.metadata.events import MetadataEvent, RequestEvent
+from vagent.metadata.events import SECONDS, MetadataEvent, RequestEvent
 from vagent.observe.event import Metric
 
 
@@ -20,6 +20,9 @@ class AnswerWithheld(RequestEvent):
         "Connections that were closed without an answer instead of 503, because the "
         "guest's cloud-init would have booted without the document.",
     )
+    histogram = SECONDS
+    timed_as = "failed"
+    seconds: float
 
     def text(self) -> str:
         """Says whose request is not answered, and why that is better."""

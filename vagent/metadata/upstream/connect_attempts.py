@@ -12,6 +12,8 @@ from vagent.metadata.upstream.connection import UpstreamConnection
 from vagent.metadata.upstream.connector import UpstreamConnector
 from vagent.metadata.upstream.endpoint import UpstreamEndpoint
 from vagent.metadata.upstream.health_check import Probe
+from vagent.metadata.upstream.times import UpstreamTimes
+from vagent.observe.statistics import AT_A_TIME, Histogram
 
 Connected = Callable[[UpstreamEndpoint, UpstreamConnection, Probe | None], None]
 """Called with a new connection, and the health check that it was opened for."""
@@ -21,7 +23,8 @@ NotConnected = Callable[[UpstreamEndpoint, str], None]
 
 class ConnectAttempts:
     """Opens connections, counts them in `breaker.connecting` while they are being
-    opened, and calls `connected` or `failed` with the outcome.
+    opened, and calls `connected` or `failed` with the outcome. `now` is the clock by
+    which `times` are taken.
     """
 
     _log = Logger()
@@ -32,10 +35,14 @@ class ConnectAttempts:
         *,
         connected: Connected,
         failed: NotConnected,
+        times: UpstreamTimes,
+        now: Callable[[], float],
     ) -> None:
         self._connector = connector
         self._connected = connected
         self._failed = failed
+        self._times = times
+        self._now = now
         self._attempts: set[Deferred[None]] = set()
 
     def begin(self, endpoint: UpstreamEndpoint, probe: Probe | None = None) -> None:
@@ -54,22 +61,32 @@ class ConnectAttempts:
             attempt.cancel()
 
     async def _connect(self, endpoint: UpstreamEndpoint, probe: Probe | None) -> None:
+        begun = self._now()
         try:
             connection = await self._connector.connect(endpoint)
         except UpstreamError as error:
-            self._end(endpoint, probe, str(error))
+            self._end(endpoint, probe, str(error), begun)
         except Exception as error:  # whatever it is, the attempt has failed
             self._log.failure("connecting to {endpoint}", endpoint=endpoint)
-            self._end(endpoint, probe, str(error))
+            self._end(endpoint, probe, str(error), begun)
         else:
+            self._time(self._times.connected, begun)
             endpoint.breaker.connecting -= 1
             if connection.is_open:
                 self._connected(endpoint, connection, probe)
             elif probe is not None:
                 probe.over("closed at once")
 
-    def _end(self, endpoint: UpstreamEndpoint, probe: Probe | None, why: str) -> None:
+    def _end(
+        self, endpoint: UpstreamEndpoint, probe: Probe | None, why: str, begun: float
+    ) -> None:
+        self._time(self._times.not_connected, begun)
         endpoint.breaker.connecting -= 1
         if probe is not None:
             probe.over(why)
         self._failed(endpoint, why)
+
+    def _time(self, histogram: Histogram, begun: float) -> None:
+        histogram.pending.append(self._now() - begun)
+        if len(histogram.pending) >= AT_A_TIME:
+            histogram.fold()

@@ -68,7 +68,8 @@ class UpstreamConnection(Protocol):
     what it carried: a request that binds, a response without a body, or two requests of
     one guest without the quiet time between them, where the second may have got what
     was left of the first, so that a response to it may still come. `idle_since` is when
-    the last response ended.
+    the last response ended, `seconds` how long its request took since it was sent,
+    or the failure of it.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class UpstreamConnection(Protocol):
         self.served = 0
         self.guest: bytes | None = None
         self.is_bound = False
-        self.idle_since = 0.0
+        self.idle_since = self.seconds = self._sent_at = 0.0
         self.deadline = NEVER
         self.ready: Deferred[None] = Deferred()
 
@@ -120,6 +121,7 @@ class UpstreamConnection(Protocol):
             self.guest = request.guest
         self._request = request
         self._reader.begin(head_only=request.head_only)
+        self._sent_at = now
         self.deadline = now + self._response_timeout
         self._wire.write(request.message(self.endpoint.host))
 
@@ -232,8 +234,9 @@ class UpstreamConnection(Protocol):
         reusable = self._reader.reusable and not (
             self._wire.closed or self._wire.pending
         )
+        self.idle_since = self._deadlines.now()
+        self.seconds = self.idle_since - self._sent_at
         if reusable:
-            self.idle_since = self._deadlines.now()
             self.deadline = self.idle_since + POOLED_SECONDS
             if not self.is_bound and head.status in BODILESS:
                 self.is_bound = True
@@ -252,6 +255,7 @@ class UpstreamConnection(Protocol):
     def _fail(self, failure: UpstreamFailure, detail: str) -> None:
         request = self._request
         self._request = None
+        self.seconds = self._deadlines.now() - self._sent_at
         self._wire.abort()
         self._pool.failed(self, failure, detail)
         if request is not None:

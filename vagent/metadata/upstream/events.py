@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from vagent.metadata import request_id
 from vagent.metadata.events import (
     LocalAnswer,
     MetadataEvent,
@@ -30,6 +32,25 @@ class ForwardFailed(LocalAnswer):
         """Contrail's line."""
         detail = printable(self.detail.encode("ascii", "replace"))
         return f"Metadata for VM : {self.guest} Error : {self.reason}: {detail}"
+
+
+@dataclass(slots=True)
+class RequestHeld(Event):
+    """A request waits for a connection no longer: it has one, or its time is over, or
+    its guest has gone. Timed only.
+    """
+
+    histogram = Metric(
+        "metadata_held_seconds",
+        "Seconds that requests waited for a connection to an endpoint, of those that "
+        "had to; those that got none, and whose guests left, included.",
+    )
+    request: int
+    seconds: float
+
+    def facts(self) -> dict[str, Any]:
+        """The fields, the request's number as people and tools see it."""
+        return {**Event.facts(self), "request": request_id.shown(self.request)}
 
 
 @dataclass(slots=True)

@@ -27,6 +27,8 @@ from vagent.metadata.upstream.retry_policy import (
     UpstreamFailure,
     next_step,
 )
+from vagent.metadata.upstream.times import UpstreamTimes
+from vagent.observe.statistics import AT_A_TIME
 
 _LONG_ERROR = b" "
 """Stands for the body of an error that is too large to be collected. It is not
@@ -55,9 +57,11 @@ class ResponseReceiver(Protocol):
 class RequestPool(Protocol):
     """The connection pool, as a request sees it.
 
-    `refusals` is what nova-api refused and has not granted since.
+    `times` is how long requests took, `refusals` what nova-api refused and has not
+    granted since.
     """
 
+    times: UpstreamTimes
     refusals: RefusalRecord
 
     def submit(self, request: ForwardedRequest) -> None:
@@ -187,6 +191,11 @@ class ForwardedRequest:
     def completed(self, head: ResponseHead, content: bytes) -> None:
         """The last part of the response is here."""
         connection, self.connection = self.connection, None
+        if connection is not None:
+            times = self._pool.times.answered
+            times.pending.append(connection.seconds)
+            if len(times.pending) >= AT_A_TIME:
+                times.fold()
         self._size += len(content)
         if self.streaming:
             ending = LAST_CHUNK if self._is_chunked(head) else b""
@@ -221,7 +230,9 @@ class ForwardedRequest:
 
     def failed(self, failure: UpstreamFailure, detail: str) -> None:
         """The connection failed: retry, answer with an error, or reset the guest."""
-        self.connection = None
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            self._pool.times.failed.observe(connection.seconds)
         decision = next_step(
             failure,
             relayed=self.streaming,

@@ -43,6 +43,7 @@ from vagent.metadata.upstream.sharing import (
     may_overtake,
 )
 from vagent.metadata.upstream.target import Target
+from vagent.metadata.upstream.times import UpstreamTimes
 from vagent.metadata.upstream.tls_alert import in_words, refusal_in
 from vagent.metadata.upstream.wait_queue import WaitQueue
 from vagent.observe.event import Emit
@@ -56,8 +57,8 @@ _UP, _DOWN = BreakerState.UP, BreakerState.DOWN
 class ConnectionPool:
     """Carries requests to the endpoints of the current target.
 
-    `is_down`: no endpoint is worth a try now. `refusals` is what nova-api refused and
-    has not granted since.
+    `is_down`: no endpoint is worth a try now. `times` is how long requests took there,
+    `refusals` what nova-api refused and has not granted since.
     """
 
     def __init__(
@@ -75,7 +76,8 @@ class ConnectionPool:
         self._connector = connector
         self._endpoints: list[UpstreamEndpoint] = []
         self._retired: set[UpstreamEndpoint] = set()
-        self._queue = WaitQueue(deadlines)
+        self.times = UpstreamTimes()
+        self._queue = WaitQueue(deadlines, emit)
         self._instances = InstanceWait(
             config.hold_time,
             submit=self.submit,
@@ -85,7 +87,11 @@ class ConnectionPool:
         self.await_instance = self._instances.add
         self.instance_changed = self._instances.instance_changed
         self._attempts = ConnectAttempts(
-            connector, connected=self._connected, failed=self._not_connected
+            connector,
+            connected=self._connected,
+            failed=self._not_connected,
+            times=self.times,
+            now=deadlines.now,
         )
         self._checks = HealthChecks(
             config.probe_interval,

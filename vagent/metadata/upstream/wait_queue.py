@@ -6,11 +6,13 @@ How many of them can be one guest's is bounded before, by its quota (`in_flight`
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from vagent.metadata.limits import FEW_WAITING, MAX_WAITING, RESERVED
 from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
+from vagent.metadata.upstream.events import RequestHeld
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
+from vagent.observe.event import Emit
 from vagent.transport.deadlines import Deadlines
 
 
@@ -43,15 +45,17 @@ class WaitingPlaces:
 
 
 class WaitQueue(WaitingPlaces):
-    """First come, first served. Watches the deadlines of those that wait.
+    """First come, first served. Watches the deadlines of those that wait, and reports
+    how long each has waited.
 
     `needing_fresh` is how many need a new connection.
     """
 
-    def __init__(self, deadlines: Deadlines) -> None:
+    def __init__(self, deadlines: Deadlines, emit: Emit) -> None:
         super().__init__()
         self._deadlines = deadlines
-        self._requests: dict[ForwardedRequest, None] = {}
+        self._emit = emit
+        self._requests: dict[ForwardedRequest, float] = {}
         self._of_guest: dict[bytes, dict[ForwardedRequest, None]] = {}
         self.needing_fresh = 0
 
@@ -59,7 +63,7 @@ class WaitQueue(WaitingPlaces):
         """Let it wait until `hold_until`; False: there is no place for its guest."""
         if not self.take_place(request.caller.port_id):
             return False
-        self._requests[request] = None
+        self._requests[request] = self._deadlines.now()
         self._of_guest.setdefault(request.guest, {})[request] = None
         self.needing_fresh += request.needs_fresh
         request.deadline = request.hold_until
@@ -68,8 +72,10 @@ class WaitQueue(WaitingPlaces):
 
     def remove(self, request: ForwardedRequest) -> None:
         """Take a request out of the queue; does nothing if it is not in it."""
-        if request in self._requests:
-            del self._requests[request]
+        since = self._requests.pop(request, None)
+        if since is not None:
+            seconds = self._deadlines.now() - since
+            self._emit(RequestHeld(request.request_id, seconds))
             same = self._of_guest[request.guest]
             del same[request]
             if not same:
@@ -90,7 +96,7 @@ class WaitQueue(WaitingPlaces):
         `is_new`: over a connection that has not carried a request yet, which suits all.
         `guest`: only of this guest's.
         """
-        requests = self._requests
+        requests: Iterable[ForwardedRequest] = self._requests
         if guest is not None:
             requests = self._of_guest.get(guest, {})
         for request in requests:

@@ -20,12 +20,19 @@ def numbers(sources: Any) -> tuple[int, ...]:
     )
 
 
+def timed(world: Any, outcome: str) -> Any:
+    return world.statistics.histogram(
+        "metadata_request_seconds", label="outcome", value=outcome
+    )
+
+
 def test_metadata_info_is_contrails(world: Any) -> None:
     """The XML is Contrail's, byte for byte."""
     world.count("metadata_requests_total", amount=12)
     world.count("metadata_responses_total", amount=100)  # errors of our own too
+    timed(world, "failed").observe(0.01)
     for _ in range(96):
-        world.statistics.histogram("metadata_request_seconds").observe(0.01)
+        timed(world, "answered").observe(0.01)
     world.count("metadata_proxy_sessions_total", amount=11)
     world.count("metadata_internal_errors_total", "no service")
     expected = (
@@ -80,12 +87,13 @@ def test_clearing_starts_at_zero_and_keeps_the_counters(world: Any) -> None:
 
 def test_latency_is_shown_once_there_is_some(world: Any) -> None:
     """The histogram appears with its first observation."""
-    histogram = world.statistics.histogram("metadata_request_seconds")
+    answered, failed = timed(world, "answered"), timed(world, "failed")
     assert len(metadata_info(world.sources(), {}).shown()) == 1
-    histogram.observe(0.002)
+    answered.observe(0.002)
+    failed.observe(8.0)
     bars = metadata_info(world.sources(), {}).shown()[1]
     assert isinstance(bars, Bars)
-    assert bars.note == "1 observed, 2 ms on average."
+    assert bars.note == "2 observed, 4 s on average."
 
 
 def test_latency_bars_are_per_bucket() -> None:

@@ -41,6 +41,12 @@ GUEST = events.Caller("p", "tap", "10.0.0.3")
         ),
         (events.ErrorSent(503), "metadata_responses_total", "503", ""),
         (
+            events.RequestFailed(7, 503, 8.0),
+            "metadata_responses_total",
+            "503",
+            "",
+        ),
+        (
             events.GuestUnknown(7, events.Caller("", "", "169.254.64.9")),
             "metadata_internal_errors_total",
             "unknown-guest",
@@ -181,6 +187,7 @@ def test_responses_are_counted_by_status(status: int, label: str) -> None:
     """Those that HTTP defines; of others the class, because an upstream may use any."""
     assert label == events.ReplyRelayed(7, GUEST, status, 16, 0.0123).label()
     assert label == events.ErrorSent(status).label()
+    assert label == events.RequestFailed(7, status, 0.0).label()
 
 
 def test_no_upstream_makes_more_series_than_a_counter_may_have() -> None:
@@ -202,6 +209,42 @@ def test_the_proxy_s_own_errors_are_counted_by_status_too() -> None:
     rig.guest()[0].dataReceived(GET)
     counted = [one.label() for one in rig.events if one.counter is events.RESPONSES]
     assert ["200", "502", "400", "404"] == counted
+
+
+def whole(rig: Rig) -> list[tuple[str, float]]:
+    """Outcome and seconds of each request, from its last byte on."""
+    return [
+        (one.timed_as, one.seconds)
+        for one in rig.events
+        if one.histogram is events.SECONDS
+    ]
+
+
+def test_the_whole_time_of_a_request_that_failed_counts() -> None:
+    """One that was held until its time was over, and one without a service."""
+    rig = Rig(hold_time=8.0)
+    guest, _ = rig.guest()
+    guest.dataReceived(GET)
+    rig.clock.advance(0.5)
+    rig.connections[0].dataReceived(HELLO)
+    guest.dataReceived(GET)
+    rig.clock.advance(1.5)
+    rig.connections[0].dataReceived(b"nonsense\r\n\r\n")
+    rig.proxy.set_target(None)
+    guest.dataReceived(GET)
+    assert [("answered", 0.5), ("failed", 1.5), ("failed", 0.0)] == whole(rig)
+    (event, _) = [one for one in rig.events if isinstance(one, events.RequestFailed)]
+    assert request_id.shown(2) == event.facts()["request"]
+
+
+def test_what_was_no_request_has_no_time() -> None:
+    """A head that is refused, and a connection too many."""
+    rig = Rig(max_guest_connections=1)
+    guest, _ = rig.guest()
+    rig.guest()
+    guest.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+    assert [] == whole(rig)
+    assert 2 == sum(isinstance(one, events.ErrorSent) for one in rig.events)
 
 
 def test_a_connection_too_many_is_counted_as_503() -> None:

@@ -150,6 +150,7 @@ def test_a_503_that_would_be_final_is_not_sent() -> None:
     withheld = [one for one in rig.events if isinstance(one, AnswerWithheld)]
     assert 2 == len(withheld)
     assert {True} == {one.is_fault() for one in withheld}
+    assert [("failed", 0.0)] * 2 == [(one.timed_as, one.seconds) for one in withheld]
     assert "which its cloud-init would take for final" in withheld[0].text()
     reasons = [one for one in rig.labels() if one != "DOWN"]
     assert ["no-service", "no-service", "too-fast"] == reasons

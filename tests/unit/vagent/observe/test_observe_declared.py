@@ -66,8 +66,13 @@ def test_a_help_is_whole_sentences(metric: Metric) -> None:
 
 @pytest.mark.parametrize("metric", by_metric(), ids=lambda metric: metric.name)
 def test_a_counter_has_labels_or_none(metric: Metric) -> None:
-    """All of its events say a reason, or none does: their sum means something."""
-    labels = {bool(sample(kind).label()) for kind in by_metric()[metric]}
+    """All of its events say a reason, or none does: their sum means something. So with
+    a histogram and its outcomes.
+    """
+    labels = {
+        bool(sample(kind).label() if kind.counter is metric else kind.timed_as)
+        for kind in by_metric()[metric]
+    }
     assert 1 == len(labels)
 
 

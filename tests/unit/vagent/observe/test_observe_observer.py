@@ -13,6 +13,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent
 
 from vagent.observe.event import Event, Metric
 from vagent.observe.observer import LOG_LINES_PER_SECOND, Observer
+from vagent.observe.statistics import AT_A_TIME, Exemplar
 from vagent.observe.traces import TraceEntry
 
 
@@ -53,6 +54,28 @@ class Relayed(Event):
 
     seconds: float
     histogram = Metric("wait_seconds", "Time to answer.")
+
+
+TRIED = Metric("try_seconds", "Time to try.", label="outcome")
+
+
+@dataclass(slots=True)
+class Tried(Event):
+    """Time of what went well."""
+
+    request: int
+    seconds: float
+    histogram = TRIED
+    timed_as = "good"
+
+
+@dataclass(slots=True)
+class TriedInVain(Event):
+    """Time of what did not."""
+
+    seconds: float
+    histogram = TRIED
+    timed_as = "bad"
 
 
 class Rig:
@@ -100,6 +123,30 @@ def test_timed_events_fill_a_histogram() -> None:
     (histogram,) = rig.observer.statistics.snapshot().histograms
     assert (histogram.name, histogram.about) == ("wait_seconds", "Time to answer.")
     assert (histogram.count, histogram.total) == (2, 0.75)
+
+
+def test_classes_may_share_a_histogram() -> None:
+    """Each has the series of its outcome, from the start."""
+    rig = Rig()
+    rig.observer.expect(Tried, TriedInVain)
+    rig.observer.emit(Tried(7, 0.25))
+    bad, good = rig.observer.statistics.snapshot().histograms
+    assert ("try_seconds", "outcome", "bad", 0) == (
+        bad.name,
+        bad.label,
+        bad.value,
+        bad.count,
+    )
+    assert ("good", 1) == (good.value, good.count)
+    assert Exemplar("7", 0.25) in good.exemplars
+
+
+def test_timed_events_do_not_pile_up() -> None:
+    """A histogram keeps few of them, though nobody reads it."""
+    rig = Rig()
+    for _ in range(AT_A_TIME):
+        rig.observer.emit(Relayed(0.25))
+    assert [] == rig.observer.statistics.histogram("wait_seconds").pending_events
 
 
 def test_a_class_is_planned_once() -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from vagent.observe.event import Event, Metric
 from vagent.observe.statistics import (
+    AT_A_TIME,
     LATENCY_BUCKETS,
     MAX_LABELS,
     MAX_NAMES,
     OTHER,
     OTHER_SECONDS,
+    Exemplar,
     Histogram,
     Statistics,
 )
@@ -41,12 +47,100 @@ def test_a_counter_names_its_label_once() -> None:
     assert ["reason", "status"] == labels
 
 
-def test_a_total_of_a_histogram_is_how_often_it_observed() -> None:
-    """A page can show it beside counters."""
+def test_a_histogram_has_a_series_for_each_value_of_its_label() -> None:
+    """Each is counted apart; together they are one histogram."""
     statistics = Statistics()
-    for _ in range(3):
-        statistics.histogram("wait_seconds").observe(0.1)
-    assert 3 == statistics.snapshot().total("wait_seconds")
+    for value, seconds in (("good", 0.1), ("good", 0.2), ("bad", 8.0)):
+        statistics.histogram(
+            "wait_seconds", "Wait.", label="outcome", value=value
+        ).observe(seconds)
+    snapshot = statistics.snapshot()
+    assert [("outcome", "bad", 1), ("outcome", "good", 2)] == [
+        (one.label, one.value, one.count) for one in snapshot.histograms
+    ]
+    assert [2, 1, 0] == [
+        snapshot.observed("wait_seconds", value) for value in ("good", "bad", "ugly")
+    ]
+    both = snapshot.histogram("wait_seconds")
+    assert both is not None
+    assert (3, "", "") == (both.count, both.label, both.value)
+    assert 8.3 == pytest.approx(both.total)
+    assert (10.0, 3) in both.buckets
+    assert (0.1, 1) in both.buckets
+    assert snapshot.histogram("other_seconds") is None
+
+
+def test_a_room_may_show_histograms_of_its_own() -> None:
+    """They are read when somebody asks."""
+    statistics, own = Statistics(), Histogram()
+    statistics.show(Metric("wait_seconds", "Wait.", label="how"), {"long": own})
+    own.observe(3.0)
+    (shown,) = statistics.snapshot().histograms
+    assert ("wait_seconds", "Wait.", "how", "long", 1) == (
+        shown.name,
+        shown.about,
+        shown.label,
+        shown.value,
+        shown.count,
+    )
+
+
+@dataclass(slots=True)
+class Timed(Event):
+    """What a histogram keeps one of for each bucket."""
+
+    request: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class Nameless(Event):
+    """About no request."""
+
+    seconds: float
+
+
+def test_each_bucket_keeps_a_request() -> None:
+    """As an example; of events about no request, and of buckets without, there is
+    none.
+    """
+    histogram = Histogram((0.1, 1.0, 10.0))
+    histogram.pending_events += [Timed(1, 0.5), Nameless(0.05), Timed(2, 99.0)]
+    shown = histogram.snapshot("h", "")
+    assert (None, Exemplar("1", 0.5), None, Exemplar("2", 99.0)) == shown.exemplars
+    histogram.pending_events.append(Timed(3, 1.0))
+    assert Exemplar("3", 1.0) == histogram.snapshot("h", "").exemplars[1]
+
+
+@given(st.lists(st.floats(0.0, 40.0)), st.lists(st.floats(0.0, 40.0)))
+def test_what_waits_is_counted_as_one_by_one(
+    alone: list[float], of_events: list[float]
+) -> None:
+    """Whenever it is folded, each duration is in the first bucket that holds it."""
+    histogram = Histogram()
+    for number, seconds in enumerate(alone):
+        histogram.observe(seconds)
+        if number % 3:
+            histogram.fold()
+    histogram.pending_events += [Nameless(seconds) for seconds in of_events]
+    shown = histogram.snapshot("h", "")
+    every = alone + of_events
+    expected = [sum(one <= bound for one in every) for bound in LATENCY_BUCKETS]
+    assert expected == [count for _, count in shown.buckets]
+    assert len(every) == shown.count
+    assert sum(every) == pytest.approx(shown.total)
+    assert not histogram.pending
+    assert not histogram.pending_events
+
+
+def test_few_durations_wait() -> None:
+    """However many come, and though nobody reads."""
+    histogram = Histogram()
+    for _ in range(AT_A_TIME - 1):
+        histogram.observe(0.1)
+    assert AT_A_TIME - 1 == len(histogram.pending)
+    histogram.observe(0.1)
+    assert [] == histogram.pending
 
 
 def test_an_unknown_total_is_zero() -> None:

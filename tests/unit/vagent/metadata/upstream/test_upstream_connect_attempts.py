@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from vagent.errors import UpstreamError
@@ -13,6 +14,8 @@ from vagent.metadata.upstream.connect_attempts import ConnectAttempts
 from vagent.metadata.upstream.endpoint import UpstreamEndpoint
 from vagent.metadata.upstream.health_check import Probe
 from vagent.metadata.upstream.target import HostPort
+from vagent.metadata.upstream.times import UpstreamTimes
+from vagent.observe.statistics import AT_A_TIME
 
 
 class Connection:
@@ -28,6 +31,8 @@ class Rig:
     def __init__(self) -> None:
         self.waiting: list[Deferred[Any]] = []
         self.outcomes: list[object] = []
+        self.times = UpstreamTimes()
+        self.clock = Clock()
         self.probed: list[str] = []
         self.fault: Exception | None = None
         nobody: Any = None
@@ -36,9 +41,16 @@ class Rig:
         )
         connector: Any = self
         self.attempts = ConnectAttempts(
-            connector, connected=self.connected, failed=self.failed
+            connector,
+            connected=self.connected,
+            failed=self.failed,
+            times=self.times,
+            now=self.clock.seconds,
         )
         self.probe = Probe(self.probed.append)
+
+    def timed(self) -> tuple[list[float], list[float]]:
+        return self.times.connected.pending, self.times.not_connected.pending
 
     async def connect(self, endpoint: UpstreamEndpoint) -> Any:
         assert self.endpoint is endpoint
@@ -77,8 +89,10 @@ def test_a_connection_is_handed_over(*, is_probe: bool) -> None:
     rig.attempts.begin(rig.endpoint, probe)
     assert 1 == rig.endpoint.breaker.connecting
     connection = Connection()
+    rig.clock.advance(0.5)
     rig.waiting[0].callback(connection)
     assert [(connection, probe)] == rig.outcomes
+    assert ([0.5], []) == rig.timed()
 
 
 @pytest.mark.parametrize(
@@ -89,9 +103,20 @@ def test_each_failure_is_one(fault: Exception, logged: Any, *, is_logged: bool) 
     """A health check hears of it, too; what nobody foresaw is logged besides."""
     rig = Rig()
     rig.attempts.begin(rig.endpoint, rig.probe)
+    rig.clock.advance(2.5)
     rig.waiting[0].errback(fault)
+    assert ([], [2.5]) == rig.timed()
     assert ([str(fault)], [str(fault)]) == (rig.outcomes, rig.probed)
     assert is_logged is any(event.get("log_failure") for event in logged)
+
+
+def test_the_times_of_attempts_do_not_pile_up() -> None:
+    """An endpoint may be down for months, and nobody look."""
+    rig = Rig()
+    for number in range(AT_A_TIME):
+        rig.attempts.begin(rig.endpoint)
+        rig.waiting[number].errback(UpstreamError("refused", status=503))
+    assert ([], []) == rig.timed()
 
 
 def test_one_that_closed_at_once_is_nobodys() -> None:

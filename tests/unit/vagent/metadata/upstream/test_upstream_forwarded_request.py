@@ -17,6 +17,7 @@ from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 from vagent.metadata.upstream.refusal_record import RefusalRecord
 from vagent.metadata.upstream.retry_policy import UpstreamFailure
+from vagent.metadata.upstream.times import UpstreamTimes
 from vagent.observe.event import Event
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -60,6 +61,7 @@ class Pool:
 
     def __post_init__(self) -> None:
         self.refusals = RefusalRecord(self.events.append)
+        self.times = UpstreamTimes()
 
     def submit(self, request: ForwardedRequest) -> None:
         self.submitted.append(request)
@@ -103,7 +105,9 @@ class Rig:
 def test_a_reply_that_waited_is_passed_on_and_told_of_its_endpoint() -> None:
     """As one that is passed on at once: an error is judged by its endpoint."""
     rig = Rig()
-    at: Any = SimpleNamespace(endpoint=SimpleNamespace(address="192.0.2.1:8775"))
+    at: Any = SimpleNamespace(
+        endpoint=SimpleNamespace(address="192.0.2.1:8775"), seconds=0.0
+    )
     rig.request.connection = at
     unknown = ResponseHead(403, b"", 32, False, True, awaits_instance=True)
     rig.request.completed(unknown, b"Invalid proxy request signature.")

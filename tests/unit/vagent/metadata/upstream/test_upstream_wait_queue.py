@@ -10,9 +10,12 @@ from twisted.internet.task import Clock
 from vagent.metadata.events import Caller
 from vagent.metadata.http.request_head import RequestHead, parse_request_head
 from vagent.metadata.limits import FEW_WAITING, MAX_WAITING, RESERVED
+from vagent.metadata.request_id import shown
 from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
+from vagent.metadata.upstream.events import RequestHeld
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 from vagent.metadata.upstream.wait_queue import WaitQueue
+from vagent.observe.event import Event
 from vagent.transport.deadlines import TICK_SECONDS, Deadlines
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -41,7 +44,7 @@ def request(
 
 
 def queue_of(*requests: ForwardedRequest) -> WaitQueue:
-    queue = WaitQueue(Deadlines(Clock()))
+    queue = WaitQueue(Deadlines(Clock()), lambda _: None)
     assert all(queue.add(one) for one in requests)
     return queue
 
@@ -126,10 +129,25 @@ def test_the_last_places_are_for_guests_of_which_few_requests_wait() -> None:
     assert [True] * FEW_WAITING + [False] == [queue.add(one) for one in again]
 
 
+def test_how_long_each_has_waited_is_told_once() -> None:
+    """From its coming, whatever ends it; who is not in the queue has not waited."""
+    clock, told = Clock(), list[Event]()
+    queue = WaitQueue(Deadlines(clock), told.append)
+    first, second = request(), request()
+    queue.add(first)
+    clock.advance(1.5)
+    queue.add(second)
+    clock.advance(0.25)
+    for one in (first, second, second):
+        queue.remove(one)
+    assert [RequestHeld(1, 1.75), RequestHeld(1, 0.25)] == told
+    assert {"request": shown(1), "seconds": 1.75} == told[0].facts()
+
+
 def test_who_waits_is_told_when_its_time_is_up() -> None:
     """And only while it waits."""
     clock = Clock()
-    queue = WaitQueue(Deadlines(clock))
+    queue = WaitQueue(Deadlines(clock), lambda _: None)
     stays, leaves = request(), request()
     told: list[ForwardedRequest] = []
 
