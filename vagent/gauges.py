@@ -11,9 +11,17 @@ from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.judgements.book import JudgementBook
 from vagent.judgements.judgement import Severity
+from vagent.metadata.events import ReplyRelayed, RequestFailed
 from vagent.metadata.proxy import MetadataProxy
+from vagent.metadata.upstream.events import HeldInVain, RequestHeld
+from vagent.observe.event import Event
 from vagent.observe.statistics import Statistics
 from vagent.ports.registry import PortRegistry
+
+_TIMED: tuple[type[Event], ...] = (ReplyRelayed, RequestFailed, RequestHeld, HeldInVain)
+"""What guests' requests meet: shown from the start, so that the first one of a kind is
+seen as an increase.
+"""
 
 
 def add_gauges(
@@ -30,6 +38,12 @@ def add_gauges(
     _add_kernel_packets(statistics, data_path)
     _add_flows(statistics, limits)
     proxy.upstream_times.show(statistics)
+    for kind in _TIMED:
+        metric, value = kind.histogram, kind.timed_as
+        if metric is not None:
+            statistics.histogram(
+                metric.name, metric.help, label=metric.label, value=value
+            )
     statistics.gauge(
         "datapath_ipv6",
         lambda: int(data_path.carries_ipv6),
@@ -63,12 +77,12 @@ def add_gauges(
 def add_certificate_gauges(
     statistics: Statistics, certificates: CertificateWatch, kinds: Iterable[str]
 ) -> None:
-    """One gauge for each kind of certificate that is configured: days until its end."""
+    """One gauge for each kind of certificate that is configured: when it ends."""
     for kind in kinds:
         statistics.gauge(
-            f"metadata_{kind.replace('-', '_')}_valid_days",
-            partial(certificates.days, kind),
-            f"Days until the first certificate of {kind} ends.",
+            f"metadata_{kind.replace('-', '_')}_expiry_timestamp_seconds",
+            partial(certificates.end, kind),
+            f"When the first certificate of {kind} ends, in seconds since 1970 (UTC).",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import shutil
 from typing import Any
 
@@ -41,10 +42,13 @@ def test_an_end_in_five_days(idle_site: Any, ask: Any) -> None:
     assert 2 == len(told)
     assert 2 == site.agent.tool("vagent.ctl", "trace", "Metadata").count(" ends on ")
     metrics = site.agent.get("http://127.0.0.1:8085/metrics").splitlines()
-    left = {line.split()[0]: line.split()[1] for line in metrics if "_days " in line}
+    end = re.compile(r"vagent_metadata_(\w+)_expiry_timestamp_seconds (\S+)")
+    ends = [found for line in metrics if (found := end.fullmatch(line))]
+    now = dt.datetime.now(dt.UTC).timestamp()
+    left = {one[1]: (float(one[2]) - now) / 86_400 for one in ends}
     for name in ("client_cert", "ca_cert", "client_ca"):
-        assert 4 < float(left[f"vagent_metadata_{name}_valid_days"]) < 5
-    assert float(left["vagent_metadata_server_cert_valid_days"]) > 80
+        assert 4 < left[name] < 5
+    assert left["server_cert"] > 80
     page = site.agent.get(
         "http://127.0.0.1:8085/Snh_MetadataInfo", "-H", "Accept: text/html"
     )

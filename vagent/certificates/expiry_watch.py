@@ -109,11 +109,12 @@ class CertificateWatch:
                 self._known[path] = known
                 self._report(path, known, now)
 
-    def days(self, kind: str) -> float:
-        """Days until the first certificate of this element expires; NaN without one."""
-        now = self._time()
+    def end(self, kind: str) -> float:
+        """When the first certificate of this element expires, in seconds since the
+        epoch; NaN without one.
+        """
         ends = [k.ending for k in self._known.values() if kind in k.kinds]
-        return min((one.days(now) for one in ends if one), default=math.nan)
+        return min((one.until.timestamp() for one in ends if one), default=math.nan)
 
     def snapshot(self) -> tuple[CertificateSnapshot, ...]:
         """The files in use and when they expire, as far as is known now."""

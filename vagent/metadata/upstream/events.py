@@ -35,15 +35,15 @@ class ForwardFailed(LocalAnswer):
 
 
 @dataclass(slots=True)
-class RequestHeld(Event):
-    """A request waits for a connection no longer: it has one, or its time is over, or
-    its guest has gone. Timed only.
-    """
+class HoldEvent(Event):
+    """Base: a request waits for a connection no longer. Timed only."""
 
     histogram = Metric(
         "metadata_held_seconds",
         "Seconds that requests waited for a connection to an endpoint, of those that "
-        "had to; those that got none, and whose guests left, included.",
+        "had to, until they were sent (outcome sent), or their time was over or their "
+        "guest had left (failed).",
+        label="outcome",
     )
     request: int
     seconds: float
@@ -51,6 +51,20 @@ class RequestHeld(Event):
     def facts(self) -> dict[str, Any]:
         """The fields, the request's number as people and tools see it."""
         return {**Event.facts(self), "request": request_id.shown(self.request)}
+
+
+@dataclass(slots=True)
+class RequestHeld(HoldEvent):
+    """A request that waited was sent."""
+
+    timed_as = "sent"
+
+
+@dataclass(slots=True)
+class HeldInVain(HoldEvent):
+    """A request that waited got no connection: its time is over, or its guest left."""
+
+    timed_as = "failed"
 
 
 @dataclass(slots=True)

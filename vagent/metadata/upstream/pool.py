@@ -324,7 +324,7 @@ class ConnectionPool:
     def _send_waiting(
         self, request: ForwardedRequest, connection: UpstreamConnection
     ) -> None:
-        self._queue.remove(request)
+        self._queue.remove(request, is_sent=True)
         self._send(request, connection)
 
     def _open_for(self, endpoint: UpstreamEndpoint) -> bool:

@@ -96,7 +96,7 @@ class QuietHandOver:
             connection = endpoint.idle.take_quiet()
             if connection is None:
                 return
-            queue.remove(request)
+            queue.remove(request, is_sent=True)
             self._send(request, connection)
 
 

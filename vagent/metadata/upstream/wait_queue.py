@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from vagent.metadata.limits import FEW_WAITING, MAX_WAITING, RESERVED
 from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
-from vagent.metadata.upstream.events import RequestHeld
+from vagent.metadata.upstream.events import HeldInVain, RequestHeld
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 from vagent.observe.event import Emit
 from vagent.transport.deadlines import Deadlines
@@ -70,12 +70,15 @@ class WaitQueue(WaitingPlaces):
         self._deadlines.watch(request)
         return True
 
-    def remove(self, request: ForwardedRequest) -> None:
-        """Take a request out of the queue; does nothing if it is not in it."""
+    def remove(self, request: ForwardedRequest, *, is_sent: bool = False) -> None:
+        """Take a request out of the queue; does nothing if it is not in it. `is_sent`:
+        it has got a connection.
+        """
         since = self._requests.pop(request, None)
         if since is not None:
             seconds = self._deadlines.now() - since
-            self._emit(RequestHeld(request.request_id, seconds))
+            kind = RequestHeld if is_sent else HeldInVain
+            self._emit(kind(request.request_id, seconds))
             same = self._of_guest[request.guest]
             del same[request]
             if not same:

@@ -104,20 +104,25 @@ def test_a_new_certificate_begins_anew(rig: Rig) -> None:
     assert ["30-days"] == rig.look(180)
 
 
-def test_days_and_snapshot_tell_the_same(rig: Rig) -> None:
+def test_end_and_snapshot_tell_the_same(rig: Rig) -> None:
     """For gauges and the page; the first end of a kind counts."""
-    assert 60 == pytest.approx(rig.watch.days("client-cert"), abs=0.1)
-    assert 365 == pytest.approx(rig.watch.days("ca-cert"), abs=0.1)
-    assert math.isnan(rig.watch.days("server-cert"))
+    for kind, days in (("client-cert", 60), ("ca-cert", 365)):
+        left = rig.watch.end(kind) - rig.started
+        assert days == pytest.approx(left / DAY, abs=0.1)
+    assert math.isnan(rig.watch.end("server-cert"))
     shown = {one.path: one for one in rig.watch.snapshot()}
     one = shown[rig.cert]
     assert one.ending is not None
     assert ("CN=ca-60", ("client-cert",)) == (one.ending.subject, one.kinds)
-    assert one.days_left == rig.watch.days("client-cert")
+    end = rig.watch.end("client-cert")
+    assert one.ending.until.timestamp() == end
+    assert one.days_left == pytest.approx((end - rig.seconds) / DAY)
     rig.look(70)
-    assert rig.watch.days("client-cert") < -9
+    assert rig.watch.end("client-cert") == end
     shown = {one.path: one for one in rig.watch.snapshot()}
-    assert shown[rig.cert].days_left == rig.watch.days("client-cert")
+    left = (end - rig.seconds) / DAY
+    assert left < -9
+    assert shown[rig.cert].days_left == pytest.approx(left)
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_text("x")])
@@ -127,7 +132,7 @@ def test_a_file_that_cannot_be_read_is_no_number(
     """Nothing is told of it here: whoever uses it says so. It may come back."""
     spoil(rig.cert)
     assert [] == rig.look(1)
-    assert math.isnan(rig.watch.days("client-cert"))
+    assert math.isnan(rig.watch.end("client-cert"))
     shown = [one for one in rig.watch.snapshot() if one.path == rig.cert]
     assert not [one for one in shown if one.ending is not None]
     rig.put(rig.cert, 20)
@@ -141,7 +146,7 @@ def test_one_file_of_two_kinds_is_told_once(tmp_path: Path) -> None:
     rig.put(rig.ca, 3)
     rig.watch.start()
     assert ["7-days"] == [event.label() for event in rig.events]
-    assert rig.watch.days("client-cert") == rig.watch.days("ca-cert")
+    assert rig.watch.end("client-cert") == rig.watch.end("ca-cert")
 
 
 def test_stop_ends_it(rig: Rig) -> None:

@@ -96,7 +96,8 @@ class Rig:
         assert (self.breaker, False) == (breaker, is_new)
         return self.requests[0] if self.requests else None
 
-    def remove(self, request: str) -> None:
+    def remove(self, request: str, *, is_sent: bool) -> None:
+        assert is_sent
         self.requests.remove(request)
 
     # The idle connections.

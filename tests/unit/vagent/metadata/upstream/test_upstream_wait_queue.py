@@ -12,7 +12,7 @@ from vagent.metadata.http.request_head import RequestHead, parse_request_head
 from vagent.metadata.limits import FEW_WAITING, MAX_WAITING, RESERVED
 from vagent.metadata.request_id import shown
 from vagent.metadata.upstream.circuit_breaker import CircuitBreaker
-from vagent.metadata.upstream.events import RequestHeld
+from vagent.metadata.upstream.events import HeldInVain, RequestHeld
 from vagent.metadata.upstream.forwarded_request import ForwardedRequest
 from vagent.metadata.upstream.wait_queue import WaitQueue
 from vagent.observe.event import Event
@@ -130,7 +130,7 @@ def test_the_last_places_are_for_guests_of_which_few_requests_wait() -> None:
 
 
 def test_how_long_each_has_waited_is_told_once() -> None:
-    """From its coming, whatever ends it; who is not in the queue has not waited."""
+    """From its coming, and how it ended; who is not in the queue has not waited."""
     clock, told = Clock(), list[Event]()
     queue = WaitQueue(Deadlines(clock), told.append)
     first, second = request(), request()
@@ -138,9 +138,11 @@ def test_how_long_each_has_waited_is_told_once() -> None:
     clock.advance(1.5)
     queue.add(second)
     clock.advance(0.25)
-    for one in (first, second, second):
-        queue.remove(one)
-    assert [RequestHeld(1, 1.75), RequestHeld(1, 0.25)] == told
+    queue.remove(first, is_sent=True)
+    for _ in range(2):
+        queue.remove(second)
+    assert [RequestHeld(1, 1.75), HeldInVain(1, 0.25)] == told
+    assert ["sent", "failed"] == [one.timed_as for one in told]
     assert {"request": shown(1), "seconds": 1.75} == told[0].facts()
 
 
