@@ -248,6 +248,7 @@ def _registered(apis: Servers, port: ShownPort, tap: str) -> Iterator[ShownPort]
         "rx-vlan-id": -1,
         "tx-vlan-id": -1,
         "author": f"{PROBE_AUTHOR} {os.getpid()}",
+        "owner": "cli",
     }
     if port.project:
         body["project-id"] = port.project

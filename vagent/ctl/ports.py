@@ -25,6 +25,7 @@ COLUMNS = {
     "identity": "mdata-ip",
     "instance": "instance-id",
     "tokens": "session-tokens",
+    "owner": "owner",
     "state": "state",
 }
 NO_NETWORK = str(uuid5(NAMESPACE_URL, "vagent:no-network"))
@@ -96,6 +97,7 @@ def add_port(session: Session, args: Namespace) -> None:
             "rx-vlan-id": args.vlan,
             "tx-vlan-id": args.vlan,
             "author": "vagentctl",
+            "owner": "cli",
             **({"further-addresses": further + further6} if further + further6 else {}),
             **_tokens(args.session_tokens),
             **({"learn": True} if args.learn else {}),

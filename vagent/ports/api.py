@@ -2,8 +2,9 @@
 
 Routes and texts are Contrail's (`port_ipc/rest_server.cc`), with two deviations: an
 array that is refused is an error (Contrail answers 200), and so is a port whose file
-cannot be written or removed. `GET /ports` is our own addition. Nothing here knows
-sockets, or of HTTP more than the status.
+cannot be written or removed. `GET /ports` is our own addition, and so is the body of
+a `DELETE`: with `{"owner": "watcher"}` it removes only what the watcher made. Nothing
+here knows sockets, or of HTTP more than the status.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from vagent.errors import VagentError
-from vagent.ports.codec import REMOTE_PORT, decode_ports, describe, pretty
+from vagent.ports.codec import (
+    REMOTE_PORT,
+    decode_owner,
+    decode_ports,
+    describe,
+    pretty,
+)
 from vagent.ports.members import UUID
 from vagent.ports.port import Port, Registration
 from vagent.ports.registrar import Registrar
@@ -104,7 +111,7 @@ class PortApi:
             case "GET /port", str(port_id):
                 return self._show(port_id)
             case "DELETE /port", str(port_id):
-                return await self._remove(port_id)
+                return await self._remove(port_id, body)
             case "GET /ports", None:
                 return self._list()
             case "PUT /enable-port", str(port_id):
@@ -123,9 +130,9 @@ class PortApi:
             return failed(500, f"{{ {error} }}")
         return DONE
 
-    async def _remove(self, port_id: str) -> PortApiReply:
+    async def _remove(self, port_id: str, body: bytes) -> PortApiReply:
         try:
-            await self._registrar.remove([port_id])
+            await self._registrar.remove([port_id], owner=decode_owner(body))
         except VagentError as error:
             return failed(500, f"{{ {error} }}")
         return DONE

@@ -29,6 +29,7 @@ from vagent.ports.members import (
     read_mac,
     read_name,
     read_optional_integer,
+    read_owner,
     read_remark,
     read_tap,
     read_tenant,
@@ -38,7 +39,7 @@ from vagent.ports.members import (
     read_uuid_or_nil,
     read_vlans,
 )
-from vagent.ports.port import Port, Registration, Slot
+from vagent.ports.port import Port, PortOwner, Registration, Slot
 
 VM_PORT, NAMESPACE_PORT, REMOTE_PORT = 0, 1, 2
 """Contrail's port types; every other number is a VM port."""
@@ -98,7 +99,7 @@ def decode_record(text: bytes) -> PortRecord:
     value = _parse(text)
     if not isinstance(value, dict):
         raise WireError("Unexpected Json string ==> not an object")
-    port = decode_port(value)
+    port = decode_port(value, owner=PortOwner.FILE)
     found = value.get(MARK)
     mark = found if isinstance(found, str) else ""
     if "mdata-ip" not in value:
@@ -118,8 +119,22 @@ def decode_record(text: bytes) -> PortRecord:
     )
 
 
-def decode_port(value: Json) -> Port:
-    """One object of `POST /port`. Raises WireError."""
+def decode_owner(body: bytes) -> PortOwner | None:
+    """Whose port a `DELETE /port` may remove: that of the member `owner`, anybody's
+    where there is no body, as with Contrail's tools. Raises WireError.
+    """
+    if not body:
+        return None
+    value = _parse(body)
+    if not isinstance(value, dict) or "owner" not in value:
+        return None
+    return read_owner(value, "owner", PortOwner.API)
+
+
+def decode_port(value: Json, *, owner: PortOwner = PortOwner.API) -> Port:
+    """One object of `POST /port`. `owner` is whose it is where the object does not say.
+    Raises WireError.
+    """
     kind = _kind(value)
     network_id = read_uuid_or_nil(value, "vn-id")
     if network_id == NIL and kind == VM_PORT:
@@ -149,6 +164,7 @@ def decode_port(value: Json) -> Port:
         session_tokens=read_tokens(value, "session-tokens"),
         further=read_further(value, "further-addresses"),
         learn=read_learn(value, "learn", apart_from="further-addresses"),
+        owner=read_owner(value, "owner", owner),
     )
 
 
@@ -175,6 +191,7 @@ def encode_record(registration: Registration, mark: str = "") -> bytes:
         "author": port.author,
         "time": port.time,
         "mdata-ip": str(registration.identity),
+        "owner": port.owner.value,
         **_project(port),
         **_tokens(port),
         **_learn(port),
@@ -218,6 +235,7 @@ def describe(registration: Registration, *, state: str) -> dict[str, Any]:
         "mdata-ip": str(registration.identity),
         **({"mdata-ip6": str(registration.identity6)} if port.address6 else {}),
         "state": state,
+        "owner": port.owner.value,
         **_project(port),
         **_tokens(port),
         **_learn(port),

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, TypeVar
 
 from vagent.errors import WireError
-from vagent.ports.port import PortTokens
+from vagent.ports.port import PortOwner, PortTokens
 
 NIL = "00000000-0000-0000-0000-000000000000"
 
@@ -240,6 +240,19 @@ def read_tokens(value: Json, name: str) -> PortTokens:
         return PortTokens(read_text(value, name, MAX_NAME))
     except ValueError:
         allowed = ", ".join(filter(None, PortTokens))
+        raise WireError(
+            f"Invalid or missing field for <{name}>: not one of {allowed}"
+        ) from None
+
+
+def read_owner(value: Json, name: str, default: PortOwner) -> PortOwner:
+    """Who makes the port; `default` where the member is absent."""
+    if name not in value:
+        return default
+    try:
+        return PortOwner(read_text(value, name, MAX_NAME))
+    except ValueError:
+        allowed = ", ".join(PortOwner)
         raise WireError(
             f"Invalid or missing field for <{name}>: not one of {allowed}"
         ) from None

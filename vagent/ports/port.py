@@ -31,6 +31,19 @@ class PortTokens(StrEnum):
     AUDIT = "audit"
 
 
+class PortOwner(StrEnum):
+    """Who made a port. All but WATCHER are explicit: somebody asked for this port."""
+
+    API = "api"
+    """A client of the port API that did not say more, as Contrail's tools do not."""
+    FILE = "file"
+    """A port file that another program wrote."""
+    CLI = "cli"
+    """`vagentctl port add`."""
+    WATCHER = "watcher"
+    """The libvirt watcher, which changes and removes ports of its own alone."""
+
+
 PROBE_AUTHOR = "vagentctl explain"
 """Author of the ports that explain registers for a moment. The pid follows, so that
 what a killed one left is recognised."""
@@ -69,6 +82,7 @@ class Port:
     session_tokens: PortTokens = PortTokens.UNSAID
     further: tuple[Address, ...] = ()
     learn: bool = False
+    owner: PortOwner = PortOwner.API
 
     @property
     def addresses(self) -> tuple[Address, ...]:

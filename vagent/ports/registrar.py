@@ -27,6 +27,7 @@ from vagent.errors import (
     WireError,
 )
 from vagent.observe.event import Emit
+from vagent.ports.codec import PortRecord
 from vagent.ports.events import (
     AddressLearned,
     PortFilesFollowed,
@@ -37,7 +38,7 @@ from vagent.ports.events import (
     StalePortsRemoved,
 )
 from vagent.ports.journal import FileChanges, Journal
-from vagent.ports.port import Address, Port, Registration, Slot
+from vagent.ports.port import Address, Port, PortOwner, Registration, Slot
 from vagent.ports.registry import PortRegistry
 from vagent.transport.within import within
 
@@ -99,7 +100,7 @@ class Registrar:
             held = self.registry.hold(wanted)
             restored = [
                 registration
-                for record in records
+                for record in sorted(records, key=_is_watchers)
                 if (registration := self._restore(record.port, held)) is not None
             ]
             unsaved = self._journal.unsaved
@@ -126,16 +127,20 @@ class Registrar:
         await self._settled()
         return registrations
 
-    async def remove(self, port_ids: Iterable[str]) -> tuple[Registration, ...]:
+    async def remove(
+        self, port_ids: Iterable[str], *, owner: PortOwner | None = None
+    ) -> tuple[Registration, ...]:
         """Remove ports durably, all or none. Returns those that there were; unknown ids
-        do not matter.
+        do not matter. If `owner` is given, ports of others stay.
 
         Raises StoreError with nothing changed. If the kernel does not take the change
         in time, that is reported and not raised: it is repeated until the kernel takes
         it.
         """
         async with self._lock:
-            removed = await self._take_out(tuple(port_ids))
+            removed = await self._take_out(
+                tuple(i for i in port_ids if self._belongs(i, owner))
+            )
         await self._settled_or_reported(removed)
         return removed
 
@@ -182,10 +187,15 @@ class Registrar:
 
     def sync(self) -> None:
         """From now on, a port that is not added again within STALE_AFTER is removed; if
-        its file cannot be removed then, every STALE_AFTER seconds until it can.
+        its file cannot be removed then, every STALE_AFTER seconds until it can. Those
+        of the watcher stay: no client of Contrail's knows of them.
         """
         self.stop()
-        self._unseen = {r.port.id for r in self.registry.registrations()}
+        self._unseen = {
+            registration.port.id
+            for registration in self.registry.registrations()
+            if registration.port.owner is not PortOwner.WATCHER
+        }
         self._sweep = self._clock.callLater(STALE_AFTER, self._start_sweep)
 
     def follow_files(self) -> None:
@@ -208,6 +218,10 @@ class Registrar:
             self._sweep.cancel()
         self._sweep = None
         self._unseen = set()
+
+    def _belongs(self, port_id: str, owner: PortOwner | None) -> bool:
+        found = self.registry.get(port_id)
+        return owner is None or found is None or found.port.owner is owner
 
     def _restore(self, port: Port, held: Mapping[Slot, int]) -> Registration | None:
         try:
@@ -335,6 +349,10 @@ class Registrar:
 
     def _report(self, failure: Failure) -> None:
         self._emit(PortsUnsettled(f"sweep of stale ports: {failure.value!r}"))
+
+
+def _is_watchers(record: PortRecord) -> bool:
+    return record.port.owner is PortOwner.WATCHER
 
 
 def _has(registration: Registration, wanted: Mapping[Slot, IPv4Address]) -> bool:

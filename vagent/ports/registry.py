@@ -19,7 +19,7 @@ from vagent.ports.events import PortRegistered, PortRemoved
 from vagent.ports.identity import index_of, read_identity
 from vagent.ports.index_pool import IndexPool
 from vagent.ports.port import Port, Registration, Slot
-from vagent.ports.tap import check_tap, is_same_guest, renewed
+from vagent.ports.tap import check_owner, check_tap, is_same_guest, renewed
 
 MAX_PORTS = 16_000
 """Ports of one host: what the default identity range (/18) holds, rounded down."""
@@ -155,11 +155,13 @@ class PortRegistry:
         Of two ports with one id the later counts.
 
         Raises ConflictError where a tap, or an address on it, belongs to another port,
-        or the tap is an interface of the agent itself, and LimitError where there is no
-        room. Commit or abandon a plan before making the next.
+        the watcher asks for a port that is not its own, or the tap is an interface of
+        the agent itself, and LimitError where there is no room. Commit or abandon a
+        plan before making the next.
         """
         wanted = {port.id: port for port in ports}
         self._check_room(wanted)
+        self._check_owners(wanted)
         self._check_taps(wanted)
         fresh: list[int] = []
         try:
@@ -218,6 +220,12 @@ class PortRegistry:
                 f"{len(self._by_id)} ports are registered, {new} more asked for, "
                 f"at most {MAX_PORTS}"
             )
+
+    def _check_owners(self, wanted: Mapping[str, Port]) -> None:
+        for port_id, port in wanted.items():
+            old = self._by_id.get(port_id)
+            if old is not None:
+                check_owner(old.port, port)
 
     def _check_taps(self, wanted: Mapping[str, Port]) -> None:
         coming: dict[str, list[Port]] = {}

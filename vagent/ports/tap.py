@@ -12,7 +12,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from vagent.errors import ConflictError, LimitError
-from vagent.ports.port import Port, PortTokens
+from vagent.ports.port import Port, PortOwner, PortTokens
 
 MAX_ON_TAP = 64
 """Identity addresses of one tap, that is ports and their further addresses: more than
@@ -50,7 +50,8 @@ def renewed(old: Port, new: Port) -> Port:
     The client and the time of registration do not count as changes, nor does the mode
     of session tokens: tokens are bound to the old `time`, which stays, so they remain
     valid. If the client does not name a mode, the port keeps the one that it has, and
-    an address that was learned stays as long as the client does not name another.
+    an address that was learned stays as long as the client does not name another. Its
+    owner stays, too, unless that is the watcher, from which everybody else takes over.
     """
     if old.learn and new.learn and is_same_place(old, new):
         new = replace(
@@ -60,10 +61,28 @@ def renewed(old: Port, new: Port) -> Port:
         )
     unsaid = new.session_tokens is PortTokens.UNSAID
     tokens = old.session_tokens if unsaid else new.session_tokens
+    taken_over = old.owner is PortOwner.WATCHER
     again = replace(
-        new, author=old.author, time=old.time, session_tokens=old.session_tokens
+        new,
+        author=old.author,
+        time=old.time,
+        session_tokens=old.session_tokens,
+        owner=new.owner if taken_over else old.owner,
     )
+    new = replace(new, owner=again.owner)
     return replace(old if again == old else new, session_tokens=tokens)
+
+
+def check_owner(old: Port, new: Port) -> None:
+    """Check that a port may be registered in place of the one with its id.
+
+    Raises ConflictError where the watcher asks for a port that somebody else made.
+    """
+    if new.owner is PortOwner.WATCHER and old.owner is not PortOwner.WATCHER:
+        raise ConflictError(
+            f"port {old.id} was made by another owner ({old.owner}), and the watcher "
+            "changes its own ports alone; delete that port first"
+        )
 
 
 def check_tap(tap: str, ports: Iterable[Port]) -> None:

@@ -127,6 +127,7 @@ def test_port_add_sends_contrails_object(run: Run, wire: Wire) -> None:
         "rx-vlan-id": -1,
         "tx-vlan-id": -1,
         "author": "vagentctl",
+        "owner": "cli",
     }
     assert "tap1" in out
 
@@ -221,9 +222,9 @@ def test_port_list_is_a_table(run: Run, wire: Wire) -> None:
     assert code == 0
     assert titles.split() == [
         "ID", "NAME", "TAP", "ADDRESS", "ADDRESS6", "MAC", "IDENTITY", "INSTANCE",
-        "TOKENS", "STATE",
+        "TOKENS", "OWNER", "STATE",
     ]  # fmt: skip
-    assert line.split() == [PORT, "w\\x1b[2Jeb", "tap1", *"------", "Active"]
+    assert line.split() == [PORT, "w\\x1b[2Jeb", "tap1", *"-------", "Active"]
 
 
 @pytest.mark.parametrize("argv", [("-o", "json", "port", "list"),

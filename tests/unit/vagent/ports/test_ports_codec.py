@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from vagent.errors import WireError
 from vagent.ports.codec import (
+    decode_owner,
     decode_port,
     decode_ports,
     decode_record,
@@ -23,7 +24,7 @@ from vagent.ports.codec import (
     pretty,
 )
 from vagent.ports.members import MAX_FURTHER, NIL
-from vagent.ports.port import Port, PortTokens, Registration
+from vagent.ports.port import Port, PortOwner, PortTokens, Registration
 
 Make = Callable[..., Any]
 IDENTITY = IPv4Address("169.254.64.11")
@@ -360,7 +361,8 @@ def test_the_reply_to_get_is_contrails(body: Make) -> None:
     "display-name": "web-1",
     "type": 0,
     "mdata-ip": "169.254.64.11",
-    "state": "Active"
+    "state": "Active",
+    "owner": "api"
 }"""
     )
 
@@ -385,6 +387,7 @@ def test_a_record_has_contrails_members_in_order(body: Make) -> None:
         "id", "instance-id", "display-name", "ip-address", "ip6-address", "vn-id",
         "vm-project-id", "mac-address", "system-name", "type", "rx-vlan-id",
         "tx-vlan-id", "vhostuser-mode", "author", "time", "mdata-ip",
+        "owner",
     ]  # fmt: skip
     remote = decode_port(body(type=2))
     members = json.loads(encode_record(Registration(remote, 11, IDENTITY)))
@@ -465,6 +468,50 @@ def test_a_learned_address_takes_the_place_of_its_kind(body: Make) -> None:
     assert (port.address, IPv6Address("2001:db8::9")) == learned.addresses
 
 
+@pytest.mark.parametrize("owner", PortOwner)
+def test_who_made_a_port_is_kept_and_shown(body: Make, owner: PortOwner) -> None:
+    """Own addition to file and reply."""
+    port = decode_port(body(owner=owner.value))
+    registration = Registration(port, 11, IDENTITY)
+    assert owner is port.owner
+    assert owner is decode_record(encode_record(registration)).port.owner
+    assert owner == describe(registration, state="")["owner"]
+
+
+def test_the_owner_of_what_contrails_tools_write(body: Make) -> None:
+    """They do not say: it is a client of the port API, or a file."""
+    assert PortOwner.API is decode_port(body()).owner
+    assert PortOwner.FILE is decode_record(pretty(body())).port.owner
+
+
+@pytest.mark.parametrize("said", ["", "root", "Watcher", None, 1, [], "x" * 1000])
+def test_an_owner_that_is_none_is_refused(body: Make, said: Any) -> None:
+    """Nothing is registered in a name that means nothing."""
+    assert "<owner>" in error_of(body(owner=said))
+
+
+@pytest.mark.parametrize(
+    ("text", "owner"),
+    [
+        (b"", None),
+        (b"{}", None),
+        (b"[]", None),
+        (b'{"owner": "watcher"}', PortOwner.WATCHER),
+        (b'{"owner": "cli", "x": 1}', PortOwner.CLI),
+    ],
+)
+def test_whose_port_a_call_removes(text: bytes, owner: PortOwner | None) -> None:
+    """Anybody's where the call does not say."""
+    assert owner is decode_owner(text)
+
+
+@pytest.mark.parametrize("text", [b"{", b'{"owner": "x"}', b'{"owner": null}'])
+def test_a_call_that_removes_for_nobody_is_refused(text: bytes) -> None:
+    """It is not taken for one that removes anybody's."""
+    with pytest.raises(WireError):
+        decode_owner(text)
+
+
 @pytest.mark.parametrize("identity", [1, None, "9" * 65])
 def test_a_record_with_a_mistyped_identity_is_refused(
     body: Make, identity: Any
@@ -522,6 +569,7 @@ OPTIONAL = {
     "time": JSON,
     "session-tokens": st.sampled_from(PortTokens).filter(bool),
     "learn": st.booleans(),
+    "owner": st.sampled_from(PortOwner),
     "project-id": st.from_regex(r"[!-~]([ -~]{0,9}[!-~])?", fullmatch=True),
 }
 

@@ -25,7 +25,7 @@ from vagent.ports.events import (
     StalePortsRemoved,
 )
 from vagent.ports.journal import FileChanges
-from vagent.ports.port import Registration
+from vagent.ports.port import PortOwner, Registration
 from vagent.ports.registrar import LOOK_AGAIN, SETTLE_DEADLINE, STALE_AFTER, Registrar
 from vagent.ports.registry import PortRegistry
 
@@ -333,6 +333,39 @@ def test_after_a_sync_the_silent_ports_go(desk: Desk, port: Make, result: Make) 
     assert [e.text() for e in desk.of(StalePortsRemoved)] == [
         "1 stale ports removed after syncports"
     ]
+
+
+def test_a_sync_leaves_the_watchers_ports(desk: Desk, port: Make, result: Make) -> None:
+    """No client of Contrail's would register them again."""
+    watched = replace(port(1), owner=PortOwner.WATCHER)
+    result(desk.registrar.add([watched, port(2)]))
+    desk.registrar.sync()
+    desk.clock.advance(STALE_AFTER)
+    assert desk.ids() == [watched.id]
+
+
+def test_who_removes_for_an_owner_leaves_others_ports(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """On the disk, too; what is not there does not matter."""
+    watched = replace(port(1), owner=PortOwner.WATCHER)
+    result(desk.registrar.add([watched, port(2)]))
+    wanted = [watched.id, port(2).id, port(3).id]
+    removed = result(desk.registrar.remove(wanted, owner=PortOwner.WATCHER))
+    assert [watched.id] == [each.port.id for each in removed]
+    assert [port(2).id] == desk.ids() == list(desk.journal.files)
+
+
+def test_explicit_ports_come_back_before_the_watchers(
+    desk: Desk, port: Make, result: Make
+) -> None:
+    """Where both name one tap, after a restart the watcher's gives way."""
+    one, two = port(1), port(2)
+    watched = replace(min(one, two, key=lambda p: p.id), owner=PortOwner.WATCHER)
+    theirs = replace(max(one, two, key=lambda p: p.id), tap=watched.tap)
+    desk.journal.records = (PortRecord(watched, None), PortRecord(theirs, None))
+    assert 1 == result(desk.registrar.restore())
+    assert [theirs.id] == desk.ids()
 
 
 def test_a_second_sync_starts_anew(desk: Desk, port: Make, result: Make) -> None:

@@ -21,7 +21,7 @@ from vagent.errors import ConflictError, LimitError
 from vagent.observe.event import Event
 from vagent.ports import registry as registry_module
 from vagent.ports.events import PortRegistered, PortRemoved
-from vagent.ports.port import Port, PortTokens
+from vagent.ports.port import Port, PortOwner, PortTokens
 from vagent.ports.registry import Change, PortRegistry
 from vagent.ports.tap import MAX_ON_TAP
 
@@ -704,3 +704,44 @@ def test_a_tap_is_its_guests_while_any_of_its_ports_is_there(
             registry.add([port(3, system_name="tap")])
         registry.remove(each.port.id)
     registry.add([port(3, system_name="tap")])
+
+
+def test_the_watcher_changes_no_port_of_others(
+    registry: PortRegistry, port: Make
+) -> None:
+    """Whatever it says of the port, and nothing else of its request is done."""
+    theirs = port(1)
+    registry.add([theirs])
+    ours = replace(theirs, tap="tap9", owner=PortOwner.WATCHER)
+    other = replace(port(2), owner=PortOwner.WATCHER)
+    with pytest.raises(ConflictError, match=f"port {theirs.id} was made by .*api"):
+        registry.add([other, ours])
+    assert [theirs] == [each.port for each in registry.registrations()]
+
+
+def test_the_watcher_changes_its_own_ports(registry: PortRegistry, port: Make) -> None:
+    """As anybody does."""
+    mine = replace(port(1), owner=PortOwner.WATCHER)
+    registry.add([mine])
+    [changed] = registry.add([replace(mine, tap="vnet7")])
+    assert ("vnet7", PortOwner.WATCHER) == (changed.port.tap, changed.port.owner)
+
+
+@pytest.mark.parametrize("owner", [one for one in PortOwner if one != "watcher"])
+def test_others_take_over_what_the_watcher_made(
+    registry: PortRegistry, port: Make, owner: PortOwner
+) -> None:
+    """The explicit registration goes ahead, with the same identity."""
+    [before] = registry.add([replace(port(1), owner=PortOwner.WATCHER)])
+    [after] = registry.add([replace(port(1), owner=owner)])
+    assert (owner, before.index) == (after.port.owner, after.index)
+
+
+def test_a_port_keeps_its_maker_among_others(
+    registry: PortRegistry, port: Make
+) -> None:
+    """Also where the second client changes something."""
+    [before] = registry.add([replace(port(1), owner=PortOwner.CLI)])
+    assert registry.add([port(1)]) == [before]
+    [after] = registry.add([replace(port(1), display_name="other")])
+    assert ("other", PortOwner.CLI) == (after.port.display_name, after.port.owner)

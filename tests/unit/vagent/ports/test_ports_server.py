@@ -165,6 +165,24 @@ def test_add_show_delete(server: Server, body: Make) -> None:
     assert server.ask("DELETE", f"/port/{UUID}") == (OK, b"{}")
 
 
+def test_a_call_for_an_owner_removes_its_ports_alone(
+    server: Server, body: Make
+) -> None:
+    """The watcher cannot remove what somebody else has registered; and a body that
+    cannot be read removes nothing.
+    """
+    server.post(body())
+    mine = b'{"owner": "watcher"}'
+    assert (OK, b"{}") == server.ask("DELETE", f"/port/{UUID}", mine)
+    assert ERROR == server.ask("DELETE", f"/port/{UUID}", b"{")[0]
+    assert server.registry.get(UUID) is not None
+    server.ask("DELETE", f"/port/{UUID}")
+    server.post(body(owner="watcher"))
+    assert b'"owner": "watcher"' in server.ask("GET", f"/port/{UUID}")[1]
+    server.ask("DELETE", f"/port/{UUID}", mine)
+    assert len(server.registry) == 0
+
+
 def test_an_array_is_added_whole(server: Server, body: Make, port: Make) -> None:
     """All of it is there when the reply is."""
     two = body(id=port(2).id, system_name="tap2")
