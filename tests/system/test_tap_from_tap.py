@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -421,3 +422,76 @@ def test_it_loads_with_the_agents_capabilities(fast_path: bool) -> None:
     said = load_with(AGENT_CAPABILITIES, tap.text, tap.maps.values())
     tap.close()
     assert said == "loaded\n"
+
+
+def announced(tap: FromTap, frame: Packet) -> list[str]:
+    """The addresses that the program tells of this frame, which passes."""
+    before = tap.counted()
+    assert tap.run(frame, mark=5) == (PASS, bytes(frame), 5)
+    assert (tap.counted(), tap.guest().packets) == (before, 0)
+    told = tap.news()
+    for place in told:
+        assert place[:3] == (LOOPBACK, 0, octets(GUEST_MAC))
+        assert place.reason == layout.ANNOUNCED
+    return [str(place.address) for place in told]
+
+
+OWN: dict[str, Any] = {"psrc": "10.0.0.6", "pdst": "10.0.0.6"}
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (question(psrc="10.0.0.6", pdst="10.0.0.1"), ["10.0.0.6"]),
+        (question(**OWN), ["10.0.0.6"]),
+        (question(op=2, **OWN), ["10.0.0.6"]),
+        (question(op=2, psrc="10.0.0.6", pdst="10.0.0.1"), []),
+        (question(op=3, **OWN), []),
+        (question(psrc="0.0.0.0", pdst="10.0.0.6"), []),
+        (question(psrc=ADDRESS, pdst="10.0.0.1"), []),
+        (question(hwsrc=OTHER_MAC, **OWN), []),
+        (question(hwsrc="02:00:01:00:00:01", **OWN), []),
+        (Ether(src=OTHER_MAC, dst=BROADCAST) / ARP(hwsrc=OTHER_MAC, **OWN), []),
+    ],
+    ids=repr,
+)
+def test_what_a_learning_guest_tells_its_neighbours(
+    tap: FromTap, frame: Packet, told: list[str]
+) -> None:
+    """By requests and announcements from its own MAC address, once; not by replies,
+    which a router sends for others, too. Nothing is dropped, and of a port that does
+    not learn nothing is told.
+    """
+    assert [] == announced(tap, frame)
+    tap.register(flags=layout.GuestFlag.LEARNS)
+    assert told == announced(tap, frame)
+    assert [] == announced(tap, frame)
+    for place in (key for key, _ in tap.maps["refused"].elements()):
+        value = tap.maps["refused"].read(place)
+        assert value is not None
+        assert layout.decode_refused(value).packets == 2
+
+
+def test_a_learning_guest_that_asks_for_a_service_tells_its_address(
+    tap: FromTap,
+) -> None:
+    """And is answered; nobody announces a service's address."""
+    tap.register(flags=layout.GuestFlag.LEARNS)
+    frame = question(psrc="10.0.0.6")
+    assert tap.run(frame)[:2] == (REDIRECT, bytes(reply("10.0.0.6")))
+    assert ["10.0.0.6"] == [str(place.address) for place in tap.news()]
+    tap.refuses(question(psrc=SERVICE, pdst=SERVICE), DropReason.CLAIMED, SERVICE)
+
+
+@pytest.mark.parametrize(("seconds", "is_told"), [(29, False), (31, True)])
+def test_a_guest_that_was_served_lately_is_not_followed(
+    tap: FromTap, seconds: int, is_told: bool
+) -> None:
+    """By its announcements: it may have a second address."""
+    tap.register(flags=layout.GuestFlag.LEARNS)
+    last = time.monotonic_ns() - seconds * 1_000_000_000
+    assert last > 0
+    key = layout.encode_guest_key(LOOPBACK, 0, octets(GUEST_MAC))
+    guest = replace(tap.guest(), last=last)
+    tap.maps["guest"].write(key, layout.encode_guest(guest))
+    assert is_told == bool(announced(tap, question(**OWN)))

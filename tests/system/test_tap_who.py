@@ -173,6 +173,11 @@ def learning(site: Any, guest: Guest) -> None:
     site.agent.tool(*words[:at], *words[at + 2 :], "--learn")
 
 
+def has_address(site: Any, guest: Guest, address: str) -> bool:
+    """Is it the port's now?"""
+    return bool(shown(site, guest)["ip-address"] == address)
+
+
 def readdress(guest: Guest, address: str) -> None:
     """Give the guest another address, as its DHCP server might."""
     run = guest.machine.run
@@ -217,6 +222,27 @@ def test_a_port_learns_and_follows_the_address_of_its_guest(
     assert alice.instance_id == json.loads(ask(alice, META_DATA))["uuid"]
     page = site.agent.get("http://127.0.0.1:8085/Snh_ItfReq", "-H", "Accept: text/html")
     assert "10.0.0.77 (learned)" in page
+
+
+@pytest.mark.kernel
+def test_a_port_learns_from_arp(site: Any, ask: Any) -> None:
+    """A guest that has only asked for its gateway is served at once; so is one with
+    another address since. Nothing of it was refused.
+    """
+    alice = site.alice()
+    site.introduce(alice)
+    site.agent.tool("vagent.ctl", "port", "del", alice.port_id)
+    site.provision()
+    learning(site, alice)
+    for address in (alice.address, "10.0.0.77"):
+        readdress(alice, address)
+        alice.machine.run("ip", "neigh", "flush", "dev", "eth0")
+        # Nobody need answer: the question tells who asks.
+        alice.machine.run("curl", "-s", "-m", "1", "http://10.0.0.1/", check=False)
+        wait_for(partial(has_address, site, alice, address))
+    assert alice.instance_id == json.loads(ask(alice, META_DATA))["uuid"]
+    assert 0 == site.counter("unlearned")
+    assert [] == shown(site, alice).get("refused", [])
 
 
 def test_a_port_that_learns_is_alone(site: Any) -> None:

@@ -164,7 +164,7 @@ class Registrar:
     async def learn(self, port_id: str, address: Address) -> None:
         """Let a port that learns have the address that its guest uses, durably, in
         place of the one of that IP version that it had. Does nothing where the port is
-        gone, or does not learn.
+        gone, does not learn, or has the address.
 
         Raises StoreError and LimitError with nothing changed. A kernel that does not
         take the change in time is reported.
@@ -172,6 +172,8 @@ class Registrar:
         async with self._lock:
             found = self.registry.get(port_id)
             if found is None or not found.port.learn:
+                return
+            if address in found.port.addresses:
                 return
             port = found.port.with_learned(address)
             unseen = self._unseen & {port_id}

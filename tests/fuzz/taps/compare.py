@@ -36,7 +36,9 @@ class Difference(NamedTuple):
 
 def _told(outcome: Outcome) -> str:
     reason = "" if outcome.reason is None else outcome.reason.word
-    return f"{outcome.verdict.name} {reason} {outcome.tag} {outcome.frame.hex()}"
+    announced = outcome.announced or ""
+    said = f"{outcome.verdict.name} {reason} {announced}"
+    return f"{said} {outcome.tag} {outcome.frame.hex()}"
 
 
 def look(seed: int, frames: int = FRAMES) -> list[Difference]:

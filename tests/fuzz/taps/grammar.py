@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
@@ -92,7 +93,8 @@ class Grammar:
         flags = GuestFlag(self._one(0, 1, 1, 2)) if first else GuestFlag(0)
         got = self._one(vlan, 9)
         if first:
-            world.guests[key] = Guest(index, flags, got)
+            last = self._one(0, 1, time.monotonic_ns())
+            world.guests[key] = Guest(index, flags, got, last=last)
         base = world.constants.identity_base
         four = six = None
         if flags != GuestFlag.LEARNS and self._random.random() < 0.8:
@@ -154,8 +156,8 @@ class Grammar:
     def _arp(self, mac: bytes, mine: Address, peer: Address) -> bytes:
         sizes = self._one(b"\6\4", b"\6\4", b"\6\4", b"\6\6", b"\x08\4")
         packet = b"\0\1\x08\0" + sizes + struct.pack("!H", self._one(1, 1, 1, 2, 3))
-        sender = self._one(mine, mine, peer, FOREIGN[0])
-        target = self._one(peer, peer, mine)
+        sender = self._one(mine, mine, mine, peer, FOREIGN[0], IPv4Address(0))
+        target = self._one(peer, peer, mine, sender)
         packet += self._one(*MACS, mac, mac, mac, mac) + sender.packed[:4]
         return packet + self._one(bytes(6), SERVICE_MAC) + target.packed[:4]
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tests.fuzz.taps.world import Outcome, Sender, Tag, Verdict, World
 from vagent.datapath.tap import layout
 from vagent.datapath.tap.from_tap import from_tap
-from vagent.datapath.tap.layout import DropReason, MapNumbers
+from vagent.datapath.tap.layout import ANNOUNCED, Address, DropReason, MapNumbers
 from vagent.datapath.tap.to_tap import to_tap
 from vagent.kernel import bpf
 from vagent.kernel.bpf import BpfMap
@@ -102,7 +102,20 @@ class Taps:
             assert not any(drops), "a drop of a guest was counted for its tap"
             drops = layout.decode_guest(value).drops
             packets = layout.decode_guest(value).packets
-        return self._done(said, after, beside, mark, packets, drops)
+        done = self._done(said, after, beside, mark, packets, drops)
+        outcome = done.outcome._replace(announced=self._announced(sender))
+        return done._replace(outcome=outcome)
+
+    def _announced(self, sender: Sender) -> Address | None:
+        """What the program tells of the sender. It is forgotten, to be told again."""
+        found: Address | None = None
+        while (value := self._maps["news"].take()) is not None:
+            self._maps["refused"].delete(value)
+            place = layout.decode_place(value)
+            if place.reason == ANNOUNCED:
+                assert place[:3] == sender
+                found = place.address
+        return found
 
     def down(self, frame: bytes, tag: Tag | None, segment: int) -> Done:
         """What to_tap makes of it."""

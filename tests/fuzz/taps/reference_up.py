@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 from tests.fuzz.taps.octets import (
@@ -20,7 +21,13 @@ from tests.fuzz.taps.octets import (
 from tests.fuzz.taps.reference_ipv6_up import six_up
 from tests.fuzz.taps.reference_stacked import TAGS, check_stacked
 from tests.fuzz.taps.world import Dropped, Outcome, Sender, Tag, Verdict, World
-from vagent.datapath.tap.layout import SERVICE_TAG, DropReason
+from vagent.datapath.tap.layout import (
+    SERVED_LATELY,
+    SERVICE_TAG,
+    Address,
+    DropReason,
+    GuestFlag,
+)
 
 _ERRORS, _TRANSLATED = (3, 4, 5, 11, 12), (3, 11)
 _MALFORMED = DropReason.MALFORMED
@@ -29,10 +36,29 @@ _MALFORMED = DropReason.MALFORMED
 def up(world: World, ifindex: int, frame: bytes, tag: Tag | None) -> Outcome:
     """From a tap. A frame that is for no service passes as it is."""
     sender = Sender(ifindex, _vlan(tag), bytes(frame[6:12]))
+    announced = _announced(world, sender, frame)
     try:
-        return _sent(world, sender, frame, tag)
+        return _sent(world, sender, frame, tag)._replace(announced=announced)
     except Dropped as dropped:
-        return Outcome(Verdict.DROP, reason=dropped.reason)
+        return Outcome(Verdict.DROP, reason=dropped.reason, announced=announced)
+
+
+def _announced(world: World, sender: Sender, frame: bytes) -> Address | None:
+    """What a request or an announcement tells of a guest whose port learns."""
+    packet = frame[ETHERNET : ETHERNET + 28]
+    if number(frame, 12) != ARP_TYPE or len(packet) < 28 or packet[4:6] != b"\6\4":
+        return None
+    operation, address = number(packet, 6), four(packet, 14)
+    if operation != 1 and (operation != 2 or packet[14:18] != packet[24:28]):
+        return None
+    guest = world.guests.get(sender.key)
+    if guest is None or not guest.flags & GuestFlag.LEARNS:
+        return None
+    if guest.last and time.monotonic_ns() - guest.last < SERVED_LATELY:
+        return None
+    is_new = address not in world.services and not sender.known(world, address)
+    is_own = packet[8:14] == sender.mac and not address.is_unspecified
+    return address if is_new and is_own else None
 
 
 def _vlan(tag: Tag | None) -> int:

@@ -84,13 +84,15 @@ class Tag(NamedTuple):
 
 class Outcome(NamedTuple):
     """What becomes of a frame. `frame` and `tag` are those that go on; of a dropped one
-    they do not matter. A drop has a reason where it is counted.
+    they do not matter. A drop has a reason where it is counted. `announced` is the
+    address that a guest tells by ARP where its port may learn it.
     """
 
     verdict: Verdict
     frame: bytes = b""
     tag: Tag | None = None
     reason: DropReason | None = None
+    announced: Address | None = None
 
 
 class Dropped(Exception):  # noqa: N818 - an outcome, not an error

@@ -31,6 +31,13 @@ SERVICE_TAG = 0x8000
 NEWS_AGAIN = 60_000_000_000
 """Nanoseconds without a refusal after which the next one of its kind is news again."""
 
+ANNOUNCED = 15
+"""Stands in the place of a DropReason in `refused` and `news`: nothing was dropped, a
+guest has told by ARP an address that its port may learn."""
+SERVED_LATELY = 30_000_000_000
+"""Nanoseconds after a guest was served for which its port follows no announcement: a
+guest with a second address, which it announces, too, keeps its flows."""
+
 PLACE_SIZE = 32
 PLACE_IFINDEX, PLACE_VLAN, PLACE_FAMILY, PLACE_REASON = 0, 4, 6, 7
 PLACE_MAC, PLACE_ADDRESS = 8, 16
@@ -181,7 +188,7 @@ class Constants:
 
 class GuestPlace(NamedTuple):
     """Where a frame comes from. `address` is None where the frame has none, as far as
-    the program has read it. `reason` is 0 but for what was refused.
+    the program has read it. `reason` is 0 but for what was refused, or is ANNOUNCED.
     """
 
     ifindex: int

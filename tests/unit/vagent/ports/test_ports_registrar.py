@@ -576,10 +576,12 @@ def test_what_other_programs_wrote_before_the_start_is_written_anew(
 def test_a_learned_address_is_on_disk_and_in_force(
     desk: Desk, port: Make, result: Make
 ) -> None:
-    """Both hold the same registration; each change is told, with what was before."""
+    """Both hold the same registration; each change is told once, with what was
+    before.
+    """
     [added] = result(desk.registrar.add([port(1, learn=True, ip_address="None")]))
     port_id = added.port.id
-    for address in ("10.0.0.5", "10.0.0.6", "2001:db8::5"):
+    for address in ("10.0.0.5", "10.0.0.6", "10.0.0.6", "2001:db8::5"):
         result(desk.registrar.learn(port_id, ip_address(address)))
     found = desk.registry.get(port_id)
     assert found is desk.journal.files[port_id]

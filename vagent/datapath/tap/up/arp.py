@@ -1,5 +1,6 @@
 """ARP from a guest: asked for a service, the program answers itself, by sending the
-frame back as the reply. Nobody else may have a service's address.
+frame back as the reply. Nobody else may have a service's address. Where the guest's
+port learns, its own address is told to the agent.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from vagent.datapath.tap.idioms import (
     MAC_SIZE,
     RESULT,
     STACK,
+    Helper,
     load_bytes,
     look_up,
     network,
+    put_wide,
     store_bytes,
     write_constant,
 )
-from vagent.datapath.tap.layout import Constants, DropReason, MapNumbers
+from vagent.datapath.tap.layout import Constants, DropReason, GuestFlag, MapNumbers
 from vagent.datapath.tap.up.frame import (
     ADDRESS,
     ANSWER,
@@ -26,12 +29,15 @@ from vagent.datapath.tap.up.frame import (
     LET_PASS,
     MORE,
     NEW,
+    PLACE,
     TARGET,
+    WHERE,
     refused,
     set_family,
     write_keys,
     write_mapped,
 )
+from vagent.datapath.tap.up.refuse import remember
 from vagent.kernel.bpf_assembler import Code, If, Op, Size
 
 ARP_SIZE = 28
@@ -50,6 +56,7 @@ def arp(code: Code, constants: Constants, maps: MapNumbers) -> None:
     read_arp(code)
     look_up(code, maps.service, ADDRESS)
     code.jump_if(If.UNEQUAL, RESULT, 0, refused(DropReason.CLAIMED))
+    _tell(code, maps)
     look_up(code, maps.service, TARGET)
     code.jump_if(If.EQUAL, RESULT, 0, LET_PASS)
     _check(code, maps)
@@ -74,14 +81,53 @@ def _check(code: Code, maps: MapNumbers) -> None:
     spoofed = refused(DropReason.SPOOFED)
     code.load(Size.HALF, 1, STACK, MORE + _OPERATION)
     code.jump_if(If.UNEQUAL, 1, network(_REQUEST), spoofed)
+    _find_guest(code, maps, spoofed)
+    code.load(Size.HALF, 8, RESULT, layout.GUEST_VLAN_GOT)
+
+
+def _find_guest(code: Code, maps: MapNumbers, absent: str) -> None:
+    """RESULT = the guest whose MAC address both frame and packet have."""
     for size, at in ((Size.WORD, 0), (Size.HALF, 4)):
         code.load(size, 1, STACK, MORE + _SENDER_MAC + at)
         code.load(size, 2, STACK, FRAME + FROM_MAC + at)
-        code.jump_by(If.UNEQUAL, 1, 2, spoofed)
+        code.jump_by(If.UNEQUAL, 1, 2, absent)
     write_keys(code)
     look_up(code, maps.guest, GUEST_KEY)
-    code.jump_if(If.EQUAL, RESULT, 0, spoofed)
-    code.load(Size.HALF, 8, RESULT, layout.GUEST_VLAN_GOT)
+    code.jump_if(If.EQUAL, RESULT, 0, absent)
+
+
+def _tell(code: Code, maps: MapNumbers) -> None:
+    """Tell the sender's address, if it is not its port's, which learns. Replies count
+    only as announcements (RFC 5227 3): a router replies for others, too.
+    """
+    done = "arp told"
+    code.load(Size.HALF, 1, STACK, MORE + _OPERATION)
+    code.jump_if(If.EQUAL, 1, network(_REQUEST), "arp says")
+    code.jump_if(If.UNEQUAL, 1, network(_REPLY), done)
+    code.load(Size.DOUBLE, 1, STACK, ADDRESS + 8)
+    code.load(Size.DOUBLE, 2, STACK, TARGET + 8)
+    code.jump_by(If.UNEQUAL, 1, 2, done)
+    code.label("arp says")
+    code.load(Size.WORD, 1, STACK, ADDRESS + 12)
+    code.jump_if(If.EQUAL, 1, 0, done)  # a probe
+    _find_guest(code, maps, done)
+    code.load(Size.HALF, 1, RESULT, layout.GUEST_FLAGS)
+    code.put(Op.AND, 1, GuestFlag.LEARNS)
+    code.jump_if(If.EQUAL, 1, 0, done)
+    code.load(Size.DOUBLE, 8, RESULT, layout.GUEST_LAST)
+    look_up(code, maps.identity, PLACE)
+    code.jump_if(If.UNEQUAL, RESULT, 0, done)
+    code.jump_if(If.EQUAL, 8, 0, "arp tells")
+    put_wide(code, 1, layout.SERVED_LATELY)
+    code.take(Op.ADD, 8, 1)
+    code.call(Helper.CLOCK)
+    code.jump_by(If.LESS, RESULT, 8, done)
+    code.label("arp tells")
+    put_wide(code, 8, layout.ANNOUNCED << 8 * layout.PLACE_REASON)
+    code.take(Op.ADD, 8, WHERE)
+    code.store(Size.DOUBLE, STACK, PLACE, 8)
+    remember(code, maps, "announcement", done)
+    code.label(done)
 
 
 def _answer(code: Code, constants: Constants) -> None:

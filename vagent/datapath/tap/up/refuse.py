@@ -46,7 +46,7 @@ def refuse(code: Code, maps: MapNumbers) -> None:
     code.take(Op.ADD, WHERE, _REASON)
     write_keys(code)
     _count(code, maps)
-    _remember(code, maps)
+    remember(code, maps, "refusal", "drop")
     code.label("drop")
     leave(code, DROP)
 
@@ -86,11 +86,14 @@ def _count_at(code: Code, whose: str, drops: int) -> None:
         code.label(f"not the {whose}'s {reason.name}")
 
 
-def _remember(code: Code, maps: MapNumbers) -> None:
+def remember(code: Code, maps: MapNumbers, name: str, end: str) -> None:
+    """Count the frame for PLACE, which has a reason, and tell it where that is new.
+    `name` makes the labels, the last of which, `end`, comes next.
+    """
     code.call(Helper.CLOCK)
     code.store(Size.DOUBLE, STACK, NOW, RESULT)
     look_up(code, maps.refused, PLACE)
-    code.jump_if(If.EQUAL, RESULT, 0, "first refusal")
+    code.jump_if(If.EQUAL, RESULT, 0, f"first {name}")
     code.put(Op.MOV, 1, 1)
     code.count(RESULT, layout.REFUSED_PACKETS, 1)
     code.load(Size.DOUBLE, 1, STACK, NOW)
@@ -98,9 +101,9 @@ def _remember(code: Code, maps: MapNumbers) -> None:
     code.store(Size.DOUBLE, RESULT, layout.REFUSED_LAST, 1)
     put_wide(code, 3, layout.NEWS_AGAIN)
     code.take(Op.ADD, 2, 3)
-    code.jump_by(If.GREATER, 1, 2, "news")
-    code.jump("drop")
-    code.label("first refusal")
+    code.jump_by(If.GREATER, 1, 2, f"{name} is news")
+    code.jump(end)
+    code.label(f"first {name}")
     code.store_number(Size.DOUBLE, STACK, VALUE + layout.REFUSED_PACKETS, 1)
     code.load(Size.DOUBLE, 1, STACK, NOW)
     code.store(Size.DOUBLE, STACK, VALUE + layout.REFUSED_LAST, 1)
@@ -109,7 +112,7 @@ def _remember(code: Code, maps: MapNumbers) -> None:
     at_stack(code, 3, VALUE)
     code.put(Op.MOV, 4, 0)
     code.call(Helper.UPDATE)
-    code.label("news")
+    code.label(f"{name} is news")
     code.map(1, maps.news)
     at_stack(code, 2, PLACE)
     code.put(Op.MOV, 3, 0)

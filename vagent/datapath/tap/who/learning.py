@@ -1,8 +1,10 @@
 """Ports that learn: each takes the address that its guest uses, and follows it.
 
 The program at the tap drops what comes from the right MAC address and another address
-than the port's, and reports it. Packets of a guest that uses several addresses in turn
-would have each change written to disk, so changes of one port have a distance.
+than the port's, and reports it. So it does with the address that the guest tells its
+neighbours by ARP, which passes: the guest is known before it asks. Packets of a guest
+that uses several addresses in turn would have each change written to disk, so changes
+of one port have a distance.
 """
 
 from __future__ import annotations
@@ -103,6 +105,7 @@ class Learner:
         self._emit = emit
         self._clock = clock
         self._tried: dict[Key, tuple[float, ...]] = {}
+        self._under_way: set[tuple[str, Address]] = set()
 
     def __repr__(self) -> str:
         return f"<Learner {len(self._tried)} tried lately>"
@@ -115,6 +118,8 @@ class Learner:
         if found is None:
             return
         port, address = found
+        if (port.id, address) in self._under_way:  # told by ARP and by a packet
+            return
         key, seconds = (port.id, address.version), self._clock.seconds()
         self._forget_old(seconds)
         tried = self._tried.get(key, ())
@@ -145,7 +150,11 @@ class Learner:
                     self.hear(refusal)
 
     async def _ask(self, port_id: str, address: Address) -> None:
-        await self._learn(port_id, address)
+        self._under_way.add((port_id, address))
+        try:
+            await self._learn(port_id, address)
+        finally:
+            self._under_way.discard((port_id, address))
 
     def _report(self, failure: Failure, port: Port, address: Address) -> None:
         why = str(failure.value)

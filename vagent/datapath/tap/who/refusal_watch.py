@@ -50,8 +50,8 @@ class RefusalWatch:
     """Looks from `start` to `stop`. `refusals` is what the last look found, the latest
     first. `name_of` gives the name of an interface, "" for one that is gone. `heard` is
     called with each refusal that is news, told or not, and `looked` with all after each
-    look. `now` is the kernel's monotonic
-    clock in nanoseconds.
+    look; both also with what was not dropped, but tells an address that may be learned.
+    `now` is the kernel's monotonic clock in nanoseconds.
     """
 
     def __init__(
@@ -108,8 +108,9 @@ class RefusalWatch:
         invents senders fills the queue of news before those of others come.
         """
         found = await self._run_in_thread(lambda: tuple(self._kernel.refusals()))
-        self.refusals = refusals_of(found, self._name_of, self._at_tap, now=self._now())
-        self._looked(self.refusals)
+        seen = refusals_of(found, self._name_of, self._at_tap, now=self._now())
+        self.refusals = tuple(each for each in seen if each.was_dropped)
+        self._looked(seen)
         for refusal in self.refusals:
             if refusal.ago < RECENT_SECONDS:
                 self._tell(refusal)

@@ -10,7 +10,13 @@ from enum import StrEnum
 from heapq import nlargest
 from ipaddress import IPv4Address, IPv6Address
 
-from vagent.datapath.tap.layout import SERVICE_TAG, DropReason, GuestPlace, Refused
+from vagent.datapath.tap.layout import (
+    ANNOUNCED,
+    SERVICE_TAG,
+    DropReason,
+    GuestPlace,
+    Refused,
+)
 from vagent.ports.port import Port, Registration
 
 Address = IPv4Address | IPv6Address
@@ -59,7 +65,8 @@ class Sender:
 class Refusal:
     """Frames of one sender that were refused for one reason. `port` is the registered
     port that comes nearest to the sender, None where its tap has none. `ago` is how
-    many seconds have passed since the last of the `packets`.
+    many seconds have passed since the last of the `packets`. With `was_dropped` False
+    they are ARP packets, which passed: the port may learn the address that they tell.
     """
 
     reason: DropReason
@@ -68,6 +75,7 @@ class Refusal:
     differs: tuple[Difference, ...]
     packets: int = 1
     ago: float = 0.0
+    was_dropped: bool = True
 
     @property
     def kind(self) -> tuple[str, DropReason]:
@@ -112,8 +120,9 @@ def refusal_of(place: GuestPlace, tap: str, at_tap: AtTap) -> Refusal | None:
     """One refused packet from a place, where `tap` is the name of its interface. None
     for a reason that this version does not know.
     """
+    was_dropped = place.reason != ANNOUNCED
     try:
-        reason = DropReason(place.reason)
+        reason = DropReason(place.reason) if was_dropped else DropReason.UNLEARNED
     except ValueError:
         return None
     sender = Sender(
@@ -124,7 +133,7 @@ def refusal_of(place: GuestPlace, tap: str, at_tap: AtTap) -> Refusal | None:
         place.address,
     )
     nearest, differs = _nearest(sender, reason, at_tap(tap))
-    return Refusal(reason, sender, nearest, differs)
+    return Refusal(reason, sender, nearest, differs, was_dropped=was_dropped)
 
 
 def refusals_of(

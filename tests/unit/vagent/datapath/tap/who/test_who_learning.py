@@ -6,6 +6,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import pytest
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from vagent.datapath.tap.layout import DropReason
@@ -57,6 +58,7 @@ class Rig:
         self.events: list[Event] = []
         self.learned: list[tuple[str, str]] = []
         self.failure: Exception | None = None
+        self.disk: Deferred[None] = succeed(None)
         self.learner = Learner(
             TAKEN,
             at_tap=lambda tap: (REGISTRATION, OTHER) if tap == "tap1" else (),
@@ -68,6 +70,7 @@ class Rig:
     async def learn(self, port_id: str, address: Address) -> None:
         if self.failure is not None:
             raise self.failure
+        await self.disk
         self.learned.append((port_id, str(address)))
 
 
@@ -201,6 +204,19 @@ def test_what_may_not_be_learned_is_told() -> None:
     assert "port p tap tap1 does not learn 10.0.0.6: another port's" in (
         rig.events[0].text()
     )
+
+
+def test_what_is_being_learned_is_not_learned_twice() -> None:
+    """A guest is told of by its ARP and by its first packet in one moment."""
+    rig = Rig()
+    rig.disk = Deferred()
+    for _ in range(MAX_CHANGES):
+        rig.learner.hear(unlearned())
+    rig.disk.callback(None)
+    assert [("p", "10.0.0.5")] == rig.learned
+    rig.learner.hear(unlearned("10.0.0.7"))
+    rig.learner.hear(unlearned("10.0.0.8"))
+    assert 3 == len(rig.learned)
 
 
 def test_what_the_disk_refuses_is_told_and_tried_again() -> None:

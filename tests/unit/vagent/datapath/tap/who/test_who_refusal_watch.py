@@ -9,7 +9,7 @@ from typing import TypeVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
-from vagent.datapath.tap.layout import DropReason, GuestPlace, Refused
+from vagent.datapath.tap.layout import ANNOUNCED, DropReason, GuestPlace, Refused
 from vagent.datapath.tap.who.events import GuestRefused, RefusalsUnread
 from vagent.datapath.tap.who.refusal_watch import (
     AGAIN_SECONDS,
@@ -153,6 +153,21 @@ def test_what_may_be_learned_is_heard_and_not_told() -> None:
     assert ([], 1) == (rig.events, len(rig.heard))
 
 
+def test_what_a_guest_announces_is_heard_and_nowhere_refused() -> None:
+    """Neither as news nor among what the kernel remembers."""
+    rig = Rig()
+    rig.kernel.waiting = [place(reason=ANNOUNCED)]
+    spoofed, announced = (
+        (place(reason=reason), Refused(1, 9_000_000_000)) for reason in (2, ANNOUNCED)
+    )
+    rig.kernel.known = [announced, spoofed]
+    rig.watch.start()
+    assert [False] == [each.was_dropped for each in rig.heard]
+    assert [True] == [each.was_dropped for each in rig.watch.refusals]
+    assert [{True, False}] == [{e.was_dropped for e in seen} for seen in rig.looked]
+    assert ["spoofed"] == rig.told()
+
+
 def test_no_more_kinds_than_there_is_room_for() -> None:
     """Neither log nor memory grow beyond it; a minute later there is room again."""
     rig = Rig()
@@ -168,7 +183,7 @@ def test_no_more_kinds_than_there_is_room_for() -> None:
 def test_an_interface_that_is_gone_is_nobodys() -> None:
     """Its news are passed over."""
     rig = Rig()
-    rig.kernel.waiting = [place(ifindex=99), place(reason=15)]
+    rig.kernel.waiting = [place(ifindex=99), place(reason=14)]
     rig.watch.start()
     assert [] == [*rig.events, *rig.heard]
 

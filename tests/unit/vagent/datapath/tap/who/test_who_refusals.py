@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from vagent.datapath.tap.layout import SERVICE_TAG, DropReason, GuestPlace, Refused
+from vagent.datapath.tap.layout import (
+    ANNOUNCED,
+    SERVICE_TAG,
+    DropReason,
+    GuestPlace,
+    Refused,
+)
 from vagent.datapath.tap.who.refusals import (
     MAX_SENDERS,
     Difference,
@@ -140,8 +146,18 @@ def test_its_members() -> None:
 
 def test_a_reason_of_a_later_version_is_passed_over() -> None:
     """A program that a later agent left may have one."""
-    place = GuestPlace(7, 0, bytes(6), ADDRESS, 15)
+    place = GuestPlace(7, 0, bytes(6), ADDRESS, 14)
     assert refusal_of(place, "tap1", lambda _tap: ()) is None
+
+
+def test_an_announced_address_was_not_refused() -> None:
+    """It is one that the port does not have, and may learn."""
+    place = GuestPlace(7, 0, bytes.fromhex(MAC.replace(":", "")), ADDRESS, ANNOUNCED)
+    port = replace(registration().port, address=None, learn=True)
+    told = refusal_of(place, "tap1", lambda _tap: (replace(registration(), port=port),))
+    assert told is not None
+    assert (DropReason.UNLEARNED, False) == (told.reason, told.was_dropped)
+    assert (port, (Difference.ADDRESS,)) == (told.port, told.differs)
 
 
 def test_all_that_the_kernel_remembers() -> None:
