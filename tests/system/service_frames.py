@@ -67,7 +67,7 @@ def stacks(vlans: tuple[int, ...], *, seed: int, deep: int) -> Iterator[Tags]:
 
 def bodies(sender: Sender) -> list[Body]:
     """ARP, IPv4 and IPv6: every form, cut short and with odd lengths too."""
-    whole = [*_arp(sender), *_ipv4(sender), *_ipv6(sender)]
+    whole = [*_arp(sender), *_ipv4(sender), *_routes(sender), *_ipv6(sender)]
     cut = [
         (kind, packet[:length])
         for kind, packet in (
@@ -127,6 +127,21 @@ def _ipv4(sender: Sender) -> Iterator[Body]:
             yield IPV4, ipv4(source, to, _UDP, _messages()[_UDP], hops=hops)
         wrong = ipv4(source, to, _TCP, _messages()[_TCP])
         yield IPV4, wrong[:10] + b"\xbe\xef" + wrong[12:]
+
+
+def _routes(sender: Sender) -> Iterator[Body]:
+    """For the guest's gateway, which is to send it on to a service, or its answer."""
+    for kind, pointer, before, to in itertools.product(
+        (0x83, 0x89), (4, 8), range(4), ("10.0.0.1", "192.0.2.1")
+    ):
+        option = bytes((kind, 7, pointer)) + SERVICES4[0].packed
+        options = b"\1" * before + option + bytes(3 - (before + 6) % 4)
+        for protocol in (_UDP, _ICMP):
+            message = _messages()[protocol]
+            packet = ipv4(
+                sender.address, IPv4Address(to), protocol, message, options=options
+            )
+            yield IPV4, packet
 
 
 def _others4() -> tuple[IPv4Address, ...]:

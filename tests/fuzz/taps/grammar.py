@@ -249,6 +249,8 @@ class Grammar:
         self, source: Address, to: Address, protocol: int, message: bytes
     ) -> bytes:
         options = b"\1" * self._one(*[0] * 9, 4, 40)
+        if self._random.random() < 0.1:
+            options = self._route()
         fragment = self._one(*[0x4000] * 6, 0, 0x2000, 0x0010, 0x2010, 0x8000)
         if not fragment & 0x1FFF:
             message = self._with_checksum(source, to, protocol, message)
@@ -263,6 +265,16 @@ class Grammar:
         )
         adjust(header, 10, bytes(len(header)), bytes(header))
         return bytes(header) + options + message + bytes(self._one(0, 0, 6))
+
+    def _route(self) -> bytes:
+        """An option with addresses in it, that begins anywhere."""
+        named = b"".join(
+            self._any(six=False).packed for _ in range(self._random.randrange(1, 8))
+        )
+        kind = self._one(0x83, 0x89, 0x44, 0x07)
+        option = bytes((kind, 3 + len(named), self._one(4, 8))) + named
+        option = b"\1" * self._random.randrange(6) + option
+        return option + bytes(-len(option) % 4)
 
     def _six(
         self,

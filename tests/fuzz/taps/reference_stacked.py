@@ -42,8 +42,20 @@ def check_stacked(world: World, frame: bytes) -> None:
         mentioned = [six(packet, 8), six(packet, 24), *_neighbours(packet)]
     if world.services.intersection(mentioned):
         raise Dropped(DropReason.STACKED_TAGS)
+    if kind == IPV4_TYPE:
+        check_options(world, packet)
     if kind == IPV6_TYPE and packet[6] in EXTENSION_HEADERS and not _reports(packet):
         raise Dropped(DropReason.STACKED_TAGS)
+
+
+def check_options(world: World, packet: bytes) -> None:
+    """Drops an IPv4 packet whose options have a service address in them."""
+    length = 4 * (packet[0] & 15)
+    options = packet[IPV4:length]
+    if length > len(packet):
+        return
+    if any(four(options, at) in world.services for at in range(len(options) - 3)):
+        raise Dropped(DropReason.EXTENSION_HEADER)
 
 
 def _reports(packet: bytes) -> bool:

@@ -19,7 +19,7 @@ from tests.fuzz.taps.octets import (
     put,
 )
 from tests.fuzz.taps.reference_ipv6_up import six_up
-from tests.fuzz.taps.reference_stacked import TAGS, check_stacked
+from tests.fuzz.taps.reference_stacked import TAGS, check_options, check_stacked
 from tests.fuzz.taps.world import Dropped, Outcome, Sender, Tag, Verdict, World
 from vagent.datapath.tap.layout import (
     SERVED_LATELY,
@@ -125,6 +125,7 @@ def _four(world: World, sender: Sender, frame: bytes) -> bytearray | None:
     if four(header, 12) in world.services:
         raise Dropped(DropReason.CLAIMED)
     if four(header, 16) not in world.services:
+        check_options(world, frame[ETHERNET:])
         return None
     length = 4 * (header[0] & 15)
     total = number(header, 2)

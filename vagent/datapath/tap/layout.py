@@ -86,7 +86,7 @@ class DropReason(IntEnum):
     MALFORMED = 4
     """It is cut short, or its header says what cannot be."""
     EXTENSION_HEADER = 5
-    """It is for a service and has IPv6 extension headers."""
+    """It is for a service and has IPv6 extension headers, or names one in options."""
     FRAGMENT = 6
     """It is a fragment that cannot be carried."""
     ICMP_ERROR = 7

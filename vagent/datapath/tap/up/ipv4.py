@@ -24,7 +24,6 @@ from vagent.datapath.tap.up.frame import (
     ADDRESS,
     END,
     HEADER,
-    LET_PASS,
     NEW,
     PLACE,
     STRANGER,
@@ -39,6 +38,7 @@ from vagent.datapath.tap.up.frame import (
     write_mapped,
 )
 from vagent.datapath.tap.up.icmp_errors import icmp_error
+from vagent.datapath.tap.up.options import FOR_OTHERS, options
 from vagent.kernel.bpf_assembler import Code, If, Op, Size
 from vagent.kernel.ip_packet import TCP, UDP
 
@@ -69,7 +69,7 @@ def ipv4_up(code: Code, constants: Constants, maps: MapNumbers) -> None:
     look_up(code, maps.service, ADDRESS)
     code.jump_if(If.UNEQUAL, RESULT, 0, refused(DropReason.CLAIMED))
     look_up(code, maps.service, TARGET)
-    code.jump_if(If.EQUAL, RESULT, 0, LET_PASS)
+    code.jump_if(If.EQUAL, RESULT, 0, FOR_OTHERS)
     write_keys(code)
     if constants.fast_path:
         _try_fast_path(code, maps)
@@ -85,6 +85,7 @@ def ipv4_up(code: Code, constants: Constants, maps: MapNumbers) -> None:
     code.label("ipv4 accepted")
     accept(code, maps, "ipv4")
     _rewrite(code)
+    options(code, maps)
 
 
 def _try_fast_path(code: Code, maps: MapNumbers) -> None:

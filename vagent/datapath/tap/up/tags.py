@@ -48,6 +48,7 @@ from vagent.datapath.tap.up.neighbours import (
     REDIRECTED_SIZE,
     SOLICITATION,
 )
+from vagent.datapath.tap.up.options import STACKED_FOR_OTHERS
 from vagent.kernel.bpf_assembler import Code, If, Op, Size
 from vagent.kernel.ip_packet import ICMP6
 
@@ -90,16 +91,17 @@ def stacked(code: Code, maps: MapNumbers) -> None:
     code.label("stacked arp")
     load_bytes(code, _BEHIND, MORE, ARP_SIZE, _MALFORMED)
     read_arp(code)
-    code.jump("stacked addresses")
+    set_family(code, 4)
+    _refuse_services(code, maps, ADDRESS, TARGET)
+    code.jump(LET_PASS)
     code.label("stacked ipv4")
     load_bytes(code, _BEHIND, MORE, 20, _MALFORMED)
     for to, field in ((ADDRESS, 12), (TARGET, 16)):
         code.load(Size.WORD, 1, STACK, MORE + field)
         write_mapped(code, to, 1)
-    code.label("stacked addresses")
     set_family(code, 4)
     _refuse_services(code, maps, ADDRESS, TARGET)
-    code.jump(LET_PASS)
+    code.jump(STACKED_FOR_OTHERS)
     _stacked6(code, maps)
 
 
