@@ -91,10 +91,13 @@ test-stock-kernel: stock-kernel
 	@.ci/timed "tests on Debian's own kernel" \
 		tests/stock_kernel/run $(STOCK_KERNEL) $(BIN)/python $(TESTS)
 
-test-debian13:
+test-debian13: $(VENV)/.test
 	@.ci/debian-packages debootstrap
 	@.ci/timed "demo and unit tests on Debian 13" \
 		tests/debian13/run $(DEBIAN13) $(RUN_PACKAGES)
+	@.ci/timed "rules in force and saved, with Debian 13's nft" \
+		tests/debian13/with_nft $(DEBIAN13) $(PYTEST) \
+		tests/system/test_system_in_force.py tests/system/test_system_saved_rulesets.py
 
 # What CI has no time for with each change. It ends at the first that fails.
 test-release:

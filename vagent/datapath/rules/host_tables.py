@@ -15,7 +15,6 @@ from vagent.datapath.names import PORT_OF, QUEUE_CHAIN, Names
 from vagent.datapath.state import (
     ENDPOINT_MASK,
     INDEX_BITS,
-    INDEX_MASK,
     REFUSE,
     REJECT_MARK,
     TCP_AGES,
@@ -62,19 +61,20 @@ def opening_table(names: Names, *, ipv6: bool) -> str:
     """The table that limits how many flows a port opens in a second, over both IP
     families and all its addresses together.
 
-    An address counts by its index, as a number of 32 bits: the lower bits of an IPv4
-    identity, and what follows the prefix in one of IPv6 ("tcp sequence" is used as the
+    An address counts by its index, as a number of 16 bits: the lower bits of an IPv4
+    identity, and what follows the prefix in one of IPv6 ("udp length" is used as the
     name of such a type). Where a port has several addresses the map PORT_OF has each of
     them, and what counts is the port's first index, as a mark. (To count marks in every
     case would save a set, but how nft reads the bytes of an address as a mark depends
-    on its version.)
+    on its version.) Were it all 32 bits of the address, `nft list ruleset` would call
+    them `ip saddr`, and refuse to load what it listed.
     """
     mask = int(names.identity_range.hostmask)
-    guests = {"": f"@nh,96,32 & {mask:#x}"}
+    guests = {"": f"@nh,112,16 & {mask:#x}"}
     if ipv6:
         guests = {
             "meta nfproto ipv4 ": guests[""],
-            "meta nfproto ipv6 ": f"@nh,80,32 & {INDEX_MASK:#x}",
+            "meta nfproto ipv6 ": "@nh,96,16",
         }
     rate = names.guest_rate
     over = f"limit rate over {rate}/second burst {rate} packets"
@@ -98,9 +98,9 @@ def opening_table(names: Names, *, ipv6: bool) -> str:
     return f"""\
 table {opening_family(ipv6=ipv6)} {names.table} {{
   counter too_fast {{ }}
-  map {PORT_OF} {{ typeof tcp sequence : meta mark; }}
-  set opening {{ typeof tcp sequence; {kind} }}
-  set telling {{ typeof tcp sequence; {kind} }}
+  map {PORT_OF} {{ typeof udp length : meta mark; }}
+  set opening {{ typeof udp length; {kind} }}
+  set telling {{ typeof udp length; {kind} }}
   set opening_of_port {{ typeof meta mark; {kind} }}
   set telling_of_port {{ typeof meta mark; {kind} }}
   chain too_fast {{

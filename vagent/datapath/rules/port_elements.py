@@ -22,7 +22,7 @@ from vagent.kernel.nf_tables import (
     delete_elements,
 )
 
-_HOST_ORDER, _BIG_ENDIAN = struct.Struct("=I"), struct.Struct("!I")
+_HOST_ORDER, _BIG_ENDIAN = struct.Struct("=I"), struct.Struct("!H")
 
 
 def change_of_ports(

@@ -173,7 +173,7 @@ def test_a_port_with_several_addresses(*, comes: bool) -> None:
     further = replace(ALICE, index=9, port=2)
     change = ([], [further]) if comes else ([further], [])
     read = transaction(change_of_ports(NAMES, *change, ipv6=False))
-    content = (struct.pack("!I", 9), struct.pack("=I", 2))
+    content = (struct.pack("!H", 9), struct.pack("=I", 2))
     kind = NFT_MSG_NEWSETELEM if comes else NFT_MSG_DELSETELEM
     created = NLM_F_CREATE if comes else 0
     assert [

@@ -29,7 +29,7 @@ def test_what_a_port_may_open_is_told_to_the_table_that_counts(
         assert (ADD, family) == (step.kind, step.family)
         assert ("map port_of, tap tap-alice",) == step.about
         assert step.payload.endswith(
-            bytes.fromhex("0c000180 08000100 00000102 0c000280 08000100 02000000")
+            bytes.fromhex("0c000180 06000100 01020000 0c000280 08000100 02000000")
         )
 
 
