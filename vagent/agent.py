@@ -273,6 +273,7 @@ class Agent:
             proxy=self._proxy,
             registry=self._registry,
             judgements=self._judgements,
+            ready=self._why_not_ready,
         )
         add_certificate_gauges(
             observer.statistics, self._certificates, certificates_of(config)

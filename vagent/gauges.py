@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from vagent.certificates.expiry_watch import CertificateWatch
@@ -11,17 +11,9 @@ from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.judgements.book import JudgementBook
 from vagent.judgements.judgement import Severity
-from vagent.metadata.events import ReplyRelayed, RequestFailed
 from vagent.metadata.proxy import MetadataProxy
-from vagent.metadata.upstream.events import HeldInVain, RequestHeld
-from vagent.observe.event import Event
 from vagent.observe.statistics import Statistics
 from vagent.ports.registry import PortRegistry
-
-_TIMED: tuple[type[Event], ...] = (ReplyRelayed, RequestFailed, RequestHeld, HeldInVain)
-"""What guests' requests meet: shown from the start, so that the first one of a kind is
-seen as an increase.
-"""
 
 
 def add_gauges(
@@ -33,17 +25,21 @@ def add_gauges(
     proxy: MetadataProxy,
     registry: PortRegistry,
     judgements: JudgementBook,
+    ready: Callable[[], str | None],
 ) -> None:
-    """Register every gauge but those of certificates. Names start with the room's."""
+    """Register every gauge but those of certificates. Names start with the room's.
+
+    `ready` says why the agent is not ready, None where it is.
+    """
+    statistics.gauge(
+        "ready",
+        lambda: int(ready() is None),
+        "1 where the agent is ready, as far as it knows without asking the kernel, as"
+        " /readyz does; that says why not.",
+    )
     _add_kernel_packets(statistics, data_path)
     _add_flows(statistics, limits)
     proxy.upstream_times.show(statistics)
-    for kind in _TIMED:
-        metric, value = kind.histogram, kind.timed_as
-        if metric is not None:
-            statistics.histogram(
-                metric.name, metric.help, label=metric.label, value=value
-            )
     statistics.gauge(
         "datapath_ipv6",
         lambda: int(data_path.carries_ipv6),
@@ -64,6 +60,11 @@ def add_gauges(
         "metadata_upstream_up_endpoints",
         proxy.endpoints_up,
         "Endpoints of the metadata service that are believed to be well.",
+    )
+    statistics.gauge(
+        "metadata_upstream_endpoints",
+        lambda: len(proxy.endpoints()),
+        "Endpoints of the metadata service that are provisioned and resolved.",
     )
     statistics.gauge(
         "judgements_wrong",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from lab.waiting import wait_for
 from tests.system.test_system_judgements import PATH, asks
 
 pytestmark = pytest.mark.system
@@ -72,5 +73,14 @@ def test_every_phase_is_timed_by_outcome(idle_site: Any) -> None:
     for phase in (WHOLE, HELD):
         assert 1 <= found[f"vagent_{phase}_sum", "failed"] < 8
     assert found[f"vagent_{WHOLE}_sum", "answered"] < 1
+    for name in ("vagent_ready", "vagent_metadata_upstream_endpoints"):
+        assert 1 == found[name, ""]
     for status in ("200", "404", "503"):
         assert 1 == found["vagent_metadata_responses_total", status]
+
+
+def test_what_is_not_ready_says_so(site: Any) -> None:
+    """As /readyz does: without its pair of interfaces the agent serves nobody."""
+    site.lab.host.run("ip", "link", "delete", "vagent0")
+    wait_for(lambda: not samples(site)["vagent_ready", ""])
+    assert 0 == samples(site)["vagent_metadata_upstream_endpoints", ""]

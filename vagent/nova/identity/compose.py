@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vagent.keystone.own_thread import OwnThread
+from vagent.nova.identity import events  # noqa: F401  counted from the start
 from vagent.nova.identity.signer import IdentitySigner, KeySource
 from vagent.observe.event import Emit
 
