@@ -11,6 +11,8 @@ import sys
 import threading
 
 _SIZE = 1000
+_LONGEST = 65_535
+"""Bytes of a datagram."""
 
 
 def main(name: str, address: str, port: int, protocols: list[str]) -> None:
@@ -57,7 +59,7 @@ def _answer(name: bytes, guest: socket.socket) -> None:
 def _datagrams(name: bytes, address: str, port: int) -> None:
     server = _bound(socket.SOCK_DGRAM, address, port)
     while True:
-        data, guest = server.recvfrom(_SIZE)
+        data, guest = server.recvfrom(_LONGEST)
         if data != b"quiet":
             server.sendto(name + data.upper(), guest)
 

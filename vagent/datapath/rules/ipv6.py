@@ -54,11 +54,12 @@ async def _open(names: Names, features: Features, system: System, here: str) -> 
     # needs net.ipv6.conf.all.forwarding, which the operator has to set.
     if system.has_sysctl(f"{here}/force_forwarding"):
         system.write_sysctl(f"{here}/force_forwarding", "1")
+    # The kernel's own route to the prefix would be preferred, and has no MTU.
     await system.run_ip(
         f"addr replace {names.listener_address6}/{names.identity_range6.prefixlen}"
-        f" dev {names.host_side} nodad\n"
+        f" dev {names.host_side} nodad noprefixroute\n"
         f"route replace {names.identity_range6} dev {names.host_side} proto kernel"
-        f" mtu {USUAL_MTU}\n"
+        f" mtu lock {USUAL_MTU}\n"
     )
     script = ruleset(
         names,

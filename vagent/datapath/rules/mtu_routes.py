@@ -2,7 +2,8 @@
 
 The host's side of the veth pair carries packets of any length; how long one to a guest
 may be stands in the route, so the kernel above fragments it or says that it does not
-fit. Pure.
+fit. The kernel honours that in what it forwards over IPv4, and over IPv6 where the MTU
+is locked. Pure.
 """
 
 from __future__ import annotations
@@ -37,9 +38,13 @@ def routes(
         f"route del {each}" for one in gone for each in _destinations(one, ipv6=ipv6)
     ]
     lines += [
-        f"route replace {each} dev {names.host_side} proto {PROTOCOL} mtu {one.mtu}"
+        f"route replace {each} dev {names.host_side} proto {PROTOCOL} {size}"
         for one in come
-        for each in _destinations(one, ipv6=ipv6)
+        for each, size in zip(
+            _destinations(one, ipv6=ipv6),
+            (f"mtu {one.mtu}", f"mtu lock {one.mtu}"),
+            strict=False,
+        )
     ]
     return "".join(f"{line}\n" for line in lines)
 

@@ -74,8 +74,8 @@ def test_it_is_opened(names: Names) -> None:
     assert "0" == host.written[f"{HERE}/disable_ipv6"]
     assert "0" == host.written[f"{HERE}/accept_ra"]
     assert (
-        "addr replace fd40:140:1::1/32 dev vagent1 nodad\n"
-        "route replace fd40:140::/32 dev vagent1 proto kernel mtu 1500\n"
+        "addr replace fd40:140:1::1/32 dev vagent1 nodad noprefixroute\n"
+        "route replace fd40:140::/32 dev vagent1 proto kernel mtu lock 1500\n"
     ) == host.scripts[0]
     assert "table ip6 vagent {" in host.scripts[1]
 

@@ -22,7 +22,7 @@ def test_another_mtu_is_said_for_each_identity(names: Names, alice: Attachment) 
         "route del 169.254.64.2/32\n"
         "route del fd40:140:2::/48\n"
         "route replace 169.254.64.3/32 dev vagent1 proto 186 mtu 9000\n"
-        "route replace fd40:140:3::/48 dev vagent1 proto 186 mtu 9000\n"
+        "route replace fd40:140:3::/48 dev vagent1 proto 186 mtu lock 9000\n"
     ) == routes(names, [small], [large], ipv6=True)
     assert "route del 169.254.64.2/32\n" == routes(names, [small], [], ipv6=False)
 
