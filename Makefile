@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 RUN_PACKAGES := python3 python3-venv python3-dev gcc libnetfilter-queue-dev \
-	nftables iproute2 curl wget ca-certificates procps
-TEST_PACKAGES := chromium faketime curl dpkg apt qemu-system-x86
+	nftables iproute2 curl wget ca-certificates procps python3-libvirt
+TEST_PACKAGES := chromium faketime curl dpkg apt qemu-system-x86 \
+	libvirt-daemon libvirt-clients
 BENCH_PACKAGES := haproxy iperf3 nginx-light wrk
 STOCK_KERNEL_PACKAGES := debootstrap qemu-system-x86 e2fsprogs
 STOCK_KERNEL := var/stock-kernel

@@ -69,6 +69,7 @@ setup(
         "console_scripts": [
             "vagent = vagent.cli:main",
             "vagentctl = vagent.ctl.command_line:main",
+            "vagent-libvirt = vagent.guests.process:main",
             "provision_linklocal.py = provision.provision_linklocal:main",
         ]
     },

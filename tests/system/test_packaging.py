@@ -22,7 +22,7 @@ from vagent import __version__
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("vagent", "introspect", "provision")
 BUILD = "from setuptools import build_meta as b; b.build_{kind}({folder!r})"
-COMMANDS = ("vagent", "vagentctl", "provision_linklocal.py")
+COMMANDS = ("vagent", "vagentctl", "vagent-libvirt", "provision_linklocal.py")
 
 
 def run(*argv: object, cwd: Path = ROOT) -> str:

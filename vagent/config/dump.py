@@ -80,6 +80,11 @@ def dump_config(config: AgentConfig) -> str:
             "service-credentials": _service_credentials(
                 config.service_credentials or ServiceCredentials("")
             ),
+            "libvirt": {
+                "enabled": config.libvirt.enabled.value,
+                "uri": config.libvirt.uri,
+                "nova-domains": config.libvirt.nova_domains.value,
+            },
         }
     )
 

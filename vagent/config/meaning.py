@@ -27,10 +27,13 @@ from vagent.config.model import (
     ClientTls,
     DataPathConfig,
     EndpointCheckConfig,
+    LibvirtConfig,
+    LibvirtMode,
     LinkLocalFlowsConfig,
     Listen,
     MetadataProxyConfig,
     MetadataServerConfig,
+    NovaDomains,
     SessionMode,
     TapPriority,
     WhenStopped,
@@ -98,6 +101,7 @@ def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConf
         service_credentials=read_service_credentials(
             agent.section("service-credentials"), findings, conf
         ),
+        libvirt=_libvirt(agent.section("libvirt")),
     )
     if config.service_credentials is not None:
         warn_of_exposed_tokens(agent.section("vendordata"), config.vendordata, findings)
@@ -216,6 +220,15 @@ def _data_path(section: Section, findings: Findings) -> DataPathConfig:
         ),
         fast_path=section.value("fast-path", _switch, default=default.fast_path),
         tap_priority=section.value("tap-priority", TapPriority, default.tap_priority),
+    )
+
+
+def _libvirt(section: Section) -> LibvirtConfig:
+    default = DEFAULTS.libvirt
+    return LibvirtConfig(
+        enabled=section.value("enabled", LibvirtMode, default.enabled),
+        uri=section.value("uri", str, default.uri),
+        nova_domains=section.value("nova-domains", NovaDomains, default.nova_domains),
     )
 
 

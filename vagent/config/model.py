@@ -252,6 +252,31 @@ class ServiceCredentials:
     client_key: Path | None = None
 
 
+class LibvirtMode(StrEnum):
+    """Whether the libvirt watcher registers ports."""
+
+    AUTO = "auto"
+    """Unless something else on this host serves 169.254.169.254."""
+    ON = "true"
+    OFF = "false"
+
+
+class NovaDomains(StrEnum):
+    """What the libvirt watcher does with domains that Nova made."""
+
+    LEAVE = "leave"
+    SERVE = "serve"
+
+
+@dataclass(frozen=True, slots=True)
+class LibvirtConfig:
+    """`<libvirt>`: which domains the libvirt watcher registers ports for."""
+
+    enabled: LibvirtMode = LibvirtMode.AUTO
+    uri: str = "qemu:///system"
+    nova_domains: NovaDomains = NovaDomains.LEAVE
+
+
 STATE_DIRECTORY = Path("/var/lib/vagent")
 CONTRAIL_PORTS = Path("/var/lib/contrail/ports")
 """Where Contrail's tools keep port files, and look for nothing else."""
@@ -281,6 +306,7 @@ class AgentConfig:
     metadata_server: MetadataServerConfig | None = None
     vendordata: VendorDataConfig = VendorDataConfig()
     service_credentials: ServiceCredentials | None = None
+    libvirt: LibvirtConfig = LibvirtConfig()
 
     @property
     def contrail_ports(self) -> Path | None:

@@ -12,7 +12,7 @@ from vagent.ctl.failure import USAGE, CommandError
 from vagent.ctl.parser import Group
 from vagent.ctl.session import Session, uuid_argument
 from vagent.ports.members import parse_address
-from vagent.ports.port import PortTokens
+from vagent.ports.port import NO_NETWORK, PortTokens
 from vagent.web.json_client import ApiError
 
 COLUMNS = {
@@ -28,8 +28,6 @@ COLUMNS = {
     "owner": "owner",
     "state": "state",
 }
-NO_NETWORK = str(uuid5(NAMESPACE_URL, "vagent:no-network"))
-"""The network of ports that are added without naming one."""
 TOKENS = tuple(filter(None, PortTokens))
 TYPES = {"vm": 0, "namespace": 1, "remote": 2}
 

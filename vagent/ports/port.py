@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
+from uuid import NAMESPACE_URL, uuid5
 
 from vagent.ports.identity import identity6_of, read_identity
 
@@ -44,6 +45,8 @@ class PortOwner(StrEnum):
     """The libvirt watcher, which changes and removes ports of its own alone."""
 
 
+NO_NETWORK = str(uuid5(NAMESPACE_URL, "vagent:no-network"))
+"""The network of ports that are added without naming one."""
 PROBE_AUTHOR = "vagentctl explain"
 """Author of the ports that explain registers for a moment. The pid follows, so that
 what a killed one left is recognised."""

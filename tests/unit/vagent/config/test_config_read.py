@@ -23,10 +23,13 @@ from vagent.config.model import (
     ClientTls,
     DataPathConfig,
     EndpointCheckConfig,
+    LibvirtConfig,
+    LibvirtMode,
     LinkLocalFlowsConfig,
     Listen,
     MetadataProxyConfig,
     MetadataServerConfig,
+    NovaDomains,
     OperatorApi,
     Secret,
     SessionMode,
@@ -101,6 +104,8 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
           <host-to-guest>true</host-to-guest>
           <fast-path>true</fast-path>
           <tap-priority>last</tap-priority></data-path>
+        <libvirt><nova-domains>serve</nova-domains><enabled>true</enabled>
+          <uri>qemu:///session</uri></libvirt>
         <endpoint-check><fall>1</fall><rise>3</rise><timeout>0.5</timeout>
           <interval>0.75</interval><services> DNS
           ntp </services></endpoint-check>
@@ -172,6 +177,7 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
             client_ca=tmp_path / "sa",
             instance_directory=Path("/etc"),
         ),
+        libvirt=LibvirtConfig(LibvirtMode.ON, "qemu:///session", NovaDomains.SERVE),
     )
     assert Loaded(expected, ()) == read_config(path)
     elsewhere = ("agent/vendordata", "agent/service-credentials")

@@ -87,6 +87,12 @@ TEXTS_OF = {
     "data-path/host-to-guest": (["true", "0"], ["", "on"]),
     "data-path/when-stopped": (["guard", "remove"], ["", "keep", "GUARD"]),
     "data-path/tap-priority": (["first", "last"], ["", "middle", "First", "1"]),
+    "libvirt/enabled": (["auto", "true", "false"], ["", "yes", "1"]),
+    "libvirt/uri": (
+        ["qemu:///system", "test:///default", "qemu:///system?socket=/run/x"],
+        ["", "qemu", "/run/libvirt", "qemu:///a b", "qemu:///" + "x" * 1017],
+    ),
+    "libvirt/nova-domains": (["leave", "serve"], ["", "true", "Serve"]),
     "introspect/address": (
         ["0.0.0.0", "127.0.0.1", "255.255.255.255"],
         ["256.0.0.1", "127.1", "localhost", "::1", "127.0.0.01", ""],

@@ -1,0 +1,1 @@
+"""The libvirt watcher, a process of its own: domains → ports, through the port API."""
