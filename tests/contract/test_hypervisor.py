@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.vagent.guests.fake_hypervisor import FakeHypervisor
+from vagent.guests.definitions import Definitions
 from vagent.guests.domain_xml import read_domain
 from vagent.guests.hypervisor import (
     Hypervisor,
@@ -18,6 +19,7 @@ from vagent.guests.hypervisor import (
     load_libvirt,
     prepare_loop,
 )
+from vagent.guests.smbios import Asks, asks, prepared
 
 URI = "test:///default"
 XML = """<domain type='test'><name>one</name>
@@ -88,3 +90,36 @@ def test_closing_twice_does_nothing(subject: Subject) -> None:
     """Whatever state it is in."""
     subject.hypervisor.close()
     subject.hypervisor.close()
+
+
+def test_definitions_are_read_and_replaced() -> None:
+    """Of libvirt's test driver: those that run and those that do not."""
+    before = Definitions(URI, may_write=True)
+    before.define(XML)
+    known = {each.name: each for each in before.domains()}
+    assert (False, True) == (known["one"].is_running, known["test"].is_running)
+    assert not read_domain(before.definition("one")).smbios.is_seen
+    before.define(prepared(before.definition("one")))
+    assert Asks.OPENSTACK is asks(read_domain(before.definition("one")))
+    with pytest.raises(HypervisorError, match="test:///default"):
+        before.definition("nobody")
+    with pytest.raises(HypervisorError):
+        before.define("<x/>")
+    admin: Any = load_libvirt().open(URI)
+    admin.lookupByUUIDString(UUID).undefine()  # the driver's domains are all tests'
+    admin.close()
+    before.close()
+    with pytest.raises(HypervisorError):
+        Definitions("qemu:///system?socket=/nonexistent")
+
+
+def test_a_domain_that_was_made_to_run_once() -> None:
+    """It has no definition to change, and the error says what to do."""
+    definitions = Definitions(URI, may_write=True)
+    other: Any = load_libvirt().open(URI)
+    once = other.createXML(XML.replace("one", "once"), 0)
+    with pytest.raises(HypervisorError, match="change what makes it"):
+        definitions.definition("once")
+    once.destroy()
+    other.close()
+    definitions.close()

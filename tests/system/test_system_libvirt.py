@@ -61,9 +61,12 @@ class Host:
 
     def ports(self) -> list[dict[str, Any]]:
         """What `vagentctl port list` shows."""
-        said = self.site.agent.tool(
-            "vagent.ctl", "-o", "json", *self._conf(), "port", "list"
-        )
+        return self.tool("port", "list")
+
+    def tool(self, *argv: str) -> list[dict[str, Any]]:
+        """What vagentctl shows, as JSON."""
+        conf = ("--config", str(self.site.agent.conf))
+        said = self.site.agent.tool("vagent.ctl", "-o", "json", *conf, *argv)
         found: list[dict[str, Any]] = json.loads(said)
         return found
 
@@ -85,9 +88,6 @@ class Host:
             if line.split()[-1] == mac:
                 return line.split()[0]
         raise AssertionError((name, mac))
-
-    def _conf(self) -> tuple[str, str]:
-        return ("--config", str(self.site.agent.conf))
 
 
 @pytest.fixture
@@ -116,6 +116,13 @@ def test_a_domain_has_its_port_as_long_as_it_runs(host: Host) -> None:
     before = {port["mac-address"]: port["id"] for port in host.ports()}
     assert {ONE, TWO} == {port["instance-id"] for port in host.ports()}
     assert all(port["learn"] for port in host.ports())
+
+    listed = host.tool("guest", "list")
+    assert [("one", ONE, "watcher", "Active"), ("two", TWO, "watcher", "Active")] == [
+        (row["name"], row["uuid"], row["owner"], row["state"]) for row in listed
+    ]
+    wrong = ["cloud-init will not ask: vagentctl libvirt prepare one"]
+    assert wrong == listed[0]["wrong"]
 
     old = host.tap("one", MAC1)
     virsh("destroy", "one")

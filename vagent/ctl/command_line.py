@@ -27,6 +27,7 @@ from vagent.ctl import (
     status,
 )
 from vagent.ctl.failure import USAGE, CommandError, exit_code
+from vagent.ctl.guests import commands as guests
 from vagent.ctl.parser import shared_options
 from vagent.ctl.session import Session
 from vagent.ctl.table import printable
@@ -38,6 +39,7 @@ GROUPS = (
     ports,
     provision,
     instances,
+    guests,
     flows,
     introspect,
     data_path,

@@ -60,8 +60,10 @@ def read_domain(text: str) -> Domain:
     )
 
 
-def parse_domain(text: str) -> etree._Element:
-    """The `<domain>` element. Raises WireError."""
+def parse_domain(text: str, *, keep_all: bool = False) -> etree._Element:
+    """The `<domain>` element, with `keep_all` its comments and processing instructions
+    as well. Raises WireError.
+    """
     if len(text) > MAX_XML:
         raise WireError(f"domain: {len(text)} characters of XML, at most {MAX_XML}")
     parser = etree.XMLParser(
@@ -69,8 +71,8 @@ def parse_domain(text: str) -> etree._Element:
         no_network=True,
         huge_tree=False,
         load_dtd=False,
-        remove_comments=True,
-        remove_pis=True,
+        remove_comments=not keep_all,
+        remove_pis=not keep_all,
     )
     try:
         root = etree.fromstring(text.encode(), parser)

@@ -56,7 +56,7 @@ def prepared(text: str) -> str:
     """The definition of a domain with SMBIOS as OpenStack's; other entries stay. The
     same text where nothing needs to change. Raises WireError.
     """
-    root = parse_domain(text)
+    root = parse_domain(text, keep_all=True)
     before = etree.tostring(root)
     system = _child(_sysinfo(root), "system")
     _entry(system, "manufacturer", MANUFACTURER)

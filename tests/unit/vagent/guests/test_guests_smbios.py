@@ -59,6 +59,14 @@ def test_a_prepared_domain_asks(more: str) -> None:
     assert ("hvm" in more) == ("<type>hvm</type>" in after)
 
 
+def test_what_others_wrote_into_a_definition_stays() -> None:
+    """Comments, elements in other namespaces, and text that needs escapes."""
+    more = "<metadata><x:y xmlns:x='urn:x'><!-- c -->&lt;&#228;</x:y></metadata>"
+    after = prepared(made.domain("", more=more))
+    assert "<!-- c -->&lt;ä</x:y>" in after
+    assert 'xmlns:x="urn:x"' in after
+
+
 def test_a_domain_that_asks_is_not_touched() -> None:
     """Not a letter of it."""
     assert made.OVN == prepared(made.OVN)

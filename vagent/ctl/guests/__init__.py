@@ -1,0 +1,1 @@
+"""`vagentctl guest` and `vagentctl libvirt`: the domains of this host."""
