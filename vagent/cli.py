@@ -20,6 +20,7 @@ from vagent.config.model import AgentConfig
 from vagent.config.read import Loaded, read_config
 from vagent.console import quiet_when_unread
 from vagent.errors import ConfigError, KernelError, StoreError, VagentError
+from vagent.observe.journald import journal_behind
 from vagent.observe.logs import LineLog
 from vagent.observe.observer import Observer, describe
 
@@ -115,7 +116,14 @@ def _run(loaded: Loaded) -> int:
 
     config: AgentConfig = loaded.config
     globalLogBeginner.beginLoggingTo(
-        [LineLog(sys.stderr, log_level=config.log_level)], redirectStandardIO=False
+        [
+            LineLog(
+                sys.stderr,
+                log_level=config.log_level,
+                journal=journal_behind(sys.stderr, os.environ),
+            )
+        ],
+        redirectStandardIO=False,
     )
     for warning in loaded.warnings:
         _log.warn("{warning}", warning=warning)

@@ -30,10 +30,13 @@ def to_json(judgements: Iterable[Judgement]) -> list[dict[str, Any]]:
                 "kind": one.subject.kind.value,
                 "id": one.subject.id,
                 "name": one.subject.name,
+                "instance": one.subject.instance,
+                "tap": one.subject.tap,
             },
             "text": one.text,
             "remedy": one.remedy,
             "since": round(one.since, 3),
+            "request": one.request,
         }
         for one in judgements
     ]
@@ -55,12 +58,13 @@ def read_status(document: Any) -> tuple[str, tuple[Judgement, ...]]:
 
 def _judgement(raw: Any) -> Judgement:
     subject = raw["subject"]
-    kind, name = SubjectKind(subject["kind"]), str(subject["name"])
+    kind, named = SubjectKind(subject["kind"]), ("id", "name", "instance", "tap")
     return Judgement(
         JudgementKind(raw["kind"]),
         Severity(raw["severity"]),
-        Subject(kind, str(subject["id"]), name),
+        Subject(kind, *(str(subject.get(name, "")) for name in named)),
         str(raw["text"]),
         str(raw["remedy"]),
         float(raw["since"]),
+        str(raw.get("request", "")),
     )

@@ -10,7 +10,10 @@ from vagent.observe.event import Event, Metric
 
 @dataclass(slots=True)
 class JudgementEvent(Event):
-    """Base: `port_id` is the port that it is about, "" where it is about none."""
+    """Base: `port_id` is the port that it is about, `instance_id` and `tap` are the
+    port's, `endpoint` is the endpoint, `request` a request that met it; "" where it is
+    about none.
+    """
 
     buffer = "Judgements"
     sandesh = "JudgementTrace"
@@ -18,6 +21,10 @@ class JudgementEvent(Event):
     severity: Severity
     subject: str
     port_id: str
+    tap: str
+    instance_id: str
+    endpoint: str
+    request: str
     detail: str
 
     def label(self) -> str:
@@ -71,8 +78,18 @@ def ended(judgement: Judgement, lasted: float) -> JudgementEnded:
     return JudgementEnded(*_about(judgement), lasted)
 
 
-def _about(judgement: Judgement) -> tuple[JudgementKind, Severity, str, str, str]:
+def _about(
+    judgement: Judgement,
+) -> tuple[JudgementKind, Severity, str, str, str, str, str, str, str]:
     subject = judgement.subject
-    port_id = subject.id if subject.kind is SubjectKind.PORT else ""
-    kind, severity = judgement.kind, judgement.severity
-    return kind, severity, str(subject), port_id, judgement.text
+    return (
+        judgement.kind,
+        judgement.severity,
+        str(subject),
+        subject.id if subject.kind is SubjectKind.PORT else "",
+        subject.tap,
+        subject.instance,
+        subject.id if subject.kind is SubjectKind.ENDPOINT else "",
+        judgement.request,
+        judgement.text,
+    )

@@ -12,6 +12,7 @@ from vagent.judgements.judgement import (
     Subject,
     SubjectKind,
 )
+from vagent.metadata.request_id import shown
 from vagent.metadata.upstream.circuit_breaker import BreakerState
 from vagent.metadata.upstream.endpoint import EndpointSnapshot
 from vagent.metadata.upstream.refusal import CERTIFICATE_REMEDY, UpstreamRefusal
@@ -96,8 +97,11 @@ def of_ports(
         if registration is not None and not _is_probe(registration):
             port = registration.port
             name = port.display_name or port.tap
-            subject = Subject(SubjectKind.PORT, port_id, name)
-            yield _of_refusal(found.refusal, subject)
+            subject = Subject(
+                SubjectKind.PORT, port_id, name, port.instance_id, port.tap
+            )
+            request = shown(found.request_id)
+            yield replace(_of_refusal(found.refusal, subject), request=request)
 
 
 def _is_probe(registration: Registration) -> bool:

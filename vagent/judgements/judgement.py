@@ -52,12 +52,14 @@ class Subject:
     """The one that a judgement is about. `id` finds it (the UUID of a port,
     `address:port` of an endpoint, the path of a directory, of the host what of it is
     meant), `name` is what people call
-    it, "" where that is the same.
+    it, "" where that is the same. `instance` and `tap` are those of a port.
     """
 
     kind: SubjectKind
     id: str
     name: str = ""
+    instance: str = ""
+    tap: str = ""
 
     def __str__(self) -> str:
         named = f"{self.name} ({self.id})" if self.name else self.id
@@ -68,7 +70,8 @@ class Subject:
 class Judgement:
     """What is wrong (`text`, a clause about the subject) and what mends it (`remedy`).
 
-    `since` is in seconds since the epoch; 0 until the judgement has begun.
+    `since` is in seconds since the epoch; 0 until the judgement has begun. `request` is
+    a guest's request that met it, by the number that tools show; "" where none did.
     """
 
     kind: JudgementKind
@@ -77,6 +80,7 @@ class Judgement:
     text: str
     remedy: str
     since: float = 0.0
+    request: str = ""
 
     @property
     def key(self) -> tuple[JudgementKind, SubjectKind, str]:

@@ -84,7 +84,8 @@ def of_silent(ports: Sequence[Port]) -> Iterator[Judgement]:
 
 
 def _subject(port: Port) -> Subject:
-    return Subject(SubjectKind.PORT, port.id, port.display_name or port.tap)
+    name = port.display_name or port.tap
+    return Subject(SubjectKind.PORT, port.id, name, port.instance_id, port.tap)
 
 
 def _number(of: Sequence[str], one: str, many: str) -> str:

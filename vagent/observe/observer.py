@@ -173,7 +173,8 @@ class _Lines:
                 )
         self._written += 1
         if self._written <= LOG_LINES_PER_SECOND:
-            self._log.emit(self._level, "{line}", line=one_line(text_of(event)))
+            line = one_line(text_of(event))
+            self._log.emit(self._level, "{line}", line=line, told=event)
 
 
 def _counts(statistics: Statistics, metric: Metric) -> Counts:

@@ -37,11 +37,14 @@ _PROVEN = (
 
 @dataclass(frozen=True, slots=True)
 class PortRefusal:
-    """What nova-api refused to the guest of a port, and the endpoint that said so."""
+    """What nova-api refused to the guest of a port, and the endpoint that said so.
+    `request_id` is the newest request that it refused.
+    """
 
     caller: Caller
     endpoint: str
     refusal: UpstreamRefusal
+    request_id: int
 
 
 class RefusalRecord:
@@ -75,7 +78,7 @@ class RefusalRecord:
                 self.endpoints.pop(endpoint, None)
                 self.ports.pop(caller.port_id, None)
         elif _is_evidence(refusal, path):
-            self._remember(endpoint, caller, refusal)
+            self._remember(endpoint, caller, refusal, request_id)
             self._emit(
                 UpstreamRefused(
                     request_id,
@@ -102,7 +105,11 @@ class RefusalRecord:
         self._changed()
 
     def _remember(
-        self, endpoint: str, caller: Caller, refusal: UpstreamRefusal
+        self,
+        endpoint: str,
+        caller: Caller,
+        refusal: UpstreamRefusal,
+        request_id: int,
     ) -> None:
         if refusal.kind not in _OF_PORTS:
             self.endpoints[endpoint] = refusal
@@ -111,7 +118,8 @@ class RefusalRecord:
             # Nova looks the instance up only when the signature is right.
             self.endpoints.pop(endpoint, None)
         if caller.port_id in self.ports or len(self.ports) < MAX_REFUSED_PORTS:
-            self.ports[caller.port_id] = PortRefusal(caller, endpoint, refusal)
+            found = PortRefusal(caller, endpoint, refusal, request_id)
+            self.ports[caller.port_id] = found
 
     def _changed(self) -> None:
         self.is_empty = not self.endpoints and not self.ports

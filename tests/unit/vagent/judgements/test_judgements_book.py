@@ -28,7 +28,8 @@ PORT = replace(
     DOWN,
     kind=JudgementKind.INSTANCE_UNKNOWN,
     severity=Severity.WRONG,
-    subject=Subject(SubjectKind.PORT, "p1", "web"),
+    subject=Subject(SubjectKind.PORT, "p1", "web", "i1", "tap1"),
+    request="req-1",
 )
 DATE = 1_780_000_000.0
 
@@ -185,3 +186,13 @@ def test_stop_looks_no_more() -> None:
     rig.book.stop()
     rig.book.stop()
     assert [] == rig.clock.getDelayedCalls()
+
+
+def test_events_name_what_a_judgement_is_about() -> None:
+    """Port, tap, instance and request, or the endpoint: each of its own field."""
+    rig = Rig(PORT, DOWN)
+    rig.book.look()
+    of_port, of_endpoint = (event.facts() for event in rig.events)
+    names = ("port_id", "tap", "instance_id", "request", "endpoint")
+    assert ["p1", "tap1", "i1", "req-1", ""] == [of_port[name] for name in names]
+    assert ["", "", "", "", DOWN.subject.id] == [of_endpoint[name] for name in names]

@@ -30,10 +30,17 @@ def test_the_form() -> None:
     assert {
         "kind": "instance-unknown",
         "severity": "wrong",
-        "subject": {"kind": "port", "id": "p1", "name": "web"},
+        "subject": {
+            "kind": "port",
+            "id": "p1",
+            "name": "web",
+            "instance": "i1",
+            "tap": "tap1",
+        },
         "text": "down: refused",
         "remedy": "look there",
         "since": 100.0,
+        "request": "req-1",
     } == to_json((PORT,))[0]
 
 

@@ -8,7 +8,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from vagent.judgements.judge import judge, of_endpoints, of_ports, of_refusing
-from vagent.judgements.judgement import JudgementKind, Severity, SubjectKind
+from vagent.judgements.judgement import JudgementKind, Severity, Subject, SubjectKind
+from vagent.metadata import request_id
 from vagent.metadata.events import Caller
 from vagent.metadata.upstream.circuit_breaker import BreakerState
 from vagent.metadata.upstream.endpoint import EndpointSnapshot, ProbeSnapshot
@@ -23,6 +24,7 @@ from vagent.ports.port import PROBE_AUTHOR, Port, Registration
 UP = EndpointSnapshot("192.0.2.1:8775", "nova", BreakerState.UP, 0, 0, 0, None)
 DOWN = replace(UP, address="192.0.2.2:8775", state=BreakerState.DOWN, problem="refused")
 PORT = Port("p", "i", "t", "", "web", "tap1", "", IPv4Address("10.0.0.3"), None)
+CALLER = Caller("p", "tap1", "10.0.0.3")
 REGISTRATION = Registration(PORT, 2, IPv4Address("169.254.64.2"))
 SIGNATURE = read_refusal(403, b"Invalid proxy request signature.", b"/openstack")
 UNKNOWN = read_refusal(404, b"The resource could not be found.", b"/openstack")
@@ -113,15 +115,12 @@ def test_a_certificate_that_is_refused_over_http(certificate: str, end: str) -> 
 def test_a_port_that_nova_does_not_know(name: str, shown: str) -> None:
     """By the name that people gave it, else by its tap."""
     assert UNKNOWN is not None
-    refused = {"p": PortRefusal(Caller("p", "tap1", "10.0.0.3"), "nova", UNKNOWN)}
+    refused = {"p": PortRefusal(CALLER, "nova", UNKNOWN, 7)}
     named = replace(REGISTRATION, port=replace(PORT, display_name=name))
     (found,) = of_ports(refused, {"p": named}.get)
     assert JudgementKind.INSTANCE_UNKNOWN is found.kind
-    assert (SubjectKind.PORT, "p", shown) == (
-        found.subject.kind,
-        found.subject.id,
-        found.subject.name,
-    )
+    subject = Subject(SubjectKind.PORT, "p", shown, PORT.instance_id, "tap1")
+    assert (subject, request_id.shown(7)) == (found.subject, found.request)
 
 
 def test_all_of_it_together() -> None:
@@ -150,7 +149,7 @@ def test_all_of_it_together() -> None:
 def test_the_probe_of_explain_is_not_judged() -> None:
     """It stands for a port, of which explain tells; it goes at once."""
     assert UNKNOWN is not None
-    refused = {"p": PortRefusal(Caller("p", "tap1", "10.0.0.3"), "nova", UNKNOWN)}
+    refused = {"p": PortRefusal(CALLER, "nova", UNKNOWN, 7)}
     probe = replace(PORT, author=f"{PROBE_AUTHOR} 4711")
     assert [] == [*of_ports(refused, {"p": replace(REGISTRATION, port=probe)}.get)]
 
@@ -158,5 +157,5 @@ def test_the_probe_of_explain_is_not_judged() -> None:
 def test_a_port_that_is_gone_is_not_judged() -> None:
     """Whatever was refused to its guest."""
     assert UNKNOWN is not None
-    refused = {"p": PortRefusal(Caller("p", "tap1", "10.0.0.3"), "nova", UNKNOWN)}
+    refused = {"p": PortRefusal(CALLER, "nova", UNKNOWN, 7)}
     assert [] == [*of_ports(refused, lambda _: None)]

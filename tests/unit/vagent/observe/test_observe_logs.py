@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from io import StringIO
 
 import pytest
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from tests.unit.vagent.judgements.test_judgements_book import PORT as JUDGEMENT
+from vagent.judgements.events import began
+from vagent.observe.event import Event
+from vagent.observe.journald import JournalSocket
 from vagent.observe.logs import MAX_LINE, LineLog
+from vagent.observe.observer import Observer
 
 
 class Terminal(StringIO):
@@ -110,3 +117,82 @@ def test_what_twisted_says_of_itself(level: str, said: str, *, written: bool) ->
     own = Logger("twisted.web", observer=LineLog(stream, log_level=level))
     getattr(own, said)("Starting factory")
     assert written is ("Starting factory" in stream.getvalue())
+
+
+class Taking(JournalSocket):
+    """A journal that keeps what it gets, or takes nothing."""
+
+    def __init__(self, *, takes: bool = True) -> None:
+        self.entries: list[dict[str, str]] = []
+        self.takes = takes
+
+    def send(self, entry: Mapping[str, str]) -> bool:
+        self.entries.append(dict(entry))
+        return self.takes
+
+
+@dataclass(slots=True)
+class Told(Event):
+    """Something of a guest, with more than may be told by name."""
+
+    level = "warn"
+    port_id: str
+    tap: str
+    path: str
+
+    def text(self) -> str:
+        return "a guest was told of"
+
+
+def entries_of(event: Event, journal: Taking, stream: StringIO) -> list[dict[str, str]]:
+    log = Logger("vagent", observer=LineLog(stream, log_level="info", journal=journal))
+    Observer(now=lambda: 0.0, log_level="info", log=log).emit(event)
+    return journal.entries
+
+
+def test_the_journal_gets_fields() -> None:
+    """The line, its priority, what it is, and whom it is about: those on the list, and
+    where there is something. Nothing is written twice.
+    """
+    stream = StringIO()
+    assert [
+        {
+            "MESSAGE": "a guest was told of",
+            "PRIORITY": "4",
+            "SYSLOG_IDENTIFIER": "vagent",
+            "EVENT": "Told",
+            "PORT": "p1",
+        }
+    ] == entries_of(Told("p1", "", "/secret"), Taking(), stream)
+    assert "" == stream.getvalue()
+
+
+def test_a_judgement_names_port_instance_and_request() -> None:
+    """So that `journalctl PORT=…` finds when it began and ended."""
+    event = began(JUDGEMENT)
+    (entry,) = entries_of(event, Taking(), StringIO())
+    named = {name: entry[name] for name in ("PORT", "INSTANCE", "REQUEST_ID", "TAP")}
+    assert {
+        "PORT": "p1",
+        "INSTANCE": "i1",
+        "REQUEST_ID": "req-1",
+        "TAP": "tap1",
+    } == named
+    assert "instance-unknown" == entry["KIND"]
+
+
+def test_other_lines_go_there_without_fields() -> None:
+    """Of Twisted, or of the start."""
+    journal = Taking()
+    log = LineLog(StringIO(), log_level="info", journal=journal)
+    Logger("vagent", observer=log).error("no {what}", what="room")
+    assert [
+        {"MESSAGE": "no room", "PRIORITY": "3", "SYSLOG_IDENTIFIER": "vagent"}
+    ] == journal.entries
+
+
+def test_what_the_journal_does_not_take_is_a_line() -> None:
+    """On the stream, which leads there as well."""
+    stream = StringIO()
+    entries_of(Told("p1", "", ""), Taking(takes=False), stream)
+    assert "<4>a guest was told of\n" == stream.getvalue()
