@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.namespaces import LabError, Machine
+from lab.virtual import MEMORY_MIB
 from lab.waiting import wait_for
 
 _LIBVIRTD = """\
@@ -38,11 +39,18 @@ mount --bind {folder}/log /var/log/libvirt
 exec libvirtd -f {folder}/libvirtd.conf -p {folder}/libvirtd.pid
 """
 _DOMAIN = """\
-<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>{more}
- <memory unit='MiB'>32</memory><os><type arch='x86_64'>hvm</type></os>
+<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid>
+ <memory unit='MiB'>{memory}</memory>
+ <os><type arch='x86_64'>hvm</type>{boot}</os>
  <features><acpi/></features>
  <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
-  {interfaces}<memballoon model='none'/></devices></domain>
+  {interfaces}<serial type='pty'/><memballoon model='none'/></devices></domain>
+"""
+
+
+_BOOT = """\
+<kernel>{folder}/kernel</kernel><initrd>{folder}/initrd</initrd>
+<cmdline>console=ttyS0 rdinit=/init panic=1 quiet loglevel=0</cmdline>
 """
 
 
@@ -97,11 +105,25 @@ class Libvirtd:
         """The process id of a running domain's QEMU."""
         return int((self.folder / "state" / "qemu" / f"{name}.pid").read_text())
 
-    def define(self, name: str, uuid: str, interfaces: str, more: str = "") -> None:
-        """Define a domain, or change the definition."""
+    def console(self, name: str) -> Path:
+        """The terminal of a running domain's serial port."""
+        return Path(self.virsh("ttyconsole", name).strip())
+
+    def define(
+        self, name: str, uuid: str, interfaces: str, system: Path | None = None
+    ) -> None:
+        """Define a domain, or change the definition. `system` is a folder with a kernel
+        and an initramfs that it boots.
+        """
         file = self.folder / f"{name}.xml"
         file.write_text(
-            _DOMAIN.format(name=name, uuid=uuid, interfaces=interfaces, more=more)
+            _DOMAIN.format(
+                name=name,
+                uuid=uuid,
+                interfaces=interfaces,
+                memory=MEMORY_MIB if system else 32,
+                boot=_BOOT.format(folder=system) if system else "",
+            )
         )
         self.virsh("define", str(file))
 

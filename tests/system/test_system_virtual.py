@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import select
 import sys
+import tty
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab.agent import SOURCE
+from lab.agent import SOURCE, configuration
 from lab.guests import Guest, Wiring
+from lab.libvirt import Libvirtd
 from lab.namespaces import Machine
-from lab.virtual import VirtualMachine, leasing
+from lab.virtual import BOOT_DEADLINE, VirtualMachine, leasing
 from lab.waiting import wait_for
 from tests.system.test_system_life import port_state
 
@@ -151,3 +155,58 @@ def test_a_virtual_machine_that_is_switched_off_and_on(rig: Rig) -> None:
         assert guest.instance_id == document(virtual, "169.254.169.254")["uuid"]
         virtual.power_off()
         wait_for(lambda: port_state(rig.site, guest), "Inactive < no-dev >".__eq__)
+
+
+def said_until(console: FileIO, words: bytes) -> bytes:
+    """What a virtual machine says on its terminal, up to these words."""
+    said = b""
+    while words not in said:
+        assert select.select([console], [], [], BOOT_DEADLINE)[0], said[-2000:]
+        said += console.read(4096).replace(b"\r", b"")
+    return said
+
+
+def test_a_domain_of_libvirts_that_nobody_registered(idle_site: Any) -> None:
+    """It is started, gets an address by DHCP, and its metadata under that address: the
+    watcher has registered it, and the agent has learned the address.
+    """
+    site = idle_site
+    gateway = Machine(site.gateway("blue"))
+    libvirtd = Libvirtd(site.lab.host, Path(site.folder) / "libvirt")
+    instance, path = str(uuid.uuid4()), "/openstack/latest/meta_data.json"
+    extra = f"<libvirt><enabled>true</enabled><uri>{libvirtd.uri}</uri></libvirt>"
+    site.agent.config = configuration(Path(site.folder), extra=extra)
+    described = Path(site.folder) / "instance.json"
+    described.write_text(
+        json.dumps({"uuid": instance, "tenant_id": "libvirt", "name": "frank"})
+    )
+    dhcp = leasing(
+        gateway, Path(site.folder) / "dhcp", ADDRESS, busybox=BUILT / "busybox"
+    )
+    libvirtd.start()
+    try:
+        with dhcp:
+            site.agent.start()
+            site.provision()
+            site.agent.tool("vagent.ctl", "instance", "add", str(described))
+            site.start_on_host(
+                [sys.executable, "-m", "vagent.guests.process",
+                 "--config", str(site.agent.conf)]
+            )  # fmt: skip
+            libvirtd.define(
+                "frank",
+                instance,
+                "<interface type='bridge'><mac address='52:54:00:00:00:0f'/>"
+                "<source bridge='blue'/><model type='virtio'/></interface>",
+                BUILT,
+            )
+            libvirtd.virsh("start", "frank")
+            with libvirtd.console("frank").open("r+b", buffering=0) as console:
+                tty.setraw(console.fileno())
+                said_until(console, b"\nready 0\n")
+                console.write(f"wget -q -O - http://169.254.169.254{path}\n".encode())
+                said = said_until(console, b"\ndone 0\n")
+    finally:
+        libvirtd.end()
+    facts = json.loads(said[said.index(b"{") : said.rindex(b"}") + 1])
+    assert (instance, "frank") == (facts["uuid"], facts["name"])

@@ -21,6 +21,9 @@ from vagent.ports.members import MAX_NAME, parse_address
 from vagent.ports.port import NO_NETWORK, Port, PortOwner
 
 AUTHOR = "vagent-libvirt"
+PROJECT = "libvirt"
+"""The project of domains that Nova did not make. The embedded server answers a guest
+only where its instance names the same one."""
 NAME_OF_TAP = 11
 """Characters of a port's UUID in the tap's name, after `tap`: 14 in all, which Nova and
 Neutron call NIC_NAME_LEN."""
@@ -87,7 +90,7 @@ def wanted_port(domain: Domain, interface: Interface) -> WantedPort:
     ip6 = next((one for one in addresses if isinstance(one, IPv6Address)), None)
     further = [str(one) for one in addresses if one not in (ip, ip6)]
     name = domain.nova.name if domain.nova and domain.nova.name else domain.name
-    project = domain.nova.project if domain.nova else ""
+    project = domain.nova.project if domain.nova else PROJECT
     members: Json = {
         "id": _port_id(domain, interface, nova_port),
         "instance-id": domain.uuid,

@@ -82,7 +82,7 @@ def test_a_plain_domain_is_its_own_instance() -> None:
     """Its address is learned, IPv4 and IPv6."""
     port = only(PLAIN)
     assert (made.INSTANCE, "instance-0000000e") == (port.instance_id, port.display_name)
-    assert (None, None, True, "") == (
+    assert (None, None, True, "libvirt") == (
         port.address, port.address6, port.learn, port.tenant_id
     )  # fmt: skip
 
