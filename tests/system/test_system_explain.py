@@ -6,15 +6,28 @@ import json
 import re
 import shlex
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Dot1Q, Ether
+from scapy.packet import Packet
 
+from lab.agent import port_add
+from lab.guests import Guest
+from lab.namespaces import inside
 from lab.waiting import wait_for
+from tests.system.test_tap_who import send
+from vagent.config.model import DataPathConfig
+from vagent.datapath.fast_path.compose import ingress_hook_of
+from vagent.datapath.tap.layout import DropReason
+from vagent.datapath.tap.probe import TapPrograms
 
 pytestmark = pytest.mark.system
 
@@ -25,7 +38,9 @@ def run_explain(site: Any, *words: str) -> tuple[int, dict[str, dict[str, Any]]]
     """Exit code, and the last step of each name."""
     argv = [sys.executable, "-m", "vagent.ctl", "-o", "json"]
     command = [*argv, "--config", str(site.agent.conf), "explain", *words]
-    said = site.lab.host.run("sh", "-c", f"{shlex.join(command)}; echo $?", check=False)
+    shell = ["sh", "-c", f"{shlex.join(command)}; echo $?"]
+    host = site.lab.host
+    said = host.run(*host.with_bpf_files(shell), check=False)
     text, _, code = said.strip().rpartition("\n")
     return int(code), {step["name"]: step for step in json.loads(text)}
 
@@ -156,6 +171,129 @@ def test_without_the_agent(site: Any) -> None:
     assert ["agent"] == list(steps)
 
 
+def asking(guest: Guest, **fields: Any) -> Packet:
+    """What opens a connection of the guest to the service."""
+    mac = fields.pop("mac", guest.mac)
+    tags = [Dot1Q(vlan=tag) for tag in fields.pop("tags", ())]
+    frame: Packet = Ether(src=mac, dst="02:de:ad:be:ef:99")
+    for tag in tags:
+        frame = frame / tag
+    packet = IP(**{"src": guest.address, "dst": "169.254.169.254"} | fields)
+    return frame / packet / TCP(sport=40001, dport=80)
+
+
+def counted(site: Any, guest: Guest) -> tuple[object, ...]:
+    """All that the kernel and the agent count for a guest and its tap."""
+    port = json.loads(
+        site.agent.tool("vagent.ctl", "-o", "json", "port", "show", guest.port_id)
+    )
+
+    def at_taps() -> list[tuple[object, ...]]:
+        with TapPrograms(
+            "vagent",
+            partial(ingress_hook_of, DataPathConfig()),
+            site.lab.host.bpf_files,
+        ) as programs:
+            found = programs.seen()
+        sent = [
+            (way, seen.packets, seen.last, seen.drops) for way, seen in found.guests
+        ]
+        return [*sent, *sorted(found.refused)]
+
+    drops = [site.counter(reason.word) for reason in DropReason]
+    asked = inside(site.lab.host.name, at_taps)
+    return port.get("refused"), drops, asked, traced(site, guest)
+
+
+@pytest.mark.parametrize(
+    ("used", "said"),
+    [
+        ({"mac": "02:00:00:00:00:99"}, "another MAC address"),
+        ({"src": "10.0.0.66"}, "another address"),
+        ({"tags": (7,)}, "another VLAN"),
+    ],
+)
+def test_a_guest_that_is_not_as_registered(
+    site: Any, used: dict[str, Any], said: str
+) -> None:
+    """The probe uses what the guest was last seen to use, and its own tap refuses that,
+    with the remedy. Nothing is counted for the guest, neither then nor when it is as
+    registered, and it is served as before.
+    """
+    alice = site.alice()
+    site.introduce(alice)
+    site.provision()
+    send(alice, asking(alice, **used))
+    wait_for(lambda: counted(site, alice)[0])
+    before = counted(site, alice)[1:]
+    code, steps = run_explain(site, "--port", alice.port_id)
+    assert 1 == code
+    assert "its guest was last seen" in steps["probe"]["detail"]
+    assert steps["tap"]["ok"] is False
+    assert f"spoofed ({said})" in steps["tap"]["detail"]
+    assert f"registered is {alice.mac} {alice.address}" in steps["tap"]["detail"]
+    assert "register what the guest uses" in steps["tap"]["remedy"]
+    assert "connect" not in steps
+    assert before == counted(site, alice)[1:]
+    send(alice, asking(alice))
+    before = counted(site, alice)[1:]
+    code, steps = run_explain(site, "--port", alice.port_id)
+    assert (0, True) == (code, steps["tap"]["ok"])
+    assert before == counted(site, alice)[1:]
+
+
+@pytest.mark.kernel
+def test_a_guest_in_a_vlan(site: Any) -> None:
+    """The probe wears its tag, and answers come without."""
+    alice = site.alice()
+    site.introduce(alice)
+    site.provision()
+    site.agent.tool("vagent.ctl", "port", "del", alice.port_id)
+    site.agent.tool(*port_add(alice), "--vlan", "7")
+    send(alice, asking(alice, tags=(7,)))
+    code, steps = run_explain(site, "--port", alice.port_id, "GET", "/openstack")
+    assert f"from {alice.mac} {alice.address} VLAN 7" in steps["probe"]["detail"]
+    assert (0, True) == (code, steps["response"]["ok"])
+
+
+def test_a_guest_at_anothers_tap(site: Any) -> None:
+    """It is sought where it was seen, and that is said."""
+    alice, bob = site.alice(), site.bob()
+    site.introduce(alice, bob)
+    site.provision()
+    send(bob, asking(alice))
+    code, steps = run_explain(site, "--port", alice.port_id)
+    assert 1 == code
+    assert f"the program at {bob.tap} refuses" in steps["tap"]["detail"]
+    assert "another tap" in steps["tap"]["detail"]
+
+
+def test_a_tap_without_the_program(site: Any) -> None:
+    """No probe is sent into it: it would go where the host sends it."""
+    alice = site.alice()
+    site.introduce(alice)
+    site.provision()
+    hook = partial(ingress_hook_of, DataPathConfig())
+    files = site.lab.host.bpf_files
+
+    def is_there() -> bool:
+        with TapPrograms("vagent", hook, files) as programs:
+            return programs.is_at(socket.if_nametoindex(alice.tap))
+
+    assert inside(site.lab.host.name, is_there)
+    site.agent.process.send_signal(signal.SIGSTOP)
+    try:
+        site.lab.host.run("tc", "qdisc", "del", "dev", alice.tap, "ingress")
+        assert not inside(site.lab.host.name, is_there)
+    finally:
+        site.agent.process.send_signal(signal.SIGCONT)
+    site.lab.host.run("ip", "link", "del", alice.tap)
+    code, steps = run_explain(site, "--port", alice.port_id)
+    assert 1 == code
+    assert steps["tap"]["detail"] == f"this host has no interface {alice.tap}"
+    assert "probe" not in steps
+
+
 def test_a_killed_probe_leaves_a_port_at_most(site: Any) -> None:
     """Tap and namespace go with the process; the port goes with the next probe."""
     alice = site.alice()
@@ -166,7 +304,8 @@ def test_a_killed_probe_leaves_a_port_at_most(site: Any) -> None:
           ' "vagent1" drop; }; }'),
     )  # fmt: skip
     argv = [sys.executable, "-m", "vagent.ctl", "--config", str(site.agent.conf)]
-    probe = site.lab.host.start([*argv, "explain", "--port", alice.port_id])
+    asked = [*argv, "explain", "--port", alice.port_id]
+    probe = site.lab.host.start(site.lab.host.with_bpf_files(asked))
     wait_for(lambda: len(leftovers(site)) >= 2)
     probe.kill()
     probe.wait()
@@ -202,7 +341,8 @@ def test_a_wrong_secret_is_named_with_its_remedy(idle_site: Any, ask: Any) -> No
         assert "metadata_proxy_shared_secret" in steps[name]["remedy"]
     command = (sys.executable, "-m", "vagent.ctl", "--config")
     words = (str(idle_site.agent.conf), "explain", "--port", alice.port_id)
-    said = idle_site.lab.host.run(*command, *words, check=False)
+    host = idle_site.lab.host
+    said = host.run(*host.with_bpf_files([*command, *words]), check=False)
     assert "metadata_proxy_shared_secret" in said
 
 

@@ -6,35 +6,18 @@ stands for the port's, for a moment; everything above the tap is the real path.
 
 from __future__ import annotations
 
-import os
-import secrets
 import signal
-import time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
-from pathlib import Path
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
-from uuid import uuid4
 
-from introspect.trace_json import PATH
-from vagent.config.metadata_address import METADATA_ADDRESS
-from vagent.config.model import AgentConfig
 from vagent.ctl.doctor import Servers, needs_root, servers
 from vagent.ctl.explaining.observed import (
-    MetadataService,
-    ProbeReply,
     ProbeRequest,
-    ProbeResult,
     ShownPort,
-    TracedEvent,
-    moved,
-    proxy_events,
-    read_counters,
     read_service,
-    read_trace,
-    verdicts,
 )
 from vagent.ctl.explaining.step import PathStep
 from vagent.ctl.explaining.tell import (
@@ -42,7 +25,6 @@ from vagent.ctl.explaining.tell import (
     about_judgements,
     about_port,
     about_service,
-    tell,
 )
 from vagent.ctl.failure import FAILED, UNAVAILABLE, USAGE, CommandError
 from vagent.ctl.parser import add_command
@@ -52,7 +34,6 @@ from vagent.errors import VagentError
 from vagent.judgements.codec import PATH as STATUS
 from vagent.judgements.codec import read_status
 from vagent.judgements.judgement import Judgement
-from vagent.ports.port import PROBE_AUTHOR
 from vagent.web.json_client import ApiError
 
 METHODS = ("GET", "HEAD")
@@ -163,12 +144,13 @@ def _steps(session: Session, port_id: str, asked: ProbeRequest) -> Iterator[Path
     yield from about_judgements(_judgements(apis), port)
     if not port.has_address:
         return
+    # What looks at the kernel takes a while to load.
+    from vagent.ctl.explaining.attempt import Attempt
+
     try:
-        seen = _observe(apis, config, port, service, asked)
+        yield from Attempt(apis, config.data_path, port, service, asked).steps()
     except VagentError as error:
         yield PathStep("probe", ok=False, detail=str(error))
-        return
-    yield from tell(seen)
 
 
 def _judgements(apis: Servers) -> tuple[Judgement, ...]:
@@ -177,108 +159,6 @@ def _judgements(apis: Servers) -> tuple[Judgement, ...]:
         return read_status(apis.introspect.json("GET", STATUS))[1]
     except VagentError:
         return ()
-
-
-def _observe(
-    apis: Servers,
-    config: AgentConfig,
-    port: ShownPort,
-    service: MetadataService | None,
-    asked: ProbeRequest,
-) -> ProbeResult:
-    """Make the probe, ask, look, and take everything away again."""
-    # scapy takes a third of a second to load
-    from vagent.ctl.explaining.probe import ProbeGuest
-
-    _remove_leftovers(apis)
-    address = service.address if service else str(METADATA_ADDRESS)
-    number = service.port if service else 80
-    tap = f"vgx{secrets.token_hex(4)}"
-    began = time.monotonic()
-    with ProbeGuest(tap, port) as guest, _registered(apis, port, tap) as probe:
-        prepared = time.monotonic() - began
-        before = _counters(config)
-        arp = guest.arp(address)
-        answered = guest.request(asked, address, number)
-        time.sleep(SETTLE)
-        return ProbeResult(
-            asked=asked,
-            port=port,
-            service=service,
-            probe=probe,
-            prepared=prepared,
-            answered=_with_arp(answered, arp),
-            verdicts=verdicts(
-                _trace(apis, "LinkLocalFlow"), probe.id, answered.source_port
-            ),
-            proxy=proxy_events(
-                _trace(apis, "Metadata"),
-                probe.id,
-                answered.began,
-                answered.ended + SETTLE,
-            ),
-            counters=moved(before, _counters(config)),
-        )
-
-
-def _with_arp(answered: ProbeReply, arp: ProbeReply) -> ProbeReply:
-    return replace(
-        answered,
-        arp_asked=arp.arp_asked,
-        arp_answered=arp.arp_answered,
-        arp_mac=arp.arp_mac,
-    )
-
-
-@contextmanager
-def _registered(apis: Servers, port: ShownPort, tap: str) -> Iterator[ShownPort]:
-    """The probe's port, for a while."""
-    port_id = str(uuid4())
-    body = {
-        "id": port_id,
-        "instance-id": port.instance,
-        "vn-id": port.network,
-        "vm-project-id": port.tenant,
-        "display-name": f"explain {port.name}"[:64],
-        "ip-address": port.address,
-        "ip6-address": "None",
-        "mac-address": port.mac,
-        "system-name": tap,
-        "type": 0,
-        "rx-vlan-id": -1,
-        "tx-vlan-id": -1,
-        "author": f"{PROBE_AUTHOR} {os.getpid()}",
-        "owner": "cli",
-    }
-    if port.project:
-        body["project-id"] = port.project
-    try:
-        apis.port_api.call("POST", "/port", body)
-        yield ShownPort.of(apis.port_api.json("GET", f"/port/{port_id}"))
-    finally:
-        with suppress(ApiError):
-            apis.port_api.call("DELETE", f"/port/{port_id}")
-
-
-def _remove_leftovers(apis: Servers) -> None:
-    """Ports of an explain that was killed: its tap went with it."""
-    for raw in apis.port_api.json("GET", "/ports"):
-        author = str(raw.get("author") or "")
-        if author.startswith(f"{PROBE_AUTHOR} "):
-            pid = author.removeprefix(f"{PROBE_AUTHOR} ")
-            if pid.isdecimal() and not Path("/proc", pid).exists():
-                apis.port_api.call("DELETE", f"/port/{raw['id']}")
-
-
-def _trace(apis: Servers, buffer: str) -> tuple[TracedEvent, ...]:
-    return read_trace(apis.introspect.json("GET", f"{PATH}/{buffer}"))
-
-
-def _counters(config: AgentConfig) -> dict[str, int]:
-    from vagent.doctor.commands import ask
-
-    listed = ask(["nft", "-j", "list", "counters"])
-    return read_counters(listed.out, config.data_path.name)
 
 
 @contextmanager

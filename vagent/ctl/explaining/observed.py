@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from introspect.trace_json import ENTRY_MEMBERS, VERSION
+from vagent.ctl.explaining.trial import TapTrial
 from vagent.errors import WireError
 
 VERDICT = "FlowDecided"
@@ -46,6 +47,10 @@ class ShownPort:
     state: str
     project: str = ""
     """The tenant letter for letter, where it is no UUID."""
+    vlan: int = 0
+    """Of the guest's frames, 0 for none."""
+    further: tuple[str, ...] = ()
+    """More addresses."""
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> ShownPort:
@@ -53,7 +58,20 @@ class ShownPort:
         names = ("id", "display-name", "instance-id", "vm-project-id", "vn-id")
         where = ("system-name", "mac-address", "ip-address", "mdata-ip", "state")
         every = (*names, *where, "project-id")
-        return cls(*(str(raw.get(name) or "") for name in every))
+        vlan = max(int(raw.get("rx-vlan-id") or 0), 0)
+        further = tuple(map(str, raw.get("further-addresses") or ()))
+        known: list[Any] = [str(raw.get(name) or "") for name in every]
+        return replace(cls(*known), vlan=vlan, further=further)
+
+    def __str__(self) -> str:
+        """What is registered of its guest's frames."""
+        tag = f" VLAN {self.vlan}" if self.vlan else ""
+        return f"{self.mac} {', '.join(self.addresses)}{tag} at {self.tap}"
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The main one and others."""
+        return self.address, *self.further
 
     @property
     def has_address(self) -> bool:
@@ -107,6 +125,7 @@ class ProbeResult:
     service: MetadataService | None
     probe: ShownPort
     prepared: float
+    trial: TapTrial
     answered: ProbeReply
     verdicts: tuple[TracedEvent, ...] = ()
     proxy: tuple[TracedEvent, ...] = ()

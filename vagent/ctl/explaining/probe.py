@@ -8,8 +8,10 @@ the tap.
 from __future__ import annotations
 
 import ctypes
+import errno
 import http.client
 import os
+import select
 import socket
 import subprocess
 import threading
@@ -29,6 +31,8 @@ ARP_PATIENCE = 1.0
 CONNECT_PATIENCE = 5.0
 REPLY_PATIENCE = 40.0
 """Seconds: a request is held for 8 and answered within 30 by default."""
+LOOK_AGAIN = 0.1
+"""Seconds between two looks whether the tap has refused the probe."""
 MAX_BODY = 16 * 1024 * 1024
 """Bytes that are counted, and thrown away."""
 _CLONE_NEWNET = 0x40000000
@@ -64,9 +68,17 @@ class ProbeGuest:
         """Ask who has the address."""
         return self._inside(lambda: _arp(self._port, address))
 
-    def request(self, asked: ProbeRequest, address: str, port: int) -> ProbeReply:
-        """Connect and ask. Never raises for what the network does."""
-        return self._inside(lambda: _request(asked, address, port))
+    def request(
+        self,
+        asked: ProbeRequest,
+        address: str,
+        port: int,
+        is_refused: Callable[[], bool],
+    ) -> ProbeReply:
+        """Connect and ask. Never raises for what the network does. `is_refused` says
+        that there is nothing to wait for.
+        """
+        return self._inside(lambda: _request(asked, (address, port), is_refused))
 
     def _wire(self) -> None:
         thread = self._inside(threading.get_native_id)
@@ -125,18 +137,35 @@ def _arp(port: ShownPort, address: str) -> ProbeReply:
     return ProbeReply(arp_asked=began)
 
 
-def _request(asked: ProbeRequest, address: str, port: int) -> ProbeReply:
+def _request(
+    asked: ProbeRequest, service: tuple[str, int], is_refused: Callable[[], bool]
+) -> ProbeReply:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
-        connection.settimeout(CONNECT_PATIENCE)
         connection.bind(("", 0))
         got = ProbeReply(source_port=connection.getsockname()[1], began=_date())
         try:
-            connection.connect((address, port))
+            _connect(connection, service, is_refused)
         except OSError as error:
             return replace(got, failure=_why(error), ended=_date())
         got = replace(got, connected=_date())
         connection.settimeout(REPLY_PATIENCE)
-        return _exchange(asked, address, connection, got)
+        return _exchange(asked, service[0], connection, got)
+
+
+def _connect(
+    connection: socket.socket,
+    service: tuple[str, int],
+    is_refused: Callable[[], bool],
+) -> None:
+    connection.setblocking(False)
+    code, end = connection.connect_ex(service), time.monotonic() + CONNECT_PATIENCE
+    while code == errno.EINPROGRESS:
+        if select.select([], [connection], [], LOOK_AGAIN)[1]:
+            code = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        elif is_refused() or time.monotonic() > end:
+            raise TimeoutError
+    if code:
+        raise OSError(code, os.strerror(code))
 
 
 def _exchange(

@@ -17,6 +17,7 @@ from vagent.ctl.explaining.observed import (
     is_shared,
 )
 from vagent.ctl.explaining.step import PathStep
+from vagent.ctl.explaining.trial import LastSeen, TapTrial
 from vagent.judgements.judgement import Judgement, SubjectKind
 
 _MEANING = {
@@ -32,6 +33,19 @@ _MEANING = {
     "stopping": "dropped: the agent stops; the next one answers",
     "protocol": "refused: the service does not speak this protocol",
 }
+
+_NO_PROGRAM = (
+    "the agent puts its program back within seconds; where it does not stay,"
+    " vagentctl doctor names who else is at the tap"
+)
+_UNREGISTERED = (
+    "register what the guest uses (vagentctl port del {port}, then port add; the"
+    " orchestrator), or let it use what is registered"
+)
+_OTHER_REFUSAL = (
+    "vagentctl port show lists what was refused; docs/operations.md says what each"
+    " reason means"
+)
 
 STORIES = {
     "RequestForwarded": "{method} {path} accepted as request {request}",
@@ -99,8 +113,12 @@ def about_judgements(
 
 
 def tell(seen: ProbeResult) -> Iterator[PathStep]:
-    """The steps from the probe's tap on, in the order of time."""
+    """The steps from the guest's tap on, in the order of time."""
     yield _replaced(seen)
+    at_tap = about_trial(seen.port, seen.trial)
+    yield at_tap
+    if not at_tap.ok:  # what follows would be about nothing but that
+        return
     yield _arp(seen)
     yield from _verdict(seen)
     yield _connected(seen)
@@ -119,14 +137,47 @@ def tell(seen: ProbeResult) -> Iterator[PathStep]:
     yield from _counters(seen)
 
 
+def about_trial(port: ShownPort, trial: TapTrial) -> PathStep:
+    """What the program at the tap says to what the guest was last seen to use."""
+    seen = trial.seen
+    if trial.missing:
+        return PathStep("tap", False, trial.missing, remedy=_NO_PROGRAM)
+    if trial.was_let_in and not trial.refusal:
+        return PathStep("tap", True, f"the program at {seen.tap} lets {seen} in")
+    if not trial.refusal:
+        detail = f"no frame of the probe met the agent's program at {seen.tap}"
+        return PathStep("tap", False, detail, remedy=_NO_PROGRAM)
+    differs = " and ".join(f"another {each}" for each in differences(port, seen))
+    why = f" ({differs})" if differs else ""
+    return PathStep(
+        "tap",
+        False,
+        f"the program at {seen.tap} refuses {seen}: {trial.refusal}{why}; registered is"
+        f" {port}",
+        remedy=_UNREGISTERED.format(port=port.id) if differs else _OTHER_REFUSAL,
+    )
+
+
+def differences(port: ShownPort, seen: LastSeen) -> Iterator[str]:
+    """What of a guest is not as registered."""
+    compared = (
+        ("tap", seen.tap != port.tap),
+        ("VLAN", seen.is_service_tag or seen.vlan != port.vlan),
+        ("MAC address", seen.mac != port.mac),
+        ("address", str(seen.address) not in port.addresses),
+    )
+    return (name for name, differs in compared if differs)
+
+
 def _replaced(seen: ProbeResult) -> PathStep:
-    probe, port = seen.probe, seen.port
+    probe, port, trial = seen.probe, seen.port, seen.trial
     return PathStep(
         "probe",
         probe.state == "Active",
-        f"tap {probe.tap} and identity {probe.identity} stand for {port.tap} and"
-        f" {port.identity}; instance, tenant, address and MAC are the port's own."
-        " Not tried: the guest itself, its route, its bridge",
+        f"sends into {trial.seen.tap} from {trial.seen}, {trial.seen.since};"
+        f" identity {probe.identity} stands for {port.identity}, so answers go to the"
+        f" probe ({probe.tap}) and nothing is counted for the guest. Not tried: the"
+        " guest itself, its route",
         took=seen.prepared * 1000,
     )
 

@@ -41,7 +41,7 @@ def from_tap(constants: Constants, maps: MapNumbers) -> bytes:
     arp(code, constants, maps)
     ipv6_up(code, constants, maps)
     stacked(code, maps)
-    ends(code, constants)
+    ends(code, constants, maps)
     refuse(code, maps)
     return code.assembled()
 

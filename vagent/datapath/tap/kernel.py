@@ -38,6 +38,8 @@ from vagent.kernel.bpf import BpfMap
 
 BPF_FILES = Path("/sys/fs/bpf")
 """Where a bpf file system usually is (systemd mounts it)."""
+PROGRAMS_AT_TAPS = "from_tap_*"
+"""Names under which the programs for taps are pinned, that of now and former ones."""
 _MAGIC = 0xCAFE4A11
 
 

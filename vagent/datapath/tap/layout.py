@@ -71,6 +71,13 @@ REFUSED_SIZE = 16
 REFUSED_PACKETS, REFUSED_LAST = 0, 8
 _REFUSED = struct.Struct("=QQ")
 
+PROBE_SIZE = 32
+PROBE_IDENTITY, PROBE_TAP, PROBE_ACCEPTED = 0, 4, 8
+PROBE_ANSWERED, PROBE_REFUSED = 16, 24
+_PROBE = struct.Struct("=4sIQQQ")
+NOT_FOR_SERVICE = 255
+"""Stands in the place of a DropReason in `probe`: the frame was for no service."""
+
 Address = IPv4Address | IPv6Address
 
 
@@ -145,6 +152,7 @@ MAPS = {
     "refused": MapForm(MapKind.LRU_HASH, PLACE_SIZE, REFUSED_SIZE, 4_096),
     "news": MapForm(MapKind.QUEUE, 0, PLACE_SIZE, 256),
     "lost": MapForm(MapKind.ARRAY, INDEX_SIZE, 8, REASONS),
+    "probe": MapForm(MapKind.HASH, INDEX_SIZE, PROBE_SIZE, 16, False),
 }
 """The maps that the tap programs share, by name. The fast path has maps of its own."""
 
@@ -162,6 +170,7 @@ class MapNumbers(NamedTuple):
     refused: int
     news: int
     lost: int
+    probe: int
     entries: int = 0
     lease: int = 0
     counted: int = 0
@@ -246,6 +255,21 @@ class Refused(NamedTuple):
 
     packets: int
     last: int
+
+
+class TapProbe(NamedTuple):
+    """A trial of a guest's place by frames with a mark of their own. They get this
+    identity in the place of the guest's, answers in place go out of this tap, and
+    nothing is counted but here: frames that went to the host or were answered, and the
+    number of the DropReason (or NOT_FOR_SERVICE) for which the last one was dropped, 0
+    for none.
+    """
+
+    identity: IPv4Address
+    tap: int
+    accepted: int = 0
+    answered: int = 0
+    refused: int = 0
 
 
 def encode_address(address: Address | None) -> bytes:
@@ -341,7 +365,7 @@ def decode_guest(data: bytes) -> Guest:
 
 def encode_number(number: int) -> bytes:
     """The key of a tap (its interface index), of a reply (an index), of what was lost
-    (a DropReason).
+    (a DropReason), of a probe (its mark).
     """
     return _NUMBER.pack(number)
 
@@ -399,6 +423,17 @@ def decode_reply(data: bytes) -> Reply:
 def decode_refused(data: bytes) -> Refused:
     """Read REFUSED_SIZE bytes."""
     return Refused(*_REFUSED.unpack(data))
+
+
+def encode_probe(probe: TapProbe) -> bytes:
+    """The value under a probe's mark, which is encoded as a number."""
+    return _PROBE.pack(probe.identity.packed, *probe[1:])
+
+
+def decode_probe(data: bytes) -> TapProbe:
+    """Read PROBE_SIZE bytes."""
+    identity, *others = _PROBE.unpack(data)
+    return TapProbe(IPv4Address(identity), *others)
 
 
 _MAPPED = bytes(10) + b"\xff\xff"

@@ -32,6 +32,7 @@ from vagent.datapath.tap.up.frame import (
     PLACE,
     TARGET,
     WHERE,
+    find_probe,
     refused,
     set_family,
     write_keys,
@@ -123,6 +124,9 @@ def _tell(code: Code, maps: MapNumbers) -> None:
     code.call(Helper.CLOCK)
     code.jump_by(If.LESS, RESULT, 8, done)
     code.label("arp tells")
+    find_probe(code, maps, "a guest tells")
+    code.jump(done)
+    code.label("a guest tells")
     put_wide(code, 8, layout.ANNOUNCED << 8 * layout.PLACE_REASON)
     code.take(Op.ADD, 8, WHERE)
     code.store(Size.DOUBLE, STACK, PLACE, 8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vagent.datapath.tap import layout
 from vagent.datapath.tap.idioms import (
     CONTEXT,
+    DROP,
     ETHERNET,
     FROM_MAC,
     MAC_SIZE,
@@ -29,12 +30,13 @@ WHERE = 7
 
 PLACE, TARGET, GUEST_KEY, VALUE, FRAME, MORE = -32, -48, -64, -80, -134, -200
 SUM_FLAGS, END, NOW, NEW, STATE, QUOTED = -208, -216, -224, -240, -248, -280
+MARKED = -288
 HEADER = FRAME + ETHERNET
 """On the stack: the frame's place; the address that it is for; the key of the map
 `guest`; a value of the map `refused`; the frame from its first byte on, of which HEADER
 is the IP header; bytes from further behind; flags for the transport's checksum; where
 the IP packet ends in the frame; the time; the identity address; scratch for the walk
-through IPv6 headers; the place that an ICMP error quotes."""
+through IPv6 headers; the place that an ICMP error quotes; the frame's mark."""
 
 ADDRESS = PLACE + layout.PLACE_ADDRESS
 UP, ANSWER, LET_PASS, STRANGER = "up", "answer", "pass", "stranger"
@@ -88,6 +90,17 @@ def write_keys(code: Code) -> None:
     code.store(Size.DOUBLE, STACK, GUEST_KEY + 8, 1)
 
 
+def find_probe(code: Code, maps: MapNumbers, absent: str) -> None:
+    """RESULT = the probe that the frame is one of; jump where it is a guest's own. Of
+    a guest's frames hardly one has a mark, and none the mark of a probe.
+    """
+    code.load(Size.WORD, 1, CONTEXT, Skb.MARK)
+    code.jump_if(If.EQUAL, 1, 0, absent)
+    code.store(Size.DOUBLE, STACK, MARKED, 1)
+    look_up(code, maps.probe, MARKED)
+    code.jump_if(If.EQUAL, RESULT, 0, absent)
+
+
 def accept(code: Code, maps: MapNumbers, name: str) -> None:
     """Count the packet for its guest."""
     code.call(Helper.CLOCK)
@@ -104,7 +117,7 @@ def accept(code: Code, maps: MapNumbers, name: str) -> None:
     code.label(f"{name}: accepted")
 
 
-def ends(code: Code, constants: Constants) -> None:
+def ends(code: Code, constants: Constants, maps: MapNumbers) -> None:
     """What all stages end with, but for drops.
 
     Nobody looks whether the rewriting before has failed: it can only for want of
@@ -125,6 +138,12 @@ def ends(code: Code, constants: Constants) -> None:
     write_constant(code, VALUE, constants.service_mac)
     store_bytes(code, FROM_MAC, VALUE, MAC_SIZE)
     pop_tag(code, ANSWER)
+    find_probe(code, maps, "answer a guest")
+    code.put(Op.MOV, 1, 1)
+    code.count(RESULT, layout.PROBE_ANSWERED, 1)
+    code.load(Size.WORD, 1, RESULT, layout.PROBE_TAP)
+    code.jump("answer there")
+    code.label("answer a guest")
     code.jump_if(If.EQUAL, 8, 0, "answer untagged")
     code.take(Op.MOV, 1, CONTEXT)
     code.put(Op.MOV, 2, network(TYPE_TAG))
@@ -132,10 +151,15 @@ def ends(code: Code, constants: Constants) -> None:
     code.call(Helper.PUSH_TAG)
     code.label("answer untagged")
     code.load(Size.WORD, 1, CONTEXT, Skb.IFINDEX)
+    code.label("answer there")
     code.put(Op.MOV, 2, 0)
     code.call(Helper.REDIRECT)
     code.leave()
     code.label(LET_PASS)
+    find_probe(code, maps, "pass a guest's")
+    code.store_number(Size.DOUBLE, RESULT, layout.PROBE_REFUSED, layout.NOT_FOR_SERVICE)
+    leave(code, DROP)
+    code.label("pass a guest's")
     leave(code, PASS)
 
 

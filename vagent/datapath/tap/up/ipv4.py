@@ -32,6 +32,7 @@ from vagent.datapath.tap.up.frame import (
     UP,
     WHERE,
     accept,
+    find_probe,
     refused,
     set_family,
     write_keys,
@@ -83,6 +84,13 @@ def ipv4_up(code: Code, constants: Constants, maps: MapNumbers) -> None:
     code.label("ipv4 without checksum")
     code.put(Op.MOV, TRANSPORT, 0)
     code.label("ipv4 accepted")
+    find_probe(code, maps, "accept a guest's")
+    code.load(Size.WORD, 1, RESULT, layout.PROBE_IDENTITY)
+    code.store(Size.DOUBLE, STACK, NEW, 1)
+    code.put(Op.MOV, 1, 1)
+    code.count(RESULT, layout.PROBE_ACCEPTED, 1)
+    code.jump("ipv4: accepted")
+    code.label("accept a guest's")
     accept(code, maps, "ipv4")
     _rewrite(code)
     options(code, maps)

@@ -23,6 +23,7 @@ from vagent.datapath.tap.up.frame import (
     STRANGER,
     VALUE,
     WHERE,
+    find_probe,
     refused,
     write_keys,
 )
@@ -45,6 +46,7 @@ def refuse(code: Code, maps: MapNumbers) -> None:
     code.put(Op.LSH, _REASON, 8 * layout.PLACE_REASON)
     code.take(Op.ADD, WHERE, _REASON)
     write_keys(code)
+    _end_probe(code, maps)
     _count(code, maps)
     remember(code, maps, "refusal", "drop")
     code.label("drop")
@@ -59,6 +61,15 @@ def _stranger(code: Code, maps: MapNumbers) -> None:
     code.load(Size.HALF, 1, RESULT, layout.GUEST_FLAGS)
     code.jump_if(If.BITS, 1, GuestFlag.LEARNS, refused(DropReason.UNLEARNED))
     code.jump(refused(DropReason.SPOOFED))
+
+
+def _end_probe(code: Code, maps: MapNumbers) -> None:
+    """A frame of a probe is told of there, and counted for nobody."""
+    find_probe(code, maps, "refuse a guest's")
+    code.load(Size.BYTE, 1, STACK, PLACE + layout.PLACE_REASON)
+    code.store(Size.DOUBLE, RESULT, layout.PROBE_REFUSED, 1)
+    code.jump("drop")
+    code.label("refuse a guest's")
 
 
 def _count(code: Code, maps: MapNumbers) -> None:

@@ -11,12 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from vagent.datapath.tap.attach import IngressHook, Program
-from vagent.datapath.tap.kernel import BPF_FILES
+from vagent.datapath.tap.kernel import BPF_FILES, PROGRAMS_AT_TAPS
 from vagent.errors import KernelError
 from vagent.kernel import bpf
-
-_FROM_TAP = "from_tap_*"
-"""Names under which the programs for taps are pinned."""
 
 
 def in_front(
@@ -30,7 +27,9 @@ def in_front(
     kernel does not tell, as to who may not ask.
     """
     with suppress(KernelError, OSError):
-        programs = [bpf.open_pinned(path) for path in (files / name).glob(_FROM_TAP)]
+        programs = [
+            bpf.open_pinned(path) for path in (files / name).glob(PROGRAMS_AT_TAPS)
+        ]
         try:
             ours = [Program.of(each) for each in programs]
             return tuple(_in_front(hook(), ours, taps))

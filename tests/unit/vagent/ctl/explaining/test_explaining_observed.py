@@ -26,6 +26,8 @@ from vagent.ctl.explaining.observed import (
     verdicts,
 )
 from vagent.ctl.explaining.tell import tell
+from vagent.ctl.explaining.trial import LastSeen, TapTrial
+from vagent.datapath.tap.layout import TapProbe
 from vagent.datapath.trap.decide import NOT_PROVISIONED, Reason, Verdict
 from vagent.datapath.trap.events import FlowDecided
 from vagent.errors import WireError
@@ -123,6 +125,10 @@ def explained(agent: Agent) -> list[dict[str, Any]]:
         service=SERVICE,
         probe=replace(PORT, id="probe", tap="vgx1", identity="169.254.64.9"),
         prepared=0.05,
+        trial=TapTrial(
+            LastSeen("tap1", 0, False, PORT.mac, IPv4Address(PORT.address)),
+            TapProbe(IPv4Address("169.254.64.9"), 9, accepted=1),
+        ),
         answered=reply,
         verdicts=verdicts(agent.trace("LinkLocalFlow"), "probe", 40000),
         proxy=proxy_events(agent.trace("Metadata"), "probe", 100.0, 100.2),
@@ -222,3 +228,12 @@ def test_a_port_keeps_its_tenant_letter_for_letter() -> None:
     shown = ShownPort.of({"vm-project-id": nil, "project-id": "Demo_1"})
     assert (nil, "Demo_1") == (shown.tenant, shown.project)
     assert "" == ShownPort.of({"vm-project-id": nil}).project
+
+
+def test_vlan_and_addresses_of_a_port() -> None:
+    """-1 and 0 are no VLAN."""
+    more = {"ip-address": "10.0.0.5", "further-addresses": ["10.0.0.6"]}
+    for said, vlan in ((-1, 0), (0, 0), (7, 7)):
+        assert ShownPort.of({"rx-vlan-id": said}).vlan == vlan
+    assert ShownPort.of(more).addresses == ("10.0.0.5", "10.0.0.6")
+    assert ShownPort.of({}).vlan == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
@@ -22,9 +24,13 @@ from vagent.ctl.explaining.tell import (
     about_judgements,
     about_port,
     about_service,
+    about_trial,
+    differences,
     story,
     tell,
 )
+from vagent.ctl.explaining.trial import LastSeen, TapTrial
+from vagent.datapath.tap.layout import DropReason, TapProbe
 from vagent.judgements.judgement import (
     Judgement,
     JudgementKind,
@@ -61,12 +67,15 @@ ANSWERED = ProbeReply(
     length=42,
     header_names=("Content-Type", "Content-Length"),
 )
+AT_TAP = LastSeen("tap1", 0, False, PORT.mac, IPv4Address(PORT.address), 12.0)
+LET_IN = TapProbe(IPv4Address(PROBE.identity), 9, accepted=4, answered=1)
 SEEN = ProbeResult(
     asked=ProbeRequest("GET", "/latest/"),
     port=PORT,
     service=SERVICE,
     probe=PROBE,
     prepared=0.05,
+    trial=TapTrial(AT_TAP, LET_IN),
     answered=ANSWERED,
     verdicts=(TracedEvent(100.001, "FlowDecided", False, {"reason": "metadata"}),),
     proxy=(TracedEvent(100.003, "RequestForwarded", False, {"port_id": "p2"}),),
@@ -83,7 +92,7 @@ def test_a_good_request_has_no_failed_step() -> None:
     """All steps in the order of the way, with times relative to the SYN."""
     steps = list(tell(SEEN))
     assert [
-        *("probe", "ARP", "verdict", "connect", "request"),
+        *("probe", "tap", "ARP", "verdict", "connect", "request"),
         *("proxy", "response", "counter"),
     ] == [step.name for step in steps]
     assert not [step for step in steps if step.ok is False]
@@ -93,10 +102,71 @@ def test_a_good_request_has_no_failed_step() -> None:
 
 
 def test_what_was_replaced_is_said() -> None:
-    """The probe's tap and identity are its own, and the guest's way is not tried."""
+    """The identity and where answers go; the guest's own way is not tried."""
     detail = named(SEEN, "probe").detail
     for part in ("vgx1", "169.254.64.9", "tap1", "169.254.64.2", "Not tried"):
         assert part in detail
+    assert "from 02:00:00:00:00:01 10.0.0.5, as its guest was last seen 12" in detail
+
+
+def test_the_program_at_the_tap_lets_the_guest_in() -> None:
+    step = named(SEEN, "tap")
+    assert "tap1 lets 02:00:00:00:00:01 10.0.0.5 in" in step.detail
+
+
+@pytest.mark.parametrize(
+    ("changes", "differs"),
+    [
+        ({"mac": "02:00:00:00:00:99"}, "another MAC address"),
+        ({"address": IPv4Address("10.0.0.66")}, "another address"),
+        ({"vlan": 7}, "another VLAN"),
+        ({"is_service_tag": True}, "another VLAN"),
+        ({"tap": "tap2"}, "another tap"),
+        ({"tap": "tap2", "vlan": 7}, "another tap and another VLAN"),
+    ],
+)
+def test_what_the_program_at_the_tap_refuses(
+    changes: dict[str, Any], differs: str
+) -> None:
+    """What is not as registered, and what mends it; nothing else is told then."""
+    seen = replace(AT_TAP, **changes)
+    outcome = TapProbe(IPv4Address(PROBE.identity), 9, refused=DropReason.SPOOFED)
+    steps = list(tell(replace(SEEN, trial=TapTrial(seen, outcome))))
+    assert ["probe", "tap"] == [step.name for step in steps]
+    step = steps[-1]
+    assert step.ok is False
+    assert f"at {seen.tap} refuses {seen}: spoofed ({differs})" in step.detail
+    registered = "registered is 02:00:00:00:00:01 10.0.0.5 at tap1"
+    assert step.detail.endswith(registered)
+    assert "vagentctl port del p1" in step.remedy
+
+
+def test_a_refusal_of_what_is_as_registered() -> None:
+    """Also where the same port was let in: the last word counts."""
+    outcome = LET_IN._replace(refused=DropReason.MALFORMED)
+    step = about_trial(PORT, TapTrial(AT_TAP, outcome))
+    assert (step.ok, "malformed; registered" in step.detail) == (False, True)
+    assert "what each reason means" in " ".join(step.remedy.split())
+
+
+def test_a_probe_that_met_no_program() -> None:
+    """None was sent, with the reason, or none came."""
+    for trial, said in (
+        (TapTrial(AT_TAP, missing="no such tap"), "no such tap"),
+        (TapTrial(AT_TAP), "no frame of the probe met the agent's program at tap1"),
+        (TapTrial(AT_TAP, LET_IN._replace(accepted=0)), "no frame of the probe"),
+    ):
+        step = about_trial(PORT, trial)
+        assert step.ok is False
+        assert step.detail.startswith(said)
+        assert "vagentctl doctor" in step.remedy
+
+
+def test_what_is_registered_is_written_with_its_vlan() -> None:
+    port = replace(PORT, vlan=7, further=("10.0.0.6",))
+    assert str(port) == "02:00:00:00:00:01 10.0.0.5, 10.0.0.6 VLAN 7 at tap1"
+    other = replace(AT_TAP, vlan=7, address=IPv4Address("10.0.0.6"))
+    assert [] == list(differences(port, other))
 
 
 @pytest.mark.parametrize("fault", [True, False])
@@ -152,8 +222,9 @@ def test_a_refused_connection_ends_the_story() -> None:
     """No request, no response; the connect step carries why."""
     answered = replace(ANSWERED, connected=0.0, failure="refused at once (TCP reset)")
     steps = list(tell(replace(SEEN, answered=answered)))
-    assert ["probe", "ARP", "verdict", "connect", "counter"] == [s.name for s in steps]
-    assert (False, "refused at once (TCP reset)") == (steps[3].ok, steps[3].detail)
+    names = ["probe", "tap", "ARP", "verdict", "connect", "counter"]
+    assert names == [step.name for step in steps]
+    assert (False, "refused at once (TCP reset)") == (steps[4].ok, steps[4].detail)
 
 
 def test_silence_is_told_as_silence() -> None:
@@ -217,7 +288,7 @@ def test_a_cut_response_failed() -> None:
     ("changes", "ok"),
     [({}, True), ({"state": "Inactive"}, False), ({"address": "0.0.0.0"}, False)],
 )  # fmt: skip
-def test_a_port_is_judged(changes: dict[str, str], ok: bool) -> None:
+def test_a_port_is_judged(changes: dict[str, Any], ok: bool) -> None:
     """It must be active, and have an IPv4 address."""
     assert ok == about_port(replace(PORT, **changes)).ok
 

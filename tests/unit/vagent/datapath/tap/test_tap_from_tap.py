@@ -17,7 +17,7 @@ CONSTANTS = Constants(
     identity_prefix6=bytes.fromhex("fd400140"),
     fast_path=False,
 )
-MAPS = MapNumbers(*range(11, 19))
+MAPS = MapNumbers(*range(11, 20))
 
 
 def test_the_same_constants_make_the_same_program() -> None:
@@ -40,6 +40,6 @@ def test_each_constant_that_matters_here_changes_it() -> None:
 
 def test_each_map_but_those_of_replies_is_used() -> None:
     text = from_tap(CONSTANTS, MAPS)
-    for name in ("service", "identity", "guest", "tap", "refused", "news"):
+    for name in ("service", "identity", "guest", "tap", "refused", "news", "probe"):
         assert from_tap(CONSTANTS, MAPS._replace(**{name: 99})) != text
     assert from_tap(CONSTANTS, MAPS._replace(reply=99, lost=99)) == text

@@ -20,6 +20,7 @@ from vagent.datapath.tap.layout import (
     IdentityEntry,
     Refused,
     Reply,
+    TapProbe,
 )
 
 BITS16, BITS32 = st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1)
@@ -192,6 +193,21 @@ def test_every_reason_has_a_counter_and_a_word() -> None:
     assert DropReason(10).word == "too_big"
 
 
+@given(st.builds(TapProbe, st.ip_addresses(v=4), BITS32, BITS64, BITS64, BITS64))
+def test_a_probe_is_read_as_it_was_written(probe: TapProbe) -> None:
+    value = layout.encode_probe(probe)
+    assert len(value) == layout.PROBE_SIZE
+    assert layout.decode_probe(value) == probe
+    assert value[layout.PROBE_IDENTITY :][:4] == probe.identity.packed
+    for at, form, said in (
+        (layout.PROBE_TAP, "=I", probe.tap),
+        (layout.PROBE_ACCEPTED, "=Q", probe.accepted),
+        (layout.PROBE_ANSWERED, "=Q", probe.answered),
+        (layout.PROBE_REFUSED, "=Q", probe.refused),
+    ):
+        assert struct.unpack_from(form, value, at) == (said,)
+
+
 def test_maps_have_the_sizes_of_what_is_written_into_them() -> None:
     sizes = {name: (form.key, form.value) for name, form in layout.MAPS.items()}
     assert sizes == {
@@ -203,6 +219,7 @@ def test_maps_have_the_sizes_of_what_is_written_into_them() -> None:
         "refused": (32, 16),
         "news": (0, 32),
         "lost": (4, 8),
+        "probe": (4, 32),
     }
     shared = layout.MapNumbers._fields[: len(layout.MAPS)]
     assert shared == tuple(layout.MAPS)

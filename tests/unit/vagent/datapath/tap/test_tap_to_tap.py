@@ -17,7 +17,7 @@ CONSTANTS = Constants(
     identity_prefix6=bytes.fromhex("fd400140"),
     fast_path=False,
 )
-MAPS = MapNumbers(*range(11, 19))
+MAPS = MapNumbers(*range(11, 20))
 
 
 def test_the_same_constants_make_the_same_program() -> None:
