@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sys
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -127,7 +128,18 @@ def test_who_was_refused_is_told(site: Any) -> None:
     assert ("warning", alice.port_id) == (one["severity"], one["subject"]["id"])
     assert f"registered is {alice.mac} {alice.address}" in one["text"]
     assert "vagentctl port add" in one["remedy"]
-    assert one["text"] in site.agent.tool("vagent.ctl", "status", check=False)
+    (two,) = judged(site, "guest-claims-service")
+    assert f"or claims one: {alice.mac} {SERVICE}, registered is" in two["text"]
+    for command in ("status", "doctor"):
+        said = site.agent.tool("vagent.ctl", command, check=False)
+        for judgement in (one, two):
+            assert judgement["text"] in said, command
+            assert judgement["remedy"] in said, command
+    said = site.agent.tool("vagent.ctl", "port", "show", alice.port_id)
+    rows = {tuple(row.split()[:5]) for row in said.splitlines()}
+    assert ("spoofed", "1", alice.mac, alice.address, "VLAN") in rows
+    assert ("spoofed", "1", STRANGER, alice.address, "-") in rows
+    assert ("claimed", "1", alice.mac, SERVICE, "-") in rows
     assert 1 == len(lines(site, f"refused at tap {alice.tap}: spoofed"))
 
 
@@ -285,3 +297,43 @@ def test_programs_of_others_in_front(site: Any) -> None:
     ((tap, program),) = inside(site.lab.host.name, found)
     assert alice.tap == tap
     assert "program" in program or "filter other" in program
+
+
+IMPATIENT = """
+import sys
+from vagent.datapath.tap.who import survey
+survey.SURVEY_SECONDS, survey.SILENT_SECONDS = 0.2, 1.0
+from vagent import cli
+sys.argv[1:] = sys.argv[4:]
+sys.exit(cli.main())
+"""
+"""Runs the agent whose command line follows, which looks for silent guests five times a
+second and waits a second for them, not ten minutes."""
+
+
+def test_ports_that_never_asked(idle_site: Any, ask: Any) -> None:
+    """Are a note with what tries their path, until they ask; a guest that asks is not
+    named, nor is one whose tap is not there.
+    """
+    idle_site.agent.prefix = (sys.executable, "-c", IMPATIENT)
+    idle_site.agent.start()
+    alice, bob = idle_site.alice(), idle_site.bob()
+    idle_site.introduce(alice, bob)
+    away = replace(bob, port_id=bob.port_id[:-4] + "ffff", tap="tap-away")
+    idle_site.agent.register(away)
+    idle_site.provision()
+    assert alice.instance_id == json.loads(ask(alice, META_DATA))["uuid"]
+
+    def silent() -> list[dict[str, Any]]:
+        found = judged(idle_site, "ports-never-asked")
+        return [one for one in found if one["text"].startswith("1 guest has not asked")]
+
+    (one,) = wait_for(silent)
+    assert ("note", "host") == (one["severity"], one["subject"]["kind"])
+    assert f"{bob.tap} ({bob.port_id})" in one["text"]
+    assert "vagentctl explain --port UUID" in one["remedy"]
+    for command in ("status", "doctor"):
+        said = idle_site.agent.tool("vagent.ctl", command, check=False)
+        assert one["text"] in " ".join(said.split()), command
+    assert bob.instance_id == json.loads(ask(bob, META_DATA))["uuid"]
+    wait_for(lambda: not judged(idle_site, "ports-never-asked"))

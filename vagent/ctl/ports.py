@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from vagent.ctl.failure import USAGE, CommandError
 from vagent.ctl.parser import Group
 from vagent.ctl.session import Session, uuid_argument
+from vagent.ctl.table import table
 from vagent.ports.members import parse_address
 from vagent.ports.port import NO_NETWORK, PortTokens
 from vagent.web.json_client import ApiError
@@ -30,6 +31,9 @@ COLUMNS = {
 }
 TOKENS = tuple(filter(None, PortTokens))
 TYPES = {"vm": 0, "namespace": 1, "remote": 2}
+
+_REFUSED = ("refused", "packets", "mac", "address", "vlan", "differs", "last")
+"""Columns."""
 
 
 def register(groups: Any) -> None:
@@ -138,19 +142,25 @@ def show_port(session: Session, args: Namespace) -> None:
 
 def _show(session: Session, port_id: str) -> None:
     shown = session.port_api.json("GET", f"/port/{port_id}")
-    if session.output != "json" and "refused" in shown:
-        shown = shown | {"refused": [_refused(one) for one in shown["refused"]]}
+    if session.output == "json":
+        session.show_record(shown)
+        return
+    refused = shown.pop("refused", ())
     session.show_record(shown)
+    if refused:
+        session.stdout.write("\n" + table(_REFUSED, map(_refused, refused)))
 
 
-def _refused(one: Mapping[str, Any]) -> str:
-    """Frames of one sender that were dropped at the port's tap, on one line."""
-    sender = (one["mac-address"], one["ip-address"], one["vlan"])
-    differs = " and ".join(f"another {each}" for each in one["differs"])
-    why = f" ({differs})" if differs else ""
+def _refused(one: Mapping[str, Any]) -> tuple[object, ...]:
+    """Frames of one sender that were dropped at the port's tap, as a row."""
     return (
-        f"{one['packets']} {one['reason']} from {' '.join(filter(None, sender))}{why},"
-        f" the last {one['seconds-ago']} s ago"
+        one["reason"],
+        one["packets"],
+        one["mac-address"],
+        one["ip-address"],
+        one["vlan"],
+        " and ".join(f"another {each}" for each in one["differs"]),
+        f"{one['seconds-ago']} s ago",
     )
 
 

@@ -33,6 +33,7 @@ class JudgementKind(StrEnum):
     INSTANCE_UNKNOWN = "instance-unknown"
     INSTANCE_DIRECTORY_FAILED = "instance-directory-failed"
     INSTANCE_FILES_REFUSED = "instance-files-refused"
+    GUEST_CLAIMS_SERVICE = "guest-claims-service"
     GUEST_NOT_AS_REGISTERED = "guest-not-as-registered"
     PORTS_NEVER_ASKED = "ports-never-asked"
     TAPS_WITHOUT_PORT = "taps-without-port"

@@ -25,7 +25,9 @@ def of_taps(
     refusals: Iterable[Refusal], without_port: Sequence[str], silent: Sequence[Port]
 ) -> Iterator[Judgement]:
     """All of what follows."""
-    yield from of_senders(refusals)
+    seen = tuple(refusals)
+    yield from of_senders(seen)
+    yield from of_claims(seen)
     yield from of_unregistered(without_port)
     yield from of_silent(silent)
 
@@ -50,6 +52,29 @@ def of_senders(refusals: Iterable[Refusal]) -> Iterator[Judgement]:
                 f" {registered(port)}; such packets are dropped",
                 "register what it uses (vagentctl port add, the orchestrator), or let"
                 " it use what is registered; vagentctl port show lists all refusals",
+            )
+
+
+def of_claims(refusals: Iterable[Refusal]) -> Iterator[Judgement]:
+    """Ports whose guests lately sent from a service's address, or claimed one: one for
+    each port, about the latest. `refusals` come latest first.
+    """
+    told: set[str] = set()
+    for one in refusals:
+        port = one.port
+        if port is None or port.id in told or one.reason is not DropReason.CLAIMED:
+            continue
+        if one.ago < RECENT_SECONDS:
+            told.add(port.id)
+            yield Judgement(
+                JudgementKind.GUEST_CLAIMS_SERVICE,
+                Severity.WARNING,
+                _subject(port),
+                "its guest sends from a service's address, or claims one:"
+                f" {one.sender}, registered is {registered(port)}; such packets are"
+                " dropped",
+                "take the address off the guest's interfaces (ip address, in it),"
+                " unless it plays a service for its neighbours: then mistrust it",
             )
 
 

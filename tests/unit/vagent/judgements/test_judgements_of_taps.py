@@ -12,8 +12,10 @@ from vagent.datapath.tap.who.refusals import Difference, Refusal, Sender
 from vagent.judgements.judgement import JudgementKind, Severity, SubjectKind
 from vagent.judgements.of_taps import (
     RECENT_SECONDS,
+    of_claims,
     of_senders,
     of_silent,
+    of_taps,
     of_unregistered,
 )
 from vagent.ports.port import Port
@@ -72,6 +74,35 @@ def test_each_port_has_its_own() -> None:
     assert ["web", "tap1"] == [
         each.subject.name for each in of_senders([SPOOFED, other])
     ]
+
+
+def test_a_guest_that_claims_a_service() -> None:
+    """Once for a port, about the latest; not of a tap without one, nor long ago."""
+    sender = replace(SENDER, address=IPv4Address("169.254.169.254"))
+    claimed = replace(SPOOFED, reason=DropReason.CLAIMED, sender=sender, differs=())
+    (found,) = of_claims([SPOOFED, claimed, replace(claimed, ago=9.0)])
+    assert JudgementKind.GUEST_CLAIMS_SERVICE is found.kind
+    assert (Severity.WARNING, "p") == (found.severity, found.subject.id)
+    assert (
+        "its guest sends from a service's address, or claims one: 02:00:00:00:00:01"
+        " 169.254.169.254, registered is 02:00:00:00:00:01 10.0.0.5; such packets are"
+        " dropped"
+    ) == found.text
+    assert "ip address" in found.remedy
+    for other in (replace(claimed, port=None), replace(claimed, ago=RECENT_SECONDS)):
+        assert [] == [*of_claims([other])]
+
+
+def test_all_that_is_seen_at_taps() -> None:
+    """Refusals may come as an iterator."""
+    claimed = replace(SPOOFED, reason=DropReason.CLAIMED)
+    found = of_taps(iter([SPOOFED, claimed]), ("vnet0",), (PORT,))
+    assert [
+        JudgementKind.GUEST_NOT_AS_REGISTERED,
+        JudgementKind.GUEST_CLAIMS_SERVICE,
+        JudgementKind.TAPS_WITHOUT_PORT,
+        JudgementKind.PORTS_NEVER_ASKED,
+    ] == [each.kind for each in found]
 
 
 def test_taps_without_a_port() -> None:
