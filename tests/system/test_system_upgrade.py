@@ -1,5 +1,5 @@
-"""An agent that comes after one of the version whose rules at the taps were nftables
-chains; and where the kernel refuses it eBPF.
+"""An agent that comes after another one, of its own version or of the one whose rules
+at the taps were nftables chains; and where the kernel refuses it eBPF.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,13 +17,14 @@ import pytest
 from lab import vlan
 from lab.agent import SOURCE
 from lab.guests import Guest
-from lab.namespaces import Machine
+from lab.namespaces import Machine, inside
 from lab.waiting import wait_for
 from tests.system.offers import datagrams
 from tests.system.tap_counts import detach_programs, programs_at
 from tests.system.test_system_flows import ECHO
 from tests.system.test_system_in_force import tables
 from tests.system.test_system_life import Talk, more, offer_echo
+from vagent.kernel import tc
 
 pytestmark = [pytest.mark.system, pytest.mark.kernel]
 
@@ -128,6 +130,40 @@ def test_flows_of_the_version_before_go_on(site: Any, ask: Any) -> None:
     assert "I am alice\n" == ask(guest, USER_DATA)
     routes = site.lab.host.run("ip", "-6", "route", "show", "dev", "vagent1")
     assert 1 == routes.count("fd40:140::/32"), routes
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_start_adopts_what_is_pinned(
+    site: Any, ask: Any, how: signal.Signals
+) -> None:
+    """The same programs go on at the same filters, with the same maps."""
+    guest = site.alice()
+    site.introduce(guest)
+    site.provision()
+
+    def there() -> tuple[list[object], list[str]]:
+        host = site.lab.host
+        found = [
+            each
+            for interface in (guest.tap, "vagent0")
+            for each in inside(host.name, partial(filters, interface))
+        ]
+        return found, sorted(map(str, (host.bpf_files / "vagent").iterdir()))
+
+    before = there()
+    numbers, pins = before
+    assert 2 == len(numbers)
+    assert pins
+    site.agent.stop(how)
+    assert before == there()
+    site.agent.start()
+    assert before == there()
+    assert "I am alice\n" == ask(guest, USER_DATA)
+
+
+def filters(interface: str) -> list[object]:
+    """Ours and others' at an interface, with the numbers of their programs."""
+    return [*tc.filters(socket.if_nametoindex(interface))]
 
 
 def limited(machine: Machine, *argv: str) -> subprocess.CompletedProcess[str]:
