@@ -124,6 +124,10 @@ def test_a_domain_has_its_port_as_long_as_it_runs(host: Host) -> None:
     wrong = ["cloud-init will not ask: vagentctl libvirt prepare one"]
     assert wrong == listed[0]["wrong"]
 
+    conf = ("--config", str(host.site.agent.conf))
+    told = host.site.agent.tool("vagent.ctl", *conf, "doctor", check=False)
+    assert "domains: cloud-init will not ask in 'one', 'two'" in told
+
     old = host.tap("one", MAC1)
     virsh("destroy", "one")
     host.until({MAC2: host.tap("two", MAC2)})

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -78,6 +78,7 @@ def collect(session: Session, now: datetime) -> HostFacts:
     """Collect the facts that the checks need."""
     # Imported late: lxml, cryptography and the data path are slow to load.
     from vagent.config.read import read_config
+    from vagent.ctl.guests.look import look_at_domains
     from vagent.doctor.look import look, look_without_config
 
     path = session.config_path or ctl_session.DEFAULT_CONFIG
@@ -97,7 +98,8 @@ def collect(session: Session, now: datetime) -> HostFacts:
             warnings=tuple(str(problem) for problem in loaded.warnings),
             secret_empty=not config.metadata_proxy.shared_secret.value,
         )
-    return look(servers(session), config, configuration, now)
+    facts = look(servers(session), config, configuration, now)
+    return replace(facts, domains=look_at_domains(config.libvirt))
 
 
 def servers(session: Session) -> Servers:

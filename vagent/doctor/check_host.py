@@ -1,5 +1,5 @@
-"""Checks of addresses, routes, sysctls, connection tracking, the clock and Contrail's
-folder of port files. Pure.
+"""Checks of addresses, routes, sysctls, connection tracking, the clock, libvirt's
+domains and Contrail's folder of port files. Pure.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ CONNTRACK_WARNING = 0.8
 CONNTRACK_FULL = 0.95
 """Shares of nf_conntrack_max. When the table is full, the kernel drops every new flow
 of the host."""
+MAX_NAMED = 5
+"""Names in a finding about several domains."""
 
 
 def check_interfaces(facts: HostFacts) -> Iterator[Finding]:
@@ -280,3 +282,51 @@ _ILL = {
     FolderState.UNSAFE: _unsafe,
     FolderState.UNUSABLE: _unusable,
 }
+
+
+def check_domains(facts: HostFacts) -> Iterator[Finding]:
+    """Does each of libvirt's domains have its ports, and will its cloud-init ask? One
+    finding for all domains with the same fault.
+    """
+    domains = facts.domains
+    if domains is None:
+        return
+    silent = [each.name for each in domains.running if not each.asks]
+    if silent:
+        yield note(
+            f"cloud-init will not ask in {_named(silent)}: their SMBIOS names no cloud",
+            "unless an image names its data source, such a guest gets no metadata",
+            "vagentctl libvirt prepare --all",
+        )
+    if facts.agent.ports is None:
+        return
+    taps = {port.tap for port in facts.agent.ports}
+    bare = [each for each in domains.running if not taps.issuperset(each.taps)]
+    left = [each.name for each in bare if each.is_novas and not domains.serves_nova]
+    if left:
+        yield note(
+            f"Nova's domains {_named(left)} have no port, as libvirt/nova-domains is"
+            " leave",
+            "they are left to what serves them now; with serve this agent would",
+            "set libvirt/nova-domains to serve; systemctl restart vagent-libvirt",
+        )
+    others = [each.name for each in bare if each.name not in left]
+    if others and domains.elsewhere:
+        yield note(
+            f"the libvirt watcher registers nothing: {domains.elsewhere}",
+            f"this agent does not serve {_named(others)}",
+            "set libvirt/enabled to true; systemctl restart vagent-libvirt",
+        )
+    elif others:
+        yield warning(
+            f"domains without a port: {_named(others)}",
+            "they get no metadata",
+            "systemctl status vagent-libvirt; vagentctl guest list",
+        )
+
+
+def _named(names: list[str]) -> str:
+    """So many names that a line holds them."""
+    shown = ", ".join(map(repr, names[:MAX_NAMED]))
+    more = len(names) - MAX_NAMED
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -52,6 +52,7 @@ CHECKS = (
     Check("bridges", check_host.check_bridge_rules),
     Check("conntrack", check_host.check_conntrack),
     Check("ports", check_agent.check_ports),
+    Check("domains", check_host.check_domains),
     Check("services", check_agent.check_services),
     Check("files", check_agent.check_files),
     Check("TLS files", check_upstream.check_tls_files),

@@ -285,9 +285,33 @@ class UpstreamTrial:
 
 
 @dataclass(frozen=True, slots=True)
+class DomainFact:
+    """A domain of libvirt's that runs: the taps of its interfaces, whether Nova made it
+    and whether its cloud-init asks for metadata.
+    """
+
+    name: str
+    taps: tuple[str, ...]
+    is_novas: bool = False
+    asks: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DomainFacts:
+    """What libvirt runs. `elsewhere` says who else serves the metadata address, so that
+    the watcher registers nothing; "" where nobody does, or agent.conf says not to mind.
+    """
+
+    running: tuple[DomainFact, ...] = ()
+    serves_nova: bool = False
+    elsewhere: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
     """Everything that the checks may look at. `in_front` are programs of others that
-    run before the agent's: tap and program, in words.
+    run before the agent's: tap and program, in words. `domains` is None where there is
+    no libvirt.
     """
 
     now: datetime
@@ -300,3 +324,4 @@ class HostFacts:
     in_front: tuple[tuple[str, str], ...] = ()
     tls: tuple[TlsPair, ...] = ()
     upstream: tuple[UpstreamTrial, ...] = ()
+    domains: DomainFacts | None = None
