@@ -26,8 +26,9 @@ from lab.waiting import wait_for
 from tests.system.test_tap_who import send
 from vagent.config.model import DataPathConfig
 from vagent.datapath.fast_path.compose import ingress_hook_of
-from vagent.datapath.tap.layout import DropReason
+from vagent.datapath.tap.layout import MAPS, VERSION, DropReason
 from vagent.datapath.tap.probe import TapPrograms
+from vagent.kernel.bpf import BpfMap
 
 pytestmark = pytest.mark.system
 
@@ -294,8 +295,26 @@ def test_a_tap_without_the_program(site: Any) -> None:
     assert "probe" not in steps
 
 
+def marks(site: Any) -> int:
+    """How many probes the programs at the taps know."""
+    form = MAPS["probe"]
+    known = BpfMap(
+        form.kind,
+        key=form.key,
+        value=form.value,
+        entries=form.entries,
+        pinned=site.lab.host.bpf_files / "vagent" / f"probe_{VERSION}",
+    )
+    try:
+        return len(list(known.elements()))
+    finally:
+        known.close()
+
+
 def test_a_killed_probe_leaves_a_port_at_most(site: Any) -> None:
-    """Tap and namespace go with the process; the port goes with the next probe."""
+    """Tap and namespace go with the process; the port goes with the next probe, and so
+    does its mark.
+    """
     alice = site.alice()
     site.introduce(alice)
     site.provision()
@@ -306,13 +325,14 @@ def test_a_killed_probe_leaves_a_port_at_most(site: Any) -> None:
     argv = [sys.executable, "-m", "vagent.ctl", "--config", str(site.agent.conf)]
     asked = [*argv, "explain", "--port", alice.port_id]
     probe = site.lab.host.start(site.lab.host.with_bpf_files(asked))
-    wait_for(lambda: len(leftovers(site)) >= 2)
+    wait_for(lambda: len(leftovers(site)) >= 2 and marks(site))
     probe.kill()
     probe.wait()
     site.lab.host.run("nft", "delete", "table", "ip", "fw")
     wait_for(lambda: len(leftovers(site)) == 1)
+    assert 1 == marks(site)
     assert 0 == run_explain(site, "--port", alice.port_id)[0]
-    assert [] == leftovers(site)
+    assert ([], 0) == (leftovers(site), marks(site))
 
 
 def own_secret(site: Any, secret: str) -> None:
