@@ -9,6 +9,7 @@ import os
 import random
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -35,7 +36,9 @@ from vagent.datapath.trap.flow_limits import FlowLimits
 from vagent.gauges import add_certificate_gauges, add_gauges
 from vagent.in_force import ServicesInForce
 from vagent.judgements.book import JudgementBook
-from vagent.judgements.judge import judge
+from vagent.judgements.judge import judge, stops_all
+from vagent.judgements.judgement import Judgement
+from vagent.judgements.of_events import EventRecord
 from vagent.judgements.of_taps import of_taps
 from vagent.keystone.account import KeystoneAccount
 from vagent.keystone.own_thread import OwnThread
@@ -193,18 +196,9 @@ class Agent:
             sessions=self._sessions,
             own=self._own_servers,
         )
+        self._told = EventRecord(observer, reactor)
         self._judgements = JudgementBook(
-            lambda: (
-                *judge(
-                    self._proxy.endpoints(), self._proxy.refusals, self._registry.get
-                ),
-                *self._instances.judgements(),
-                *of_taps(
-                    self._at_taps.refusals(),
-                    self._at_taps.without_port(),
-                    self._at_taps.silent(),
-                ),
-            ),
+            self._judge,
             emit=emit,
             clock=reactor,
             now=time.time,  # noqa: TID251  shown as a date
@@ -448,6 +442,15 @@ class Agent:
             not_in_force=self._in_force.not_in_force,
         )
 
+    def _judge(self) -> Iterator[Judgement]:
+        """Everything that is wrong now."""
+        find, taps = self._registry.get, self._at_taps
+        found = (*judge(self._proxy.endpoints(), self._proxy.refusals, find),)
+        yield from found
+        yield from self._told.judgements(find, is_told=stops_all(found))
+        yield from self._instances.judgements()
+        yield from of_taps(taps.refusals(), taps.without_port(), taps.silent())
+
     def _why_not_ready(self) -> str | None:
         return self._not_ready or self._data_path.trouble or None
 
@@ -464,6 +467,7 @@ class Agent:
             self._read_ahead.instance_changed(instance_id)
 
     def _services_changed(self, table: ServiceTable) -> None:
+        self._told.forget_failing()
         metadata = table.metadata()
         self._proxy.set_target(None if metadata is None else target_of(metadata))
         self._names_of_services.follow(table)

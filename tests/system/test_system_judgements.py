@@ -10,6 +10,7 @@ import pytest
 
 from lab.waiting import wait_for
 from tests.system.test_system_explain import own_secret, run_explain
+from tests.system.test_system_stop import slow_site
 
 pytestmark = pytest.mark.system
 
@@ -101,3 +102,50 @@ def test_an_endpoint_that_is_down(site: Any) -> None:
     assert "refused" in found["text"]
     site.unprovision()
     assert [] == status(site)
+
+
+def test_a_guest_whose_requests_time_out(idle_site: Any) -> None:
+    """The endpoint is not down, and yet the guest gets 504: overview, command and
+    journal say so, with its request, until it is served.
+    """
+    site = idle_site
+    site.agent.config = site.agent.config.replace(
+        "<use-ssl>", "<response-timeout>1</response-timeout><use-ssl>"
+    )
+    alice = slow_site(site, 4)
+    assert ["200"] * 3 == [asks(alice, f"/{number}") for number in range(3)]
+    assert [] == status(site)
+    assert "504" == asks(alice, "/slow")
+    (found,) = status(site)
+    assert ("guest-gets-errors", "wrong") == (found["kind"], found["severity"])
+    assert (alice.port_id, alice.tap) == (
+        found["subject"]["id"],
+        found["subject"]["tap"],
+    )
+    traced = site.agent.tool("vagent.ctl", "trace", "Metadata", "--port", alice.port_id)
+    assert found["request"] in traced
+    page = site.agent.get("http://127.0.0.1:8085/", "-H", "Accept: text/html")
+    said = site.agent.tool("vagent.ctl", "status", check=False)
+    for text in (said, page):
+        assert "its guest gets 504: nova-api took longer than response-timeout" in text
+    assert "ready\n" == site.agent.get("http://127.0.0.1:8085/readyz")
+    assert "200" == asks(alice, "/again")
+    assert [] == status(site)
+    assert 1 == len(lines(site, "wrong: port alice"))
+
+
+def test_a_tap_that_vanishes(site: Any) -> None:
+    """Its port is named until it is deleted, as it is when a guest is stopped."""
+    alice = site.alice()
+    site.introduce(alice)
+    site.provision()
+    assert "200" == asks(alice)
+    site.lab.host.run("ip", "link", "delete", alice.tap)
+    (found,) = wait_for(lambda: status(site), seconds=30)
+    assert ("tap-gone", "warning") == (found["kind"], found["severity"])
+    assert alice.port_id == found["subject"]["id"]
+    assert alice.instance_id == found["subject"]["instance"]
+    wait_for(lambda: lines(site, f"its tap {alice.tap} has vanished"))
+    site.agent.tool("vagent.ctl", "port", "del", alice.port_id)
+    assert [] == status(site)
+    wait_for(lambda: lines(site, "ended after"), seconds=30)

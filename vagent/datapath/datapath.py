@@ -360,7 +360,7 @@ class DataPath:
                 )
             )
             state = f"wanted at interface {ifindex}"
-        self._emit(PortState(port.id, port.tap, state))
+        self._emit(PortState(port.id, port.tap, state, ifindex is not None))
 
     def _why_not(self, port: Port) -> str:
         """Why a port cannot be served at any tap, or "". Where the host has IPv6 every

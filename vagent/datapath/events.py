@@ -92,7 +92,9 @@ class GuardStays(DataPathEvent):
 
 @dataclass(slots=True)
 class PortState(DataPathEvent):
-    """A port was attached to its tap, or waits for something: `state` says which."""
+    """A port was attached to its tap, or waits for something: `state` says which.
+    `is_there`: the tap is there.
+    """
 
     counter = Metric(
         "datapath_port_changes_total",
@@ -101,6 +103,7 @@ class PortState(DataPathEvent):
     port_id: str
     tap: str
     state: str
+    is_there: bool
 
     def text(self) -> str:
         return f"port {self.port_id} tap {self.tap}: {self.state}"

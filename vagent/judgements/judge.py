@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from vagent.judgements.judgement import (
@@ -41,6 +41,14 @@ def judge(
     yield from of_endpoints(endpoints)
     yield from of_refusing(refusals.endpoints, endpoints)
     yield from of_ports(refusals.ports, find)
+
+
+def stops_all(found: Iterable[Judgement]) -> bool:
+    """Does one of these say of an endpoint that guests fail?"""
+    return any(
+        one.severity is Severity.WRONG and one.subject.kind is SubjectKind.ENDPOINT
+        for one in found
+    )
 
 
 def of_endpoints(endpoints: Sequence[EndpointSnapshot]) -> Iterator[Judgement]:

@@ -37,6 +37,9 @@ class JudgementKind(StrEnum):
     GUEST_NOT_AS_REGISTERED = "guest-not-as-registered"
     PORTS_NEVER_ASKED = "ports-never-asked"
     TAPS_WITHOUT_PORT = "taps-without-port"
+    GUEST_GETS_ERRORS = "guest-gets-errors"
+    TAP_GONE = "tap-gone"
+    PACKETS_DROPPED = "packets-dropped"
 
 
 class SubjectKind(StrEnum):

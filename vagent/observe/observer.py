@@ -79,6 +79,7 @@ class Observer:
         self._level = LogLevel.levelWithName(log_level)
         self._log = Logger("vagent") if log is None else log
         self._takers: dict[type[Event], Callable[[Any], None]] = {}
+        self._heeded: dict[type[Event], Callable[[Any], None]] = {}
 
     def __repr__(self) -> str:
         return f"<Observer {self._level.name} {self.traces!r}>"
@@ -97,6 +98,24 @@ class Observer:
         except KeyError:
             take = self._takers[kind] = self._taker(kind)
         take(event)
+
+    def heed(self, kind: type[Event], told: Callable[[Event], None]) -> None:
+        """Tell of each event of this class until `ignore`, after it was counted. One
+        listener for a class; other classes cost no more for it.
+        """
+        self.expect(kind)
+        take = self._heeded.setdefault(kind, self._takers[kind])
+
+        def both(event: Event) -> None:
+            take(event)
+            told(event)
+
+        self._takers[kind] = both
+
+    def ignore(self, kind: type[Event]) -> None:
+        """Tell no more of events of this class."""
+        if kind in self._heeded:
+            self._takers[kind] = self._heeded.pop(kind)
 
     def own(self, deferred: Deferred[Any], why: str) -> None:
         """Take a Deferred that nobody awaits: its failure becomes an event.

@@ -296,3 +296,26 @@ def test_emit_is_cheap() -> None:
     for _ in range(20_000):
         rig.observer.emit(event)
     assert (time.process_time() - started) / 20_000 < 5e-6
+
+
+def test_who_heeds_a_class_is_told_after_it_was_counted() -> None:
+    """Until it ignores it, which it may do while it is told; other classes are as ever,
+    and the newest listener is the one.
+    """
+    rig = Rig()
+    total = rig.observer.statistics.snapshot
+    heard: list[tuple[Event, int]] = []
+
+    def once(event: Event) -> None:
+        heard.append((event, total().total("asked_total")))
+        rig.observer.ignore(Asked)
+
+    rig.observer.heed(Asked, lambda _event: heard.clear())
+    rig.observer.heed(Asked, once)
+    first, second = Asked("/a"), Asked("/b")
+    for event in (first, Refused("late"), second):
+        rig.observer.emit(event)
+    rig.observer.ignore(Asked)
+    assert [(first, 1)] == heard
+    assert 2 == total().total("asked_total")
+    assert ["GET /a", "late", "GET /b"] == rig.lines
