@@ -51,7 +51,10 @@ class Agent:
             "metadata_client_cert_expiry_timestamp_seconds": 90 * DAY,
             "metadata_ca_cert_expiry_timestamp_seconds": 900 * DAY,
         }
-        for name in ("queue_drops", "spoofed", "claimed", "stacked_tags"):
+        for name in (
+            *("queue_drops", "spoofed", "claimed", "stacked_tags"),
+            "foreign_identity",
+        ):
             self.gauges[f"datapath_{name}_packets"] = 0.0
         for name in self.gauges:
             statistics.gauge(name, lambda name=name: self.gauges[name])  # type: ignore[misc]
@@ -128,6 +131,7 @@ FAULTS: list[tuple[str, Fault]] = [
     ("VagentSpoofing", growing("datapath_spoofed_packets")),
     ("VagentSpoofing", growing("datapath_claimed_packets")),
     ("VagentSpoofing", growing("datapath_stacked_tags_packets")),
+    ("VagentSpoofing", growing("datapath_foreign_identity_packets")),
     ("VagentFlowsLimited", growing("linklocal_flows_refused")),
     (
         "VagentNoLiveEndpoint",
