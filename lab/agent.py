@@ -15,7 +15,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from lab.guests import Guest, Lab
-from lab.namespaces import PATIENCE, LabError, inside
+from lab.namespaces import PATIENCE, LabError, Machine, inside
 from lab.pki import Authority
 from lab.waiting import wait_for
 
@@ -58,6 +58,18 @@ def configuration(
 """
 
 
+def in_namespace(config: str, name: str) -> str:
+    """The same agent.conf with this namespace, in place of one that all machines of
+    the lab would share. Lines keep their numbers.
+    """
+    if "<namespace>" in config:
+        return config
+    element = f"<namespace>{name}</namespace>"
+    if "<data-path>" in config:
+        return config.replace("<data-path>", f"<data-path>{element}", 1)
+    return config.replace("</agent>", f"<data-path>{element}</data-path></agent>", 1)
+
+
 @dataclass(slots=True)
 class RunningAgent:
     """`vagent` in the host's namespace; its log is `folder/agent.log`."""
@@ -74,6 +86,11 @@ class RunningAgent:
     """A command that runs the agent, and its arguments: `env A=B`, `strace -f`."""
 
     @property
+    def data_path(self) -> Machine:
+        """The namespace in which it has guests' flows."""
+        return self.lab.host.data_path
+
+    @property
     def conf(self) -> Path:
         """Its agent.conf."""
         return self.folder / "agent.conf"
@@ -87,7 +104,8 @@ class RunningAgent:
         """Start it; with `wait` return when it is ready. Raises LabError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.conf.touch(mode=0o600)
-        self.conf.write_text(self.config)
+        self.conf.write_text(in_namespace(self.config, self.data_path.name))
+        self.lab.host.make_data_path()
         with self.log.open("ab") as log:
             self.process = self.lab.host.start(
                 self.lab.host.with_bpf_files(

@@ -70,6 +70,11 @@ class Fabric:
         host.run("ip", "link", "set", BRIDGE, "up")
         host.run("ip", "address", "add", f"{HOST4}/24", "dev", BRIDGE)
         host.run("sysctl", "-qw", f"net.ipv4.conf.{BRIDGE}.forwarding=1")
+        # Where bridged packets pass the host's rules, datagrams that came in fragments
+        # leave the bridge whole (docs/operations.md, "Other packet filters").
+        for family in ("iptables", "ip6tables"):
+            key = f"net.bridge.bridge-nf-call-{family}"
+            host.run("sysctl", "-qw", f"{key}=0", check=False)
         self._address6(host, BRIDGE, HOST6)
 
     def forward6(self) -> None:

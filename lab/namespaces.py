@@ -88,6 +88,19 @@ class Machine:
         """
         return _BPF_FILES / f"lab-{self.name}"
 
+    @property
+    def data_path(self) -> Machine:
+        """The namespace in which an agent of this machine has guests' flows. Its name
+        is made here, as names that are made inside of `ip netns exec` end with it.
+        """
+        return Machine(f"{self.name}-dp")
+
+    def make_data_path(self) -> None:
+        """Make the name of that namespace, if it is not there."""
+        name = self.data_path.name
+        if name not in run("ip", "netns", "list").split():
+            run("ip", "netns", "add", name)
+
     @classmethod
     def create(cls, name: str) -> Machine:
         """A fresh machine with loopback up; one left over of that name is replaced."""
@@ -105,7 +118,8 @@ class Machine:
             pids = run("ip", "netns", "pids", self.name).split()
             if pids:
                 run("kill", "-9", *pids, check=False)
-        run("ip", "netns", "del", self.name, check=False)
+        for name in (self.name, self.data_path.name):
+            run("ip", "netns", "del", name, check=False)
         shutil.rmtree(self.bpf_files, ignore_errors=True)
 
     def argv(self, *argv: str) -> list[str]:

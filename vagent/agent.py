@@ -40,6 +40,7 @@ from vagent.judgements.judge import judge, stops_all
 from vagent.judgements.judgement import Judgement
 from vagent.judgements.of_events import EventRecord
 from vagent.judgements.of_taps import of_taps
+from vagent.kernel.namespace import Namespace
 from vagent.keystone.account import KeystoneAccount
 from vagent.keystone.own_thread import OwnThread
 from vagent.keystone.session import KeystoneSession
@@ -115,9 +116,10 @@ class Agent:
         # A thread of its own: a large flow table must not hold up a port's fsync.
         self._flow_worker = Worker("vagent-flows", reactor=reactor)
         self._kernel_worker = Worker("vagent-rules", reactor=reactor)
+        namespace = Namespace(self._names.namespace)
         tap_kernel = tap_kernel_of(config.data_path)
         self._fast_path = FastPath(
-            LinuxFastPath(tap_kernel, host_side=self._names.host_side),
+            LinuxFastPath(tap_kernel, self._names, inside=namespace),
             guests=self._registry.guests,
             emit=emit,
             clock=reactor,
@@ -130,6 +132,8 @@ class Agent:
             now=time.time,  # noqa: TID251  conntrack dates flows by it
             clock=time.monotonic,
             fast_path_traffic=self._fast_path.traffic,
+            near=lambda: self._data_path.near_endpoints,
+            inside=namespace,
         )
         self._health = EndpointHealth(
             config.endpoint_check,
@@ -143,9 +147,16 @@ class Agent:
             guests=self._registry.guests,
             limits=self._limits,
             count_flows=self._flows.count,
-            system=LinuxSystem(
+            host=LinuxSystem(
                 reactor=reactor, clock=reactor, run_in_thread=self._kernel_worker
             ),
+            inside=LinuxSystem(
+                reactor=reactor,
+                clock=reactor,
+                run_in_thread=self._kernel_worker,
+                network=namespace,
+            ),
+            namespace=namespace,
             taps=TapGuard(tap_kernel),
             health=self._health,
             checks=EndpointChecks(
@@ -247,7 +258,7 @@ class Agent:
             reactor=reactor,
             host_name=socket.gethostname(),
         )
-        self._listeners = Listeners(reactor)
+        self._listeners = Listeners(reactor, namespace)
         self._drain = Drain(
             config.metadata_proxy,
             connections=self._proxy.connections,

@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from vagent.config.model import AgentConfig, Listen
 from vagent.datapath.names import Names
 from vagent.errors import KernelError
+from vagent.kernel.namespace import Network
 from vagent.kernel.rtnl_route import is_local
 from vagent.linklocal.own_servers import OwnServer, OwnServers
 from vagent.metadata.guest.hops import keep_opening_packets
@@ -89,7 +90,8 @@ class SocketPort(unix.Port):
 class Listeners:
     """Opens listening sockets on the reactor and remembers them for `close`."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: Any, network: Network) -> None:
+        self._network = network
         self._reactor = reactor
         self._open: list[IListeningPort] = []
         self._guests: list[IListeningPort] = []
@@ -141,7 +143,9 @@ class Listeners:
         if ipv6:
             families.append((socket.AF_INET6, str(names.listener_address6)))
         for family, address in families:
-            with _bound(names, family, address, keep_opening=keep_opening) as listener:
+            with self._network.entered():
+                listener = socket.socket(family, socket.SOCK_STREAM)
+            with _bound(listener, names, address, keep_opening) as listener:
                 self._guests.append(
                     self._reactor.adoptStreamPort(listener.fileno(), family, factory)
                 )
@@ -163,9 +167,8 @@ class Listeners:
 
 
 def _bound(
-    names: Names, family: socket.AddressFamily, address: str, *, keep_opening: bool
+    listener: socket.socket, names: Names, address: str, keep_opening: bool
 ) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -28,7 +28,8 @@ from bench.scene.usage import OTHERS, Others, usage
 from lab.agent import SOURCE
 from lab.namespaces import LabError
 from vagent.config.model import DataPathConfig
-from vagent.datapath.names import QUEUE_CHAIN
+from vagent.datapath.names import NEAR, QUEUE_CHAIN
+from vagent.datapath.state import INDEX_BITS, MAX_PORT
 
 COLUMNS = (
     Column("rate", "connections/s (min–max)", spread=True),
@@ -137,17 +138,15 @@ def _run_connector(stage: Stage, width: int, seconds: float) -> dict[str, float]
 
 def _endpoint(stage: Stage) -> int:
     """The upper half of the mark that leads to the acceptor."""
-    listed = stage.host.run("nft", "list", "map", "ip", TABLE, "endpoints")
-    found = re.search(
-        rf"(0x[0-9a-f]+)\s*:\s*127\.0\.0\.1\s*\.\s*{ACCEPTOR_PORT}\b", listed
-    )
+    listed = stage.host.run("nft", "list", "map", "inet", TABLE, NEAR)
+    found = re.search(rf"(\d+)\s*:\s*127\.0\.0\.1\s*\.\s*{ACCEPTOR_PORT}\b", listed)
     if found is None:
         raise LabError(f"no endpoint at port {ACCEPTOR_PORT} in:\n{listed}")
-    return int(found[1], 16)
+    return (MAX_PORT - int(found[1])) << INDEX_BITS
 
 
 def _untrap(stage: Stage, mark: str) -> str:
-    said = stage.host.run(
+    said = stage.host.data_path.run(
         *("nft", "--echo", "--handle", "insert", "rule", "ip", TABLE, QUEUE_CHAIN),
         *("meta", "mark", "set", mark, "accept"),
     )
@@ -158,4 +157,6 @@ def _untrap(stage: Stage, mark: str) -> str:
 
 
 def _trap(stage: Stage, handle: str) -> None:
-    stage.host.run("nft", "delete", "rule", "ip", TABLE, QUEUE_CHAIN, "handle", handle)
+    stage.host.data_path.run(
+        "nft", "delete", "rule", "ip", TABLE, QUEUE_CHAIN, "handle", handle
+    )

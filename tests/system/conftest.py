@@ -129,12 +129,14 @@ class Site:
         """Packets counted by one of our named counters, or of the tap programs'."""
         if name in AT_TAPS:
             return tap_drops(self.lab.host.bpf_files)[name]
-        listed = json.loads(self.lab.host.run("nft", "-j", "list", "counters"))
-        return sum(
-            item["counter"]["packets"]
-            for item in listed["nftables"]
-            if item.get("counter", {}).get("name") == name
-        )
+        listed = [
+            item.get("counter", {})
+            for machine in (self.lab.host, self.agent.data_path)
+            for item in json.loads(machine.run("nft", "-j", "list", "counters"))[
+                "nftables"
+            ]
+        ]
+        return sum(each["packets"] for each in listed if each.get("name") == name)
 
     def start_on_host(self, argv: Sequence[str]) -> None:
         """Leave a command running on the host until the test ends."""

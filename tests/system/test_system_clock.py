@@ -119,11 +119,11 @@ def test_a_step_of_the_clock(
     assert "503" == ask(alice, "/down", "-o", "/dev/null", "-w", "%{http_code}")
     with contextlib.closing(open_half_a_request(alice)) as half:
         clock.set(step)
-        site.lab.host.run("nft", "flush", "ruleset")
+        site.agent.data_path.run("nft", "flush", "ruleset")
         start_nova(site)
         half.settimeout(AGAIN * PATIENCE)
         assert half.recv(1000).startswith(b"HTTP/1.1 408 ")
-    wait_for(lambda: "vagent" in site.lab.host.run("nft", "list", "tables"))
+    wait_for(lambda: "vagent" in site.agent.data_path.run("nft", "list", "tables"))
     wait_for(lambda: "nova" == ask(alice, "/again"), seconds=AGAIN)
     trace = site.agent.tool("vagent.ctl", "-o", "json", "trace", "Metadata")
     date = json.loads(trace)[-1]["time"]

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from lab.agent import configuration
+from lab.fabric import echo
 from lab.pki import Authority, KeyPair
 from lab.waiting import wait_for
-from tests.system.offers import SERVICE6, offer
+from tests.system.offers import SERVICE4, SERVICE6, answered, offer
 from tests.system.test_system_explain import own_secret
 
 pytestmark = pytest.mark.system
@@ -80,20 +81,20 @@ PLANTED = {
     "a drop policy": (
         "nft 'table inet fw { chain in { type filter hook input priority 0;"
         ' policy drop; iifname "lo" accept; }; }\'',
-        "inet fw in: its policy drops a guest's packet",
+        "inet fw in: its policy drops a guest's packet to service echo at 127.0.0.1",
     ),
     "a rule that rejects": (
         "nft 'table ip fw { chain out { type filter hook output priority 0;"
-        ' oifname "vagent1" counter reject; }; }\'',
+        ' oifname "vagentu" counter reject; }; }\'',
         "ip fw out: the rule handle",
     ),
     "the service address": (
         "ip address add 169.254.169.254/32 dev lo",
         "interface lo has the address 169.254.169.254",
     ),
-    "an address of the identity range": (
-        "ip address add 169.254.64.77/32 dev blue",
-        "interface blue has 169.254.64.77, of the identity range",
+    "an address of the uplink": (
+        "ip address add 169.254.0.1/32 dev blue",
+        "interface blue has 169.254.0.1, of the uplink's addresses",
     ),
     "a process that serves on the service address": (
         "ip address add 169.254.169.254/32 dev lo; "
@@ -102,10 +103,10 @@ PLANTED = {
         " >/dev/null 2>&1 & until ss -ltn | grep -q 169.254.169.254:80; do :; done",
         "listens on 169.254.169.254:80/tcp",
     ),
-    "a route into the identity range, with rp_filter": (
+    "a route to the uplink's other end, with rp_filter": (
         "sysctl -qw net.ipv4.conf.all.rp_filter=1;"
-        " ip route add 169.254.64.0/24 dev blue",
-        "route 169.254.64.0/24 dev blue lies in the identity range",
+        " ip route add 169.254.0.1/32 dev blue",
+        "route 169.254.0.1/32 dev blue is to the uplink's addresses",
     ),
     "an interface that is down": (
         "ip link set vagent0 down",
@@ -119,16 +120,20 @@ def test_a_fault_of_the_host_is_named_and_mended(
     served: Any, ask: Any, name: str
 ) -> None:
     """What is printed as the cure is run, and then the host is healthy, and the guest
-    served.
+    served, also by a service of this host.
     """
     plant, what = PLANTED[name]
+    served.started.append(echo(served.lab.host, "host", 7777, address="127.0.0.1"))
+    offer(served, "echo", SERVICE4, 7, "127.0.0.1")
     served.lab.host.run("sh", "-c", plant)
     (finding, *_) = [found for found in wrong(served) if what in found["what"]]
     mend(served, finding)
     for left in wrong(served):
         mend(served, left)
     assert [] == wrong(served)
-    assert "I am alice\n" == ask(served.lab.guests[0], "/latest/user-data")
+    (alice,) = served.lab.guests
+    assert "I am alice\n" == ask(alice, "/latest/user-data")
+    assert "host" == answered(alice, "tcp", SERVICE4, 7)
 
 
 def test_rp_filter_is_named_when_it_bites(served: Any, ask: Any) -> None:
@@ -137,7 +142,8 @@ def test_rp_filter_is_named_when_it_bites(served: Any, ask: Any) -> None:
     host.run("sysctl", "-qw", "net.ipv4.conf.all.rp_filter=1")
     assert [] == wrong(served)
     assert "I am alice\n" == ask(alice, "/latest/user-data")
-    host.run("ip", "route", "add", "169.254.64.0/24", "dev", "blue")
+    offer(served, "echo", SERVICE4, 7, "127.0.0.1")
+    host.run("ip", "route", "add", "169.254.0.1/32", "dev", "blue")
     assert any("rp_filter drops" in finding["what"] for finding in wrong(served))
 
 
@@ -151,8 +157,8 @@ def test_forwarding_is_asked_of_the_kernel(served: Any) -> None:
         *("--ipfabric_service_ip", "10.0.0.1", "--ipfabric_service_port", "7"),
     )
     host.run("sysctl", "-qw", "net.ipv4.conf.blue.forwarding=0")
-    host.run("sysctl", "-qw", "net.ipv4.conf.vagent1.forwarding=0")
-    for side in ("vagent1", "blue"):
+    host.run("sysctl", "-qw", "net.ipv4.conf.vagentu.forwarding=0")
+    for side in ("vagentu", "blue"):
         (finding,) = wrong(served)
         assert f"forwarding is off on {side}" in finding["what"]
         mend(served, finding)
@@ -183,7 +189,7 @@ def test_an_agent_that_is_away(served: Any, how: signal.Signals) -> None:
     assert "the agent does not run" in findings[0]["what"]
     assert str(served.agent.conf) in findings[0]["mend"]
     assert "the rules that it left guard" in findings[0]["means"]
-    served.lab.host.run("nft", "flush", "ruleset")
+    served.agent.data_path.run("nft", "flush", "ruleset")
     assert "nothing guards" in wrong(served)[0]["means"]
 
 
@@ -201,10 +207,16 @@ def test_flushed_rules(served: Any) -> None:
     whether the agent knows already or not. It does so again and again, since the agent
     puts them back.
     """
-    served.start_on_host(["sh", "-c", "while nft flush ruleset; do sleep 0.2; done"])
+    inside = f"ip netns exec {served.agent.data_path.name} nft flush ruleset"
+    served.start_on_host(
+        ["sh", "-c", f"while nft flush ruleset && {inside}; do sleep 0.2; done"]
+    )
     wait_for(
         lambda: [finding["what"] for finding in wrong(served)],
-        lambda told: any("table ip vagent is gone" in each for each in told),
+        lambda told: all(
+            any(f"nftables table {table}" in each for each in told)
+            for table in ("ip vagent in network namespace", "inet vagent is gone")
+        ),
         seconds=30,
     )
 
@@ -213,9 +225,11 @@ def test_another_program_has_the_queue(idle_site: Any) -> None:
     """With its name, before the agent is started."""
     idle_site.agent.start()
     idle_site.agent.stop()
+    idle_site.lab.host.make_data_path()
     holder = "from netfilterqueue import NetfilterQueue as Q; import signal; q = Q();"
     code = f"{holder} q.bind(8097, print); print(flush=True); signal.pause()"
-    idle_site.start_on_host([sys.executable, "-c", code])
+    inside = idle_site.agent.data_path
+    idle_site.started.append(inside.start([sys.executable, "-c", code]))
     found = wait_for(lambda: [f for f in wrong(idle_site) if f["check"] == "queue"])
     assert "NFQUEUE 8097 is taken by python" in found[0]["what"]
     assert found[0]["mend"].startswith("kill ")
@@ -373,7 +387,7 @@ def test_the_way_from_the_host_to_a_guest(idle_site: Any) -> None:
     idle_site.lab.host.run(
         "nft",
         "table ip fw { chain out { type filter hook output priority 0;"
-        ' oifname "vagent1" ct state new drop; }; }',
+        ' oifname "vagentu" ct state new drop; }; }',
     )
     (finding,) = wrong(idle_site)
     assert "drops a packet of this host to a guest" in finding["what"]

@@ -212,7 +212,7 @@ def test_elements_are_compared_with_those_that_were_written(kernel: Kernel) -> N
     ]
     services = Services.of(hosted, NAMES, None)
     kernel.fill(*ports, services=services)
-    wanted = wanted_elements(services, ports, ipv6=True)
+    wanted = wanted_elements(NAMES, services, ports, ipv6=True)
     counted = frozenset(wanted)
     counts = wanted_counts(NAMES, services, ports, features=FEATURES).elements
     assert {place: n for place, n in counts.items() if n} == {
@@ -292,7 +292,7 @@ def test_two_thousand_ports_in_one_transaction(kernel: Kernel) -> None:
     ports = [kernel.attachment(n, f"t{n}") for n in range(2, many + 2)]
     empty = kernel.state()
     kernel.transact(*change_of_ports(NAMES, [], ports, ipv6=True))
-    wanted = wanted_elements(Services.of((), NAMES, None), ports, ipv6=True)
+    wanted = wanted_elements(NAMES, Services.of((), NAMES, None), ports, ipv6=True)
     assert {} == kernel.table_counts(frozenset(wanted), wanted).changed
     kernel.transact(*change_of_ports(NAMES, ports, [], ipv6=True))
     assert empty == kernel.state()

@@ -142,7 +142,7 @@ def test_a_drop_rule_before_the_listener(site: Any) -> None:
     alice = site.alice()
     site.introduce(alice)
     site.provision()
-    site.lab.host.run(
+    site.agent.data_path.run(
         "nft",
         'table ip fw { chain in { type filter hook input priority 0; iifname "vagent1"'
         " drop; }; }",
@@ -318,7 +318,7 @@ def test_a_killed_probe_leaves_a_port_at_most(site: Any) -> None:
     alice = site.alice()
     site.introduce(alice)
     site.provision()
-    site.lab.host.run(
+    site.agent.data_path.run(
         *("nft", 'table ip fw { chain in { type filter hook input priority 0; iifname'
           ' "vagent1" drop; }; }'),
     )  # fmt: skip
@@ -328,7 +328,7 @@ def test_a_killed_probe_leaves_a_port_at_most(site: Any) -> None:
     wait_for(lambda: len(leftovers(site)) >= 2 and marks(site))
     probe.kill()
     probe.wait()
-    site.lab.host.run("nft", "delete", "table", "ip", "fw")
+    site.agent.data_path.run("nft", "delete", "table", "ip", "fw")
     wait_for(lambda: len(leftovers(site)) == 1)
     assert 1 == marks(site)
     assert 0 == run_explain(site, "--port", alice.port_id)[0]

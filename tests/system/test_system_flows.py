@@ -69,10 +69,10 @@ def fetch(connection: socket.socket) -> None:
 
 @pytest.fixture
 def echo_site(site: Any) -> Any:
-    """Metadata and an echo service are provisioned; the kernel counts and notes."""
+    """Metadata and an echo service are provisioned; the host itself counts nothing."""
     site.lab.host.run(
-        *("sysctl", "-qw", "net.netfilter.nf_conntrack_acct=1"),
-        "net.netfilter.nf_conntrack_timestamp=1",
+        *("sysctl", "-qw", "net.netfilter.nf_conntrack_acct=0"),
+        "net.netfilter.nf_conntrack_timestamp=0",
     )
     site.provision()
     site.agent.tool(
@@ -223,6 +223,10 @@ def test_without_accounting_there_is_a_dash(site: Any) -> None:
     alice = site.alice()
     site.introduce(alice)
     site.provision()
+    site.agent.data_path.run(
+        *("sysctl", "-qw", "net.netfilter.nf_conntrack_acct=0"),
+        "net.netfilter.nf_conntrack_timestamp=0",
+    )
     with connect(alice, ("169.254.169.254", 80)) as metadata:
         fetch(metadata)
         (flow,) = listed(site)

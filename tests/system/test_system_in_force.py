@@ -5,13 +5,16 @@ rule or element as well as all of them. Until then the agent is not ready.
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from lab.namespaces import Machine
 from lab.waiting import wait_for
+from tests.system.offers import SERVICE4, offer
 from tests.system.tap_counts import detach_programs, pinned_map
 from tests.system.test_system_ipv6 import alice, ask6
 from tests.system.test_system_life import port_state
@@ -37,14 +40,14 @@ def guarded(site: Any) -> Any:
 
 def tables(site: Any) -> list[str]:
     """Family and name of each table of ours."""
-    listed = json.loads(site.lab.host.run("nft", "-j", "list", "tables"))
+    listed = json.loads(site.agent.data_path.run("nft", "-j", "list", "tables"))
     found = [item["table"] for item in listed["nftables"] if "table" in item]
     return [f"{each['family']} {each['name']}" for each in found]
 
 
 def rules(site: Any) -> list[str]:
     """All that is in our tables, without what the kernel numbers and counts."""
-    host = site.lab.host
+    host = site.agent.data_path
     found = []
     for table in tables(site):
         listed = json.loads(host.run("nft", "-j", "list", "table", *table.split()))
@@ -77,7 +80,7 @@ def take_away(site: Any, commands: Iterable[str], before: list[str]) -> set[str]
     """
     said = set()
     for command in commands:
-        site.lab.host.run("nft", command)
+        site.agent.data_path.run("nft", command)
         at_once = readiness(site)
         if at_once.endswith("200"):
             assert before == rules(site), f"ready after {command}"
@@ -107,7 +110,7 @@ def test_each_table_that_goes_is_put_back(guarded: Any, ask: Any, how: str) -> N
 def test_parts_of_tables_are_put_back(guarded: Any, ask: Any) -> None:
     """Chains, single rules, elements of maps: whatever a guest's way needs."""
     (guest,) = guarded.lab.guests
-    host = guarded.lab.host
+    host = guarded.agent.data_path
     listed = json.loads(host.run("nft", "-j", "list", "chain", "ip", "vagent", "guard"))
     handles = [item["rule"]["handle"] for item in listed["nftables"] if "rule" in item]
     parts = (
@@ -143,7 +146,7 @@ def test_a_dormant_table_is_put_back(guarded: Any, ask: Any) -> None:
 def test_changed_elements_are_put_back(guarded: Any, ask: Any) -> None:
     """As many as before, with another value: an endpoint that is somebody else's."""
     (guest,) = guarded.lab.guests
-    host = guarded.lab.host
+    host = guarded.agent.data_path
     before = rules(guarded)
     swaps = (("ip vagent endpoints", "0x00010000", "0x00010000 : 192.0.2.66 . 80"),)
     said = take_away(
@@ -200,10 +203,39 @@ def test_what_is_at_the_taps_is_put_back(guarded: Any, ask: Any) -> None:
         assert told in guarded.agent.log.read_text()
 
 
+def test_the_table_at_the_uplink_is_put_back(guarded: Any) -> None:
+    """All of it and parts of it, with the elements that lead to services of the host.
+    What its loss means is not told by a guest's metadata.
+    """
+    offer(guarded, "echo", SERVICE4, 7, "127.0.0.1")
+    host, table = guarded.lab.host, "inet vagent"
+
+    def held() -> str:
+        # Packets are counted meanwhile.
+        return re.sub(r"packets \d+ bytes \d+", "", host.run("nft", "list", "ruleset"))
+
+    before = held()
+    assert "127.0.0.1 . 7777" in before
+    for command in (
+        f"delete table {table}",
+        f"flush table {table}",
+        "flush ruleset",
+        f"delete chain {table} only_replies",
+        f"flush map {table} near",
+        f"add table {table} {{ flags dormant; }}",
+    ):
+        host.run("nft", command)
+        at_once = readiness(guarded)
+        if at_once.endswith("200"):
+            assert before == held(), f"ready after {command}"
+        wait_for(lambda: is_ready(guarded), seconds=SOON)
+        assert before == held(), f"not as before, after {command}"
+
+
 def test_nobody_has_to_ask(guarded: Any) -> None:
     """The agent finds out by itself, without /readyz."""
     before = rules(guarded)
-    guarded.lab.host.run("nft", "delete table ip vagent")
+    guarded.agent.data_path.run("nft", "delete table ip vagent")
     wait_for(
         lambda: guarded.agent.get("http://127.0.0.1:8085/metrics"),
         lambda page: "vagent_datapath_rules_lost_total 1\n" in page,
@@ -216,7 +248,7 @@ def test_rules_of_others_disturb_nothing(guarded: Any) -> None:
     """Other programs change their tables; an operator adds a rule to look with. The
     agent stays ready and writes nothing.
     """
-    host = guarded.lab.host
+    host = guarded.agent.data_path
     applied = "vagent_datapath_transactions_total"
     before = guarded.agent.get("http://127.0.0.1:8085/metrics").partition(applied)[2]
     host.run("nft", "insert rule ip vagent guard counter")
@@ -241,7 +273,7 @@ def test_a_killed_agent_whose_tables_were_taken_is_right_after_its_start(
     for number, table in enumerate(ours):
         guarded.agent.stop(signal.SIGKILL)
         other = ours[(number + 1) % len(ours)]
-        guarded.lab.host.run("nft", f"delete table {table}; flush table {other}")
+        guarded.agent.data_path.run("nft", f"delete table {table}; flush table {other}")
         guarded.agent.start()
         assert before == rules(guarded), f"{table} deleted, {other} emptied"
     (guest,) = guarded.lab.guests
@@ -252,8 +284,8 @@ def test_a_killed_agent_whose_tables_were_taken_is_right_after_its_start(
     ("command", "told"),
     [
         ("ip link delete vagent0", "interface vagent0 is gone"),
-        ("ip link set vagent1 down", "interface vagent1 is down"),
-        ("ip address flush dev vagent1", "vagent1 has the address None, not 169.254."),
+        ("ip link delete vagentu", "interface vagentu is gone"),
+        ("ip link set vagentu down", "interface vagentu is down"),
     ],
 )
 def test_without_its_interfaces_the_agent_is_not_ready(
@@ -262,7 +294,28 @@ def test_without_its_interfaces_the_agent_is_not_ready(
     """Rules alone serve nobody. It is said what is the matter, and that a restart mends
     it, which it does.
     """
-    guarded.lab.host.run(*command.split())
+    _restart_mends(guarded, ask, guarded.lab.host, command, told)
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("ip link set vagent1 down", "interface vagent1 is down"),
+        ("ip address flush dev vagent1", "vagent1 has the address None, not 169.254."),
+        ("ip link delete vagent2", "interface vagentu is gone"),
+    ],
+)
+def test_without_the_ends_in_its_namespace_it_is_not_ready(
+    guarded: Any, ask: Any, command: str, told: str
+) -> None:
+    """The same of those that no program of the host has a reason to touch."""
+    _restart_mends(guarded, ask, guarded.agent.data_path, command, told)
+
+
+def _restart_mends(
+    guarded: Any, ask: Any, machine: Machine, command: str, told: str
+) -> None:
+    machine.run(*command.split())
     said = readiness(guarded)
     assert said.endswith("503")
     assert told in said

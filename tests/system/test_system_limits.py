@@ -224,7 +224,7 @@ def attack(alice: Any, bob: Any, ask: Any, *program: str) -> None:
 
 def entries(site: Any, guest: Any) -> int:
     """What conntrack holds of a guest, live or not."""
-    shown: str = site.lab.host.run("cat", "/proc/net/nf_conntrack")
+    shown: str = site.agent.data_path.run("cat", "/proc/net/nf_conntrack")
     return shown.count(f"src={site.identity(guest)} ")
 
 
@@ -295,7 +295,7 @@ def begun(guest: Any, kind: str) -> socket.socket:
 
 def waiting(site: Any) -> int:
     """Packets in the agent's queue."""
-    shown = site.lab.host.run("cat", "/proc/net/netfilter/nfnetlink_queue")
+    shown = site.agent.data_path.run("cat", "/proc/net/netfilter/nfnetlink_queue")
     return int(shown.split()[2])
 
 

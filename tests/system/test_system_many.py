@@ -217,7 +217,7 @@ def test_what_the_kernel_refuses_is_told_and_mended(
     site.provision()
     one = port(1) | {"further-addresses": ["10.8.0.1"]}
     make_taps(site, [one])
-    site.lab.host.run("nft", "add element inet vagent port_of { 3 : 999 }")
+    site.agent.data_path.run("nft", "add element inet vagent port_of { 3 : 999 }")
     said = calls.refusal("POST", "/port", json.dumps(one))
     assert "map port_of, tap tap-1: File exists (EEXIST)" in said
     assert carol.instance_id == uuid_of(ask, carol)

@@ -22,6 +22,7 @@ from lab.waiting import wait_for
 from vagent.datapath.flows.reader import kernel_dump
 from vagent.datapath.state import INDEX_MASK
 from vagent.kernel.conntrack import encode_dump
+from vagent.kernel.namespace import OwnNetwork
 
 pytestmark = pytest.mark.system
 
@@ -184,8 +185,8 @@ def flows_of(site: Any, index: int) -> list[Any]:
     """What the kernel carries for this number."""
     question = encode_dump(family=socket.AF_UNSPEC, mark=index, mask=INDEX_MASK)
     return inside(
-        site.lab.host.name,
-        lambda: list(kernel_dump(question, clock=time.monotonic)),
+        site.agent.data_path.name,
+        lambda: list(kernel_dump(OwnNetwork(), question, clock=time.monotonic)),
     )
 
 

@@ -15,8 +15,10 @@ from lab.namespaces import LabError, Machine
 from lab.waiting import wait_for
 from tests.system.offers import datagrams
 from tests.system.test_system_addresses import with_addresses
+from tests.system.test_system_flows import ECHO
 from tests.system.test_system_in_force import is_ready, rules
 from tests.system.test_system_ipv6 import alice, ask6
+from tests.system.test_system_life import more, offer_echo
 from tests.system.test_system_limits import limited
 
 pytestmark = [pytest.mark.system, pytest.mark.kernel]
@@ -75,11 +77,37 @@ def busy(idle_site: Any) -> Any:
     return idle_site
 
 
-def test_a_saved_ruleset_loads(busy: Any, ask: Any) -> None:
+def test_the_host_s_saved_ruleset_loads(busy: Any, ask: Any) -> None:
     """While the agent runs, in place of the one there is, as Debian's nftables.service
-    does it; it names no tap, and has elements of all sets. Guests are served.
+    does it; of ours there is one table, which names no tap. Guests are served, also by
+    a service of the host.
     """
     host = busy.lab.host
+    both, _ = busy.lab.guests
+    offer_echo(busy)
+    text = host.run("nft", "list", "ruleset")
+    assert ("tap-" in text, text.count("table ")) == (False, 1)
+    assert "127.0.0.1 . " in text
+    host.run("nft", "-c", "-f", "-", text=text)
+    host.run("nft", "-f", "-", text=f"flush ruleset\n{text}")
+    wait_for(lambda: is_ready(busy))
+    assert without_times(text) == without_times(host.run("nft", "list", "ruleset"))
+    wait_for(lambda: ask(both, USER_DATA), "I am alice\n".__eq__)
+
+    def echoed() -> bytes:
+        with datagrams(both, *ECHO) as flow, suppress(OSError):
+            return more(flow, b"x")
+        return b""
+
+    # It has opened as many flows as it may in a second.
+    wait_for(echoed, b"X".__eq__)
+
+
+def test_a_saved_ruleset_loads(busy: Any, ask: Any) -> None:
+    """In the namespace as well, though nobody has a reason to; it has elements of all
+    sets. Guests are served.
+    """
+    host = busy.agent.data_path
     both, single = busy.lab.guests
     before, text = lasting(busy), saved(host)
     assert "tap-" not in text
@@ -98,15 +126,15 @@ def test_a_saved_ruleset_loads_without_agent_and_tap(busy: Any, ask: Any) -> Non
     """As while the machine starts: what is loaded is what was saved, and the agent that
     comes later serves its guests.
     """
-    host = busy.lab.host
     both, single = busy.lab.guests
     busy.agent.stop()
-    text = saved(host)
-    host.run("ip", "link", "delete", single.tap)
-    host.run("nft", "flush", "ruleset")
-    host.run("nft", "-c", "-f", "-", text=text)
-    host.run("nft", "-f", "-", text=text)
-    assert without_times(text) == without_times(saved(host))
+    busy.lab.host.run("ip", "link", "delete", single.tap)
+    for machine in (busy.lab.host, busy.agent.data_path):
+        text = saved(machine)
+        machine.run("nft", "flush", "ruleset")
+        machine.run("nft", "-c", "-f", "-", text=text)
+        machine.run("nft", "-f", "-", text=text)
+        assert without_times(text) == without_times(saved(machine))
     busy.agent.start()
     wait_for(lambda: ask(both, USER_DATA), "I am alice\n".__eq__)
     wait_for(lambda: ask6(both, USER_DATA), "I am alice\n".__eq__)

@@ -146,7 +146,7 @@ def test_the_embedded_server_answers_to_the_end(site: Any) -> None:
     request = GET.replace(b"/a", b"/latest/user-data")
     connection.sendall(request[:10])
     established = ("ss", "-Htn", "state", "established", "sport", "=", ":8097")
-    wait_for(lambda: site.lab.host.run(*established).split()[:2] == ["0", "0"])
+    wait_for(lambda: site.agent.data_path.run(*established).split()[:2] == ["0", "0"])
     site.agent.process.send_signal(signal.SIGTERM)
     wait_for(lambda: ready_page(site), lambda page: page.endswith(" 503"))
     connection.sendall(request[10:])

@@ -41,14 +41,14 @@ def compute_at(site: Any, guest: Any, where: str) -> None:
         "guest": (guest.machine, "eth0"),
         "tap": (site.lab.host, guest.tap),
         "pair": (site.lab.host, "vagent0"),
-        "host": (site.lab.host, "vagent1"),
+        "inside": (site.agent.data_path, "vagent1"),
     }[where]
     assert inside(machine.name, lambda: told(interface, _READ)) == 1
     inside(machine.name, lambda: told(interface, _SET))
     assert inside(machine.name, lambda: told(interface, _READ)) == 0
 
 
-@pytest.mark.parametrize("where", ["guest", "tap", "pair", "host"])
+@pytest.mark.parametrize("where", ["guest", "tap", "pair", "inside"])
 def test_checksums_are_right_wherever_they_are_computed(
     idle_site: Any, fabric: Fabric, where: str
 ) -> None:
@@ -61,7 +61,7 @@ def test_checksums_are_right_wherever_they_are_computed(
             assert exchange(connection)
 
 
-@pytest.mark.parametrize("where", ["guest", "tap", "pair", "host"])
+@pytest.mark.parametrize("where", ["guest", "tap", "pair", "inside"])
 def test_checksums_of_ipv6_are_right_wherever_they_are_computed(
     site: Any, where: str
 ) -> None:

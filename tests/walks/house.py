@@ -18,6 +18,7 @@ from tests.unit.vagent.datapath.tap.fake_tap_kernel import FakeTapKernel
 from tests.unit.vagent.metadata.proxy_rig import GET, FakeTransport
 from tests.walks.machine import (
     Machine,
+    OpenNamespace,
     Packet,
     Queue,
     System,
@@ -33,6 +34,7 @@ from vagent.datapath.fast_path.offload import FastPath
 from vagent.datapath.names import Names
 from vagent.datapath.tap.guard import TapGuard
 from vagent.datapath.trap.flow_limits import FlowLimits
+from vagent.kernel.namespace import OwnNetwork
 from vagent.linklocal.codec import FQ_NAME, KIND, PROPERTY, wire_entry
 from vagent.linklocal.dns import DnsLookup
 from vagent.linklocal.resolution import NameFollower
@@ -203,7 +205,9 @@ class House:
             guests=self._registry.guests,
             limits=FlowLimits(config.linklocal_flows),
             count_flows=_no_flows,
-            system=System(self.machine),
+            host=System(self.machine),
+            inside=System(self.machine, OwnNetwork()),
+            namespace=OpenNamespace(),
             taps=TapGuard(FakeTapKernel()),
             health=health,
             checks=EndpointChecks(

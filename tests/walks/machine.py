@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from twisted.python.failure import Failure
 from tests.unit.vagent.metadata.proxy_rig import FakeTransport
 from vagent.datapath.system import LinuxSystem
 from vagent.kernel.ip_packet import UDP
+from vagent.kernel.namespace import Namespace, Network
 
 Reached = Callable[[], None]
 """Called when the end of a walk is reached."""
@@ -91,13 +93,16 @@ class _Upstream(FakeTransport):
 
 
 class System(LinuxSystem):
-    """The operating system: it has every interface, and takes every transaction."""
+    """The operating system: it has every interface, and takes every transaction. A walk
+    into `network` goes by it.
+    """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, network: Network | None = None) -> None:
         super().__init__(
             reactor=cast("IReactorProcess", machine),
             clock=machine,
             run_in_thread=at_once,
+            network=network,
         )
 
     async def transact(self, steps: object) -> None:
@@ -111,6 +116,24 @@ class System(LinuxSystem):
 
     async def end_flows(self, mark: int, mask: int) -> None:
         """There are none."""
+
+
+class OpenNamespace(Namespace):
+    """In place of the namespace of guests' flows: the network of this process."""
+
+    def __init__(self) -> None:
+        super().__init__("vagent")
+        self.is_closed = False
+
+    def open(self) -> None:
+        """It is."""
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        yield
 
 
 class Queue:

@@ -61,6 +61,8 @@ def dump_config(config: AgentConfig) -> str:
             },
             "data-path": {
                 "name": config.data_path.name,
+                "namespace": config.data_path.namespace,
+                "uplink": str(config.data_path.uplink),
                 "identity-range": str(config.data_path.identity_range),
                 "queue-number": str(config.data_path.queue_number),
                 "queue-length": str(config.data_path.queue_length),

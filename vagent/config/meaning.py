@@ -56,6 +56,10 @@ IDENTITY_ALLOWED = (
     "a network inside 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or 169.254.0.0/16, "
     f"of length 16 to 24, without {METADATA_ADDRESS}"
 )
+UPLINK_ALLOWED = (
+    "two addresses (length 31) inside 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or "
+    f"169.254.0.0/16, outside of identity-range, without {METADATA_ADDRESS}"
+)
 
 
 def read_meaning(agent: Section, findings: Findings, conf: Content) -> AgentConfig:
@@ -209,9 +213,12 @@ def _endpoint_check(section: Section, findings: Findings) -> EndpointCheckConfig
 
 def _data_path(section: Section, findings: Findings) -> DataPathConfig:
     default = DEFAULTS.data_path
+    identities = _identity_range(section, findings)
     return DataPathConfig(
         name=section.value("name", str, default.name),
-        identity_range=_identity_range(section, findings),
+        namespace=section.value("namespace", str, default.namespace),
+        uplink=_uplink(section, identities, findings),
+        identity_range=identities,
         queue_number=section.value("queue-number", int, default.queue_number),
         queue_length=section.value("queue-length", int, default.queue_length),
         when_stopped=section.value("when-stopped", WhenStopped, default.when_stopped),
@@ -230,6 +237,37 @@ def _libvirt(section: Section) -> LibvirtConfig:
         uri=section.value("uri", str, default.uri),
         nova_domains=section.value("nova-domains", NovaDomains, default.nova_domains),
     )
+
+
+def _uplink(
+    section: Section, identities: IPv4Network, findings: Findings
+) -> IPv4Network:
+    text = section.value("uplink", str, "")
+    if not text:
+        return DEFAULTS.data_path.uplink
+    network = IPv4Network(text, strict=False)
+    problem = _uplink_problem(text, network, identities)
+    if problem:
+        what = f"got {text}: {problem}; allowed: {UPLINK_ALLOWED}"
+        findings.refuse(section.place_of("uplink"), what)
+        return DEFAULTS.data_path.uplink
+    return network
+
+
+def _uplink_problem(
+    text: str, network: IPv4Network, identities: IPv4Network
+) -> str | None:
+    if network.prefixlen != 31:
+        return f"length {network.prefixlen}"
+    if IPv4Address(text.partition("/")[0]) != network.network_address:
+        return f"that is the second address of {network}"
+    if not any(network.subnet_of(each) for each in IDENTITY_RANGES):
+        return "neither private nor link-local"
+    if network.overlaps(identities):
+        return f"it lies in the identity range {identities}"
+    if METADATA_ADDRESS in network:
+        return f"it contains {METADATA_ADDRESS}"
+    return None
 
 
 def _identity_range(section: Section, findings: Findings) -> IPv4Network:

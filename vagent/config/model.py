@@ -127,6 +127,7 @@ class EndpointCheckConfig:
 
 
 IDENTITY_RANGE = IPv4Network("169.254.64.0/18")
+UPLINK = IPv4Network("169.254.0.0/31")
 
 
 class WhenStopped(StrEnum):
@@ -149,10 +150,15 @@ class TapPriority(StrEnum):
 class DataPathConfig:
     """`<data-path>`: names and numbers of what the agent owns in the kernel.
 
-    `name` prefixes tables and interfaces (`vagent` makes `vagent0` and `vagent1`).
+    `name` prefixes tables and interfaces (`vagent` makes `vagent0` and `vagentu`).
+    `namespace` is the name of the network namespace in which guests' flows are, "" for
+    one like `name`. `uplink` is the /31 by which services on the fabric are reached
+    from there.
     """
 
     name: str = "vagent"
+    namespace: str = ""
+    uplink: IPv4Network = UPLINK
     identity_range: IPv4Network = IDENTITY_RANGE
     queue_number: int = 8097
     queue_length: int = 4096

@@ -11,7 +11,6 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from vagent.config.model import AgentConfig
@@ -70,8 +69,12 @@ def _refuse_a_running_agent(ours: Ours) -> None:
     between a listener, whichever queue it has.
     """
     from vagent.doctor.look_host import look_at_sockets
+    from vagent.kernel.namespace import entered_if_named
 
-    listeners, queue = look_at_sockets(ours.queue_number, _addresses(ours.host_side))
+    with entered_if_named(ours.namespace) as is_there:
+        if not is_there:
+            return
+        listeners, queue = look_at_sockets(ours.queue_number, [ours.listener])
     what = ""
     if queue is not None:
         what = f"{queue.owner or UNSEEN} has NFQUEUE {queue.number}"
@@ -108,30 +111,23 @@ def _remove_tables(ours: Ours) -> Iterator[str]:
 
 
 def _remove_interfaces(ours: Ours) -> Iterator[str]:
-    """Remove the veth pair with exactly these two names, and nothing else, so that
-    `--name eth` cannot remove an uplink.
+    """Remove the ends of our veth pairs, whose other ends lie in a namespace, and
+    nothing else, so that `--name eth` cannot remove a host's interface. Then the
+    namespace.
     """
-    for link in _links():
-        pair = (link.get("ifname"), link.get("link"))
-        kind = link.get("linkinfo", {}).get("info_kind")
-        if pair == (ours.guest_side, ours.host_side) and kind == "veth":
-            _asked(["ip", "link", "del", ours.guest_side])
-            yield f"interfaces {ours.guest_side} and {ours.host_side}"
+    from vagent.kernel.namespace import Namespace
 
-
-def _addresses(interface: str) -> list[IPv4Address]:
-    return [
-        IPv4Address(address["local"])
-        for link in _links()
-        if link.get("ifname") == interface
-        for address in link.get("addr_info", ())
-        if address.get("family") == "inet"
-    ]
-
-
-def _links() -> list[Any]:
-    found: list[Any] = json.loads(_asked(["ip", "-j", "-d", "address", "show"]))
-    return found
+    ends = (ours.guest_side, ours.uplink)
+    for link in json.loads(_asked(["ip", "-j", "-d", "link", "show", "type", "veth"])):
+        name = link.get("ifname")
+        # That of an earlier version had both ends on the host.
+        former = (name, link.get("link")) == (ours.guest_side, ours.host_side)
+        if name in ends and (former or "link_netnsid" in link):
+            _asked(["ip", "link", "del", name])
+            yield f"interface {name}"
+    if Namespace(ours.namespace).is_named():
+        _asked(["ip", "netns", "del", ours.namespace])
+        yield f"network namespace {ours.namespace}"
 
 
 def _asked(argv: list[str], text: str = "") -> str:

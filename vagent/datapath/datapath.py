@@ -20,15 +20,21 @@ from vagent.datapath.events import (
     PortState,
 )
 from vagent.datapath.fast_path.offload import FastPath
-from vagent.datapath.interfaces import make_pair, remove_former, trouble_with_pair
+from vagent.datapath.interfaces import (
+    make_namespace,
+    make_pairs,
+    remove_all,
+    trouble_with_pairs,
+)
 from vagent.datapath.lost_filters import LostFilters
 from vagent.datapath.names import SERVICE_MAC, Names
 from vagent.datapath.rules.applier import Applier
 from vagent.datapath.rules.counters import KernelWatch
 from vagent.datapath.rules.features import Features, probe
 from vagent.datapath.rules.ipv6 import open_ipv6
-from vagent.datapath.rules.render import former_removal, removal
+from vagent.datapath.rules.render import former_removal
 from vagent.datapath.rules.rules_watch import LOOK_DEADLINE, RulesWatch
+from vagent.datapath.rules.uplink import uplink_removal
 from vagent.datapath.state import USUAL_MTU, Address, Attachment, Services, Tag
 from vagent.datapath.system import System
 from vagent.datapath.tap.guard import TapGuard
@@ -40,6 +46,7 @@ from vagent.datapath.trap.nfqueue import PacketTrap
 from vagent.datapath.trap.recount import CountFlows, FlowRecount
 from vagent.datapath.trap.verdicts import Verdicts
 from vagent.errors import KernelError
+from vagent.kernel.namespace import Namespace
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit
 from vagent.ports.port import Port, Registration
@@ -70,7 +77,9 @@ class DataPath:
         guests: Mapping[int, Registration],
         limits: FlowLimits,
         count_flows: CountFlows,
-        system: System,
+        host: System,
+        inside: System,
+        namespace: Namespace,
         taps: TapGuard,
         health: EndpointHealth,
         checks: EndpointChecks,
@@ -80,7 +89,9 @@ class DataPath:
         clock: IReactorTime,
     ) -> None:
         self._names = names
-        self._system = system
+        self._host = host
+        self._inside = inside
+        self._namespace = namespace
         self._taps = taps
         self._emit = emit
         self._services = Services.of((), names, None)
@@ -95,7 +106,8 @@ class DataPath:
         self._at_tap: dict[str, set[int]] = {}
         self._applier = Applier(
             names,
-            system=system,
+            inside=inside,
+            host=host,
             taps=taps,
             services=self._services,
             refresh=self._look_at_all,
@@ -106,7 +118,7 @@ class DataPath:
         self._health = health
         self._checks = checks
         self._passive_check = PassiveCheck(
-            health, find=system.find_flow, emit=emit, clock=clock
+            health, find=inside.find_flow, emit=emit, clock=clock
         )
         self._recount = FlowRecount(
             limits,
@@ -125,7 +137,7 @@ class DataPath:
             passive_check=self._passive_check,
             icmp_reject=IcmpReject(
                 attachment_of=self._applier.applied,
-                system=system,
+                system=host,
                 emit=emit,
                 clock=clock,
             ),
@@ -137,6 +149,7 @@ class DataPath:
             queue_length=config.queue_length,
             mark_of=self._verdicts.mark_of,
             reject=self._verdicts.reject,
+            network=namespace,
             emit=emit,
             reactor=reactor,
         )
@@ -149,7 +162,8 @@ class DataPath:
         self._limits = limits
         self.watch = KernelWatch(
             names,
-            system=system,
+            inside=inside,
+            host=host,
             drops=taps.drops,
             looked=self._recount.from_time_to_time,
             emit=emit,
@@ -161,11 +175,13 @@ class DataPath:
 
     async def prepare(self) -> None:
         """Make the interfaces, for the listener to bind to. Raises KernelError."""
-        self._features = await probe(self._system, self._names.table)
-        self._made_interfaces = await make_pair(self._names, self._system)
+        names, host, inside = self._names, self._host, self._inside
+        await make_namespace(names, host, self._namespace)
+        self._features = await probe(inside, names.table)
+        self._made_interfaces = await make_pairs(names, host, inside)
         if not self._features.ct_timeout:
             self._emit(AgesMissing())
-        missing = await open_ipv6(self._names, self._features, self._system)
+        missing = await open_ipv6(names, self._features, host, inside)
         if missing:
             self._emit(Ipv6Missing(missing))
         self._features = replace(self._features, ipv6=not missing)
@@ -190,8 +206,7 @@ class DataPath:
         if self._uses_fast_path:
             self._fast_path.open()
         await self._applier.start(self._features)
-        await self._system.run_nft(former_removal(self._names))
-        await remove_former(self._names, self._system)
+        await self._host.run_nft(former_removal(self._names, self._features))
         self._in_force = True
         self._recount.at_start()
 
@@ -217,10 +232,13 @@ class DataPath:
             if self._owned:
                 self._taps.remove()
                 self._taps.close()
-                await self._system.run_nft(removal(self._names, self._features))
+                await self._host.run_nft(
+                    uplink_removal(self._names, features=self._features)
+                )
         finally:
             if self._made_interfaces or self._owned:
-                await self._system.run_ip(f"link del {self._names.guest_side}\n")
+                await remove_all(self._names, self._host)
+            self._namespace.close()
 
     async def look(self) -> None:
         """Ask the kernel whether our rules are in force, and put them back if not;
@@ -234,7 +252,7 @@ class DataPath:
         late = self._told_late and (
             f"the kernel took more than {LOOK_DEADLINE:g} s to say which rules it holds"
         )
-        pair = trouble_with_pair(self._names, self._system)
+        pair = trouble_with_pairs(self._names, self._host, self._inside)
         return pair or late or self._applier.trouble
 
     async def settle(self) -> None:
@@ -264,6 +282,18 @@ class DataPath:
         self._checks.follow(self._services)
         self._applier.offer(self._services)
 
+    @property
+    def near_endpoints(self) -> dict[tuple[Address, int], tuple[Address, int]]:
+        """Where the namespace sends flows to services of this host, and where these
+        are.
+        """
+        uplink = self._names.uplink_address
+        return {
+            each.seen_inside(uplink): (each.address, each.port)
+            for each in self._services.endpoints
+            if each.is_near
+        }
+
     def endpoints_of(self, service: LinkLocalService) -> tuple[EndpointState, ...]:
         """The fabric endpoints that a service has now, and how they are."""
         offer = self._services.offers.get((int(service.address), service.port))
@@ -291,17 +321,17 @@ class DataPath:
             return why_not
         if all(map(self._applier.is_applied, registration.indexes)):
             return ACTIVE
-        if self._system.ifindex(registration.port.tap) is None:
+        if self._host.ifindex(registration.port.tap) is None:
             return NO_DEVICE
         return NOT_YET
 
     def _constants(self) -> Constants:
-        guest_side = self._system.ifindex(self._names.guest_side)
+        guest_side = self._host.ifindex(self._names.guest_side)
         if guest_side is None:
             raise KernelError(f"interface {self._names.guest_side} is gone")
         return Constants(
             guest_side=guest_side,
-            host_mac=_bytes_of(self._system.mac(self._names.host_side)),
+            host_mac=_bytes_of(self._inside.mac(self._names.host_side)),
             service_mac=_bytes_of(SERVICE_MAC),
             identity_base=int(self._names.identity_range.network_address),
             identity_prefix6=self._names.identity_range6.network_address.packed[:4],
@@ -336,7 +366,7 @@ class DataPath:
         """Attach this index where its tap is now, or detach it."""
         registration = self._guests[index]
         port = registration.port
-        ifindex = self._system.ifindex(port.tap)
+        ifindex = self._host.ifindex(port.tap)
         why_not = self._why_not(port)
         address, address6 = registration.addresses_at(index)
         if why_not or ifindex is None:
@@ -354,7 +384,7 @@ class DataPath:
                     address6=address6 if self._features.ipv6 else None,
                     takes_link_local=self._takes_link_local(index, port),
                     tag=Tag(port.rx_vlan, port.tx_vlan) if port.vlan else None,
-                    mtu=self._system.mtu(port.tap) or USUAL_MTU,
+                    mtu=self._host.mtu(port.tap) or USUAL_MTU,
                     learns=port.learn,
                     port=registration.index if registration.further else None,
                 )

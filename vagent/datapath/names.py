@@ -27,6 +27,9 @@ METADATA_PORT6 = 80
 QUEUE_CHAIN = "to_agent"
 """Chain of each host table that sends a packet to NFQUEUE. It ends in a drop, so no
 packet passes while its queue rule is missing."""
+NEAR = "near"
+"""Map, in the host's own network, from a port of the uplink's address to a service of
+this host."""
 PORT_OF = "port_of"
 """Map from each index of a port that has several to its first one."""
 
@@ -35,16 +38,22 @@ PORT_OF = "port_of"
 class Names:
     """The names that one agent uses on this host, and the numbers in its rules.
 
-    `guest_side` is the end of the veth pair into which taps forward; at `host_side`
-    the host's routing, conntrack, NFQUEUE and the listener see the packets. `former`
-    are interfaces that earlier versions made, and this one removes. `guest_rate` is how
-    many flows a second a guest may open before the kernel itself refuses them.
+    `namespace` is the network namespace in which guests' flows are trapped and
+    translated. Two veth pairs lead into it. `guest_side` is where taps forward, and at
+    its other end, `host_side`, the routing, conntrack, NFQUEUE and the listener of the
+    namespace see the packets. By `uplink`, whose other end is `inner_uplink`, they go
+    on to services on the fabric and of this host; `uplink_range` has an address for
+    each end, and `uplink_range6` two of IPv6. `guest_rate` is how many flows a second a
+    guest may open before the kernel itself refuses them.
     """
 
     table: str
+    namespace: str
     guest_side: str
     host_side: str
-    former: tuple[str, ...]
+    uplink: str
+    inner_uplink: str
+    uplink_range: IPv4Network
     identity_range: IPv4Network
     listener_address: IPv4Address
     listener_address6: IPv6Address
@@ -61,9 +70,12 @@ class Names:
         network = config.identity_range
         return cls(
             table=config.name,
+            namespace=config.namespace or config.name,
             guest_side=f"{config.name}0",
             host_side=f"{config.name}1",
-            former=(f"{config.name}2",),
+            uplink=f"{config.name}u",
+            inner_uplink=f"{config.name}2",
+            uplink_range=config.uplink,
             identity_range=network,
             listener_address=network.network_address + AGENT_INDEX,
             listener_address6=identity6_of(AGENT_INDEX, int(network.network_address)),
@@ -75,8 +87,22 @@ class Names:
 
     @property
     def interfaces(self) -> frozenset[str]:
-        """The interfaces that the agent makes."""
-        return frozenset((self.guest_side, self.host_side, *self.former))
+        """The interfaces that the agent makes on the host, and has made."""
+        return frozenset(
+            (self.guest_side, self.uplink, self.host_side, self.inner_uplink)
+        )
+
+    @property
+    def uplink_address(self) -> IPv4Address:
+        """The host's address at the uplink; the other end has the next one."""
+        return self.uplink_range.network_address
+
+    @property
+    def uplink_range6(self) -> IPv6Network:
+        """Two addresses of the IPv6 prefix that no identity has: the host's, and that
+        of the uplink's other end.
+        """
+        return IPv6Network((int(self.identity_range6.network_address) + 2, 127))
 
     @property
     def listener_interface(self) -> IPv4Interface:

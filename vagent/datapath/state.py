@@ -33,6 +33,7 @@ REJECT_MARK = REFUSE << INDEX_BITS | AGENT_INDEX
 """Mark of a datagram that the kernel refuses, on its way to the agent, which sends the
 ICMP error."""
 
+MAX_PORT = 0xFFFF
 USUAL_MTU = 1500
 """Bytes of IP (RFC 894)."""
 
@@ -108,6 +109,24 @@ class NatEndpoint:
     number: int
     address: Address
     port: int
+
+    @property
+    def is_near(self) -> bool:
+        """Is it a process of this host, on an address that only the host itself can
+        reach?
+        """
+        return self.address.is_loopback
+
+    @property
+    def near_port(self) -> int:
+        """The port of the uplink's address that leads to it, if it is near: from above,
+        where no rule of others that redirects well-known ports finds it.
+        """
+        return MAX_PORT - self.number
+
+    def seen_inside(self, uplink: IPv4Address) -> tuple[Address, int]:
+        """The address and port to which the namespace of guests' flows sends them."""
+        return (uplink, self.near_port) if self.is_near else (self.address, self.port)
 
 
 @dataclass(frozen=True, slots=True)

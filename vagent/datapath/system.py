@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Collection, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone
@@ -27,6 +27,7 @@ from vagent.kernel import conntrack, netlink, nf_tables
 from vagent.kernel import rtnl_link as links
 from vagent.kernel.conntrack import Tracked, decode_found, encode_find
 from vagent.kernel.ip_packet import OpeningPacket
+from vagent.kernel.namespace import Network, OwnNetwork
 from vagent.kernel.nf_tables import INET, IPV4, IPV6, NftMessage
 from vagent.kernel.nf_tables_dump import (
     Elements,
@@ -37,6 +38,9 @@ from vagent.kernel.nf_tables_dump import (
     read_counts,
 )
 from vagent.store.worker import RunInThread
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 COMMAND_DEADLINE = 60.0
 """Seconds for one command: a transaction of 5,000 ports takes about one. The first also
@@ -54,6 +58,8 @@ _SIOCGIFFLAGS, _IFF_UP = 0x8913, 1
 _SIOCGIFMTU = 0x8921
 _IFNAMSIZ = 16
 _QUEUE_DROPPED, _USER_DROPPED = 5, 6
+_QUEUES = "/proc/thread-self/net/netfilter/nfnetlink_queue"
+_GENERATION = "nf_tables generation"
 
 
 def counters_of(listed: bytes, table: str) -> dict[str, int]:
@@ -138,6 +144,11 @@ class System(Protocol):
         is on; 0 where there is none.
         """
 
+    def linked_elsewhere(self, name: str) -> int:
+        """Ifindex, in its own network namespace, of the other end of a veth that lies
+        in another one; 0 where there is none.
+        """
+
     def is_up(self, name: str) -> bool:
         """Is there such an interface, and is it up?"""
 
@@ -161,7 +172,9 @@ class System(Protocol):
 
 
 class LinuxSystem:
-    """The kernel of this host, in the network namespace of this process."""
+    """The kernel of this host, in one network namespace: that of this process, or
+    `network`.
+    """
 
     def __init__(
         self,
@@ -169,7 +182,9 @@ class LinuxSystem:
         reactor: IReactorProcess,
         clock: IReactorTime,
         run_in_thread: RunInThread,
+        network: Network | None = None,
     ) -> None:
+        self._network = network or OwnNetwork()
         self._reactor = reactor
         self._clock = clock
         self._run_in_thread = run_in_thread
@@ -182,7 +197,7 @@ class LinuxSystem:
         # works them off one by one. Without a deadline: what the kernel has begun
         # cannot be taken back, and a second transaction beside it would be worse.
         answers = await self._run_in_thread(
-            lambda: netlink.transact_batch(nf_tables.encode(messages))
+            lambda: self._inside(netlink.transact_batch, nf_tables.encode(messages))
         )
         refused = nf_tables.refusal(messages, answers)
         if refused:
@@ -196,27 +211,33 @@ class LinuxSystem:
         return counters_of(listed, table)
 
     def nft_generation(self) -> int:
-        return generation_in(netlink.ask(encode_generation(), "nf_tables generation"))
+        question = encode_generation()
+        return generation_in(self._inside(netlink.ask, question, _GENERATION))
 
     async def table_counts(
         self, table: str, counted: Collection[Place], wanted: Callable[[], Elements]
     ) -> TableCounts:
         # In a thread: thousands of ports have some ten thousand elements.
         return await self._run_in_thread(
-            lambda: read_counts(_ask_nf_tables, table, _FAMILIES, counted, wanted)
+            lambda: self._inside(
+                read_counts, _ask_nf_tables, table, _FAMILIES, counted, wanted
+            )
         )
 
     def queue_drops(self, queue_number: int) -> int:
         try:
-            table = Path("/proc/self/net/netfilter/nfnetlink_queue").read_text()
+            table = self._inside(Path(_QUEUES).read_text)
         except OSError as failure:
             raise KernelError(f"queue statistics: {failure}") from failure
         return drops_in(table, queue_number)
 
     def send_frame(self, ifindex: int, frame: bytes) -> None:
         try:
-            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
-                wire.bind((socket.if_indextoname(ifindex), 0))
+            with self._network.entered():
+                wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+                name = socket.if_indextoname(ifindex)
+            with wire:
+                wire.bind((name, 0))
                 wire.send(frame)
         except OSError as failure:
             raise KernelError(f"frame to interface {ifindex}: {failure}") from failure
@@ -224,75 +245,88 @@ class LinuxSystem:
     async def end_flows(self, mark: int, mask: int) -> None:
         # In a thread: the kernel walks through the whole flow table.
         message = conntrack.encode_end(mark, mask)
-        await self._run_in_thread(lambda: netlink.transact(message, "end of flows"))
+        await self._run_in_thread(
+            lambda: self._inside(netlink.transact, message, "end of flows")
+        )
 
     def find_flow(self, packet: OpeningPacket) -> Tracked | None:
-        return decode_found(netlink.ask(encode_find(packet), "flow"))
+        return decode_found(self._inside(netlink.ask, encode_find(packet), "flow"))
 
     def ifindex(self, name: str) -> int | None:
         try:
-            return socket.if_nametoindex(name)
+            return self._inside(socket.if_nametoindex, name)
         except OSError:
             return None
 
     def linked(self, name: str) -> int:
-        question = links.encode_question(name)
-        return links.linked_in(
-            netlink.ask(question, f"interface {name}", netlink.NETLINK_ROUTE)
-        )
+        return links.linked_in(self._link(name))
+
+    def linked_elsewhere(self, name: str) -> int:
+        return links.linked_elsewhere_in(self._link(name))
 
     def is_up(self, name: str) -> bool:
         try:
-            answer = _ask_interface(name, _SIOCGIFFLAGS)
+            answer = self._inside(_ask_interface, name, _SIOCGIFFLAGS)
         except OSError:
             return False
         return bool(struct.unpack_from("=H", answer, _IFNAMSIZ)[0] & _IFF_UP)
 
     def mtu(self, name: str) -> int | None:
         try:
-            answer = _ask_interface(name, _SIOCGIFMTU)
+            answer = self._inside(_ask_interface, name, _SIOCGIFMTU)
         except OSError:
             return None
         return int(struct.unpack_from("=i", answer, _IFNAMSIZ)[0])
 
     def mac(self, name: str) -> str:
         try:
-            answer = _ask_interface(name, _SIOCGIFHWADDR)
+            answer = self._inside(_ask_interface, name, _SIOCGIFHWADDR)
         except OSError as failure:
             raise KernelError(f"interface {name}: {failure}") from failure
         return answer[18:24].hex(":")
 
     def address(self, name: str) -> IPv4Interface | None:
         try:
-            address = IPv4Address(_ask_interface(name, _SIOCGIFADDR)[20:24])
-            mask = IPv4Address(_ask_interface(name, _SIOCGIFNETMASK)[20:24])
+            address = self._inside(_ask_interface, name, _SIOCGIFADDR)[20:24]
+            mask = self._inside(_ask_interface, name, _SIOCGIFNETMASK)[20:24]
         except OSError:
             return None
-        return IPv4Interface(f"{address}/{mask}")
+        return IPv4Interface(f"{IPv4Address(address)}/{IPv4Address(mask)}")
 
     def has_sysctl(self, key: str) -> bool:
-        return Path("/proc/sys", key).exists()
+        return self._inside(Path("/proc/sys", key).exists)
 
     def read_sysctl(self, key: str) -> str:
         try:
-            return Path("/proc/sys", key).read_text().strip()
+            return self._inside(Path("/proc/sys", key).read_text).strip()
         except OSError as failure:
             raise KernelError(f"sysctl {key}: {failure}") from failure
 
     def write_sysctl(self, key: str, value: str) -> None:
         try:
-            Path("/proc/sys", key).write_text(value)
+            self._inside(Path("/proc/sys", key).write_text, value)
         except OSError as failure:
             raise KernelError(f"sysctl {key}={value}: {failure}") from failure
+
+    def _link(self, name: str) -> bytes:
+        question = links.encode_question(name)
+        what = f"interface {name}"
+        return self._inside(netlink.ask, question, what, netlink.NETLINK_ROUTE)
+
+    def _inside(self, work: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
+        """What `work` returns, called inside the network."""
+        with self._network.entered():
+            return work(*args, **more)
 
     async def _run(self, name: str, arguments: list[str], text: str) -> bytes:
         program = shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin")
         if program is None:
             raise KernelError(f"{name} is not installed (package nftables or iproute2)")
         child = _Child(name, text)
-        process = self._reactor.spawnProcess(
-            child, program, [name, *arguments], env={"LC_ALL": "C"}
-        )
+        with self._network.entered():
+            process = self._reactor.spawnProcess(
+                child, program, [name, *arguments], env={"LC_ALL": "C"}
+            )
         deadline = self._clock.callLater(
             COMMAND_DEADLINE, lambda: process.signalProcess("KILL")
         )

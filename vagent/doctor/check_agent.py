@@ -140,10 +140,10 @@ def _without_agent(facts: HostFacts) -> str:
     """What happens to guests' packets while no agent runs. The rules of a stopped agent
     may still be there.
     """
-    ruleset, table = facts.host.ruleset, facts.ours.table
-    if ruleset is None:
+    inside, table = facts.host.inside, facts.ours.table
+    if facts.host.ruleset is None:
         return "guests get nothing"
-    if ("ip", table) in ruleset.tables:
+    if inside is not None and ("ip", table) in inside.tables:
         return (
             "the rules that it left guard: what registered guests ask waits for the"
             " next start, flows that the kernel carries go on; taps that come now are"

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vagent.config.metadata_address import METADATA_ADDRESS
-from vagent.doctor.facts import HostFacts, RouteTrial
+from vagent.doctor.facts import HostFacts, HostInterface, RouteTrial
 from vagent.doctor.finding import Finding, note, warning, wrong
 from vagent.ports.contrail_folder import ContrailFolder, FolderState
 
@@ -21,29 +21,48 @@ MAX_NAMED = 5
 
 
 def check_interfaces(facts: HostFacts) -> Iterator[Finding]:
-    """Is the agent's veth pair there and up, with its address?"""
-    ours = facts.ours
+    """Are the agent's veth pairs there and up, and has their namespace its name?"""
+    ours, inside = facts.ours, facts.host.inside
     if not facts.agent.is_up:
         return
-    for name in (ours.guest_side, ours.host_side):
-        link = facts.host.link(name)
-        if link is None:
-            yield wrong(
-                f"interface {name} is gone although the agent runs",
-                "no guest gets an answer",
-                facts.agent.restart,
-            )
-        elif not link.up:
-            yield wrong(
-                f"interface {name} is down",
-                "no guest gets an answer",
-                f"ip link set {name} up",
-            )
+    for name in (ours.guest_side, ours.uplink):
+        yield from _judge_link(facts.host.link(name), name, "", facts)
+    if inside is None:
+        yield warning(
+            f"no network namespace has the name {ours.namespace} any more",
+            "guests are served as before, but nobody can look inside, and a restart"
+            " makes another one, which ends their flows",
+            facts.agent.restart,
+        )
+        return
+    there = {link.name: link for link in inside.links}
+    for name in (ours.host_side, ours.inner_uplink):
+        enter = f"ip netns exec {ours.namespace} "
+        yield from _judge_link(there.get(name), name, enter, facts)
+
+
+def _judge_link(
+    link: HostInterface | None, name: str, enter: str, facts: HostFacts
+) -> Iterator[Finding]:
+    is_uplink = name in (facts.ours.uplink, facts.ours.inner_uplink)
+    effect = (
+        "no service but metadata answers" if is_uplink else "no guest gets an answer"
+    )
+    if link is None:
+        yield wrong(
+            f"interface {name} is gone although the agent runs",
+            effect,
+            facts.agent.restart,
+        )
+    elif not link.up:
+        yield wrong(
+            f"interface {name} is down", effect, f"{enter}ip link set {name} up"
+        )
 
 
 def check_foreign_addresses(facts: HostFacts) -> Iterator[Finding]:
-    """Has an interface of somebody else 169.254.169.254, or an address of the identity
-    range?
+    """Has an interface of somebody else 169.254.169.254, an address of the uplink, or
+    one of the identity range, where that is on the host?
     """
     ours = facts.ours
     for link in facts.host.links:
@@ -56,7 +75,15 @@ def check_foreign_addresses(facts: HostFacts) -> Iterator[Finding]:
                     " registered, and the host itself, ask that one",
                     f"ip address del {interface} dev {link.name}",
                 )
-            elif address in ours.identities and link.name != ours.host_side:
+            elif address in ours.uplink_range and link.name != ours.uplink:
+                yield wrong(
+                    f"interface {link.name} has {address}, of the uplink's addresses"
+                    f" {ours.uplink_range}",
+                    "answers of services may not get back; give the agent another"
+                    " <uplink>",
+                    f"ip address del {interface} dev {link.name}",
+                )
+            elif ours.host_to_guest and address in ours.identities:
                 yield wrong(
                     f"interface {link.name} has {address}, of the identity range"
                     f" {ours.identities}",
@@ -85,12 +112,20 @@ def check_routes(facts: HostFacts) -> Iterator[Finding]:
     """
     ours = facts.ours
     for route in facts.host.routes:
-        if route.device == ours.host_side or route.kind == "broadcast":
+        if route.device == ours.uplink or route.kind == "broadcast":
             continue
         where = f"dev {route.device} " if route.device else ""
         remove = f"ip route del {route.destination} {where}table {route.table}"
         inside = route.destination.subnet_of(ours.identities)
-        if inside and route.kind != "local":
+        if route.destination.subnet_of(ours.uplink_range) and route.kind != "local":
+            yield wrong(
+                f"route {route.destination} {where}is to the uplink's addresses"
+                f" {ours.uplink_range}",
+                "answers of services go there; remove it, or give the agent another"
+                " <uplink>",
+                remove,
+            )
+        elif ours.host_to_guest and inside and route.kind != "local":
             yield wrong(
                 f"route {route.destination} {where}lies in the identity range"
                 f" {ours.identities}",
@@ -110,8 +145,8 @@ def check_routes(facts: HostFacts) -> Iterator[Finding]:
 
 
 def check_ways(facts: HostFacts) -> Iterator[Finding]:
-    """Would the kernel route packets that come up from a guest, to the listener and to
-    each fabric endpoint?
+    """Would the kernel route packets that come from a guest by the uplink, to each
+    fabric endpoint?
     """
     for trial in facts.host.route_trials:
         yield from _judge_way(trial, facts)
@@ -132,7 +167,7 @@ def check_forwarding6(facts: HostFacts) -> Iterator[Finding]:
 
 
 def _judge_way(trial: RouteTrial, facts: HostFacts) -> Iterator[Finding]:
-    side = facts.ours.host_side
+    side = facts.ours.uplink
     to = f"from a guest to {trial.target}"
     if trial.said and _is_forwarding_off(trial, facts):
         yield wrong(
@@ -143,7 +178,7 @@ def _judge_way(trial: RouteTrial, facts: HostFacts) -> Iterator[Finding]:
     elif trial.said and _is_forged(trial, facts):
         yield wrong(
             f"rp_filter drops packets {to}",
-            f"the way back to an identity is not by {side} (a route or rule of another"
+            f"the way back is not by {side} (a route or rule of another"
             " program), so the strict reverse path filter takes them for forged",
             f"sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.{side}.rp_filter=2",
         )
@@ -152,12 +187,6 @@ def _judge_way(trial: RouteTrial, facts: HostFacts) -> Iterator[Finding]:
             f"the kernel has no way for packets {to} ({trial.said})",
             "the service behind it does not answer",
             f"ip route get {trial.target} from {facts.ours.sample} iif {side}",
-        )
-    elif trial.target == facts.ours.listener and trial.kind != "local":
-        yield wrong(
-            f"packets {to} leave the host by {trial.device}",
-            "a policy routing rule of another program takes them (they carry a mark)",
-            "ip rule show",
         )
     elif trial.kind != "local" and not trial.forwarding:
         yield wrong(
@@ -168,16 +197,15 @@ def _judge_way(trial: RouteTrial, facts: HostFacts) -> Iterator[Finding]:
 
 
 def _is_forwarding_off(trial: RouteTrial, facts: HostFacts) -> bool:
-    key = f"net/ipv4/conf/{facts.ours.host_side}/forwarding"
-    is_here = trial.target == facts.ours.listener or trial.target.is_loopback
-    return not is_here and facts.host.number(key) == 0
+    key = f"net/ipv4/conf/{facts.ours.uplink}/forwarding"
+    return not trial.target.is_loopback and facts.host.number(key) == 0
 
 
 def _is_forged(trial: RouteTrial, facts: HostFacts) -> bool:
     """Did the reverse path filter refuse the packet? EXDEV always means that; EINVAL
     does if the host itself has a route (see `look_host`).
     """
-    names = ("all", facts.ours.host_side)
+    names = ("all", facts.ours.uplink)
     values = [facts.host.number(f"net/ipv4/conf/{name}/rp_filter") for name in names]
     is_strict = max(value or 0 for value in values) == 1
     return is_strict and trial.said.endswith((_CROSS_DEVICE, _INVALID))

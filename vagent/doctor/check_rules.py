@@ -1,8 +1,8 @@
 """Checks whether packet filter rules of others stop guests' packets.
 
-The packets are those that the data path makes: up from the host side of the veth pair
-to the listener or a fabric endpoint, and back. The agent's own table is not looked at.
-Pure.
+The packets are those that come out of the namespace of guests' flows by the uplink, to
+a fabric endpoint or a process of this host, and what comes back. Those to the metadata
+service meet no rule of the host. The agent's own table is not looked at. Pure.
 """
 
 from __future__ import annotations
@@ -53,12 +53,22 @@ def check_foreign_rules(facts: HostFacts) -> Iterator[Finding]:
 def check_own_rules(facts: HostFacts) -> Iterator[Finding]:
     """Are the agent's rules there, while it runs?"""
     ruleset, table = facts.host.ruleset, facts.ours.table
-    if ruleset is None or not facts.agent.is_up:
+    inside = facts.host.inside
+    if not facts.agent.is_up:
         return
-    if ("ip", table) not in ruleset.tables:
+    if inside is not None and ("ip", table) not in inside.tables:
         yield wrong(
-            f"nftables table ip {table} is gone although the agent runs",
-            "no guest gets an answer; something flushed all rules"
+            f"nftables table ip {table} in network namespace {facts.ours.namespace} is"
+            " gone although the agent runs",
+            "no guest gets an answer; something flushed all rules there",
+            facts.agent.restart,
+        )
+    if ruleset is None:
+        return
+    if not {("inet", table), ("ip", table)} & ruleset.tables:
+        yield wrong(
+            f"nftables table inet {table} is gone although the agent runs",
+            "services other than metadata do not answer; something flushed all rules"
             " (a firewall's reload, nft flush ruleset)",
             facts.agent.restart,
         )
@@ -67,58 +77,59 @@ def check_own_rules(facts: HostFacts) -> Iterator[Finding]:
 def passages(facts: HostFacts) -> tuple[Passage, ...]:
     """All packets that have to get through."""
     ours = facts.ours
-    found = [_up(ours, "prerouting"), _up(ours, "input"), _down(ours)]
     fabric = [service for service in facts.agent.services or () if _is_far(service)]
-    found += [passage for service in fabric for passage in _forwarded(ours, service)]
+    found = [passage for service in fabric for passage in _of_service(ours, service)]
     if ours.host_to_guest:
         found += _to_a_guest(ours)
     return tuple(found)
 
 
-def _up(ours: Ours, hook: str) -> Passage:
-    translated: dict[str, str | int | IPv4Network] = {
-        "meta iifname": ours.host_side,
-        "meta l4proto": "tcp",
+def _of_service(ours: Ours, service: LinkLocalService) -> Iterator[Passage]:
+    for address in service.fabric_addresses:
+        if not isinstance(address, IPv4Address):
+            continue
+        if address.is_loopback:
+            yield from _near(ours, service, address)
+        else:
+            yield from _forwarded(ours, service, address)
+
+
+def _near(
+    ours: Ours, service: LinkLocalService, address: IPv4Address
+) -> Iterator[Passage]:
+    """The packets to a process of this host, behind the uplink's address translation,
+    and the answers.
+    """
+    side, inner = ours.uplink, IPv4Network(ours.uplink_address + 1)
+    both: dict[str, str | int | IPv4Network] = {
         "meta protocol": "ip",
         "meta nfproto": "ipv4",
-        "ip protocol": "tcp",
-        "ip saddr": ours.identities,
-        "ip daddr": IPv4Network(ours.listener),
-        "tcp dport": ours.listener_port,
-        "ct state": "new",
-        "ct direction": "original",
     }
-    before: Packet = {
-        **translated,
-        "ip daddr": IPv4Network(METADATA_ADDRESS),
-        "tcp dport": 80,
-    }
-    return Passage(
-        "a guest's packet to the metadata listener",
-        hook,
-        translated,
-        ("iifname", ours.host_side),
-        before,
+    yield Passage(
+        f"a guest's packet to service {service.name} at {address}",
+        "input",
+        {
+            **both,
+            "meta iifname": side,
+            "ip saddr": inner,
+            "ip daddr": IPv4Network(address),
+            "ct state": "new",
+            "ct direction": "original",
+        },
+        ("iifname", side),
     )
-
-
-def _down(ours: Ours) -> Passage:
-    return Passage(
-        "the answer to a guest",
+    yield Passage(
+        f"the answer of service {service.name} at {address}",
         "output",
         {
-            "meta oifname": ours.host_side,
-            "meta l4proto": "tcp",
-            "meta protocol": "ip",
-            "meta nfproto": "ipv4",
-            "ip protocol": "tcp",
-            "ip saddr": IPv4Network(ours.listener),
-            "ip daddr": ours.identities,
-            "tcp sport": ours.listener_port,
+            **both,
+            "meta oifname": side,
+            "ip saddr": IPv4Network(address),
+            "ip daddr": inner,
             "ct state": "established",
             "ct direction": "reply",
         },
-        ("oifname", ours.host_side),
+        ("oifname", side),
     )
 
 
@@ -130,8 +141,8 @@ def _to_a_guest(ours: Ours) -> tuple[Passage, Passage]:
         "meta protocol": "ip",
         "meta nfproto": "ipv4",
     }
-    here, there = IPv4Network(ours.listener), ours.identities
-    side = ours.host_side
+    here, there = IPv4Network(ours.uplink_address), ours.identities
+    side = ours.uplink
     return (
         Passage(
             "a packet of this host to a guest",
@@ -162,39 +173,38 @@ def _to_a_guest(ours: Ours) -> tuple[Passage, Passage]:
     )
 
 
-def _forwarded(ours: Ours, service: LinkLocalService) -> Iterator[Passage]:
-    for address in service.fabric_addresses:
-        if not isinstance(address, IPv4Address) or address.is_loopback:
-            continue
-        there = IPv4Network(address)
-        both: dict[str, str | int | IPv4Network] = {
-            "meta protocol": "ip",
-            "meta nfproto": "ipv4",
-        }
-        yield Passage(
-            f"a guest's packet to service {service.name} at {address}",
-            "forward",
-            {
-                **both,
-                "meta iifname": ours.host_side,
-                "ip saddr": ours.identities,
-                "ip daddr": there,
-                "ct state": "new",
-            },
-            ("iifname", ours.host_side),
-        )
-        yield Passage(
-            f"the answer of service {service.name} at {address}",
-            "forward",
-            {
-                **both,
-                "meta oifname": ours.host_side,
-                "ip saddr": there,
-                "ip daddr": ours.identities,
-                "ct state": "established",
-            },
-            ("oifname", ours.host_side),
-        )
+def _forwarded(
+    ours: Ours, service: LinkLocalService, address: IPv4Address
+) -> Iterator[Passage]:
+    there, inner = IPv4Network(address), IPv4Network(ours.uplink_address + 1)
+    both: dict[str, str | int | IPv4Network] = {
+        "meta protocol": "ip",
+        "meta nfproto": "ipv4",
+    }
+    yield Passage(
+        f"a guest's packet to service {service.name} at {address}",
+        "forward",
+        {
+            **both,
+            "meta iifname": ours.uplink,
+            "ip saddr": inner,
+            "ip daddr": there,
+            "ct state": "new",
+        },
+        ("iifname", ours.uplink),
+    )
+    yield Passage(
+        f"the answer of service {service.name} at {address}",
+        "forward",
+        {
+            **both,
+            "meta oifname": ours.uplink,
+            "ip saddr": there,
+            "ip daddr": inner,
+            "ct state": "established",
+        },
+        ("oifname", ours.uplink),
+    )
 
 
 def _is_far(service: LinkLocalService) -> bool:
@@ -244,10 +254,10 @@ def _at_a_device(chain: Chain, ruleset: Ruleset, facts: HostFacts) -> Iterator[F
     the agent's own.
     """
     ours = facts.ours
-    pair = {ours.guest_side, ours.host_side}
+    ends = {ours.guest_side, ours.uplink}
     taps = {port.tap for port in facts.agent.ports or ()}
     late = chain.hook == "ingress" and chain.priority > GUARD_PRIORITY
-    here = (pair | (set() if late else taps)) & set(chain.devices)
+    here = (ends | (set() if late else taps)) & set(chain.devices)
     if not here:
         return
     passage = Passage(

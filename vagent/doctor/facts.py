@@ -26,8 +26,12 @@ class Ours:
     """
 
     table: str
+    namespace: str
     guest_side: str
     host_side: str
+    uplink: str
+    inner_uplink: str
+    uplink_range: IPv4Network
     identities: IPv4Network
     listener: IPv4Address
     listener_port: int
@@ -47,8 +51,12 @@ class Ours:
         )
         return cls(
             table=names.table,
+            namespace=names.namespace,
             guest_side=names.guest_side,
             host_side=names.host_side,
+            uplink=names.uplink,
+            inner_uplink=names.inner_uplink,
+            uplink_range=names.uplink_range,
             identities=names.identity_range,
             listener=names.listener_address,
             listener_port=names.listener_port,
@@ -60,9 +68,14 @@ class Ours:
         )
 
     @property
+    def uplink_address(self) -> IPv4Address:
+        """The host's address at the uplink."""
+        return self.uplink_range.network_address
+
+    @property
     def sample(self) -> IPv4Address:
-        """An identity address that a guest may have, to try routes with."""
-        return self.identities.network_address + 2
+        """The address from which guests' packets come by the uplink."""
+        return self.uplink_address + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +170,27 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """The network namespace of guests' flows: its interfaces, and the family and name
+    of each table of nftables.
+    """
+
+    links: tuple[HostInterface, ...] = ()
+    tables: frozenset[tuple[str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
-    """The network of this host. `sysctl` has the keys below /proc/sys that exist;
-    `far6` are IPv6 endpoints of services on other machines.
+    """The network of this host. `inside` is None where there is no such
+    namespace. `sysctl` has the keys below /proc/sys that exist; `far6` are IPv6
+    endpoints of services on other machines.
     """
 
     tools: Mapping[str, bool]
     trials: tuple[KernelTrial, ...] = ()
     ruleset: Ruleset | None = None
     legacy: Ruleset | None = None
+    inside: Inside | None = None
     links: tuple[HostInterface, ...] = ()
     routes: tuple[HostRoute, ...] = ()
     route_trials: tuple[RouteTrial, ...] = ()

@@ -15,6 +15,7 @@ from vagent.doctor.facts import (
     Host,
     HostInterface,
     HostRoute,
+    Inside,
     Listener,
     Ours,
     Process,
@@ -33,11 +34,12 @@ from vagent.doctor.sockets import (
 )
 from vagent.doctor.trials import try_kernel
 from vagent.errors import WireError
+from vagent.kernel.namespace import entered_if_named
 
 _TIME_ERROR = 5
 """What adjtimex(2) returns for a clock that is not synchronised."""
 _TIMEX_SIZE = 256
-_PROC_NET = Path("/proc/self/net")
+_PROC_NET = Path("/proc/thread-self/net")
 _SYSCTLS = (
     "net/ipv4/conf/all/rp_filter",
     "net/ipv6/conf/all/forwarding",
@@ -53,24 +55,40 @@ def look_at_host(
 ) -> Host:
     """All facts about the host. `fabric` and `fabric6` are endpoints of services."""
     tools = {name: there(name) for name in ("nft", "ip")}
-    listeners, queue = look_at_sockets(ours.queue_number, [METADATA_ADDRESS])
+    listeners, _ = look_at_sockets(ours.queue_number, [METADATA_ADDRESS])
+    inside, queue = _inside(ours)
     links = _links()
-    targets = (ours.listener, *fabric)
-    has_side = any(link.name == ours.host_side for link in links)
+    has_uplink = any(link.name == ours.uplink for link in links)
     return Host(
         tools=tools,
         trials=tuple(try_kernel(ours.queue_number)) if tools["nft"] else (),
         ruleset=_ruleset(),
         legacy=_legacy(),
+        inside=inside,
         links=links,
         routes=_routes(),
-        route_trials=tuple(_way(target, ours) for target in targets if has_side),
+        route_trials=tuple(_way(target, ours) for target in fabric if has_uplink),
         sysctl=_sysctls(ours),
         listeners=listeners,
         queue=queue,
         synchronised=_synchronised(),
         far6=tuple(address for address in fabric6 if not _is_local(address)),
     )
+
+
+def _inside(ours: Ours) -> tuple[Inside | None, Queue | None]:
+    with entered_if_named(ours.namespace) as is_there:
+        if not is_there:
+            return None, None
+        _, queue = look_at_sockets(ours.queue_number, [])
+        said = ask(["nft", "-j", "list", "tables"])
+        listed = json.loads(said.out)["nftables"] if said.ok else []
+        tables = frozenset(
+            (item["table"]["family"], item["table"]["name"])
+            for item in listed
+            if "table" in item
+        )
+        return Inside(_links(), tables), queue
 
 
 def _ruleset() -> Ruleset | None:
@@ -133,7 +151,7 @@ def _way(target: IPv4Address, ours: Ours) -> RouteTrial:
     filter, forwarding and policy rules answer as they would for a real one.
     """
     argv = ["ip", "-j", "route", "get", str(target), "from", str(ours.sample)]
-    said = ask([*argv, "iif", ours.host_side, "mark", "0x10002"])
+    said = ask([*argv, "iif", ours.uplink])
     if not said.ok:
         # Since Linux 6.13 every refusal is "Invalid argument". If the host itself has
         # no route either, that is the reason.
@@ -158,7 +176,7 @@ def _is_local(address: IPv6Address) -> bool:
 def _sysctls(ours: Ours) -> Mapping[str, str]:
     keys = [
         *_SYSCTLS,
-        *(f"net/ipv4/conf/{ours.host_side}/{name}" for name in _OF_AN_INTERFACE),
+        *(f"net/ipv4/conf/{ours.uplink}/{name}" for name in _OF_AN_INTERFACE),
     ]
     values = {key: _read(Path("/proc/sys", key)).strip() for key in keys}
     return {key: value for key, value in values.items() if value}

@@ -217,9 +217,9 @@ def _opened_by(packet: OpeningPacket) -> bytes:
     )
 
 
-def decode_found(data: bytes) -> Tracked | None:
+def decode_found(data: bytes, *, is_marked: bool = True) -> Tracked | None:
     """Read the answer to `encode_find`. None where there is no such flow, or it has no
-    mark and so is not ours.
+    mark and so is not ours. With `is_marked` off it needs none.
 
     Raises WireError where a length does not hold, KernelError for the kernel's errors.
     """
@@ -228,12 +228,12 @@ def decode_found(data: bytes) -> Tracked | None:
         if code in (0, errno.ENOENT):
             return None
         raise KernelError(f"flow: the kernel says {os.strerror(code)}")
-    return next(iter(decode_part(data).flows), None)
+    return next(iter(decode_part(data, is_marked=is_marked).flows), None)
 
 
-def decode_part(data: bytes) -> Part:
+def decode_part(data: bytes, *, is_marked: bool = True) -> Part:
     """Read one datagram of a dump. Flows without a mark are not ours; they are left out
-    and not decoded.
+    and not decoded, if `is_marked`.
 
     Raises WireError where a length does not hold, KernelError for the kernel's errors.
     """
@@ -250,7 +250,7 @@ def decode_part(data: bytes) -> Part:
             _check(data, body, end)
             return Part(flows, is_last=True)
         if kind == _NEW:
-            flow = _flow(data, body, end)
+            flow = _flow(data, body, end, is_marked=is_marked)
             if flow is not None:
                 flows.append(flow)
         offset += (length + 3) & ~3
@@ -266,12 +266,12 @@ def _check(data: bytes, body: int, end: int) -> None:
         raise KernelError(f"flow dump: the kernel says {name} ({os.strerror(-code)})")
 
 
-def _flow(data: bytes, body: int, end: int) -> Tracked | None:
+def _flow(data: bytes, body: int, end: int, *, is_marked: bool) -> Tracked | None:
     if end - body < _FAMILY_HEADER:
         raise WireError(f"conntrack message of {end - body} bytes, expected 4 or more")
     spans = _attributes(data, body + _FAMILY_HEADER, end)
-    mark = _number(data, spans, _MARK, _U32)
-    if not mark:
+    mark = _number(data, spans, _MARK, _U32) or 0
+    if is_marked and not mark:
         return None
     return Tracked(
         id=_number(data, spans, _ID, _U32) or 0,

@@ -107,11 +107,22 @@ def linked_in(answer: bytes) -> int:
     to, which is the other end of a veth, or what a VLAN interface is on. 0 where there
     is none, or it is in another network namespace.
     """
+    return _tied_in(answer, elsewhere=False)
+
+
+def linked_elsewhere_in(answer: bytes) -> int:
+    """The same for one that is tied to an interface in another network namespace: its
+    ifindex there.
+    """
+    return _tied_in(answer, elsewhere=True)
+
+
+def _tied_in(answer: bytes, *, elsewhere: bool) -> int:
     for kind, body in messages(answer):
         if kind != _RTM_NEWLINK:
             continue
         found = attributes_in(body[_LINK.size :])
-        if _IFLA_LINK_NETNSID not in found:
+        if (_IFLA_LINK_NETNSID in found) == elsewhere:
             return _number(found.get(_IFLA_LINK, b""))
     return 0
 

@@ -39,6 +39,7 @@ from vagent.datapath.fast_path.compose import ingress_hook_of
 from vagent.datapath.tap.probe import TapPrograms, send_through
 from vagent.datapath.tap.probe_up import ProbePath
 from vagent.doctor.commands import ask
+from vagent.kernel.namespace import entered_if_named
 from vagent.ports.port import PROBE_AUTHOR
 from vagent.web.json_client import ApiError
 
@@ -220,5 +221,6 @@ def _trace(apis: Servers, buffer: str) -> tuple[TracedEvent, ...]:
 
 
 def _counters(data_path: DataPathConfig) -> dict[str, int]:
-    listed = ask(["nft", "-j", "list", "counters"])
+    with entered_if_named(data_path.namespace or data_path.name):
+        listed = ask(["nft", "-j", "list", "counters"])
     return read_counters(listed.out, data_path.name)

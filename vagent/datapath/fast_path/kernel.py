@@ -8,6 +8,7 @@ import time
 from ipaddress import IPv4Address
 from typing import Protocol
 
+from vagent.datapath.names import Names
 from vagent.datapath.tap.flow_entry import KEY_SIZE, VALUE_SIZE, Count, decode_count
 from vagent.datapath.tap.kernel import LinuxTapKernel
 from vagent.datapath.tap.layout import MapForm
@@ -15,8 +16,16 @@ from vagent.errors import KernelError
 from vagent.kernel import netlink
 from vagent.kernel import rtnl_route as route
 from vagent.kernel.bpf import BpfMap, MapKind
-from vagent.kernel.conntrack import Tracked, decode_found, encode_find, encode_keep
+from vagent.kernel.conntrack import (
+    ESTABLISHED,
+    SEEN_REPLY,
+    Tracked,
+    decode_found,
+    encode_find,
+    encode_keep,
+)
 from vagent.kernel.ip_packet import OpeningPacket
+from vagent.kernel.namespace import Network
 from vagent.kernel.rtnl_route import Hop
 
 LEASE = 3.0
@@ -29,6 +38,36 @@ MAX_COUNTED = 8192
 MAX_CANDIDATES = 256
 """Length of the queue of candidate flows. A flow that finds no room in it is put there
 again after some packets."""
+
+
+def opens_outside(inner: Tracked) -> OpeningPacket:
+    """The packet by which a flow of the namespace opens one of the host."""
+    seen = inner.reply
+    return OpeningPacket(
+        seen.protocol,
+        int(seen.destination),
+        int(seen.source),
+        seen.destination_port,
+        seen.source_port,
+    )
+
+
+def joined(inner: Tracked, outer: Tracked) -> Tracked:
+    """A flow through both connection trackings as one: from the guest's packets to
+    those on the fabric. It has been answered, and is established, if it is in both.
+    """
+    either = inner.status | outer.status
+    is_inner_established = inner.tcp_state == ESTABLISHED
+    return inner._replace(
+        reply=outer.reply,
+        status=either & ~SEEN_REPLY | inner.status & outer.status & SEEN_REPLY,
+        tcp_state=outer.tcp_state if is_inner_established else inner.tcp_state,
+    )
+
+
+def _found(packet: OpeningPacket, *, is_marked: bool) -> Tracked | None:
+    answer = netlink.ask(encode_find(packet), "flow")
+    return decode_found(answer, is_marked=is_marked)
 
 
 class FastPathKernel(Protocol):
@@ -62,15 +101,17 @@ class FastPathKernel(Protocol):
         """Delete an entry, if it is there."""
 
     def find(self, packet: OpeningPacket) -> Tracked | None:
-        """Conntrack's flow that this packet opened; None where there is none. Raises
-        WireError, too.
+        """The flow that this packet opened, as it is between the guest and the fabric;
+        None where there is none. Raises WireError, too.
         """
 
-    def keep(self, packet: OpeningPacket, status: int, seconds: int) -> None:
-        """Let conntrack keep a flow with this status for so many seconds from now."""
+    def keep(self, packet: OpeningPacket, seconds: int) -> None:
+        """Let conntrack keep the flow that this packet opened for so many seconds from
+        now. Raises WireError, too.
+        """
 
-    def hop(self, source: IPv4Address, destination: IPv4Address) -> Hop | None:
-        """How a packet from this identity is forwarded; None unless that is plain
+    def hop(self, destination: IPv4Address) -> Hop | None:
+        """How a packet that comes by the uplink is forwarded; None unless that is plain
         forwarding over Ethernet.
         """
 
@@ -97,9 +138,11 @@ class LinuxFastPath:
     ours, which `taps` holds.
     """
 
-    def __init__(self, taps: LinuxTapKernel, *, host_side: str) -> None:
+    def __init__(self, taps: LinuxTapKernel, names: Names, *, inside: Network) -> None:
         self._taps = taps
-        self._host_side = host_side
+        self._inside = inside
+        self._uplink = names.uplink
+        self._source = names.uplink_address + 1
         self._until = 0
 
     def open(self) -> None:
@@ -138,23 +181,38 @@ class LinuxFastPath:
         self._map("entries").delete(key)
 
     def find(self, packet: OpeningPacket) -> Tracked | None:
-        return decode_found(netlink.ask(encode_find(packet), "flow"))
+        parts = self._parts(packet)
+        return None if parts is None else joined(*parts)
 
-    def keep(self, packet: OpeningPacket, status: int, seconds: int) -> None:
-        netlink.transact(encode_keep(packet, status, seconds), "flow's time-out")
+    def keep(self, packet: OpeningPacket, seconds: int) -> None:
+        parts = self._parts(packet)
+        if parts is None:
+            raise KernelError("the flow has ended")
+        (inner, outer), what = parts, "flow's time-out"
+        with self._inside.entered():
+            netlink.transact(encode_keep(packet, inner.status, seconds), what)
+        netlink.transact(encode_keep(opens_outside(inner), outer.status, seconds), what)
 
-    def hop(self, source: IPv4Address, destination: IPv4Address) -> Hop | None:
+    def hop(self, destination: IPv4Address) -> Hop | None:
         try:
-            came_in = socket.if_nametoindex(self._host_side)
+            came_in = socket.if_nametoindex(self._uplink)
         except OSError as failure:
-            raise KernelError(f"interface {self._host_side}: {failure}") from failure
-        return route.hop(source, destination, came_in)
+            raise KernelError(f"interface {self._uplink}: {failure}") from failure
+        return route.hop(self._source, destination, came_in)
 
     def link_mtu(self, ifindex: int) -> int | None:
         return route.link_mtu(ifindex)
 
     def has_ipsec(self) -> bool:
         return route.has_ipsec()
+
+    def _parts(self, packet: OpeningPacket) -> tuple[Tracked, Tracked] | None:
+        """The flow as the namespace has it, and as the host has it."""
+        with self._inside.entered():
+            inner = _found(packet, is_marked=True)
+        # The host has no reason to mark it.
+        outer = inner and _found(opens_outside(inner), is_marked=False)
+        return (inner, outer) if inner and outer else None
 
     def _map(self, name: str) -> BpfMap:
         return self._taps.maps[name]

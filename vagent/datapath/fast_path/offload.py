@@ -302,7 +302,7 @@ class FastPath:
         reply = tracked.reply
         assert isinstance(reply.source, IPv4Address)  # noqa: S101 why_not has looked
         assert isinstance(reply.destination, IPv4Address)  # noqa: S101 one family
-        hop = kernel.hop(attachment.identity, reply.source)
+        hop = kernel.hop(reply.source)
         tap_mtu = kernel.link_mtu(attachment.ifindex)
         if hop is None or tap_mtu is None or hop.ifindex in self._taps:
             return "the way there is no plain forwarding over Ethernet"
@@ -361,7 +361,7 @@ class FastPath:
             flow.packets, flow.active = packets, now
             try:
                 self._keep(flow.packet, flow.tracked)
-            except KernelError:
+            except (KernelError, WireError):
                 self._end(flow, OffloadOutcome.CHANGED)
                 return
         elif now - flow.active >= IDLE:
@@ -374,7 +374,7 @@ class FastPath:
         as a flow that is answered, or for the time-out that it has, if that is longer.
         """
         seconds = max(tracked.timeout, AGES[packet.protocol])
-        self._kernel.keep(packet, tracked.status, seconds)
+        self._kernel.keep(packet, seconds)
 
     def _still_holds(self, flow: _Flow) -> bool:
         """Are the flow in conntrack and the route to its endpoint what they were?"""
@@ -389,10 +389,10 @@ class FastPath:
                 before.reply,
             ):
                 return False
-            source, destination = IPv4Address(flow.packet.source), before.reply.source
+            destination = before.reply.source
             assert isinstance(destination, IPv4Address)  # noqa: S101 it was taken
             return (
-                self._kernel.hop(source, destination) == flow.hop
+                self._kernel.hop(destination) == flow.hop
                 and self._kernel.link_mtu(flow.ifindex) == flow.tap_mtu
             )
         except (KernelError, WireError):

@@ -41,6 +41,8 @@ _ENDED = {TCP_STATES.index("TIME_WAIT"), TCP_STATES.index("CLOSE")}
 """States of connections that have ended, which the kernel remembers for a while. They
 do not count for a guest's ceiling."""
 
+Place = tuple[Address, int]
+"""An address and a port."""
 Key = tuple[int, int, int, int, int, int]
 FlowId = tuple[int, Tuple]
 """Conntrack's id and the opening tuple: each alone may be another flow's later."""
@@ -158,14 +160,21 @@ def flow_list(
     services: ServiceTable,
     now: float,
     fast_path: Mapping[FlowId, FastPathTraffic] = MappingProxyType({}),
+    near: Mapping[Place, Place] = MappingProxyType({}),
 ) -> FlowList:
     """Tracked flows of guests as a list, at most MAX_FLOWS. `now` is in seconds since
-    the epoch.
+    the epoch. `near` leads from where the namespace sends flows to services of this
+    host to where these are.
     """
     coming = iter(tracked)
     flows = [
         _flow(
-            each, guests, services, now, fast_path.get((each.id, each.original), _NONE)
+            each,
+            guests,
+            services,
+            now,
+            fast_path.get((each.id, each.original), _NONE),
+            near,
         )
         for each in islice(coming, MAX_FLOWS)
     ]
@@ -179,11 +188,14 @@ def _flow(
     services: ServiceTable,
     now: float,
     fast_path: FastPathTraffic,
+    near: Mapping[Place, Place],
 ) -> Flow:
     original, reply = tracked.original, tracked.reply
     index = tracked.mark & INDEX_MASK
     service = services.at(original.destination, original.destination_port)
     start = tracked.start
+    sent_to = reply.source, reply.source_port
+    endpoint, endpoint_port = near.get(sent_to, sent_to)
     return Flow(
         id=tracked.id,
         index=index,
@@ -195,8 +207,8 @@ def _flow(
         address=original.destination,
         port=original.destination_port,
         number=tracked.mark >> INDEX_BITS,
-        endpoint=reply.source,
-        endpoint_port=reply.source_port,
+        endpoint=endpoint,
+        endpoint_port=endpoint_port,
         host=reply.destination,
         host_port=reply.destination_port,
         state=_state(tracked),

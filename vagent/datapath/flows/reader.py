@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from ipaddress import IPv4Network
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from vagent.datapath.flows.flow import (
     FastPathTraffic,
     FlowId,
     FlowList,
+    Place,
     flow_list,
     lives,
     of_guests,
@@ -24,6 +26,7 @@ from vagent.datapath.flows.flow import (
 from vagent.datapath.state import INDEX_MASK
 from vagent.errors import KernelError, LimitError, WireError
 from vagent.kernel.conntrack import Tracked, decode_part, encode_dump
+from vagent.kernel.namespace import Network, OwnNetwork
 from vagent.kernel.netlink import NETLINK_NETFILTER
 from vagent.linklocal.table import ServiceTable
 from vagent.ports.port import Registration
@@ -51,7 +54,9 @@ class Dump(Protocol):
 class FlowReader:
     """Reads and counts flows. `guests` has the registered ports by index. `now` gives
     seconds since the epoch, `clock` those of a clock that nobody can set; both are
-    called in the thread, too. `fast_path_traffic` tells what the fast path has carried.
+    called in the thread, too. The flows are those of the network `inside`, if there is
+    one. `fast_path_traffic` tells what the fast path has carried; `near` is as
+    `flow_list` takes it.
     """
 
     def __init__(
@@ -64,16 +69,19 @@ class FlowReader:
         now: Callable[[], float],
         clock: Callable[[], float],
         fast_path_traffic: Callable[[], Mapping[FlowId, FastPathTraffic]] = dict,
+        near: Callable[[], Mapping[Place, Place]] = dict,
+        inside: Network | None = None,
         dump: Dump | None = None,
     ) -> None:
         self._network = network
-        self._dump = dump or kernel_dump
+        self._dump = dump or partial(kernel_dump, inside or OwnNetwork())
         self._guests = guests
         self._services = services
         self._run_in_thread = run_in_thread
         self._now = now
         self._clock = clock
         self._fast_path_traffic = fast_path_traffic
+        self._near = near
         self._readings = 0
 
     def __repr__(self) -> str:
@@ -88,7 +96,7 @@ class FlowReader:
             )
         # The thread reads a copy: the table may change meanwhile.
         guests, services = dict(self._guests), self._services()
-        fast_path = self._fast_path_traffic()
+        fast_path, near = self._fast_path_traffic(), self._near()
 
         # The kernel can filter by one index, or give all flows.
         single = None if registration and registration.further else registration
@@ -102,7 +110,7 @@ class FlowReader:
             tracked = of_guests(self._dump(question, clock=self._clock), self._network)
             if registration is not None:
                 tracked = of_port(tracked, registration.indexes)
-            return flow_list(tracked, guests, services, self._now(), fast_path)
+            return flow_list(tracked, guests, services, self._now(), fast_path, near)
 
         self._readings += 1
         try:
@@ -121,9 +129,15 @@ class FlowReader:
         return await self._run_in_thread(work)
 
 
-def kernel_dump(question: bytes, *, clock: Callable[[], float]) -> Iterator[Tracked]:
-    """Ask the kernel, and yield the flows as they come. Blocks. Raises KernelError."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as link:
+def kernel_dump(
+    network: Network, question: bytes, *, clock: Callable[[], float]
+) -> Iterator[Tracked]:
+    """Ask the kernel for flows of this network, and yield them as they come. Blocks.
+    Raises KernelError.
+    """
+    with network.entered():
+        link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    with link:
         link.settimeout(DEADLINE)
         try:
             link.bind((0, 0))

@@ -28,11 +28,18 @@ from vagent.datapath.rules.events import (
 )
 from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.flow_ends import FlowEnds
-from vagent.datapath.rules.in_force import InForce
+from vagent.datapath.rules.in_force import InForce, Wanted
 from vagent.datapath.rules.mtu_routes import flush, routes
 from vagent.datapath.rules.netlink_rules import netlink_rules
 from vagent.datapath.rules.port_elements import change_of_ports
 from vagent.datapath.rules.render import change_of_services, ruleset
+from vagent.datapath.rules.table_counts import wanted_at_uplink, wanted_counts
+from vagent.datapath.rules.uplink import (
+    change_of_near,
+    uplink_ruleset,
+    wanted_near,
+)
+from vagent.datapath.rules.wanted_elements import wanted_elements
 from vagent.datapath.state import Address, Attachment, Services
 from vagent.datapath.system import System
 from vagent.datapath.tap.guard import TapGuard
@@ -55,7 +62,8 @@ class Applier:
         self,
         names: Names,
         *,
-        system: System,
+        inside: System,
+        host: System,
         taps: TapGuard,
         services: Services,
         refresh: Callable[[], None],
@@ -65,7 +73,8 @@ class Applier:
     ) -> None:
         self._names = names
         self._fast_path = fast_path
-        self._system = system
+        self._inside = inside
+        self._host = host
         self._taps = taps
         self._refresh = refresh
         self._emit = emit
@@ -74,15 +83,16 @@ class Applier:
         self._wanted: dict[int, Attachment] = {}
         self._applied: dict[int, Attachment] = {}
         self._changed: set[int] = set()
-        self._ends = FlowEnds(system=system, fast_path=fast_path)
+        self._ends = FlowEnds(system=inside, fast_path=fast_path)
         self._ends_failed = False
         self._held: set[int] = set()
         self._offered_services = services
         self._wanted_services = services
         self._applied_services = services
         self._replace = True
-        self._in_force = InForce(names, system=system, emit=emit)
-        self._commits = 0
+        self._in_force = InForce(names.table, system=inside, emit=emit)
+        self._uplink_in_force = InForce(names.table, system=host, emit=emit)
+        self._commits = self._uplink_commits = 0
         self._lost = ""
         self._lookers: list[Deferred[None]] = []
         self._running = False
@@ -148,7 +158,12 @@ class Applier:
         are.
         """
         refused = self.refusal and f"the kernel refuses rules: {self.refusal}"
-        return self._lost or refused or self._in_force.unread
+        return (
+            self._lost
+            or refused
+            or self._in_force.unread
+            or self._uplink_in_force.unread
+        )
 
     async def look(self) -> None:
         """See whether the kernel still holds everything, and put it back if not; return
@@ -276,6 +291,9 @@ class Applier:
         await self._run_nft(
             ruleset(self._names, services, wanted.values(), features=self._features)
         )
+        await self._run_nft_at_uplink(
+            uplink_ruleset(self._names, services, features=self._features)
+        )
         await self._transact(netlink_rules(self._names, self._features))
         await self._replace_routes(wanted.values())
         # Behind the rules that guard what the taps send up.
@@ -320,9 +338,9 @@ class Applier:
         self._report(f"{len(gone)} ports detached, {len(come)} attached", began)
 
     async def _replace_routes(self, wanted: Iterable[Attachment]) -> None:
-        await self._system.run_ip(flush(self._names))
+        await self._inside.run_ip(flush(self._names))
         if self._features.ipv6:
-            await self._system.run_ip(flush(self._names), ipv6=True)
+            await self._inside.run_ip(flush(self._names), ipv6=True)
         await self._change_routes((), wanted)
 
     async def _change_routes(
@@ -330,7 +348,7 @@ class Applier:
     ) -> None:
         commands = routes(self._names, gone, come, ipv6=self._features.ipv6)
         if commands:
-            await self._system.run_ip(commands)
+            await self._inside.run_ip(commands)
 
     async def _change_services(self) -> None:
         began = self._clock.seconds()
@@ -338,34 +356,57 @@ class Applier:
         script = change_of_services(self._names, old, new)
         if script:
             await self._run_nft(script)
+        near = change_of_near(self._names, old, new, features=self._features)
+        if near:
+            await self._run_nft_at_uplink(near)
         self._taps.serve(new.addresses)
         self._serve(new)
         self._report(f"{len(new.offers)} services", began)
 
     async def _run_nft(self, script: str) -> None:
-        await self._system.run_nft(script)
+        await self._inside.run_nft(script)
         self._commits += 1
+
+    async def _run_nft_at_uplink(self, script: str) -> None:
+        await self._host.run_nft(script)
+        self._uplink_commits += 1
 
     async def _transact(self, messages: Sequence[NftMessage]) -> None:
         if messages:
-            await self._system.transact(messages)
+            await self._inside.transact(messages)
             self._commits += 1
 
     async def _look(self) -> None:
         # Who asks from now on may know of something that this look does not see.
         lookers, self._lookers = self._lookers, []
-        lost = await self._in_force.look(
-            self._applied_services,
-            self._applied.values(),
-            self._features,
-            ours=self._commits,
+        missing = (
+            await self._in_force.look(self._wanted_inside(), ours=self._commits),
+            await self._uplink_in_force.look(
+                self._wanted_at_uplink(), ours=self._uplink_commits
+            ),
+            self._missing_at_taps(),
         )
-        lost = "; ".join(filter(None, (lost, self._missing_at_taps())))
+        lost = "; ".join(filter(None, missing))
         if lost:
             self._lost = f"{lost}; put back now"
             self._replace = True
         for each in lookers:
             each.callback(None)
+
+    def _wanted_inside(self) -> Wanted:
+        names, services, features = self._names, self._applied_services, self._features
+        written = tuple(self._applied.values())
+        return Wanted(
+            lambda: wanted_counts(names, services, written, features=features),
+            lambda: wanted_elements(names, services, written, ipv6=features.ipv6),
+        )
+
+    def _wanted_at_uplink(self) -> Wanted:
+        names, services, features = self._names, self._applied_services, self._features
+        return Wanted(
+            lambda: wanted_at_uplink(names, services, features=features),
+            lambda: wanted_near(services, features),
+        )
 
     def _missing_at_taps(self) -> str:
         try:

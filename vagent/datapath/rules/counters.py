@@ -48,7 +48,8 @@ class KernelWatch:
         self,
         names: Names,
         *,
-        system: System,
+        inside: System,
+        host: System,
         drops: Callable[[], Mapping[str, int]],
         looked: Callable[[], None],
         emit: Emit,
@@ -57,7 +58,8 @@ class KernelWatch:
         self._drops = drops
         self._looked = looked
         self._names = names
-        self._system = system
+        self._inside = inside
+        self._host = host
         self._emit = emit
         self._clock = clock
         self._next: IDelayedCall | None = None
@@ -85,9 +87,11 @@ class KernelWatch:
     async def look(self) -> None:
         """Read the counters once, and report what is new."""
         try:
-            fresh = await self._system.counters(self._names.table)
+            fresh = await self._inside.counters(self._names.table)
+            for name, packets in (await self._host.counters(self._names.table)).items():
+                fresh[name] = fresh.get(name, 0) + packets
             fresh |= self._drops()
-            fresh[QUEUE_DROPS] = self._system.queue_drops(self._names.queue_number)
+            fresh[QUEUE_DROPS] = self._inside.queue_drops(self._names.queue_number)
         except Exception as failure:  # the next look may succeed
             self._emit(CountFailed(str(failure)))
             return

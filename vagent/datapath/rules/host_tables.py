@@ -36,24 +36,39 @@ are reset by the kernel.)"""
 class Family(NamedTuple):
     """What differs between the tables of the two IP families.
 
-    `service` is the address as which the host appears to a guest.
+    `uplink` is the host's address at the uplink, `service` the one as which the host
+    appears to a guest. `neighbours` is the rule that lets neighbour discovery in, which
+    IPv4 does without IP.
     """
 
     name: str
     address_type: str
     identities: str
+    uplink: IPv4Address | IPv6Address
     service: IPv4Address | IPv6Address
+    neighbours: str = ""
 
 
 def family4(names: Names) -> Family:
     """The values that the text of IPv4's table needs."""
-    return Family("ip", "ipv4_addr", str(names.identity_range), METADATA_ADDRESS)
+    return Family(
+        "ip",
+        "ipv4_addr",
+        str(names.identity_range),
+        names.uplink_address,
+        METADATA_ADDRESS,
+    )
 
 
 def family6(names: Names) -> Family:
     """What IPv6's table is made with."""
     return Family(
-        "ip6", "ipv6_addr", str(names.identity_range6), METADATA_ADDRESSES6[1]
+        "ip6",
+        "ipv6_addr",
+        str(names.identity_range6),
+        names.uplink_range6.network_address,
+        METADATA_ADDRESSES6[1],
+        "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
     )
 
 
@@ -139,7 +154,7 @@ def host_table(
     refuse = REFUSE << INDEX_BITS
     host_side = names.host_side
     name, address_type, identities = family.name, family.address_type, family.identities
-    from_host, as_service, answers = _host_to_guest(names, family)
+    from_host, as_service = _host_to_guest(names, family)
     return f"""\
 table {name} {names.table} {{
   counter foreign_identity {{ }}
@@ -155,7 +170,7 @@ table {name} {names.table} {{
     type filter hook prerouting priority {_GUARD_PRIORITY};
     iifname "{host_side}" {name} saddr {identities} accept
     iifname "{host_side}" counter name foreign_identity drop
-    {name} daddr {identities} counter name foreign_identity drop
+    {name} saddr {family.uplink} accept
     {name} saddr {identities} counter name foreign_identity drop
   }}
   chain {QUEUE_CHAIN} {{
@@ -189,46 +204,51 @@ table {name} {names.table} {{
     iifname "{host_side}" meta l4proto {{ tcp, udp }} \
 dnat {name} to meta mark & {ENDPOINT_MASK:#x} map @endpoints
   }}
-  chain from_host {{
-    type filter hook output priority {_TRAP_PRIORITY};
+  chain from_uplink {{
+    {family.neighbours}
+    ct direction reply accept
+    ct state related accept
     {from_host}
+    counter name from_host drop
   }}
   chain contain_input {{
     type filter hook input priority {_CONTAIN_PRIORITY};
+    iifname "{names.inner_uplink}" goto from_uplink
     iifname != "{host_side}" accept
     ct status dnat accept
-    {answers}
     counter name untranslated drop
   }}
   chain contain_forward {{
     type filter hook forward priority {_CONTAIN_PRIORITY};
+    iifname "{names.inner_uplink}" goto from_uplink
     iifname != "{host_side}" accept
     ct status dnat accept
+    ct direction reply accept
     counter name untranslated drop
   }}
   chain from_fabric {{
     type nat hook postrouting priority 100;
-    {name} saddr {identities} oifname != "{host_side}" masquerade
+    oifname "{names.inner_uplink}" masquerade fully-random
     {as_service}
   }}
 }}"""
 
 
-def _host_to_guest(names: Names, family: Family) -> tuple[str, str, str]:
-    """Three rules for flows that a process of the host opens to a guest's identity: in
-    the output hook, in source NAT, and for the replies. Where host-to-guest is off the
-    first drops such flows and the others are "".
+def _host_to_guest(names: Names, family: Family) -> tuple[str, str]:
+    """Two rules for flows that a process of the host opens to a guest's identity: which
+    lets them in by the uplink, and source NAT. Where host-to-guest is off both are "".
 
-    Everything else that leaves by the host's side is a reply, or was translated when it
-    came in.
+    The host's route to identities gives them the uplink's address. Other machines have
+    no such address, so nothing that they send gets to a guest.
     """
-    leaves = f'oifname "{names.host_side}"'
     if not names.host_to_guest:
-        return f"{leaves} ct direction original counter name from_host drop", "", ""
+        return "", ""
+    name, identities = family.name, family.identities
     return (
-        "",
-        f"{leaves} ct status & dnat != dnat snat {family.name} to {family.service}",
-        "ct direction reply accept",
+        f"{name} saddr {family.uplink} {name} daddr {identities} oifname "
+        f'"{names.host_side}" accept',
+        f'oifname "{names.host_side}" ct status & dnat != dnat'
+        f" snat {name} to {family.service}",
     )
 
 

@@ -7,17 +7,14 @@ missing, and a look costs one question. Else rules are counted, and elements com
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from typing import NamedTuple
 
-from vagent.datapath.names import Names
 from vagent.datapath.rules.events import RulesLost, RulesUnread
-from vagent.datapath.rules.features import Features
-from vagent.datapath.rules.table_counts import missing, wanted_counts
-from vagent.datapath.rules.wanted_elements import wanted_elements
-from vagent.datapath.state import Attachment, Services
+from vagent.datapath.rules.table_counts import missing
 from vagent.datapath.system import System
 from vagent.errors import KernelError
-from vagent.kernel.nf_tables_dump import Elements
+from vagent.kernel.nf_tables_dump import Elements, TableCounts
 from vagent.observe.event import Emit
 
 _TRIES = 3
@@ -27,35 +24,37 @@ _BUSY = "other programs change their own rules without a pause"
 _GENERATIONS = 1 << 32
 
 
+class Wanted(NamedTuple):
+    """What must be there: how many rules and elements, and which elements. `elements`
+    is called in a thread.
+    """
+
+    counts: Callable[[], TableCounts]
+    elements: Callable[[], Elements]
+
+
 class InForce:
     """Compares what was written with what is there.
 
     `unread` says why the last look failed; "" if it did not.
     """
 
-    def __init__(self, names: Names, *, system: System, emit: Emit) -> None:
-        self._names = names
+    def __init__(self, table: str, *, system: System, emit: Emit) -> None:
+        self._table = table
         self._system = system
         self._emit = emit
         self._others: int | None = None
         self.unread = ""
 
     def __repr__(self) -> str:
-        return f"<InForce {self._names.table}: {self._others} of others>"
+        return f"<InForce {self._table}: {self._others} of others>"
 
-    async def look(
-        self,
-        services: Services,
-        attachments: Iterable[Attachment],
-        features: Features,
-        *,
-        ours: int,
-    ) -> str:
+    async def look(self, wanted: Wanted, *, ours: int) -> str:
         """What is missing of all this, in words; "" for nothing. The kernel took `ours`
         transactions of ours so far; none may be under way.
         """
         try:
-            lost = await self._look(services, attachments, features, ours)
+            lost = await self._look(wanted, ours)
         except Exception as failure:  # the next look may succeed
             unread = RulesUnread(str(failure))
             # A kernel that refuses for hours is told once.
@@ -68,28 +67,16 @@ class InForce:
             self._emit(RulesLost(lost))
         return lost
 
-    async def _look(
-        self,
-        services: Services,
-        attachments: Iterable[Attachment],
-        features: Features,
-        ours: int,
-    ) -> str:
+    async def _look(self, wanted: Wanted, ours: int) -> str:
         before = self._system.nft_generation()
         if (before - ours) % _GENERATIONS == self._others:
             return ""
-        table = self._names.table
-        written = tuple(attachments)
-        wanted = wanted_counts(self._names, services, written, features=features)
-        counted = frozenset(place for place, least in wanted.elements.items() if least)
-
-        def elements() -> Elements:
-            return wanted_elements(services, written, ipv6=features.ipv6)
-
+        table, counts = self._table, wanted.counts()
+        counted = frozenset(place for place, least in counts.elements.items() if least)
         for _ in range(_TRIES):
-            held = await self._system.table_counts(table, counted, elements)
+            held = await self._system.table_counts(table, counted, wanted.elements)
             after = self._system.nft_generation()
-            lost = "; ".join(missing(wanted, held, table))
+            lost = "; ".join(missing(counts, held, table))
             if after == before:
                 self._others = (after - ours) % _GENERATIONS
                 return lost

@@ -70,9 +70,12 @@ def removal(names: Names, features: Features) -> str:
     return _removal(names, ("ip", *["ip6", "inet"] * features.ip6_tables))
 
 
-def former_removal(names: Names) -> str:
-    """Delete the table that earlier versions had at the taps."""
-    return _removal(names, ("netdev",))
+def former_removal(names: Names, features: Features) -> str:
+    """Delete the tables that earlier versions had in the host's own network, at the
+    taps and above.
+    """
+    # That of the uplink has the place of one of them.
+    return _removal(names, ("netdev", *["ip", "ip6"] * features.ip6_tables))
 
 
 def _removal(names: Names, families: Iterable[str]) -> str:
@@ -88,7 +91,7 @@ def change_of_services(names: Names, old: Services, new: Services) -> str:
     """
     parts = [
         f"delete element {_table_of(endpoint.address)} {names.table} endpoints"
-        f" {{ {_endpoint(endpoint)} }}"
+        f" {{ {_endpoint(names, endpoint)} }}"
         for endpoint in _in_order(old.endpoints - new.endpoints)
     ]
     parts += _add_endpoints(names, new.endpoints - old.endpoints)
@@ -98,7 +101,7 @@ def change_of_services(names: Names, old: Services, new: Services) -> str:
 def _add_endpoints(names: Names, endpoints: Iterable[NatEndpoint]) -> list[str]:
     return [
         f"add element {_table_of(endpoint.address)} {names.table} endpoints"
-        f" {{ {_endpoint(endpoint)} }}"
+        f" {{ {_endpoint(names, endpoint)} }}"
         for endpoint in _in_order(endpoints)
     ]
 
@@ -111,9 +114,10 @@ def _table_of(address: Address) -> str:
     return "ip" if address.version == 4 else "ip6"
 
 
-def _endpoint(endpoint: NatEndpoint) -> str:
+def _endpoint(names: Names, endpoint: NatEndpoint) -> str:
     mark = endpoint.number << INDEX_BITS
-    return f"{mark:#x} : {endpoint.address} . {endpoint.port}"
+    address, port = endpoint.seen_inside(names.uplink_address)
+    return f"{mark:#x} : {address} . {port}"
 
 
 def _attach(

@@ -15,6 +15,7 @@ from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.host_tables import opening_family
 from vagent.datapath.rules.netlink_rules import netlink_rules
 from vagent.datapath.rules.render import ruleset
+from vagent.datapath.rules.uplink import uplink_ruleset
 from vagent.datapath.state import Attachment, Services
 from vagent.kernel.nf_tables import INET, IPV4, IPV6
 from vagent.kernel.nf_tables_dump import ACCEPT, Place, TableCounts, rule_place
@@ -39,11 +40,18 @@ def wanted_counts(
     features: Features,
 ) -> TableCounts:
     """What the kernel holds, at least, when all of this was written."""
-    text = ruleset(names, services, (), features=features)
-    wanted = _written(text)
+    wanted = _written(ruleset(names, services, (), features=features))
     for message in netlink_rules(names, features):
         wanted.rules[rule_place(message.family, message.payload)] += 1
     _add_ports(wanted, attachments, ipv6=features.ipv6)
+    return TableCounts(dict(wanted.rules), dict(wanted.elements), wanted.policies)
+
+
+def wanted_at_uplink(
+    names: Names, services: Services, *, features: Features
+) -> TableCounts:
+    """The same of the table at the uplink."""
+    wanted = _written(uplink_ruleset(names, services, features=features))
     return TableCounts(dict(wanted.rules), dict(wanted.elements), wanted.policies)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from vagent.datapath.names import PORT_OF
+from vagent.datapath.names import PORT_OF, Names
 from vagent.datapath.rules.port_elements import element_of
 from vagent.datapath.state import INDEX_BITS, Attachment, NatEndpoint, Services
 from vagent.kernel.nf_tables import INET, IPV4, IPV6
@@ -19,7 +19,11 @@ _MARK, _PORT = struct.Struct("=I"), struct.Struct("!H2x")
 
 
 def wanted_elements(
-    services: Services, attachments: Iterable[Attachment], *, ipv6: bool
+    names: Names,
+    services: Services,
+    attachments: Iterable[Attachment],
+    *,
+    ipv6: bool,
 ) -> Elements:
     """Sets and maps with the elements that they must have; a set or map that needs none
     is missing. `ipv6` says whether the host has IPv6.
@@ -27,13 +31,14 @@ def wanted_elements(
     found: Elements = {}
     for endpoint in services.endpoints:
         family = IPV4 if endpoint.address.version == 4 else IPV6
-        found.setdefault((family, "endpoints"), set()).add(_endpoint(endpoint))
+        found.setdefault((family, "endpoints"), set()).add(_endpoint(names, endpoint))
     ports = {one.key + one.value for one in map(element_of, attachments) if one}
     if ports:
         found[INET if ipv6 else IPV4, PORT_OF] = ports
     return found
 
 
-def _endpoint(endpoint: NatEndpoint) -> bytes:
+def _endpoint(names: Names, endpoint: NatEndpoint) -> bytes:
     mark = _MARK.pack(endpoint.number << INDEX_BITS)
-    return mark + endpoint.address.packed + _PORT.pack(endpoint.port)
+    address, port = endpoint.seen_inside(names.uplink_address)
+    return mark + address.packed + _PORT.pack(port)

@@ -20,6 +20,7 @@ from zope.interface import implementer
 from vagent.datapath.state import REJECT_MARK
 from vagent.datapath.trap.events import QueueOverrun, VerdictFailed
 from vagent.errors import KernelError
+from vagent.kernel.namespace import Network
 from vagent.observe.event import Emit
 
 COPY_RANGE = 128
@@ -90,6 +91,7 @@ class PacketTrap:
         queue_length: int,
         mark_of: Callable[[bytes], int],
         reject: Callable[[bytes], None],
+        network: Network,
         emit: Emit,
         reactor: IReactorFDSet,
     ) -> None:
@@ -97,6 +99,7 @@ class PacketTrap:
         self._length = queue_length
         self._mark_of = mark_of
         self._reject = reject
+        self._network = network
         self._emit = emit
         self._reactor = reactor
         self._queue: NetfilterQueue | None = None
@@ -109,8 +112,9 @@ class PacketTrap:
 
     def open(self) -> None:
         """Bind the queue and begin to read. Raises KernelError."""
-        queue = NetfilterQueue()
         try:
+            with self._network.entered():
+                queue = NetfilterQueue()
             queue.bind(
                 self._number,
                 self._take,

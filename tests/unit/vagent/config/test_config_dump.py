@@ -74,7 +74,9 @@ def full(tmp_path: Path, secret: bytes) -> AgentConfig:
         ),
         linklocal_flows=LinkLocalFlowsConfig(4, 3),
         endpoint_check=EndpointCheckConfig(("dns", "ntp"), 60.125, 0.5, 4, 1),
-        data_path=DataPathConfig("n", IPv4Network("10.1.0.0/16"), 5, 6),
+        data_path=DataPathConfig(
+            "n", "N-2", IPv4Network("10.2.0.8/31"), IPv4Network("10.1.0.0/16"), 5, 6
+        ),
         port_api=OperatorApi(IPv4Address("192.0.2.1"), 7, access),
         config_api=OperatorApi(IPv4Address("192.0.2.2"), 8, access),
         introspect=OperatorApi(

@@ -12,6 +12,7 @@ from vagent.config.model import ClientTls, Listen, MetadataServerConfig, Secret
 from vagent.config.pem_files import MAX_PEM
 from vagent.config.read import Loaded, read_config
 from vagent.config.shared_secret import MAX_SECRET
+from vagent.datapath.names import Names
 from vagent.errors import ConfigError
 
 Load = Callable[..., Loaded]
@@ -373,6 +374,67 @@ def test_identity_ranges_that_are_refused(load: Load, text: str, expected: str) 
     assert told.startswith(
         f"data-path/identity-range: got {text}: {expected}; allowed: "
     )
+
+
+# -- uplink
+
+
+def uplink(text: str, more: str = "") -> str:
+    """A data path with this uplink."""
+    return f"<data-path><uplink>{text}</uplink>{more}</data-path>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["10.0.0.0/31", "172.16.0.2/31", "192.168.255.254/31", "169.254.0.0/31",
+     "169.254.63.254/31", "169.254.128.0/31", "169.254.169.252/31"],
+)  # fmt: skip
+def test_uplinks(load: Load, text: str) -> None:
+    """Two private or link-local addresses beside the identity range."""
+    assert IPv4Network(text) == load(uplink(text)).config.data_path.uplink
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("10.0.0.0/30", "length 30"),
+        ("10.0.0.0/32", "length 32"),
+        ("10.0.0.1/31", "that is the second address of 10.0.0.0/31"),
+        ("11.0.0.0/31", "neither private nor link-local"),
+        ("172.32.0.0/31", "neither private nor link-local"),
+        ("127.0.0.0/31", "neither private nor link-local"),
+        ("100.64.0.0/31", "neither private nor link-local"),
+        ("169.254.64.0/31", "it lies in the identity range 169.254.64.0/18"),
+        ("169.254.127.254/31", "it lies in the identity range 169.254.64.0/18"),
+        ("169.254.169.254/31", "it contains 169.254.169.254"),
+    ],
+)
+def test_uplinks_that_are_refused(load: Load, text: str, expected: str) -> None:
+    """Each refusal says what is wrong and what is allowed."""
+    (told,) = refusals(load, uplink(text))
+    assert told.startswith(f"data-path/uplink: got {text}: {expected}; allowed: ")
+    assert "two addresses (length 31)" in told
+
+
+def test_an_uplink_is_beside_the_identity_range_that_is_given(load: Load) -> None:
+    """Not beside the default one."""
+    more = "<identity-range>10.1.0.0/16</identity-range>"
+    (told,) = refusals(load, uplink("10.1.3.4/31", more))
+    assert "it lies in the identity range 10.1.0.0/16" in told
+    config = load(uplink("169.254.64.2/31", more)).config
+    assert IPv4Network("169.254.64.2/31") == config.data_path.uplink
+
+
+def test_a_namespace_is_named_like_the_rest(load: Load) -> None:
+    """Unless it has a name of its own."""
+    for text, expected in (
+        ("<name>x</name>", "x"),
+        ("<name>x</name><namespace/>", "x"),
+        ("<name>x</name><namespace>Y-1</namespace>", "Y-1"),
+    ):
+        config = load(f"<data-path>{text}</data-path>").config.data_path
+        names = Names.of(config, listener_port=8097, guest_rate=1)
+        assert expected == names.namespace
 
 
 # -- servers

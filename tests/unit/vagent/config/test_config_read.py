@@ -99,6 +99,7 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
         <port-api><address>127.0.0.3</address><port>3</port>
           <access>open</access></port-api>
         <data-path><name>x_1</name><identity-range>10.64.0.0/16</identity-range>
+          <namespace>X-1</namespace><uplink>10.65.0.2/31</uplink>
           <queue-number>0</queue-number><queue-length>5</queue-length>
           <when-stopped>remove</when-stopped>
           <host-to-guest>true</host-to-guest>
@@ -157,6 +158,8 @@ def test_every_value_arrives(write: Write, tmp_path: Path) -> None:
         endpoint_check=EndpointCheckConfig(("dns", "ntp"), 0.75, 0.5, 3, 1),
         data_path=DataPathConfig(
             "x_1",
+            "X-1",
+            IPv4Network("10.65.0.2/31"),
             IPv4Network("10.64.0.0/16"),
             0,
             5,

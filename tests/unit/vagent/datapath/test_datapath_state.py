@@ -53,6 +53,27 @@ def test_each_fabric_address_is_an_endpoint(
     assert dns.address in services.addresses
 
 
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        ("127.0.0.1", ("169.254.0.0", 0xFFFF - 9)),
+        ("127.255.0.53", ("169.254.0.0", 0xFFFF - 9)),
+        ("192.0.2.1", ("192.0.2.1", 53)),
+        ("2001:db8::1", ("2001:db8::1", 53)),
+    ],
+)
+def test_an_endpoint_on_this_host_is_reached_by_the_uplink(
+    names: Names, address: str, inside: tuple[str, int]
+) -> None:
+    """At the port of its number, counted from above: its own may be redirected by
+    rules of others. Every other one is reached as it is.
+    """
+    endpoint = NatEndpoint(9, ip_address(address), 53)
+    there, port = endpoint.seen_inside(names.uplink_address)
+    assert inside == (str(there), port)
+    assert endpoint.is_near == (inside[0] == "169.254.0.0")
+
+
 def test_an_endpoint_of_two_services_is_one(
     names: Names, dns: LinkLocalService
 ) -> None:

@@ -17,6 +17,7 @@ from vagent.doctor.facts import (
     HostFacts,
     HostInterface,
     HostRoute,
+    Inside,
     KernelTrial,
     Ours,
     PortFact,
@@ -37,6 +38,9 @@ METADATA = LinkLocalService(
     (IPv4Address("192.0.2.7"),),
     8775,
 )
+FAR = LinkLocalService(
+    "ntp", IPv4Address("169.254.1.123"), 123, (IPv4Address("192.0.2.9"),), 123
+)
 
 
 def healthy() -> dict[str, Any]:
@@ -44,6 +48,7 @@ def healthy() -> dict[str, Any]:
     now = datetime(2026, 3, 1, tzinfo=UTC)
     ours = Ours.of(AgentConfig())
     address = IPv4Interface("169.254.64.1/18")
+    outer, inner = IPv4Interface("169.254.0.0/31"), IPv4Interface("169.254.0.1/31")
     return {
         "now": now,
         "ours": ours,
@@ -51,18 +56,25 @@ def healthy() -> dict[str, Any]:
         "host": Host(
             tools={"nft": True, "ip": True},
             trials=(KernelTrial("nf_tables", "CONFIG_NF_TABLES", "nf_tables", ""),),
-            ruleset=Ruleset(tables=frozenset({("ip", "vagent")})),
+            ruleset=Ruleset(tables=frozenset({("inet", "vagent")})),
+            inside=Inside(
+                links=(
+                    HostInterface("vagent1", up=True, addresses=(address,)),
+                    HostInterface("vagent2", up=True, addresses=(inner,)),
+                ),
+                tables=frozenset({("ip", "vagent"), ("ip6", "vagent")}),
+            ),
             links=(
                 HostInterface("vagent0", up=True),
-                HostInterface("vagent1", up=True, addresses=(address,)),
+                HostInterface("vagentu", up=True, addresses=(outer,)),
             ),
             routes=(
                 HostRoute(IPv4Network("0.0.0.0/0"), "eth0", "main", "unicast"),
                 HostRoute(IPv4Network("169.254.0.0/16"), "eth0", "main", "unicast"),
-                HostRoute(IPv4Network("169.254.64.0/18"), "vagent1", "main", "unicast"),
-                HostRoute(IPv4Network("169.254.64.1/32"), "vagent1", "local", "local"),
+                HostRoute(IPv4Network("169.254.0.0/31"), "vagentu", "main", "unicast"),
+                HostRoute(IPv4Network("169.254.0.0/32"), "vagentu", "local", "local"),
             ),
-            route_trials=(RouteTrial(ours.listener, "local", "lo"),),
+            route_trials=(RouteTrial(IPv4Address("192.0.2.9"), device="eth0"),),
             sysctl={
                 "net/netfilter/nf_conntrack_count": "10",
                 "net/netfilter/nf_conntrack_max": "1000",
@@ -75,7 +87,7 @@ def healthy() -> dict[str, Any]:
             holder=AGENT,
             readiness="ready",
             ports=(PortFact("p1", "alice", "tap1", "Active", "nova"),),
-            services=(METADATA,),
+            services=(METADATA, FAR),
             open_files=30,
             max_files=1024,
         ),

@@ -18,6 +18,7 @@ from vagent.doctor.facts import (
     HostFacts,
     HostInterface,
     HostRoute,
+    Inside,
     KernelTrial,
     Listener,
     PortFact,
@@ -48,6 +49,16 @@ def found(facts: HostFacts) -> list[Finding]:
 
 def host(facts: HostFacts, **changes: Any) -> HostFacts:
     return replace(facts, host=replace(facts.host, **changes))
+
+
+def inside(facts: HostFacts, **changes: Any) -> HostFacts:
+    assert facts.host.inside is not None
+    return host(facts, inside=replace(facts.host.inside, **changes))
+
+
+def to_guests(facts: HostFacts) -> HostFacts:
+    """The same host where processes of it may open flows to guests."""
+    return replace(facts, ours=replace(facts.ours, host_to_guest=True))
 
 
 def agent(facts: HostFacts, **changes: Any) -> HostFacts:
@@ -202,10 +213,47 @@ WRONG = {
         "interface vagent0 is down",
         "ip link set vagent0 up",
     ),
+    "interface inside gone": (
+        lambda f: inside(f, links=f.host.inside.links[1:]),
+        "interface vagent1 is gone",
+        "systemctl restart vagent",
+    ),
+    "interface inside down": (
+        lambda f: inside(
+            f, links=(HostInterface("vagent1", up=False), f.host.inside.links[1])
+        ),
+        "interface vagent1 is down",
+        "ip netns exec vagent ip link set vagent1 up",
+    ),
+    "uplink down": (
+        lambda f: host(f, links=(f.host.links[0], HostInterface("vagentu", up=False))),
+        "interface vagentu is down",
+        "ip link set vagentu up",
+    ),
+    "uplink inside gone": (
+        lambda f: inside(f, links=f.host.inside.links[:1]),
+        "interface vagent2 is gone",
+        "systemctl restart vagent",
+    ),
     "rules flushed": (
         lambda f: host(f, ruleset=Ruleset()),
-        "nftables table ip vagent is gone",
+        "nftables table inet vagent is gone",
         "systemctl restart vagent",
+    ),
+    "rules inside flushed": (
+        lambda f: inside(f, tables=frozenset({("ip6", "vagent")})),
+        "nftables table ip vagent in network namespace vagent is gone",
+        "systemctl restart vagent",
+    ),
+    "uplink's address": (
+        lambda f: link(f, "br0", "169.254.0.1/16"),
+        "interface br0 has 169.254.0.1, of the uplink's addresses 169.254.0.0/31",
+        "ip address del 169.254.0.1/16 dev br0",
+    ),
+    "uplink's route": (
+        lambda f: route(f, "169.254.0.0/31", "eth1"),
+        "route 169.254.0.0/31 dev eth1 is to the uplink's addresses",
+        "ip route del 169.254.0.0/31 dev eth1 table main",
     ),
     "service address": (
         lambda f: link(f, "br0", "169.254.169.254/32"),
@@ -213,7 +261,7 @@ WRONG = {
         "ip address del 169.254.169.254/32 dev br0",
     ),
     "identity address": (
-        lambda f: link(f, "br0", "169.254.64.9/16"),
+        lambda f: link(to_guests(f), "br0", "169.254.64.9/16"),
         "interface br0 has 169.254.64.9, of the identity range",
         "ip address del 169.254.64.9/16 dev br0",
     ),
@@ -223,25 +271,33 @@ WRONG = {
         "kill 77",
     ),
     "route": (
-        lambda f: route(f, "169.254.100.0/24", "eth1"),
+        lambda f: route(to_guests(f), "169.254.100.0/24", "eth1"),
         "route 169.254.100.0/24 dev eth1 lies in the identity range",
         "ip route del 169.254.100.0/24 dev eth1 table main",
     ),
     "rp_filter": (
         lambda f: sysctl(
-            way(f, "169.254.64.1", said="Invalid cross-device link"),
+            way(f, "192.0.2.9", said="Invalid cross-device link"),
             net__ipv4__conf__all__rp_filter="1",
         ),
-        "rp_filter drops packets from a guest to 169.254.64.1",
-        "sysctl -w net.ipv4.conf.all.rp_filter=2",
+        "rp_filter drops packets from a guest to 192.0.2.9",
+        "sysctl -w net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.vagentu.rp_filter=2",
+    ),
+    "rp_filter of the uplink": (
+        lambda f: sysctl(
+            way(f, "192.0.2.9", said="Invalid argument"),
+            net__ipv4__conf__vagentu__rp_filter="1",
+        ),
+        "rp_filter drops packets from a guest to 192.0.2.9",
+        "net.ipv4.conf.vagentu.rp_filter=2",
     ),
     "forwarding off": (
         lambda f: sysctl(
             way(f, "192.0.2.9", said="No route to host"),
-            net__ipv4__conf__vagent1__forwarding="0",
+            net__ipv4__conf__vagentu__forwarding="0",
         ),
-        "forwarding is off on vagent1",
-        "sysctl -w net.ipv4.conf.vagent1.forwarding=1",
+        "forwarding is off on vagentu",
+        "sysctl -w net.ipv4.conf.vagentu.forwarding=1",
     ),
     "forwarding off on the way back": (
         lambda f: way(f, "192.0.2.9", kind="unicast", device="eth1", forwarding=False),
@@ -259,12 +315,7 @@ WRONG = {
     "no way": (
         lambda f: way(f, "192.0.2.9", said="Network is unreachable"),
         "the kernel has no way for packets from a guest to 192.0.2.9",
-        "ip route get 192.0.2.9",
-    ),
-    "policy routing": (
-        lambda f: way(f, "169.254.64.1", kind="unicast", device="wg0"),
-        "leave the host by wg0",
-        "ip rule show",
+        "ip route get 192.0.2.9 from 169.254.0.1 iif vagentu",
     ),
     "port not served": (
         lambda f: port(f, "Inactive < kernel-pending >"),
@@ -348,6 +399,7 @@ def test_a_fault_is_wrong_and_has_a_cure(facts: HostFacts, name: str) -> None:
 
 
 MILD = {
+    "namespace without a name": (lambda f: host(f, inside=None), Severity.WARNING),
     "no agent.conf": (lambda f: conf(f, found=False), Severity.WARNING),
     "readable by all": (
         lambda f: conf(f, warnings=("agent.conf is world-readable",)),
@@ -448,22 +500,51 @@ def test_an_empty_secret_is_said_once(facts: HostFacts) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ruleset", "expected"),
+    ("ruleset", "tables", "expected"),
     [
-        (Ruleset(tables=frozenset({("ip", "vagent")})), "the rules that it left"),
-        (Ruleset(), "nothing guards service addresses"),
-        (None, "guests get nothing"),
+        (Ruleset(), {("ip", "vagent")}, "the rules that it left"),
+        (Ruleset(), {("ip", "other")}, "nothing guards service addresses"),
+        (Ruleset(), None, "nothing guards service addresses"),
+        (Ruleset(tables=frozenset({("inet", "vagent")})), None, "nothing guards"),
+        (None, None, "guests get nothing"),
     ],
 )
 def test_without_an_agent_it_matters_what_it_left(
-    facts: HostFacts, ruleset: Ruleset | None, expected: str
+    facts: HostFacts,
+    ruleset: Ruleset | None,
+    tables: set[tuple[str, str]] | None,
+    expected: str,
 ) -> None:
-    """A guard closes, no rules leave the way open; where nobody can tell, it is not
-    said.
+    """A guard closes, no rules in the namespace leave the way open; where nobody can
+    tell, it is not said.
     """
-    gone = agent(host(facts, ruleset=ruleset), readiness="", process=None, holder=None)
+    left = None if tables is None else Inside(tables=frozenset(tables))
+    gone = host(facts, ruleset=ruleset, inside=left)
+    gone = agent(gone, readiness="", process=None, holder=None)
     means = [finding.means for finding in found(gone) if "does not run" in finding.what]
     assert [True] == [each.startswith(expected) for each in means]
+
+
+def test_what_others_have_of_the_identity_range_stops_nobody(facts: HostFacts) -> None:
+    """It is the namespace's alone, unless the host itself opens flows to guests."""
+    assert [] == found(link(facts, "br0", "169.254.64.9/16"))
+    assert [] == found(route(facts, "169.254.64.0/18", "eth1"))
+
+
+@pytest.mark.parametrize("tables", [{("inet", "vagent")}, {("ip", "vagent")}])
+def test_the_table_of_the_uplink_has_one_of_two_families(
+    facts: HostFacts, tables: set[tuple[str, str]]
+) -> None:
+    """Either is ours."""
+    assert [] == found(host(facts, ruleset=Ruleset(tables=frozenset(tables))))
+
+
+def test_the_way_to_the_taps_and_to_the_fabric_differ(facts: HostFacts) -> None:
+    """Without the uplink guests still have metadata."""
+    for name, means in (("vagent0", "no guest gets"), ("vagentu", "no service but")):
+        links = tuple(one for one in facts.host.links if one.name != name)
+        (finding,) = found(host(facts, links=links))
+        assert finding.means.startswith(means)
 
 
 @pytest.mark.parametrize(
@@ -482,10 +563,13 @@ def test_what_is_missing_is_named_also_while_the_agent_is_not_ready(
     """It may be the reason. While the agent starts or stops it need not be there yet,
     or any more.
     """
-    bare = agent(host(facts, links=(), queue=None), readiness=readiness)
+    bare = host(facts, links=(), queue=None, inside=None, ruleset=Ruleset())
+    bare = agent(bare, readiness=readiness)
     told = " · ".join(finding.what for finding in found(bare))
     assert expected is ("interface vagent0 is gone although" in told)
     assert expected is ("nobody reads NFQUEUE" in told)
+    assert expected is ("no network namespace has the name vagent any" in told)
+    assert expected is ("table inet vagent is gone" in told)
 
 
 def test_one_endpoint_of_two_is_a_warning(facts: HostFacts) -> None:

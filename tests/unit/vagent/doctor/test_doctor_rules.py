@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
@@ -19,8 +20,18 @@ from vagent.errors import WireError
 from vagent.judgements.judgement import Severity
 from vagent.linklocal.service import LinkLocalService
 
+NEAR = LinkLocalService(
+    "dns", IPv4Address("169.254.1.53"), 53, (IPv4Address("127.0.0.1"),), 53
+)
 DROP: dict[str, Any] = {"drop": None}
 ACCEPT: dict[str, Any] = {"accept": None}
+
+
+@pytest.fixture
+def facts(facts: HostFacts) -> HostFacts:
+    """A healthy host with a service on another machine, and one of its own."""
+    services = (*(facts.agent.services or ()), NEAR)
+    return replace(facts, agent=replace(facts.agent, services=services))
 
 
 def meta(key: str, right: Any, op: str = "==") -> dict[str, Any]:
@@ -68,8 +79,13 @@ def sub(name: str, *rules: Any) -> tuple[Any, ...]:
     )
 
 
+def at_the_pair(*rules: Any) -> str:
+    """Where guests' packets leave the host, known with their port."""
+    return nft(*rules, hook="ingress", family="netdev")
+
+
 def judge(facts: HostFacts, text: str) -> list[Finding]:
-    ruleset = parse_ruleset(text, {})
+    ruleset = parse_ruleset(text, {("netdev", "fw", "in"): ("vagent0",)})
     return list(
         check_foreign_rules(replace(facts, host=replace(facts.host, ruleset=ruleset)))
     )
@@ -85,21 +101,22 @@ CASES = {
     "drop policy": (nft(policy="drop"), "wrong"),
     "drop of all": (nft([DROP]), "wrong"),
     "reject of the port": (
-        nft([payload("tcp", "dport", 8097), {"reject": {"type": "tcp reset"}}]),
+        at_the_pair([payload("tcp", "dport", 80), {"reject": {"type": "tcp reset"}}]),
         "wrong",
     ),
-    "drop of another port": (nft([payload("tcp", "dport", 22), DROP]), None),
+    "drop of another port": (at_the_pair([payload("tcp", "dport", 22), DROP]), None),
     "a range of ports": (
-        nft([payload("tcp", "dport", {"range": [8000, 9000]}), DROP]),
+        at_the_pair([payload("tcp", "dport", {"range": [1, 1024]}), DROP]),
         "wrong",
     ),
     "a set of ports": (
-        nft([payload("tcp", "dport", {"set": [22, 8097]}), DROP]),
+        at_the_pair([payload("tcp", "dport", {"set": [22, 80]}), DROP]),
         "wrong",
     ),
-    "every port but": (nft([payload("tcp", "dport", 22, "!="), DROP]), "wrong"),
+    "every port but": (at_the_pair([payload("tcp", "dport", 22, "!="), DROP]), "wrong"),
+    "a port of a service": (nft([payload("udp", "dport", 53), DROP]), "warning"),
     "another interface": (nft([meta("iifname", "eth0"), DROP]), None),
-    "our interface": (nft([meta("iifname", "vagent1"), DROP]), "wrong"),
+    "our interface": (nft([meta("iifname", "vagentu"), DROP]), "wrong"),
     "interfaces by pattern": (nft([meta("iifname", "vag*"), DROP]), "wrong"),
     "link-local sources": (
         nft(
@@ -110,12 +127,16 @@ CASES = {
         ),
         "wrong",
     ),
-    "one identity": (nft([payload("ip", "saddr", "169.254.64.9"), DROP]), "warning"),
+    "the uplink's address": (
+        nft([payload("ip", "saddr", "169.254.0.1"), DROP]),
+        "wrong",
+    ),
+    "an identity": (nft([payload("ip", "saddr", "169.254.64.9"), DROP]), None),
     "private sources": (
         nft([payload("ip", "saddr", {"prefix": {"addr": "10.0.0.0", "len": 8}}), DROP]),
         None,
     ),
-    "accepted before": (nft([meta("iifname", "vagent1"), ACCEPT], policy="drop"), None),
+    "accepted before": (nft([meta("iifname", "vagentu"), ACCEPT], policy="drop"), None),
     "only established": (nft([state("established"), ACCEPT], policy="drop"), "wrong"),
     "new accepted": (nft([state("new", "related"), ACCEPT], policy="drop"), None),
     "invalid dropped": (nft([state("invalid"), DROP]), None),
@@ -176,7 +197,7 @@ CASES = {
                 {
                     "vmap": {
                         "key": {"meta": {"key": "iifname"}},
-                        "data": {"set": [["eth0", ACCEPT], ["vagent1", DROP]]},
+                        "data": {"set": [["eth0", ACCEPT], ["vagentu", DROP]]},
                     }
                 }
             ]
@@ -204,7 +225,10 @@ CASES = {
         nft([{"xt": {"type": "match", "name": "conntrack"}}, DROP]),
         "warning",
     ),
-    "answers": (nft([payload("tcp", "sport", 8097), DROP], hook="output"), "wrong"),
+    "answers": (
+        nft([payload("ip", "saddr", "127.0.0.1"), DROP], hook="output"),
+        "wrong",
+    ),
     "answers to elsewhere": (nft([meta("oifname", "eth0"), DROP], hook="output"), None),
     "another metadata agent's translation": (
         nft(
@@ -212,25 +236,21 @@ CASES = {
             hook="prerouting",
             prio=-150,
         ),
-        "wrong",
-    ),
-    "after our translation": (
-        nft(
-            [payload("ip", "daddr", "169.254.169.254"), DROP],
-            hook="prerouting",
-            prio=-50,
-        ),
         None,
     ),
-    "no tracking": (
-        nft(
-            [meta("iifname", "vagent1"), {"notrack": None}],
-            hook="prerouting",
-            prio=-300,
-        ),
-        "wrong",
+    "the host's own flows to metadata": (
+        nft([payload("ip", "daddr", "169.254.169.254"), DROP], hook="output"),
+        None,
     ),
-    "forward without such a service": (nft(policy="drop", hook="forward"), None),
+    "forward": (nft(policy="drop", hook="forward"), "wrong"),
+    "forward of others": (
+        nft([meta("iifname", "eth1"), meta("oifname", "eth2"), DROP], hook="forward"),
+        None,
+    ),
+    "perhaps forward of answers": (
+        nft([meta("iifname", "eth1"), DROP], hook="forward"),
+        "warning",
+    ),
     "IPv6": (nft(policy="drop", family="ip6"), None),
 }
 
@@ -244,19 +264,50 @@ def test_what_a_rule_does_to_our_packets(facts: HostFacts, name: str) -> None:
 
 def test_where_it_is_and_what_lets_us_through(facts: HostFacts) -> None:
     """Family, table, chain and handle are named; the cure stands before the fault."""
-    (finding,) = judge(facts, nft([meta("iifname", "vagent1"), DROP]))
+    (finding,) = judge(facts, nft([meta("iifname", "vagentu"), DROP]))
     assert finding.what.startswith("inet fw in: the rule handle 2 drops a guest's")
-    assert finding.mend == "nft 'insert rule inet fw in iifname \"vagent1\" accept'"
+    assert finding.mend == "nft 'insert rule inet fw in iifname \"vagentu\" accept'"
 
 
-def test_forwarding_counts_once_a_service_is_elsewhere(facts: HostFacts) -> None:
-    """A drop policy in forward stops both ways of a service on another machine."""
-    service = LinkLocalService(
-        "dns", facts.ours.sample, 53, (facts.ours.sample + 2**20,), 53
-    )
-    sick = replace(facts, agent=replace(facts.agent, services=(service,)))
-    findings = judge(sick, nft(policy="drop", hook="forward"))
-    assert [Severity.WRONG] * 2 == [finding.severity for finding in findings]
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        (
+            "forward",
+            [
+                "a guest's packet to service ntp at 192.0.2.9",
+                "the answer of service ntp at 192.0.2.9",
+            ],
+        ),
+        ("input", ["a guest's packet to service dns at 127.0.0.1"]),
+        ("output", ["the answer of service dns at 127.0.0.1"]),
+        ("prerouting", []),
+        ("postrouting", []),
+    ],
+)
+def test_both_ways_of_services_count(
+    facts: HostFacts, hook: str, said: list[str]
+) -> None:
+    """One elsewhere is forwarded, one of this host is not. Metadata is neither: its
+    packets meet no rule of the host.
+    """
+    text = nft(policy="drop", hook=hook)
+    findings = judge(facts, text)
+    assert [f"inet fw in: its policy drops {each}" for each in said] == [
+        finding.what for finding in findings
+    ]
+    assert {Severity.WRONG} >= {finding.severity for finding in findings}
+    services = tuple(one for one in facts.agent.services or () if one.is_metadata)
+    only = replace(facts, agent=replace(facts.agent, services=services))
+    assert [] == judge(only, text)
+
+
+def test_services_of_ipv6_are_not_judged(facts: HostFacts) -> None:
+    """Only rules of IPv4 are read."""
+    service = replace(NEAR, fabric_addresses=(IPv6Address("2001:db8::1"),))
+    six = replace(facts, agent=replace(facts.agent, services=(service,)))
+    for hook in ("input", "forward", "output"):
+        assert [] == judge(six, nft(policy="drop", hook=hook))
 
 
 @pytest.mark.parametrize(
@@ -269,27 +320,30 @@ def test_forwarding_counts_once_a_service_is_elsewhere(facts: HostFacts) -> None
 def test_host_to_guest_has_ways_of_its_own(
     facts: HostFacts, hook: str, side: str, what: str
 ) -> None:
-    """A rule that spares the listener's port still stops them, once they are wanted."""
-    key = "sport" if hook == "output" else "dport"
-    spares = [payload("tcp", key, 8097), {"accept": None}]
+    """A rule that spares services still stops them, once they are wanted."""
+    far, near = ("daddr", "saddr") if hook == "output" else ("saddr", "daddr")
+    spares = [payload("ip", near, "127.0.0.1"), {"accept": None}]
     sick = replace(facts, ours=replace(facts.ours, host_to_guest=True))
-    text = nft(spares, [meta(side, "vagent1"), DROP], hook=hook)
+    text = nft(spares, [meta(side, "vagentu"), DROP], hook=hook)
     assert [] == judge(facts, text)
     (finding,) = judge(sick, text)
     assert what in finding.what
-    assert f'{side} "vagent1" accept' in finding.mend
+    assert f'{side} "vagentu" accept' in finding.mend
+    one = nft([payload("ip", far, "169.254.64.9"), DROP], hook=hook)
+    assert ("warning", None) == (severity(sick, one), severity(facts, one))
 
 
 def test_our_own_tables_are_not_foreign(facts: HostFacts) -> None:
     """Drops in them are meant."""
-    text = nft(policy="drop", family="ip").replace('"fw"', '"vagent"')
-    assert [] == judge(facts, text)
+    for family in ("ip", "inet"):
+        text = nft(policy="drop", family=family).replace('"fw"', '"vagent"')
+        assert [] == judge(facts, text)
 
 
 @pytest.mark.parametrize(
     ("device", "prio", "expected"),
     [("tap1", -301, "wrong"), ("tap1", 0, None), ("tap7", -301, None),
-     ("vagent1", 0, "wrong")],
+     ("vagent0", 0, "wrong"), ("vagentu", 0, "wrong"), ("vagent1", 0, None)],
 )  # fmt: skip
 def test_a_chain_at_a_tap(
     facts: HostFacts, device: str, prio: int, expected: str | None
@@ -328,7 +382,7 @@ def test_what_is_no_ruleset_is_refused(text: str) -> None:
 
 LEGACY = {
     ("DROP",): "wrong",
-    ("ACCEPT", "-A INPUT -p tcp -m tcp --dport 22 -j DROP"): None,
+    ("ACCEPT", "-A INPUT -p tcp -m tcp --dport 22 -j DROP"): "warning",
     ("ACCEPT", "-A INPUT ! -i eth0 -j REJECT --reject-with x"): "wrong",
     ("DROP", "-A INPUT -i vag+ -j ACCEPT"): None,
     ("DROP", "-A INPUT -m limit --limit 3/s -j ACCEPT"): "warning",
@@ -336,7 +390,8 @@ LEGACY = {
     ("ACCEPT", ":x - [0:0]", "-A INPUT -g x", "-A x -j RETURN"): None,
     ("ACCEPT", "-A INPUT -m conntrack --ctstate INVALID -j DROP"): None,
     ("ACCEPT", "-A INPUT -s 169.254.0.0/16 -j DROP"): "wrong",
-    ("DROP", "-A INPUT -j LOG", "-A INPUT -p tcp --dport 1: -j RETURN"): "wrong",
+    ("DROP", "-A INPUT -j LOG", "-A INPUT -i vagentu -j RETURN"): "wrong",
+    ("ACCEPT", "-A INPUT -p udp --dport 1: -j DROP"): "warning",
     ("ACCEPT", "-A INPUT -j REDIRECT"): "wrong",
     ("ACCEPT", '-A INPUT -m comment --comment "a \'b" -j DROP'): "wrong",
 }
@@ -351,4 +406,4 @@ def test_old_iptables_are_read_too(facts: HostFacts, lines: tuple[str, ...]) -> 
     findings = list(check_foreign_rules(sick))
     assert LEGACY[lines] == (findings[0].severity.value if findings else None)
     for finding in findings:
-        assert finding.mend == "iptables-legacy -I INPUT -i vagent1 -j ACCEPT"
+        assert finding.mend == "iptables-legacy -I INPUT -i vagentu -j ACCEPT"

@@ -181,6 +181,17 @@ def test_the_end_ends_the_dump() -> None:
     assert 1 == len(part.flows)
 
 
+@pytest.mark.parametrize("mark", [b"", number(8, "!I", 0)])
+def test_flows_without_a_mark_are_read_where_none_is_needed(mark: bytes) -> None:
+    """The host has flows of ours without one; mark 0 stands for it."""
+    unmarked = message(ORIGINAL, REPLY, mark)
+    part = decode_part(unmarked + WHOLE, is_marked=False)
+    assert [0, 0x10002] == [flow.mark for flow in part.flows]
+    found = decode_found(unmarked, is_marked=False)
+    assert found is not None
+    assert (0, part.flows[1].original) == (found.mark, found.original)
+
+
 @pytest.mark.parametrize("kind", [2, 3])
 def test_the_kernels_error_is_told(kind: int) -> None:
     """With its name and words."""

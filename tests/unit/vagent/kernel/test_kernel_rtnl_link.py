@@ -17,6 +17,7 @@ from vagent.kernel.rtnl_link import (
     encode_list,
     encode_question,
     link_in,
+    linked_elsewhere_in,
     linked_in,
     links_in,
 )
@@ -119,16 +120,31 @@ def test_what_an_interface_is_tied_to() -> None:
     assert 8 == linked_in(answer(kind=2) + answer(TIED))
 
 
+AWAY = (37, struct.pack("=i", 0))
+
+
+def test_what_an_interface_of_another_namespace_is_tied_to() -> None:
+    """Its ifindex there; nothing where the other end is here, or nowhere."""
+    assert 8 == linked_elsewhere_in(answer(TIED, AWAY))
+    assert 0 == linked_elsewhere_in(answer(TIED))
+    assert 0 == linked_elsewhere_in(answer(AWAY))
+    assert 0 == linked_elsewhere_in(answer())
+    assert 0 == linked_elsewhere_in(answer(TIED, AWAY, kind=2))
+    assert 8 == linked_elsewhere_in(answer(kind=2) + answer(AWAY, TIED))
+
+
 @pytest.mark.parametrize("length", range(len(answer(TIED))))
 def test_a_cut_answer_is_nothing(length: int) -> None:
     """Every prefix is read without a fault."""
     assert 0 == linked_in(answer(TIED)[:length])
+    assert 0 == linked_elsewhere_in(answer(AWAY, TIED)[:length])
 
 
 @given(st.binary(max_size=200))
 def test_an_arbitrary_answer_is_survived(data: bytes) -> None:
     """Whatever comes, a number comes out."""
     assert isinstance(linked_in(data), int)
+    assert isinstance(linked_elsewhere_in(data), int)
 
 
 def test_a_new_name_gives_the_old_one_too() -> None:

@@ -32,7 +32,7 @@ from vagent.datapath.state import (
     Tag,
 )
 from vagent.datapath.tap.flow_entry import Count, Match, Pair, encode_match
-from vagent.errors import KernelError
+from vagent.errors import KernelError, WireError
 from vagent.kernel.conntrack import (
     DYING,
     ESTABLISHED,
@@ -64,7 +64,7 @@ class Kernel:
     entries: dict[bytes, bytes] = field(default_factory=dict)
     counts: dict[bytes, Count] = field(default_factory=dict)
     programs: set[int] = field(default_factory=set)
-    kept: list[tuple[OpeningPacket, int, int]] = field(default_factory=list)
+    kept: list[tuple[OpeningPacket, int]] = field(default_factory=list)
     flows: dict[OpeningPacket, Tracked] = field(default_factory=dict)
     asked: int = 0
     way: Hop | None = HOP
@@ -119,11 +119,13 @@ class Kernel:
         self.asked += 1
         return self.flows.get(packet)
 
-    def keep(self, packet: OpeningPacket, status: int, seconds: int) -> None:
+    def keep(self, packet: OpeningPacket, seconds: int) -> None:
         self._try("keep")
-        self.kept.append((packet, status, seconds))
+        if self.broken == "kept":
+            raise WireError("cut")
+        self.kept.append((packet, seconds))
 
-    def hop(self, source: IPv4Address, destination: IPv4Address) -> Hop | None:
+    def hop(self, destination: IPv4Address) -> Hop | None:
         assert destination == ENDPOINT
         return self.way
 
@@ -208,7 +210,7 @@ def test_both_directions_get_an_entry(bench: Bench) -> None:
     back = encode_match(Match(FABRIC, bytes(6), UDP, Pair(ENDPOINT, HOST, 7777, 4000)))
     assert [*bench.kernel.entries] == [back, key]
     assert bench.kernel.programs == {FABRIC}
-    assert bench.kernel.kept == [(packet, SEEN_REPLY, 120)]
+    assert bench.kernel.kept == [(packet, 120)]
     assert bench.outcomes() == ["taken"]
     assert len(bench.fast_path) == 1
 
@@ -439,7 +441,7 @@ def test_an_entry_that_stays_in_a_turn_ends_the_lease(
     assert bench.kernel.renewed == renewed
 
 
-@pytest.mark.parametrize("what", ["keep", "attach_fabric"])
+@pytest.mark.parametrize("what", ["keep", "kept", "attach_fabric"])
 def test_a_flow_that_cannot_be_taken_stays_where_it_is(bench: Bench, what: str) -> None:
     key, _ = bench.flow()
     bench.kernel.queue.append(key)
@@ -447,6 +449,18 @@ def test_a_flow_that_cannot_be_taken_stays_where_it_is(bench: Bench, what: str) 
     bench.turn()
     assert bench.outcomes() == ["refused"]
     assert bench.kernel.entries == {}
+
+
+@pytest.mark.parametrize("what", ["keep", "kept"])
+def test_a_flow_that_cannot_be_kept_ends(bench: Bench, what: str) -> None:
+    """It has ended in either conntrack, or the answer is none that can be read."""
+    key, _ = bench.take()
+    bench.kernel.counts[key] = Count(9, 900, is_closed=False)
+    bench.kernel.broken = what
+    bench.turn(CHECK + TURN)
+    assert bench.outcomes() == ["taken", "changed"]
+    assert bench.kernel.entries == {}
+    assert bench.fast_path.is_open
 
 
 def test_an_entry_that_stays_ends_the_lease(bench: Bench) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from twisted.internet.defer import Deferred, succeed
@@ -171,6 +173,42 @@ def test_a_dump_has_a_deadline(late: float, ends: bool) -> None:
         return
     with pytest.raises(KernelError, match="not done"):
         list(reading)
+
+
+def test_flows_are_those_of_the_network_inside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The question's socket is made there, and only that: it stays there for good."""
+    inside: list[bool] = []
+    done = struct.pack("=IHHIIi", 20, 3, 2, 1, 0, 0)
+
+    class Inside:
+        @contextmanager
+        def entered(self) -> Iterator[None]:
+            inside.append(True)
+            yield
+            inside.append(False)
+
+    def made(*kind: int) -> Any:
+        assert (socket.AF_NETLINK, socket.SOCK_RAW, 12) == kind
+        assert [True] == inside
+        link = MagicMock()
+        link.__enter__.return_value = link
+        link.recv.return_value = done
+        return link
+
+    monkeypatch.setattr("vagent.datapath.flows.reader.socket.socket", made)
+    reads = FlowReader(
+        NETWORK,
+        guests={},
+        services=lambda: SERVICES,
+        run_in_thread=lambda work: succeed(work()),
+        now=lambda: NOW,
+        clock=lambda: 0.0,
+        inside=Inside(),
+    )
+    assert FlowList() == result(reads.read())
+    assert [True, False] == inside
 
 
 def test_a_port_of_several_addresses_has_all_of_their_flows() -> None:

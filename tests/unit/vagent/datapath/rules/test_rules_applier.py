@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, cast
 from unittest.mock import AsyncMock, Mock, call, create_autospec
 
@@ -91,7 +91,8 @@ class Kernel:
     async def table_counts(
         self, table: str, counted: object, wanted: object
     ) -> TableCounts:
-        assert (table, bool(counted)) == ("vagent", True)
+        assert table == "vagent"
+        del counted
         self.looks += 1
         if self.reading is not None:
             await self.reading
@@ -130,12 +131,14 @@ class Kernel:
 
 
 class Bench:
-    """An applier with its kernel, clock and events."""
+    """An applier with the kernel of the namespace and that of the host, clock and
+    events.
+    """
 
     def __init__(
         self, names: Names, *, nft_queue: bool = True, ipv6: bool = False
     ) -> None:
-        self.kernel = Kernel()
+        self.kernel, self.host = Kernel(), Kernel()
         self.taps = FakeTapKernel()
         self.taps.guest_side = True
         self.clock = Clock()
@@ -145,7 +148,8 @@ class Bench:
         self.services = Services.of((), names, None)
         self.applier = Applier(
             names,
-            system=cast(Any, self.kernel),
+            inside=cast(Any, self.kernel),
+            host=cast(Any, self.host),
             taps=TapGuard(self.taps),
             services=self.services,
             refresh=self.refresh,
@@ -162,6 +166,7 @@ class Bench:
         done = Deferred.fromCoroutine(self.applier.start(self.features))
         assert [] == self.failures(done)
         self.kernel.scripts.clear()
+        self.host.scripts.clear()
 
     def failures(self, done: Deferred[None]) -> list[object]:
         found: list[object] = []
@@ -220,12 +225,109 @@ def test_start_replaces_everything(bench: Bench, alice: Attachment) -> None:
     assert bench.applier.is_applied(alice.index)
 
 
-def test_start_fails_loudly(bench: Bench) -> None:
+@pytest.mark.parametrize("where", ["kernel", "host"])
+def test_start_fails_loudly(bench: Bench, where: str) -> None:
     """A kernel that says no at start keeps the agent from starting."""
-    bench.kernel.refuse = True
+    getattr(bench, where).refuse = True
     done = Deferred.fromCoroutine(bench.applier.start(bench.features))
     (failure,) = bench.failures(done)
     assert isinstance(failure, KernelError)
+
+
+def test_start_replaces_the_table_of_the_uplink(
+    bench: Bench, alice: Attachment
+) -> None:
+    """In the host's own network; nothing else is written there."""
+    bench.applier.attach(alice)
+    Deferred.fromCoroutine(bench.applier.start(bench.features))
+    (script,) = bench.host.scripts
+    assert script.startswith("table ip vagent\ndelete table ip vagent\n")
+    assert "chain to_near_service" in script
+    assert [] == bench.host.commands
+
+
+def test_services_of_this_host_are_told_to_it(
+    bench: Bench, names: Names, dns: LinkLocalService
+) -> None:
+    """The namespace first loses them; other services are not told."""
+    bench.start()
+    near = replace(dns, fabric_addresses=(IPv4Address("127.0.0.1"),))
+    with_near = Services.of([near], names, bench.services)
+    bench.applier.offer(with_near)
+    bench.turn()
+    assert ["add element ip vagent near { 65533 : 127.0.0.1 . 53 }\n"] == (
+        bench.host.scripts
+    )
+    with_dns = Services.of([dns], names, with_near)
+    bench.applier.offer(with_dns)
+    bench.turn()
+    assert "delete element ip vagent near" in bench.host.scripts.pop()
+    bench.applier.offer(Services.of([], names, with_dns))
+    bench.turn()
+    assert 1 == len(bench.host.scripts)
+
+
+def test_a_service_that_the_host_refuses_is_tried_again(
+    bench: Bench, names: Names, dns: LinkLocalService
+) -> None:
+    """Whole, in both networks."""
+    bench.start()
+    near = replace(dns, fabric_addresses=(IPv4Address("127.0.0.1"),))
+    bench.host.refuse = True
+    bench.applier.offer(Services.of([near], names, bench.services))
+    bench.turn()
+    assert "the kernel says no" == bench.applier.refusal
+    bench.host.refuse = False
+    bench.clock.advance(RETRY_AFTER)
+    assert "" == bench.applier.refusal
+    assert "near { 65533 : 127.0.0.1 . 53 }" in bench.host.scripts[-1]
+    assert bench.kernel.scripts[-1].startswith("table ip vagent\ndelete")
+
+
+def test_what_is_lost_at_the_uplink_is_put_back(bench: Bench) -> None:
+    """Another program of the host can flush that table only."""
+    bench.start()
+    bench.look()
+    bench.turn()
+    bench.host.generation += 1
+    bench.host.counts_held = TableCounts()
+    bench.look()
+    bench.turn()
+    assert RulesLost("table ip vagent is gone") in bench.events
+    assert "chain to_near_service" in bench.host.scripts[-1]
+    assert "" == bench.applier.trouble
+
+
+def test_an_uplink_that_cannot_be_read_is_a_trouble(bench: Bench) -> None:
+    """As rules in the namespace are."""
+    bench.start()
+    reading: Deferred[None] = Deferred()
+    bench.host.reading = reading
+    bench.look()
+    bench.turn()
+    reading.errback(KernelError("no buffer space"))
+    assert "rules it holds: no buffer space" in bench.applier.trouble
+    assert RulesUnread("no buffer space") in bench.events
+
+
+def test_our_own_changes_at_the_uplink_need_no_second_look(
+    bench: Bench, names: Names, dns: LinkLocalService
+) -> None:
+    """Those of the namespace are none of the host's, nor the other way round."""
+    bench.start()
+    bench.look()
+    bench.turn()
+    near = replace(dns, fabric_addresses=(IPv4Address("127.0.0.1"),))
+    for services in ([near], [dns], [near, replace(dns, name="x", port=5353)]):
+        bench.applier.offer(Services.of(services, names, bench.services))
+        bench.turn()
+        bench.look()
+        bench.turn()
+    assert (1, 1) == (bench.kernel.looks, bench.host.looks)
+    bench.host.generation += 1
+    bench.look()
+    bench.turn()
+    assert (1, 2) == (bench.kernel.looks, bench.host.looks)
 
 
 def test_without_nft_queue_the_xt_rule_is_of_the_same_transaction(

@@ -41,14 +41,15 @@ class Kernel:
 
 class Watched:
     def __init__(self, names: Names) -> None:
-        self.kernel = cast(Any, Kernel())
+        self.kernel, self.host = cast(Any, Kernel()), cast(Any, Kernel())
         self.clock = Clock()
         self.events: list[Event] = []
         self.looks = 0
         self.dropped: dict[str, int] = {}
         self.watch = KernelWatch(
             names,
-            system=self.kernel,
+            inside=self.kernel,
+            host=self.host,
             drops=lambda: self.dropped,
             looked=self.count_look,
             emit=self.events.append,
@@ -84,6 +85,15 @@ def test_what_has_grown_is_told_once(watched: Watched) -> None:
     assert 7 == watched.watch.read("spoofed")()
 
 
+def test_both_networks_count(watched: Watched) -> None:
+    """What was dropped at the uplink, and in the namespace, is one sum."""
+    watched.kernel.now = {"foreign_identity": 3, "spoofed": 1}
+    watched.host.now = {"foreign_identity": 4}
+    watched.look()
+    told = {(e.rule, e.packets) for e in watched.events if isinstance(e, KernelRefused)}
+    assert {("foreign_identity", 7), ("spoofed", 1)} == told
+
+
 def test_what_the_taps_dropped_is_told_as_well(watched: Watched) -> None:
     """By its reason."""
     watched.dropped = {"malformed": 3}
@@ -113,7 +123,11 @@ def test_a_failed_look_is_told_and_the_next_may_succeed(watched: Watched) -> Non
     """The picture stays."""
     watched.kernel.now = KernelError("nft is busy")
     watched.look()
+    assert isinstance(watched.events.pop(), CountFailed)
+    watched.kernel.now, watched.host.now = dict(ZEROES), watched.kernel.now
+    watched.look()
     assert isinstance(watched.events[-1], CountFailed)
+    watched.host.now = {}
     watched.kernel.now = ZEROES | {"claimed": 1}
     watched.look()
     assert 1 == watched.watch.read("claimed")()

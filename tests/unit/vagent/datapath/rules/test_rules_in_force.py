@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from vagent.datapath.names import Names
 from vagent.datapath.rules.events import RulesLost, RulesUnread
 from vagent.datapath.rules.features import Features
-from vagent.datapath.rules.in_force import InForce
+from vagent.datapath.rules.in_force import InForce, Wanted
 from vagent.datapath.rules.table_counts import wanted_counts
 from vagent.datapath.rules.wanted_elements import wanted_elements
 from vagent.datapath.state import Attachment, Services
@@ -60,10 +60,11 @@ class Looking:
         self.kernel = Kernel()
         self.events: list[Event] = []
         self.commits = 0
+        self.names = names
         self.services = Services.of((), names, None)
         self.ports = [alice]
         self.in_force = InForce(
-            names, system=cast("Any", self.kernel), emit=self.events.append
+            "vagent", system=cast("Any", self.kernel), emit=self.events.append
         )
         self.kernel.held = self.wanted = wanted_counts(
             names, self.services, self.ports, features=ALL
@@ -71,9 +72,14 @@ class Looking:
 
     def look(self) -> str:
         found: list[str] = []
-        looking = self.in_force.look(self.services, self.ports, ALL, ours=self.commits)
+        looking = self.in_force.look(
+            Wanted(lambda: self.wanted, self.elements), ours=self.commits
+        )
         Deferred.fromCoroutine(looking).addCallback(found.append)
         return found[0]
+
+    def elements(self) -> Elements:
+        return wanted_elements(self.names, self.services, self.ports, ipv6=True)
 
     def take(self, family: int, chain: str) -> None:
         """Somebody takes a chain away."""
@@ -95,6 +101,21 @@ def test_the_first_look_counts(looking: Looking) -> None:
     assert 1 == looking.kernel.readings
 
 
+def test_what_is_wanted_is_worked_out_only_to_count(looking: Looking) -> None:
+    """A look that finds the generation unchanged costs one question."""
+    looking.look()
+
+    def never() -> Any:
+        raise AssertionError
+
+    looking.kernel.generation += 1
+    looking.commits += 1
+    work = looking.in_force.look(Wanted(never, never), ours=looking.commits)
+    found: list[str] = []
+    Deferred.fromCoroutine(work).addCallback(found.append)
+    assert ([""], "") == (found, looking.in_force.unread)
+
+
 def test_our_own_transactions_are_no_reason_to_count(looking: Looking) -> None:
     """Ports come and go all day; only one more than that is somebody else's."""
     looking.look()
@@ -108,12 +129,10 @@ def test_our_own_transactions_are_no_reason_to_count(looking: Looking) -> None:
     assert 2 == looking.kernel.readings
 
 
-def test_elements_are_compared_with_what_was_written(
-    looking: Looking, alice: Attachment
-) -> None:
+def test_elements_are_compared_with_what_was_written(looking: Looking) -> None:
     """Those of services and ports."""
     looking.look()
-    wanted = wanted_elements(looking.services, [alice], ipv6=True)
+    wanted = looking.elements()
     assert (wanted, True) == (looking.kernel.compared, (2, "endpoints") in wanted)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -92,9 +92,21 @@ def test_addresses_of_one_port_are_one_statement(
     assert [] == attached(names, alice)
 
 
-def test_the_table_that_earlier_versions_had_at_the_taps_goes(names: Names) -> None:
-    """Whether or not it is there."""
-    assert "table netdev vagent\ndelete table netdev vagent\n" == former_removal(names)
+@pytest.mark.parametrize(
+    ("features", "families"),
+    [(ALL, ["netdev", "ip", "ip6"]), (XT_ONLY, ["netdev"])],
+    ids=["with IPv6", "without"],
+)
+def test_the_tables_that_earlier_versions_had_go(
+    names: Names, features: Features, families: list[str]
+) -> None:
+    """Whether or not they are there. Where the table of the uplink is of IPv4 alone it
+    has the place of one of them, and stays.
+    """
+    tables = [f"table {family} vagent" for family in families]
+    assert [line for each in tables for line in (each, f"delete {each}")] == (
+        former_removal(names, features).splitlines()
+    )
 
 
 def test_a_change_of_one_service_does_not_name_another(
@@ -107,6 +119,19 @@ def test_a_change_of_one_service_does_not_name_another(
     assert (
         "delete element ip vagent endpoints { 0x30000 : 192.0.2.54 . 53 }\n"
     ) == change_of_services(names, before, after)
+
+
+def test_a_service_of_this_host_is_the_uplink_in_the_namespace(
+    names: Names, dns: LinkLocalService
+) -> None:
+    """At a port of its own for each endpoint: none of the host's services has it."""
+    here = (IPv4Address("127.0.0.1"), IPv4Address("127.0.0.53"))
+    near = replace(dns, fabric_addresses=here)
+    services = Services.of([near], names, None)
+    assert (
+        "add element ip vagent endpoints { 0x20000 : 169.254.0.0 . 65533 }\n"
+        "add element ip vagent endpoints { 0x30000 : 169.254.0.0 . 65532 }\n"
+    ) == change_of_services(names, Services.of((), names, None), services)
 
 
 def test_each_change_is_a_line(names: Names, dns: LinkLocalService) -> None:

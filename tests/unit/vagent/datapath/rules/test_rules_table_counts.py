@@ -5,12 +5,18 @@ That kernel and count agree is shown in `tests/system/test_system_encoders.py`.
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 
 from vagent.datapath.names import Names
 from vagent.datapath.rules.features import Features
-from vagent.datapath.rules.table_counts import FAMILIES, missing, wanted_counts
+from vagent.datapath.rules.table_counts import (
+    FAMILIES,
+    missing,
+    wanted_at_uplink,
+    wanted_counts,
+)
 from vagent.datapath.state import Attachment, Services
 from vagent.kernel.nf_tables_dump import TableCounts
 from vagent.linklocal.service import LinkLocalService
@@ -48,6 +54,25 @@ def test_services_have_elements(
     services = Services.of([dns], names, None)
     found = wanted_counts(names, services, (), features=ALL)
     assert 2 == found.elements[IPV4, "endpoints"] - bare.elements[IPV4, "endpoints"]
+
+
+@pytest.mark.parametrize("has_tables6", [False, True])
+def test_the_table_of_the_uplink_is_counted_as_well(
+    names: Names, dns: LinkLocalService, *, has_tables6: bool
+) -> None:
+    """With its endpoints on this host, in whichever family it is."""
+    here = (IPv4Address("127.0.0.1"), IPv4Address("127.0.0.53"), *dns.fabric_addresses)
+    services = Services.of([replace(dns, fabric_addresses=here)], names, None)
+    features = Features(nft_queue=True, ip6_tables=has_tables6, ipv6=has_tables6)
+    found = wanted_at_uplink(names, services, features=features)
+    family = FAMILIES["inet" if has_tables6 else "ip"]
+    assert {(family, "near"): 2} == {k: n for k, n in found.elements.items() if n}
+    assert {
+        (family, "to_near_service"): 1,
+        (family, "only_replies"): 1,
+        (family, "from_guests"): 3 if has_tables6 else 2,
+    } == found.rules
+    assert found.rules.keys() == found.policies.keys()
 
 
 def test_ports_with_several_addresses_have_elements(
