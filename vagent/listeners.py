@@ -174,7 +174,7 @@ def _bound(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Packets that come by another interface never get to this socket.
         listener.setsockopt(
-            socket.SOL_SOCKET, socket.SO_BINDTODEVICE, names.host_side.encode()
+            socket.SOL_SOCKET, socket.SO_BINDTODEVICE, names.inner_side.encode()
         )
         if keep_opening:
             keep_opening_packets(listener)

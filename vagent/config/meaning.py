@@ -23,6 +23,8 @@ from vagent.config.listening import (
 from vagent.config.metadata_address import METADATA_ADDRESS
 from vagent.config.model import (
     OFF,
+    OTHER_UPLINK,
+    UPLINK,
     AgentConfig,
     ClientTls,
     DataPathConfig,
@@ -242,15 +244,16 @@ def _libvirt(section: Section) -> LibvirtConfig:
 def _uplink(
     section: Section, identities: IPv4Network, findings: Findings
 ) -> IPv4Network:
+    default = OTHER_UPLINK if UPLINK.overlaps(identities) else UPLINK
     text = section.value("uplink", str, "")
     if not text:
-        return DEFAULTS.data_path.uplink
+        return default
     network = IPv4Network(text, strict=False)
     problem = _uplink_problem(text, network, identities)
     if problem:
         what = f"got {text}: {problem}; allowed: {UPLINK_ALLOWED}"
         findings.refuse(section.place_of("uplink"), what)
-        return DEFAULTS.data_path.uplink
+        return default
     return network
 
 

@@ -128,6 +128,8 @@ class EndpointCheckConfig:
 
 IDENTITY_RANGE = IPv4Network("169.254.64.0/18")
 UPLINK = IPv4Network("169.254.0.0/31")
+OTHER_UPLINK = IPv4Network("169.254.255.0/31")
+"""The default where the identity range has the other one."""
 
 
 class WhenStopped(StrEnum):

@@ -121,7 +121,7 @@ def _remove_interfaces(ours: Ours) -> Iterator[str]:
     for link in json.loads(_asked(["ip", "-j", "-d", "link", "show", "type", "veth"])):
         name = link.get("ifname")
         # That of an earlier version had both ends on the host.
-        former = (name, link.get("link")) == (ours.guest_side, ours.host_side)
+        former = (name, link.get("link")) == (ours.guest_side, ours.inner_side)
         if name in ends and (former or "link_netnsid" in link):
             _asked(["ip", "link", "del", name])
             yield f"interface {name}"

@@ -331,7 +331,7 @@ class DataPath:
             raise KernelError(f"interface {self._names.guest_side} is gone")
         return Constants(
             guest_side=guest_side,
-            host_mac=_bytes_of(self._inside.mac(self._names.host_side)),
+            host_mac=_bytes_of(self._inside.mac(self._names.inner_side)),
             service_mac=_bytes_of(SERVICE_MAC),
             identity_base=int(self._names.identity_range.network_address),
             identity_prefix6=self._names.identity_range6.network_address.packed[:4],

@@ -67,16 +67,16 @@ async def make_pairs(names: Names, host: System, inside: System) -> bool:
     # Nothing is made before it is known that no name is somebody else's.
     adopts = await _adopts(to_taps, host, inside)
     has_uplink = await _adopts(to_fabric, host, inside)
-    if adopts and inside.address(names.host_side) != names.listener_interface:
+    if adopts and inside.address(names.inner_side) != names.listener_interface:
         await host.run_ip(f"link del {names.guest_side}\n")
         adopts = False
     if not adopts:
         await _make(to_taps, host, inside)
     await inside.run_ip(
         f"link set {_LOOPBACK} up\n"
-        f"link set {names.host_side} address {SERVICE_MAC} mtu {PAIR_MTU} arp off up\n"
-        f"addr replace {names.listener_interface} dev {names.host_side}\n"
-        f"route replace {names.identity_range} dev {names.host_side} proto kernel"
+        f"link set {names.inner_side} address {SERVICE_MAC} mtu {PAIR_MTU} arp off up\n"
+        f"addr replace {names.listener_interface} dev {names.inner_side}\n"
+        f"route replace {names.identity_range} dev {names.inner_side} proto kernel"
         f" scope link src {names.listener_address} mtu {USUAL_MTU}\n"
     )
     await host.run_ip(f"link set {names.guest_side} mtu {PAIR_MTU} up\n")
@@ -114,7 +114,7 @@ def trouble_with_pairs(names: Names, host: System, inside: System) -> str:
     """
     for system, name in (
         (host, names.guest_side),
-        (inside, names.host_side),
+        (inside, names.inner_side),
         (host, names.uplink),
         (inside, names.inner_uplink),
     ):
@@ -122,10 +122,10 @@ def trouble_with_pairs(names: Names, host: System, inside: System) -> str:
             return f"interface {name} is gone: {_SOMEBODY_ELSE}"
         if not system.is_up(name):
             return f"interface {name} is down: {_SOMEBODY_ELSE}"
-    address = inside.address(names.host_side)
+    address = inside.address(names.inner_side)
     if address != names.listener_interface:
         return (
-            f"interface {names.host_side} has the address {address}, not"
+            f"interface {names.inner_side} has the address {address}, not"
             f" {names.listener_interface}: {_SOMEBODY_ELSE}"
         )
     return ""
@@ -148,7 +148,7 @@ async def remove_all(names: Names, host: System) -> None:
 
 def _pairs(names: Names) -> tuple[_Pair, _Pair]:
     return (
-        _Pair(names.guest_side, names.host_side),
+        _Pair(names.guest_side, names.inner_side),
         _Pair(names.uplink, names.inner_uplink),
     )
 
@@ -190,9 +190,9 @@ async def _adopts(pair: _Pair, host: System, inside: System) -> bool:
 
 async def _remove_former_layout(names: Names, host: System) -> None:
     """Remove the pair that an earlier version had in the host's own network."""
-    ours = host.ifindex(names.guest_side), host.ifindex(names.host_side)
+    ours = host.ifindex(names.guest_side), host.ifindex(names.inner_side)
     if None not in ours and ours == (
-        host.linked(names.host_side),
+        host.linked(names.inner_side),
         host.linked(names.guest_side),
     ):
         await host.run_ip(f"link del {names.guest_side}\n")

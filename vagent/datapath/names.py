@@ -40,7 +40,7 @@ class Names:
 
     `namespace` is the network namespace in which guests' flows are trapped and
     translated. Two veth pairs lead into it. `guest_side` is where taps forward, and at
-    its other end, `host_side`, the routing, conntrack, NFQUEUE and the listener of the
+    its other end, `inner_side`, the routing, conntrack, NFQUEUE and the listener of the
     namespace see the packets. By `uplink`, whose other end is `inner_uplink`, they go
     on to services on the fabric and of this host; `uplink_range` has an address for
     each end, and `uplink_range6` two of IPv6. `guest_rate` is how many flows a second a
@@ -50,7 +50,7 @@ class Names:
     table: str
     namespace: str
     guest_side: str
-    host_side: str
+    inner_side: str
     uplink: str
     inner_uplink: str
     uplink_range: IPv4Network
@@ -72,7 +72,7 @@ class Names:
             table=config.name,
             namespace=config.namespace or config.name,
             guest_side=f"{config.name}0",
-            host_side=f"{config.name}1",
+            inner_side=f"{config.name}1",
             uplink=f"{config.name}u",
             inner_uplink=f"{config.name}2",
             uplink_range=config.uplink,
@@ -89,7 +89,7 @@ class Names:
     def interfaces(self) -> frozenset[str]:
         """The interfaces that the agent makes on the host, and has made."""
         return frozenset(
-            (self.guest_side, self.uplink, self.host_side, self.inner_uplink)
+            (self.guest_side, self.uplink, self.inner_side, self.inner_uplink)
         )
 
     @property

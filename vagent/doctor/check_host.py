@@ -36,7 +36,7 @@ def check_interfaces(facts: HostFacts) -> Iterator[Finding]:
         )
         return
     there = {link.name: link for link in inside.links}
-    for name in (ours.host_side, ours.inner_uplink):
+    for name in (ours.inner_side, ours.inner_uplink):
         enter = f"ip netns exec {ours.namespace} "
         yield from _judge_link(there.get(name), name, enter, facts)
 

@@ -28,7 +28,7 @@ class Ours:
     table: str
     namespace: str
     guest_side: str
-    host_side: str
+    inner_side: str
     uplink: str
     inner_uplink: str
     uplink_range: IPv4Network
@@ -53,7 +53,7 @@ class Ours:
             table=names.table,
             namespace=names.namespace,
             guest_side=names.guest_side,
-            host_side=names.host_side,
+            inner_side=names.inner_side,
             uplink=names.uplink,
             inner_uplink=names.inner_uplink,
             uplink_range=names.uplink_range,

@@ -28,7 +28,7 @@ from vagent.datapath.rules.events import (
 )
 from vagent.datapath.rules.features import Features
 from vagent.datapath.rules.flow_ends import FlowEnds
-from vagent.datapath.rules.in_force import InForce, Wanted
+from vagent.datapath.rules.in_force import InForce, WantedTable
 from vagent.datapath.rules.mtu_routes import flush, routes
 from vagent.datapath.rules.netlink_rules import netlink_rules
 from vagent.datapath.rules.port_elements import change_of_ports
@@ -393,17 +393,17 @@ class Applier:
         for each in lookers:
             each.callback(None)
 
-    def _wanted_inside(self) -> Wanted:
+    def _wanted_inside(self) -> WantedTable:
         names, services, features = self._names, self._applied_services, self._features
         written = tuple(self._applied.values())
-        return Wanted(
+        return WantedTable(
             lambda: wanted_counts(names, services, written, features=features),
             lambda: wanted_elements(names, services, written, ipv6=features.ipv6),
         )
 
-    def _wanted_at_uplink(self) -> Wanted:
+    def _wanted_at_uplink(self) -> WantedTable:
         names, services, features = self._names, self._applied_services, self._features
-        return Wanted(
+        return WantedTable(
             lambda: wanted_at_uplink(names, services, features=features),
             lambda: wanted_near(services, features),
         )

@@ -1,4 +1,4 @@
-"""The nftables tables of the host's side of the veth pair, as text.
+"""The nftables tables in the namespace of guests' flows, as text.
 
 One table for each IP family, which differ in the names of types and fields only, and
 one that limits how fast guests open flows. Here are the chains that do not depend on
@@ -130,7 +130,7 @@ table {opening_family(ipv6=ipv6)} {names.table} {{
   }}
   chain open {{
     type filter hook prerouting priority {_OPENING_PRIORITY};
-    iifname != "{names.host_side}" accept
+    iifname != "{names.inner_side}" accept
     ct status confirmed accept
     ct state != new accept
     meta mark set 0
@@ -148,11 +148,11 @@ def opening_family(*, ipv6: bool) -> str:
 def host_table(
     names: Names, family: Family, *, nft_queue: bool, ct_timeout: bool
 ) -> str:
-    """The table of one IP family, on the host's side of the veth pair."""
+    """The table of one IP family, in the namespace of guests' flows."""
     queue = f"queue num {names.queue_number}" if nft_queue else ""
     ages, use = _ages(family) if ct_timeout else ("", "")
     refuse = REFUSE << INDEX_BITS
-    host_side = names.host_side
+    inner_side = names.inner_side
     name, address_type, identities = family.name, family.address_type, family.identities
     from_host, as_service = _host_to_guest(names, family)
     return f"""\
@@ -168,8 +168,8 @@ table {name} {names.table} {{
 {ages}\
   chain guard {{
     type filter hook prerouting priority {_GUARD_PRIORITY};
-    iifname "{host_side}" {name} saddr {identities} accept
-    iifname "{host_side}" counter name foreign_identity drop
+    iifname "{inner_side}" {name} saddr {identities} accept
+    iifname "{inner_side}" counter name foreign_identity drop
     {name} saddr {family.uplink} accept
     {name} saddr {identities} counter name foreign_identity drop
   }}
@@ -179,7 +179,7 @@ table {name} {names.table} {{
   }}
   chain trap {{
     type filter hook prerouting priority {_TRAP_PRIORITY};
-    iifname != "{host_side}" accept
+    iifname != "{inner_side}" accept
     meta mark {REJECT_MARK:#x} goto {QUEUE_CHAIN}
     meta mark {refuse:#x} accept
     ct state new ct status confirmed accept
@@ -193,7 +193,7 @@ table {name} {names.table} {{
   }}
   chain refuse {{
     type filter hook prerouting priority {_REFUSE_PRIORITY};
-    iifname != "{host_side}" accept
+    iifname != "{inner_side}" accept
     ct status confirmed accept
     ct state new ct mark set meta mark
 {use}\
@@ -201,7 +201,7 @@ table {name} {names.table} {{
   }}
   chain to_endpoint {{
     type nat hook prerouting priority {_NAT_PRIORITY};
-    iifname "{host_side}" meta l4proto {{ tcp, udp }} \
+    iifname "{inner_side}" meta l4proto {{ tcp, udp }} \
 dnat {name} to meta mark & {ENDPOINT_MASK:#x} map @endpoints
   }}
   chain from_uplink {{
@@ -214,14 +214,14 @@ dnat {name} to meta mark & {ENDPOINT_MASK:#x} map @endpoints
   chain contain_input {{
     type filter hook input priority {_CONTAIN_PRIORITY};
     iifname "{names.inner_uplink}" goto from_uplink
-    iifname != "{host_side}" accept
+    iifname != "{inner_side}" accept
     ct status dnat accept
     counter name untranslated drop
   }}
   chain contain_forward {{
     type filter hook forward priority {_CONTAIN_PRIORITY};
     iifname "{names.inner_uplink}" goto from_uplink
-    iifname != "{host_side}" accept
+    iifname != "{inner_side}" accept
     ct status dnat accept
     ct direction reply accept
     counter name untranslated drop
@@ -246,8 +246,8 @@ def _host_to_guest(names: Names, family: Family) -> tuple[str, str]:
     name, identities = family.name, family.identities
     return (
         f"{name} saddr {family.uplink} {name} daddr {identities} oifname "
-        f'"{names.host_side}" accept',
-        f'oifname "{names.host_side}" ct status & dnat != dnat'
+        f'"{names.inner_side}" accept',
+        f'oifname "{names.inner_side}" ct status & dnat != dnat'
         f" snat {name} to {family.service}",
     )
 

@@ -24,7 +24,7 @@ _BUSY = "other programs change their own rules without a pause"
 _GENERATIONS = 1 << 32
 
 
-class Wanted(NamedTuple):
+class WantedTable(NamedTuple):
     """What must be there: how many rules and elements, and which elements. `elements`
     is called in a thread.
     """
@@ -49,7 +49,7 @@ class InForce:
     def __repr__(self) -> str:
         return f"<InForce {self._table}: {self._others} of others>"
 
-    async def look(self, wanted: Wanted, *, ours: int) -> str:
+    async def look(self, wanted: WantedTable, *, ours: int) -> str:
         """What is missing of all this, in words; "" for nothing. The kernel took `ours`
         transactions of ours so far; none may be under way.
         """
@@ -67,7 +67,7 @@ class InForce:
             self._emit(RulesLost(lost))
         return lost
 
-    async def _look(self, wanted: Wanted, ours: int) -> str:
+    async def _look(self, wanted: WantedTable, ours: int) -> str:
         before = self._system.nft_generation()
         if (before - ours) % _GENERATIONS == self._others:
             return ""

@@ -45,7 +45,7 @@ async def open_ipv6(
         await _try_rules(names, features, host, inside)
     except KernelError as failure:
         for system, interface in (
-            (inside, names.host_side),
+            (inside, names.inner_side),
             (inside, names.inner_uplink),
             (host, names.uplink),
         ):
@@ -60,7 +60,7 @@ async def _open(names: Names, host: System, inside: System) -> None:
         if inside.read_sysctl(f"{_EVERYWHERE}/{key}") != "0":
             inside.write_sysctl(f"{_EVERYWHERE}/{key}", "0")
     inside.write_sysctl(f"{_EVERYWHERE}/forwarding", "1")
-    _set(inside, names.host_side, _WITHOUT_LINK_LOCAL)
+    _set(inside, names.inner_side, _WITHOUT_LINK_LOCAL)
     # Neighbour discovery of packets that are forwarded asks from a link-local address.
     _set(inside, names.inner_uplink, _FROM_MAC)
     _set(host, names.uplink, _FROM_MAC)
@@ -68,8 +68,8 @@ async def _open(names: Names, host: System, inside: System) -> None:
     # The kernel's own route to the prefix would be preferred, and has no MTU.
     await inside.run_ip(
         f"addr replace {names.listener_address6}/{names.identity_range6.prefixlen}"
-        f" dev {names.host_side} nodad noprefixroute\n"
-        f"route replace {names.identity_range6} dev {names.host_side} proto kernel"
+        f" dev {names.inner_side} nodad noprefixroute\n"
+        f"route replace {names.identity_range6} dev {names.inner_side} proto kernel"
         f" mtu lock {USUAL_MTU}\n"
         f"addr replace {inner}/127 dev {names.inner_uplink} nodad\n"
         f"route replace default via {outer} dev {names.inner_uplink}\n"

@@ -1,6 +1,6 @@
 """Routes to guests whose tap has another MTU than the usual one, as iproute2 commands.
 
-The host's side of the veth pair carries packets of any length; how long one to a guest
+The veth pair to the taps carries packets of any length; how long one to a guest
 may be stands in the route, so the kernel above fragments it or says that it does not
 fit. The kernel honours that in what it forwards over IPv4, and over IPv6 where the MTU
 is locked. Pure.
@@ -23,7 +23,7 @@ link-local form have them in common."""
 
 def flush(names: Names) -> str:
     """Take all of one IP version out, whoever made them."""
-    return f"route flush dev {names.host_side} proto {PROTOCOL}\n"
+    return f"route flush dev {names.inner_side} proto {PROTOCOL}\n"
 
 
 def routes(
@@ -38,7 +38,7 @@ def routes(
         f"route del {each}" for one in gone for each in _destinations(one, ipv6=ipv6)
     ]
     lines += [
-        f"route replace {each} dev {names.host_side} proto {PROTOCOL} {size}"
+        f"route replace {each} dev {names.inner_side} proto {PROTOCOL} {size}"
         for one in come
         for each, size in zip(
             _destinations(one, ipv6=ipv6),

@@ -1,9 +1,9 @@
 """The wanted state as nftables text: each function gives one transaction. Pure.
 
-What the chains do, in the order in which a packet meets them, on the host's side of the
-veth pair; what happens at the taps is in `vagent.datapath.tap`:
+What the chains do, in the order in which a packet meets them, in the namespace of
+guests' flows; what happens at the taps is in `vagent.datapath.tap`:
 
-    guard: identities come from the host side only
+    guard: identities come from the veth pair to the taps only
     open: a guest that opens flows too fast, over both families and all its addresses
           together, is refused without the agent
     trap: the packet that opens a flow goes to the queue

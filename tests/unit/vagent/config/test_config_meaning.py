@@ -394,6 +394,14 @@ def test_uplinks(load: Load, text: str) -> None:
     assert IPv4Network(text) == load(uplink(text)).config.data_path.uplink
 
 
+def test_the_default_uplink_is_outside_of_the_identity_range(load: Load) -> None:
+    """Whatever range is given; a range that has the usual one moves it."""
+    for given, expected in (("64.0/18", "0.0/31"), ("0.0/17", "255.0/31")):
+        element = f"<identity-range>169.254.{given}</identity-range>"
+        config = load(f"<data-path>{element}</data-path>").config
+        assert IPv4Network(f"169.254.{expected}") == config.data_path.uplink
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from vagent.datapath.names import Names
 from vagent.datapath.rules.events import RulesLost, RulesUnread
 from vagent.datapath.rules.features import Features
-from vagent.datapath.rules.in_force import InForce, Wanted
+from vagent.datapath.rules.in_force import InForce, WantedTable
 from vagent.datapath.rules.table_counts import wanted_counts
 from vagent.datapath.rules.wanted_elements import wanted_elements
 from vagent.datapath.state import Attachment, Services
@@ -73,7 +73,7 @@ class Looking:
     def look(self) -> str:
         found: list[str] = []
         looking = self.in_force.look(
-            Wanted(lambda: self.wanted, self.elements), ours=self.commits
+            WantedTable(lambda: self.wanted, self.elements), ours=self.commits
         )
         Deferred.fromCoroutine(looking).addCallback(found.append)
         return found[0]
@@ -110,7 +110,7 @@ def test_what_is_wanted_is_worked_out_only_to_count(looking: Looking) -> None:
 
     looking.kernel.generation += 1
     looking.commits += 1
-    work = looking.in_force.look(Wanted(never, never), ours=looking.commits)
+    work = looking.in_force.look(WantedTable(never, never), ours=looking.commits)
     found: list[str] = []
     Deferred.fromCoroutine(work).addCallback(found.append)
     assert ([""], "") == (found, looking.in_force.unread)
