@@ -71,11 +71,15 @@ class Host:
         return found
 
     def taps(self) -> dict[str, str]:
-        """The tap of each MAC address whose port is Active and the watcher's."""
+        """Of each port of the watcher's: the tap by MAC address, or the state where the
+        port is not Active.
+        """
         return {
             port["mac-address"]: port["system-name"]
+            if port["state"] == "Active"
+            else port["state"]
             for port in self.ports()
-            if (port["owner"], port["state"]) == ("watcher", "Active")
+            if port["owner"] == "watcher"
         }
 
     def until(self, taps: dict[str, str]) -> None:
@@ -162,7 +166,8 @@ def test_a_domain_has_its_port_as_long_as_it_runs(host: Host) -> None:
 
 def test_whoever_was_away_the_ports_are_right_afterwards(host: Host) -> None:
     """libvirtd killed while a domain ends, the agent stopped while one starts, the
-    watcher stopped while one ends; a port of the operator's is not touched.
+    watcher stopped while one ends; a port of the operator's is not touched, nor one
+    that the operator took over from the watcher.
     """
     virsh = host.libvirtd.virsh
     virsh("start", "one")
@@ -188,3 +193,15 @@ def test_whoever_was_away_the_ports_are_right_afterwards(host: Host) -> None:
     host.until({MAC1: host.tap("one", MAC1)})
     others = [port for port in host.ports() if port["owner"] != "watcher"]
     assert [(theirs.port_id, "cli")] == [(port["id"], port["owner"]) for port in others]
+
+    [watched] = [port for port in host.ports() if port["owner"] == "watcher"]
+    tap = watched["system-name"]
+    host.site.agent.tool(
+        *("vagent.ctl", "port", "add", "--uuid", watched["id"], "--instance", ONE),
+        *("--tap", tap, "--mac", MAC1, "--learn"),
+    )
+    virsh("destroy", "one")
+    virsh("start", "two")
+    host.until({MAC2: host.tap("two", MAC2)})
+    kept = {port["id"]: port["owner"] for port in host.ports()}
+    assert ("cli", "cli") == (kept[watched["id"]], kept[theirs.port_id])
