@@ -218,3 +218,14 @@ def test_whatever_a_domain_says_only_ports_come_of_it(domain: Domain) -> None:
     for interface in domain.interfaces:
         with suppress(WireError):
             wanted_port(domain, interface)
+
+
+def test_who_made_a_port_and_what_comes_after_a_doubt() -> None:
+    """Ports say that the watcher made them; interfaces behind one that is claimed
+    already get theirs.
+    """
+    again, good = PLAIN.interfaces[0], Interface("52:54:00:00:00:09", "vnet9")
+    domain = replace(PLAIN, interfaces=(again, again, good))
+    found = wanted_ports([domain], serve_nova=False)
+    assert ["vnet0", "vnet9"] == [each.port.tap for each in found.ports]
+    assert {"vagent-libvirt"} == {each.port.author for each in found.ports}
