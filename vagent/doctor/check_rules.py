@@ -101,6 +101,7 @@ def _near(
     and the answers.
     """
     side, inner = ours.uplink, IPv4Network(ours.uplink_address + 1)
+    yield _arrives(ours, service, address, IPv4Network(ours.uplink_address))
     both: dict[str, str | int | IPv4Network] = {
         "meta protocol": "ip",
         "meta nfproto": "ipv4",
@@ -130,6 +131,30 @@ def _near(
             "ct direction": "reply",
         },
         ("oifname", side),
+    )
+
+
+def _arrives(
+    ours: Ours, service: LinkLocalService, address: IPv4Address, before: IPv4Network
+) -> Passage:
+    """A packet as it comes by the uplink, with its destination `before` it is
+    translated.
+    """
+    packet: dict[str, str | int | IPv4Network] = {
+        "meta iifname": ours.uplink,
+        "meta protocol": "ip",
+        "meta nfproto": "ipv4",
+        "ip saddr": IPv4Network(ours.uplink_address + 1),
+        "ip daddr": IPv4Network(address),
+        "ct state": "new",
+        "ct direction": "original",
+    }
+    return Passage(
+        f"a guest's packet to service {service.name} at {address}",
+        "prerouting",
+        packet,
+        ("iifname", ours.uplink),
+        {**packet, "ip daddr": before},
     )
 
 
@@ -177,6 +202,7 @@ def _forwarded(
     ours: Ours, service: LinkLocalService, address: IPv4Address
 ) -> Iterator[Passage]:
     there, inner = IPv4Network(address), IPv4Network(ours.uplink_address + 1)
+    yield _arrives(ours, service, address, there)
     both: dict[str, str | int | IPv4Network] = {
         "meta protocol": "ip",
         "meta nfproto": "ipv4",

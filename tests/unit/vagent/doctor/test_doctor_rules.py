@@ -238,6 +238,14 @@ CASES = {
         ),
         None,
     ),
+    "no tracking": (
+        nft(
+            [meta("iifname", "vagentu"), {"notrack": None}],
+            hook="prerouting",
+            prio=-300,
+        ),
+        "wrong",
+    ),
     "the host's own flows to metadata": (
         nft([payload("ip", "daddr", "169.254.169.254"), DROP], hook="output"),
         None,
@@ -281,7 +289,13 @@ def test_where_it_is_and_what_lets_us_through(facts: HostFacts) -> None:
         ),
         ("input", ["a guest's packet to service dns at 127.0.0.1"]),
         ("output", ["the answer of service dns at 127.0.0.1"]),
-        ("prerouting", []),
+        (
+            "prerouting",
+            [
+                "a guest's packet to service ntp at 192.0.2.9",
+                "a guest's packet to service dns at 127.0.0.1",
+            ],
+        ),
         ("postrouting", []),
     ],
 )
