@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from introspect.prometheus import exposition
-from vagent.observe.statistics import Statistics
+from vagent.observe.statistics import (
+    HistogramSnapshot,
+    Snapshot,
+    Statistics,
+)
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 LINE = re.compile(
@@ -56,6 +60,32 @@ def test_the_whole_page() -> None:
         "vagent_wait_seconds_count 1",
     ]
     assert text(statistics).endswith("\n")
+
+
+def test_series_of_one_histogram_have_one_head() -> None:
+    """And each its label."""
+
+    def waited(outcome: str) -> HistogramSnapshot:
+        return HistogramSnapshot(
+            "wait_seconds", "Waiting.", ((0.1, 0),), 1, 0.25, "outcome", outcome
+        )
+
+    snapshot = Snapshot((), (), (waited("sent"), waited("failed")))
+    lines = exposition(snapshot, version="1").decode().splitlines()
+    assert lines[3:] == [
+        "# HELP vagent_wait_seconds Waiting.",
+        "# TYPE vagent_wait_seconds histogram",
+        *(
+            line
+            for outcome in ("sent", "failed")
+            for line in (
+                f'vagent_wait_seconds_bucket{{outcome="{outcome}",le="0.1"}} 0',
+                f'vagent_wait_seconds_bucket{{outcome="{outcome}",le="+Inf"}} 1',
+                f'vagent_wait_seconds_sum{{outcome="{outcome}"}} 0.25',
+                f'vagent_wait_seconds_count{{outcome="{outcome}"}} 1',
+            )
+        ),
+    ]
 
 
 def test_gauges_may_be_no_number() -> None:

@@ -381,3 +381,18 @@ def test_all_is_removed_as_far_as_it_is_there(
         (files / "vagent").touch()
     assert outcome(remove_all(names, cast("System", host))) is None
     assert commands + ["netns del vagent"] * has_namespace == host.commands
+
+
+def test_a_namespace_that_may_not_be_removed_stays(names: Names, files: Path) -> None:
+    """As in a unit's sandbox, where its name is read-only; a stop is clean then."""
+
+    class Sandboxed(Side):
+        async def run_ip(self, batch: str, *, ipv6: bool = False) -> None:
+            if batch.startswith("netns"):
+                raise KernelError("read-only file system")
+            await super().run_ip(batch, ipv6=ipv6)
+
+    (files / "vagent").touch()
+    host = Sandboxed({names.guest_side: 10})
+    assert outcome(remove_all(names, cast("System", host))) is None
+    assert ["link del vagent0"] == host.commands
