@@ -33,6 +33,7 @@ from vagent.datapath.rules.counters import KernelWatch
 from vagent.datapath.rules.features import Features, probe
 from vagent.datapath.rules.ipv6 import open_ipv6
 from vagent.datapath.rules.render import former_removal
+from vagent.datapath.rules.rules_changes import RulesChanges
 from vagent.datapath.rules.rules_watch import LOOK_DEADLINE, RulesWatch
 from vagent.datapath.rules.uplink import uplink_removal
 from vagent.datapath.state import USUAL_MTU, Address, Attachment, Services, Tag
@@ -46,7 +47,7 @@ from vagent.datapath.trap.nfqueue import PacketTrap
 from vagent.datapath.trap.recount import CountFlows, FlowRecount
 from vagent.datapath.trap.verdicts import Verdicts
 from vagent.errors import KernelError
-from vagent.kernel.namespace import Namespace
+from vagent.kernel.namespace import Namespace, OwnNetwork
 from vagent.linklocal.service import LinkLocalService
 from vagent.observe.event import Emit
 from vagent.ports.port import Port, Registration
@@ -170,7 +171,15 @@ class DataPath:
             clock=clock,
         )
 
-        self._rules_watch = RulesWatch(self._applier.look, clock=clock)
+        self._rules_watch = RulesWatch(
+            self._applier.look,
+            lambda: self._applier.look(at_taps=False),
+            clock=clock,
+        )
+        self._rules_changes = [
+            RulesChanges(network, self._rules_watch.changed, reactor=reactor)
+            for network in (OwnNetwork(), namespace)
+        ]
         self._told_late = False
 
     async def prepare(self) -> None:
@@ -200,6 +209,8 @@ class DataPath:
         self._links.open()
         self.watch.start()
         self._rules_watch.start()
+        for each in self._rules_changes:
+            each.open()
         self._checks.start()
         self._look_at_all()
         self._taps.open(self._constants())
@@ -218,6 +229,8 @@ class DataPath:
         """
         self._applier.stop()
         self.watch.stop()
+        for each in self._rules_changes:
+            each.close()
         self._rules_watch.stop()
         self._checks.stop()
         self._passive_check.stop()

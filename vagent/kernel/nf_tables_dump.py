@@ -34,7 +34,7 @@ _NFTABLES = 10
 _GETTABLE = _NFTABLES << 8 | 1
 _GETCHAIN, _GETRULE = _NFTABLES << 8 | 4, _NFTABLES << 8 | 7
 _GETSET, _GETELEMENT = _NFTABLES << 8 | 10, _NFTABLES << 8 | 13
-_NEWGENERATION, _GETGENERATION = _NFTABLES << 8 | 15, _NFTABLES << 8 | 16
+NEW_GENERATION, _GETGENERATION = _NFTABLES << 8 | 15, _NFTABLES << 8 | 16
 _TABLE = 1
 """The attribute with the table's name, of chains, rules, sets and elements alike."""
 _TABLE_FLAGS, _DORMANT = 2, 1
@@ -80,7 +80,7 @@ def generation_in(reply: bytes) -> int:
     """The generation. Raises KernelError where the kernel says something else."""
     for kind, body in messages(reply):
         number = attributes_in(body[_FAMILY_HEADER:]).get(_GENERATION_NUMBER, b"")
-        if kind == _NEWGENERATION and len(number) == _NUMBER.size:
+        if kind == NEW_GENERATION and len(number) == _NUMBER.size:
             return int(_NUMBER.unpack(number)[0])
     raise KernelError(f"nf_tables generation: the kernel answers {reply[:32].hex()}")
 

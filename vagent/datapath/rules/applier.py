@@ -95,6 +95,7 @@ class Applier:
         self._commits = self._uplink_commits = 0
         self._lost = ""
         self._lookers: list[Deferred[None]] = []
+        self._looks_at_taps = False
         self._running = False
         self._waiting: list[Deferred[None]] = []
         self._started = False
@@ -165,10 +166,12 @@ class Applier:
             or self._uplink_in_force.unread
         )
 
-    async def look(self) -> None:
+    async def look(self, *, at_taps: bool = True) -> None:
         """See whether the kernel still holds everything, and put it back if not; return
-        when that is known. Those who ask at the same time share a look.
+        when that is known. Those who ask at the same time share a look. Without
+        `at_taps` only rules are looked at.
         """
+        self._looks_at_taps |= at_taps
         if self._started and not self._replace:
             waiting: Deferred[None] = Deferred()
             self._lookers.append(waiting)
@@ -379,12 +382,13 @@ class Applier:
     async def _look(self) -> None:
         # Who asks from now on may know of something that this look does not see.
         lookers, self._lookers = self._lookers, []
+        at_taps, self._looks_at_taps = self._looks_at_taps, False
         missing = (
             await self._in_force.look(self._wanted_inside(), ours=self._commits),
             await self._uplink_in_force.look(
                 self._wanted_at_uplink(), ours=self._uplink_commits
             ),
-            self._missing_at_taps(),
+            self._missing_at_taps() if at_taps else "",
         )
         lost = "; ".join(filter(None, missing))
         if lost:

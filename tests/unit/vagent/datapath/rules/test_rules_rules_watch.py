@@ -8,7 +8,12 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from vagent.datapath.rules.rules_watch import LOOK_DEADLINE, LOOK_INTERVAL, RulesWatch
+from vagent.datapath.rules.rules_watch import (
+    LOOK_DEADLINE,
+    LOOK_INTERVAL,
+    SOON,
+    RulesWatch,
+)
 
 
 class Watched:
@@ -16,12 +21,16 @@ class Watched:
         self.clock = Clock()
         self.looks = 0
         self.kernel: Deferred[None] | None = None
-        self.watch = RulesWatch(self.look, clock=self.clock)
+        self.rules_looks = 0
+        self.watch = RulesWatch(self.look, self.look_at_rules, clock=self.clock)
 
     async def look(self) -> None:
         self.looks += 1
         if self.kernel is not None:
             await self.kernel
+
+    async def look_at_rules(self) -> None:
+        self.rules_looks += 1
 
     def ask(self) -> list[bool]:
         """What is answered, when it is."""
@@ -84,3 +93,25 @@ def test_who_asks_waits_so_long(watched: Watched) -> None:
     assert [] == answer
     watched.clock.advance(0.1)
     assert [False] == answer
+
+
+def test_a_change_is_looked_at_soon(watched: Watched) -> None:
+    """One look for all changes until then; at rules alone."""
+    watched.watch.start()
+    for _ in range(100):
+        watched.watch.changed()
+    watched.clock.advance(SOON)
+    assert (1, 0) == (watched.rules_looks, watched.looks)
+    watched.watch.changed()
+    watched.clock.advance(SOON)
+    assert 2 == watched.rules_looks
+
+
+def test_a_change_after_the_stop_is_nobody_s(watched: Watched) -> None:
+    """Nor is one shortly before it."""
+    watched.watch.start()
+    watched.watch.changed()
+    watched.watch.stop()
+    watched.watch.changed()
+    watched.clock.advance(SOON)
+    assert 0 == watched.rules_looks
