@@ -96,8 +96,8 @@ def test_each_table_that_goes_is_put_back(guarded: Any, ask: Any, how: str) -> N
     before, ours = rules(guarded), tables(guarded)
     assert {"ip vagent", "inet vagent"} <= {*ours}
     said = take_away(guarded, (f"{how} table {each}" for each in ours), before)
+    # Where asking takes longer than putting back, it was never seen.
     not_ready = {each for each in said if each.endswith("503")}
-    assert not_ready, said
     told = "is gone" if how == "delete" else " rules"
     assert all("table " in each and told in each for each in not_ready), said
     log = guarded.agent.log.read_text()
@@ -135,8 +135,8 @@ def test_a_dormant_table_is_put_back(guarded: Any, ask: Any) -> None:
         guarded, (f"add table {each} {{ flags dormant; }}" for each in ours), before
     )
     not_ready = {each for each in said if each.endswith("503")}
-    assert not_ready, said
     assert all("it is dormant" in each for each in not_ready), said
+    assert "it is dormant" in guarded.agent.log.read_text()
     lost = guarded.agent.get("http://127.0.0.1:8085/metrics")
     assert f"vagent_datapath_rules_lost_total {len(ours)}\n" in lost
     (guest,) = guarded.lab.guests
@@ -149,7 +149,7 @@ def test_changed_elements_are_put_back(guarded: Any, ask: Any) -> None:
     host = guarded.agent.data_path
     before = rules(guarded)
     swaps = (("ip vagent endpoints", "0x00010000", "0x00010000 : 192.0.2.66 . 80"),)
-    said = take_away(
+    take_away(
         guarded,
         (
             f"delete element {name} {{ {old} }}; add element {name} {{ {new} }}"
@@ -157,7 +157,7 @@ def test_changed_elements_are_put_back(guarded: Any, ask: Any) -> None:
         ),
         before,
     )
-    assert any("has 1 elements changed" in each for each in said), said
+    assert "has 1 elements changed" in guarded.agent.log.read_text()
     assert before == rules(guarded)
     lost = host.run("nft", "list", "map", "ip", "vagent", "endpoints")
     assert "192.0.2.66" not in lost
