@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
 import subprocess
@@ -134,9 +135,12 @@ class Machine:
 
     def with_bpf_files(self, argv: Sequence[str]) -> list[str]:
         """The command that runs `argv` with what this machine has in /sys/fs/bpf."""
-        if not _BPF_FILES.is_mount():
-            _BPF_FILES.mkdir(exist_ok=True)
-            run("mount", "-t", "bpf", "bpf", str(_BPF_FILES))
+        _BPF_FILES.mkdir(exist_ok=True)
+        # Tests run side by side: of two mounts the second would hide the first.
+        with _BPF_FILES.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _BPF_FILES.is_mount():
+                run("mount", "-t", "bpf", "bpf", str(_BPF_FILES))
         self.bpf_files.mkdir(exist_ok=True)
         bind = 'mount --bind "$0" /sys/fs/bpf && exec "$@"'
         return ["sh", "-c", bind, str(self.bpf_files), *argv]
