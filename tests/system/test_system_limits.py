@@ -340,6 +340,21 @@ def test_ended_flows_do_not_fill_conntrack(pair: Any) -> None:
     wait_for(lambda: entries(site, alice), lambda n: n == 0, seconds=25)
 
 
+@pytest.mark.kernel
+def test_ended_flows_do_not_fill_the_host_s_conntrack(pair: Any) -> None:
+    """Those to services beyond the agent's namespace, which the host has, too."""
+    site, alice, _ = pair
+
+    def of_host() -> int:
+        shown: str = site.lab.host.run("cat", "/proc/net/nf_conntrack")
+        return shown.count("src=169.254.0.1 ")
+
+    for _ in range(60):
+        connect(alice, (SERVICE4, 7)).close()
+    assert of_host() > 0
+    wait_for(of_host, lambda n: n == 0, seconds=25)
+
+
 def test_both_families_are_one_guest(idle_site: Any) -> None:
     """What a guest opens over IPv4 and IPv6 in a second is one sum; another guest has
     one of its own.

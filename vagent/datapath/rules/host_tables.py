@@ -150,7 +150,7 @@ def host_table(
 ) -> str:
     """The table of one IP family, in the namespace of guests' flows."""
     queue = f"queue num {names.queue_number}" if nft_queue else ""
-    ages, use = _ages(family) if ct_timeout else ("", "")
+    ages, use = age_policies(family.name) if ct_timeout else ("", "")
     refuse = REFUSE << INDEX_BITS
     inner_side = names.inner_side
     name, address_type, identities = family.name, family.address_type, family.identities
@@ -252,14 +252,16 @@ def _host_to_guest(names: Names, family: Family) -> tuple[str, str]:
     )
 
 
-def _ages(family: Family) -> tuple[str, str]:
-    """Conntrack's time-out policies, and the rules that give them to new flows."""
+def age_policies(version: str, suffix: str = "") -> tuple[str, str]:
+    """Conntrack's time-out policies for `ip` or `ip6`, whose names end in `suffix`, and
+    the rules that give them to new flows.
+    """
     policies, use = "", ""
     for protocol, ages in (("tcp", TCP_AGES), ("udp", UDP_AGES)):
         policy = ", ".join(f"{state} : {seconds}" for state, seconds in ages.items())
         policies += (
-            f"  ct timeout {protocol}_ages {{ protocol {protocol};"
-            f" l3proto {family.name}; policy = {{ {policy} }}; }}\n"
+            f"  ct timeout {protocol}_ages{suffix} {{ protocol {protocol};"
+            f" l3proto {version}; policy = {{ {policy} }}; }}\n"
         )
-        use += f'    ct state new ct timeout set "{protocol}_ages"\n'
+        use += f'    ct state new ct timeout set "{protocol}_ages{suffix}"\n'
     return policies, use

@@ -12,11 +12,13 @@ from collections.abc import Iterable
 
 from vagent.datapath.names import NEAR, Names
 from vagent.datapath.rules.features import Features
+from vagent.datapath.rules.host_tables import age_policies
 from vagent.datapath.state import NatEndpoint, Services
 from vagent.kernel.nf_tables import INET, IPV4
 from vagent.kernel.nf_tables_dump import Elements
 
 _FORWARD_PRIORITY = -300
+_AGES_PRIORITY = -140
 _NAT_PRIORITY = -100
 _PORT, _PORT_IN_VALUE = struct.Struct("!H"), struct.Struct("!H2x")
 
@@ -31,7 +33,7 @@ def uplink_ruleset(names: Names, services: Services, *, features: Features) -> s
     family = uplink_family(features)
     parts = [
         uplink_removal(names, features=features).rstrip(),
-        _table(names, family, ipv6=features.ipv6),
+        _table(names, family, ipv6=features.ipv6, ages=features.ct_timeout),
         *_add_near(names, family, near_endpoints(services)),
     ]
     return "\n".join(parts) + "\n"
@@ -76,8 +78,9 @@ def wanted_near(services: Services, features: Features) -> Elements:
     return {(family, NEAR): found} if found else {}
 
 
-def _table(names: Names, family: str, *, ipv6: bool) -> str:
+def _table(names: Names, family: str, *, ipv6: bool, ages: bool) -> str:
     inner = names.uplink_address + 1
+    policies, chain = _ages(names, ipv6=ipv6) if ages else ("", "")
     sources = f"    ip saddr {inner} masquerade\n"
     if ipv6:
         sources += f"    ip6 saddr {names.uplink_range6[1]} masquerade\n"
@@ -85,11 +88,13 @@ def _table(names: Names, family: str, *, ipv6: bool) -> str:
 table {family} {names.table} {{
   counter foreign_identity {{ }}
   map {NEAR} {{ type inet_service : ipv4_addr . inet_service; }}
+{policies}\
   chain to_near_service {{
     type nat hook prerouting priority {_NAT_PRIORITY};
     iifname "{names.uplink}" ip daddr {names.uplink_address} \
 meta l4proto {{ tcp, udp }} dnat ip to th dport map @{NEAR}
   }}
+{chain}\
   chain only_replies {{
     type filter hook forward priority {_FORWARD_PRIORITY};
     oifname "{names.uplink}" ct direction original \
@@ -101,6 +106,25 @@ counter name foreign_identity drop
 {sources}\
   }}
 }}"""
+
+
+def _ages(names: Names, *, ipv6: bool) -> tuple[str, str]:
+    """The time-out policies of guests' flows, and the chain that gives them to what
+    comes by the uplink: with the host's own, ended flows would fill its table.
+    """
+    policies, rules = "", ""
+    for version, number in (("ip", 4), *[("ip6", 6)] * ipv6):
+        more, use = age_policies(version, f"{number}")
+        policies += more
+        rules += use.replace("ct state new", f"meta nfproto ipv{number} ct state new")
+    chain = f"""\
+  chain ages {{
+    type filter hook prerouting priority {_AGES_PRIORITY};
+    iifname != "{names.uplink}" accept
+{rules}\
+  }}
+"""
+    return policies, chain
 
 
 def _add_near(names: Names, family: str, endpoints: Iterable[NatEndpoint]) -> list[str]:

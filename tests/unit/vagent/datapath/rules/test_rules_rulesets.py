@@ -33,7 +33,7 @@ HOSTS = {
     "host-to-guest": Features(nft_queue=True, ip6_tables=True, ipv6=True),
 }
 UPLINKS = {
-    "uplink": Features(nft_queue=True, ip6_tables=True, ipv6=True),
+    "uplink": Features(nft_queue=True, ip6_tables=True, ipv6=True, ct_timeout=True),
     "uplink-ipv6-disabled": Features(nft_queue=True, ip6_tables=True),
     "uplink-without-ipv6": Features(nft_queue=True),
 }
