@@ -19,7 +19,9 @@ INTERVAL = 0.0005
 """Seconds between two datagrams: less than what replacing the rules takes."""
 GRACE = 0.5
 """Seconds in which what is under way at the end may still arrive."""
-ANSWER_DEADLINE = 5.0
+TRIES = 5
+ANSWER_DEADLINE = 1.0
+"""Seconds in which the first datagram of a try must come back."""
 BUFFER = 4 * 1024 * 1024
 """Bytes that a socket holds while its process waits for a CPU, with 1,000 ports being
 replaced beside it; without CAP_NET_ADMIN the kernel allows less."""
@@ -40,8 +42,14 @@ def send(where: tuple[str, int]) -> dict[str, float]:
     with _socket() as client:
         client.settimeout(ANSWER_DEADLINE)
         client.connect(where)
-        client.send(_NUMBER.pack(0))
-        client.recv(_NUMBER.size)
+        for left in reversed(range(TRIES)):
+            client.send(_NUMBER.pack(0))
+            try:
+                client.recv(_NUMBER.size)
+                break
+            except TimeoutError:
+                if not left:
+                    raise
         print("going", flush=True)
         return _go_on(client)
 
