@@ -384,9 +384,9 @@ class Applier:
         lookers, self._lookers = self._lookers, []
         at_taps, self._looks_at_taps = self._looks_at_taps, False
         missing = (
-            await self._in_force.look(self._wanted_inside(), ours=self._commits),
+            await self._in_force.look(self._wanted_inside, ours=self._commits),
             await self._uplink_in_force.look(
-                self._wanted_at_uplink(), ours=self._uplink_commits
+                self._wanted_at_uplink, ours=self._uplink_commits
             ),
             self._missing_at_taps() if at_taps else "",
         )
@@ -401,14 +401,14 @@ class Applier:
         names, services, features = self._names, self._applied_services, self._features
         written = tuple(self._applied.values())
         return WantedTable(
-            lambda: wanted_counts(names, services, written, features=features),
+            wanted_counts(names, services, written, features=features),
             lambda: wanted_elements(names, services, written, ipv6=features.ipv6),
         )
 
     def _wanted_at_uplink(self) -> WantedTable:
         names, services, features = self._names, self._applied_services, self._features
         return WantedTable(
-            lambda: wanted_at_uplink(names, services, features=features),
+            wanted_at_uplink(names, services, features=features),
             lambda: wanted_near(services, features),
         )
 

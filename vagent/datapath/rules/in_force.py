@@ -29,7 +29,7 @@ class WantedTable(NamedTuple):
     is called in a thread.
     """
 
-    counts: Callable[[], TableCounts]
+    counts: TableCounts
     elements: Callable[[], Elements]
 
 
@@ -49,9 +49,10 @@ class InForce:
     def __repr__(self) -> str:
         return f"<InForce {self._table}: {self._others} of others>"
 
-    async def look(self, wanted: WantedTable, *, ours: int) -> str:
+    async def look(self, wanted: Callable[[], WantedTable], *, ours: int) -> str:
         """What is missing of all this, in words; "" for nothing. The kernel took `ours`
-        transactions of ours so far; none may be under way.
+        transactions of ours so far; none may be under way. `wanted` is called where
+        there were others.
         """
         try:
             lost = await self._look(wanted, ours)
@@ -67,14 +68,14 @@ class InForce:
             self._emit(RulesLost(lost))
         return lost
 
-    async def _look(self, wanted: WantedTable, ours: int) -> str:
+    async def _look(self, wanted: Callable[[], WantedTable], ours: int) -> str:
         before = self._system.nft_generation()
         if (before - ours) % _GENERATIONS == self._others:
             return ""
-        table, counts = self._table, wanted.counts()
+        table, (counts, elements) = self._table, wanted()
         counted = frozenset(place for place, least in counts.elements.items() if least)
         for _ in range(_TRIES):
-            held = await self._system.table_counts(table, counted, wanted.elements)
+            held = await self._system.table_counts(table, counted, elements)
             after = self._system.nft_generation()
             lost = "; ".join(missing(counts, held, table))
             if after == before:

@@ -70,7 +70,10 @@ class RulesWatch:
         self._next = self._clock.callLater(LOOK_INTERVAL, self._begin)
 
     def _begin_soon(self) -> None:
-        Deferred.fromCoroutine(_awaited(self._look_at_rules))
+        Deferred.fromCoroutine(self._look_soon())
+
+    async def _look_soon(self) -> None:
+        await self._look_at_rules()
 
     def _begin(self) -> None:
         Deferred.fromCoroutine(self._look_and_go_on())
@@ -79,7 +82,3 @@ class RulesWatch:
         await self._look()
         if self._running:
             self._plan()
-
-
-async def _awaited(look: Callable[[], Awaitable[None]]) -> None:
-    await look()

@@ -73,7 +73,7 @@ class Looking:
     def look(self) -> str:
         found: list[str] = []
         looking = self.in_force.look(
-            WantedTable(lambda: self.wanted, self.elements), ours=self.commits
+            lambda: WantedTable(self.wanted, self.elements), ours=self.commits
         )
         Deferred.fromCoroutine(looking).addCallback(found.append)
         return found[0]
@@ -110,7 +110,7 @@ def test_what_is_wanted_is_worked_out_only_to_count(looking: Looking) -> None:
 
     looking.kernel.generation += 1
     looking.commits += 1
-    work = looking.in_force.look(WantedTable(never, never), ours=looking.commits)
+    work = looking.in_force.look(never, ours=looking.commits)
     found: list[str] = []
     Deferred.fromCoroutine(work).addCallback(found.append)
     assert ([""], "") == (found, looking.in_force.unread)
