@@ -11,9 +11,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterable
 
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from twisted.internet.interfaces import IReactorFDSet
 
 from vagent.kernel.rtnl_link import LINK_GROUP, LinkChange, links_in
 from vagent.kernel.tc import (
@@ -21,6 +19,7 @@ from vagent.kernel.tc import (
     DisciplineChange,
     discipline_changes_in,
 )
+from vagent.transport.netlink_reader import NetlinkReader
 
 MAX_BATCH = 128
 """Messages per turn of the reactor; a host that starts 1,000 guests sends thousands."""
@@ -44,8 +43,7 @@ class LinkNames:
         return {before, link.name}
 
 
-@implementer(IReadDescriptor)
-class LinkMonitor:
+class LinkMonitor(NetlinkReader):
     """Calls `changed` with the names of interfaces that may have come or gone; None
     means that it may be any. Calls `discipline_changed` with each change of a
     discipline at ingress.
@@ -58,10 +56,9 @@ class LinkMonitor:
         *,
         reactor: IReactorFDSet,
     ) -> None:
+        super().__init__(reactor)
         self._changed = changed
         self._discipline_changed = discipline_changed
-        self._reactor = reactor
-        self._socket: socket.socket | None = None
         self._names = LinkNames()
 
     def open(self) -> None:
@@ -71,24 +68,8 @@ class LinkMonitor:
         )
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         link.bind((0, LINK_GROUP | DISCIPLINE_GROUP))
-        self._socket = link
         self._names = LinkNames(socket.if_nameindex())
-        self._reactor.addReader(self)
-
-    def close(self) -> None:
-        """Unsubscribe."""
-        if self._socket is not None:
-            self._reactor.removeReader(self)
-            self._socket.close()
-            self._socket = None
-
-    def fileno(self) -> int:
-        """The netlink socket, or -1 when closed."""
-        return -1 if self._socket is None else self._socket.fileno()
-
-    def logPrefix(self) -> str:
-        """Name in Twisted's log lines."""
-        return "LinkMonitor"
+        self.read_from(link)
 
     def doRead(self) -> None:
         """Read at most MAX_BATCH messages and report their names at once."""
@@ -113,7 +94,3 @@ class LinkMonitor:
             self._changed(names)
         for change in disciplines:
             self._discipline_changed(change)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The reactor gave the descriptor up."""
-        self.close()

@@ -14,14 +14,13 @@ import struct
 import sys
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from twisted.internet.interfaces import IReactorFDSet
 
 from vagent.errors import KernelError
 from vagent.kernel.namespace import Network
 from vagent.kernel.netlink import NETLINK_NETFILTER
 from vagent.kernel.nf_tables_dump import NEW_GENERATION
+from vagent.transport.netlink_reader import NetlinkReader
 
 MAX_BATCH = 64
 """Messages that are read in one turn of the reactor; each says the same."""
@@ -35,8 +34,7 @@ _KIND_AT = 4
 _READ = 4096
 
 
-@implementer(IReadDescriptor)
-class RulesChanges:
+class RulesChanges(NetlinkReader):
     """Calls `changed` when rules of this network may have changed: one call for many
     transactions in a row.
     """
@@ -44,10 +42,9 @@ class RulesChanges:
     def __init__(
         self, network: Network, changed: Callable[[], None], *, reactor: IReactorFDSet
     ) -> None:
+        super().__init__(reactor)
         self._network = network
         self._changed = changed
-        self._reactor = reactor
-        self._socket: socket.socket | None = None
 
     def __repr__(self) -> str:
         return f"<RulesChanges {'closed' if self._socket is None else 'open'}>"
@@ -65,23 +62,7 @@ class RulesChanges:
             link.bind((0, _GROUP))
         except OSError as failure:
             raise KernelError(f"changes of rules: {failure}") from failure
-        self._socket = link
-        self._reactor.addReader(self)
-
-    def close(self) -> None:
-        """Hear no more."""
-        if self._socket is not None:
-            self._reactor.removeReader(self)
-            self._socket.close()
-            self._socket = None
-
-    def fileno(self) -> int:
-        """The netlink socket, or -1 when closed."""
-        return -1 if self._socket is None else self._socket.fileno()
-
-    def logPrefix(self) -> str:
-        """Name in Twisted's log lines."""
-        return "RulesChanges"
+        self.read_from(link)
 
     def doRead(self) -> None:
         """Read at most MAX_BATCH messages, and tell once."""
@@ -97,10 +78,6 @@ class RulesChanges:
                 if failure.errno != errno.ENOBUFS:
                     raise
         self._changed()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The reactor gave the descriptor up."""
-        self.close()
 
 
 def _let_generations_in(link: socket.socket) -> None:
